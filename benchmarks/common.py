@@ -1,0 +1,85 @@
+"""What the benchmarks share: subsets of an image folder, and result files that a run can resume."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probes.dataset import ImageFolder, index_folder
+from probes.features import Features, Network, Prepared, run_over
+from probes.images import quiet_decoders, read_picture, resize
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def shared_datasets() -> Path:
+    """The folder of data sets: NETGRAFT_SHARED, or `../shared` beside the checkout."""
+    root = Path(os.environ.get("NETGRAFT_SHARED", Path(__file__).parent.parent.parent / "shared"))
+    return root / "datasets"
+
+
+def split(folder: ImageFolder, per_class: int, seed: int) -> tuple[list[list[str]], list[tuple[int, str]]]:
+    """Draw training files of each class, at most half of a class; all others are held out, in random order."""
+    rng = np.random.default_rng(seed)
+    train, held_out = [], []
+    for label, files in enumerate(folder.files):
+        order = rng.permutation(len(files))
+        taken = min(per_class, len(files) // 2)
+        train.append([files[i] for i in order[:taken]])
+        held_out += [(label, files[i]) for i in order[taken:]]
+    return train, [held_out[i] for i in rng.permutation(len(held_out))]
+
+
+@contextlib.contextmanager
+def linked_folder(folder: ImageFolder, files: list[list[str]]) -> Iterator[Path]:
+    """A temporary folder that holds links to these files of each class."""
+    with tempfile.TemporaryDirectory() as name:
+        for class_name, names in zip(folder.class_names, files, strict=True):
+            (Path(name) / class_name).mkdir()
+            for number, file in enumerate(names):
+                link = Path(name) / class_name / f"{number:05}{Path(file).suffix}"
+                link.symlink_to((folder.path / file).resolve())
+        yield Path(name)
+
+
+def features_of(folder: ImageFolder, files: list[tuple[int, str]], network: Network) -> Features:
+    """Run the network over these files."""
+
+    def pictures() -> Iterator[Prepared]:
+        for label, file in files:
+            picture = read_picture(folder.path / file)
+            pixels = resize(picture.pixels, network.input_size).numpy()
+            yield Prepared(pixels=pixels, label=label, file=file, size=picture.size, grey=picture.grey)
+
+    with quiet_decoders():
+        return run_over(network, pictures())
+
+
+class ResultFile:
+    """One JSON line per finished cell, appended as it ends; a second run skips what is there."""
+
+    def __init__(self, name: str, key: tuple[str, ...]) -> None:
+        self.path, self.key = RESULTS / name, key
+        RESULTS.mkdir(exist_ok=True)
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        self.done = {tuple(row[part] for part in key) for row in self.rows}
+
+    def has(self, *cell: Any) -> bool:
+        return cell in self.done
+
+    def add(self, row: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.rows.append(row)
+        self.done.add(tuple(row[part] for part in self.key))
+
+
+def data_sets(names: tuple[str, ...]) -> list[tuple[str, ImageFolder]]:
+    root = shared_datasets()
+    return [(name, index_folder(root / name)) for name in (names or tuple(sorted(p.name for p in root.iterdir())))]

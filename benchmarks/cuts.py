@@ -1,0 +1,113 @@
+"""How far the returned model, untrained, is from the best single cut.
+
+    python benchmarks/cuts.py [NAME ...]
+
+On every data set, with 10 and with 30 images a class and two seeds, `recommend` sees the training images alone. Its
+model is compared on held-out images with a linear classifier at each cut: regret is the best of those accuracies,
+known only with hindsight, less the model's. Results: benchmarks/results/cuts.jsonl, one line a cell; a run resumes.
+"""
+
+import sys
+
+import numpy as np
+from common import ResultFile, data_sets, features_of, linked_folder, split
+
+from builders.backbones import load_backbone
+from probes.dataset import ImageFolder
+from probes.features import Features
+from probes.images import read_picture
+from probes.separability import LinearProbe, fit_linear_probe
+from recommender import recommend
+from recommender.recommendation import Recommendation
+from recommender.wiring import probed_network
+
+PER_CLASS = (10, 30)
+SEEDS = (0, 1)
+HELD_OUT = 1000  # images at most
+CHECKED = 20  # held-out pictures on which the model itself is run, to show that it is the classifier it was built from
+
+
+def accuracy(probe: LinearProbe, features: Features, levels: tuple[str, ...]) -> float:
+    joined = np.concatenate([features.pooled[level] for level in levels], axis=1)
+    return float(((joined @ probe.kernel + probe.bias).argmax(1) == features.labels).mean())
+
+
+def check_model(found: Recommendation, folder: ImageFolder, features: Features) -> None:
+    """The built model gives the probabilities of the linear probe."""
+    model = found.build()
+    for row, file in enumerate(features.files[:CHECKED]):
+        joined = np.concatenate([features.pooled[level][row] for level in found.strategy.head.levels])
+        logits = joined @ found.probe.kernel + found.probe.bias
+        expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        given = model.predict(read_picture(folder.path / file).pixels[None], verbose=0)[0]
+        np.testing.assert_allclose(given, expected, atol=1e-3)
+
+
+def cell(name: str, folder: ImageFolder, per_class: int, seed: int) -> dict:
+    train, held_out = split(folder, per_class, seed)
+    with linked_folder(folder, train) as path:
+        found = recommend(path)
+    network = probed_network(load_backbone(found.strategy.backbone, found.strategy.input_size))
+    seen = features_of(folder, [(label, file) for label, files in enumerate(train) for file in files], network)
+    new = features_of(folder, held_out[:HELD_OUT], network)
+    single = {
+        cut: accuracy(fit_linear_probe([seen.pooled[cut]], seen.labels, len(train), seed=0), new, (cut,))
+        for cut in network.cuts
+    }
+    check_model(found, folder, new)
+    evidence = {part.cut: part.accuracy for part in found.measurements.separability.per_cut}
+    return {
+        "set": name,
+        "per_class": per_class,
+        "seed": seed,
+        "scenario": found.scenario.id,
+        "cut": found.strategy.cut,
+        "levels": len(found.strategy.head.levels),
+        "expected": found.expected_accuracy,
+        "model": accuracy(found.probe, new, found.strategy.head.levels),
+        "single": single,
+        "cross_validated": evidence,
+        "n_held_out": len(new.labels),
+    }
+
+
+def summarise(rows: list[dict]) -> None:
+    cuts = list(rows[0]["single"])
+    best = np.array([max(row["single"].values()) for row in rows])
+    choices = {
+        "the returned model": [row["model"] for row in rows],
+        "the chosen cut alone": [row["single"][row["cut"]] for row in rows],
+        "cross-validation alone": [row["single"][max(cuts, key=row["cross_validated"].get)] for row in rows],
+        "always the top": [row["single"][cuts[-1]] for row in rows],
+        **{f"always {cut}": [row["single"][cut] for row in rows] for cut in cuts[-6:-1]},
+    }
+    print("| choice | mean regret | 90th percentile | worst | at 10 a class | at 30 a class |\n|---|---|---|---|---|---|")
+    few = np.array([row["per_class"] == PER_CLASS[0] for row in rows])
+    for choice, found in choices.items():
+        regret = 100 * (best - np.array(found))
+        print(
+            f"| {choice} | {regret.mean():.2f} | {np.percentile(regret, 90):.1f} | {regret.max():.1f} "
+            f"| {regret[few].mean():.2f} | {regret[~few].mean():.2f} |"
+        )
+    print("\n| set | images a class | scenario | cut | expected | model | best single cut | regret |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        top = max(row["single"].values())
+        print(
+            f"| {row['set']} | {row['per_class']} | {row['scenario']} | {row['cut']} | {row['expected']:.1%} "
+            f"| {row['model']:.1%} | {top:.1%} | {100 * (top - row['model']):.1f} |"
+        )
+
+
+def main(names: tuple[str, ...]) -> None:
+    results = ResultFile("cuts.jsonl", ("set", "per_class", "seed"))
+    for name, folder in data_sets(names):
+        for per_class in PER_CLASS:
+            for seed in SEEDS:
+                if not results.has(name, per_class, seed):
+                    results.add(cell(name, folder, per_class, seed))
+    summarise(results.rows)
+
+
+if __name__ == "__main__":
+    main(tuple(sys.argv[1:]))

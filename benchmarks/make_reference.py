@@ -1,0 +1,100 @@
+"""Make the statistics of the source that ship in `probes/reference/`.
+
+    python benchmarks/make_reference.py PICTURES [--backbone NAME ...]
+
+PICTURES holds one sub-folder for each class of the source, named WNID_label and sorted as the network's outputs are.
+Each picture passes the network at every input size, as it is and shrunk before so that it has to be enlarged: what
+small pictures look like to the network. One file a backbone comes out; a run takes about ten minutes a backbone.
+"""
+
+import io
+from pathlib import Path
+
+import click
+import numpy as np
+
+from builders.backbones import BACKBONES, Backbone, load_backbone
+from probes.dataset import ImageFolder, index_folder
+from probes.drift import bootstrap_drift, bootstrap_weights
+from probes.features import Features, Network, Prepared, run_over
+from probes.images import read_picture, resize
+from recommender.wiring import probed_network
+
+ENLARGEMENTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+SHRUNK_PICTURES = 300  # enough for a floor whose standard error is below 0.002
+EMBEDDING_STEP = 6 / 255  # ReLU6 ends at 6
+OUT = Path(__file__).parent.parent / "probes" / "reference"
+
+
+def sizes_of(native_size: int) -> tuple[int, ...]:
+    return (*range(96, native_size, 32), native_size)
+
+
+def pictures(folder: ImageFolder, size: int, enlargement: float):
+    """The source's pictures as the network is to see them, shrunk first where they are to be enlarged."""
+    files = [name for names in folder.files for name in names]
+    step = 1 if enlargement == 1 else max(1, len(files) // SHRUNK_PICTURES)
+    for label, name in list(enumerate(files))[::step]:
+        pixels = read_picture(folder.path / name).pixels
+        if enlargement > 1:
+            pixels = np.rint(resize(pixels, round(size / enlargement)).numpy()).astype(np.uint8)
+        yield Prepared(
+            pixels=resize(pixels, size).numpy(),
+            label=label,
+            file=name,
+            size=(pixels.shape[1], pixels.shape[0]),
+            grey=False,
+        )
+
+
+def layer_drift(network: Network, features: Features) -> list[float]:
+    weights = bootstrap_weights(len(features.labels), 200, 0)
+    return [
+        bootstrap_drift(features.norm_means[name], features.norm_squares[name], weights).value for name in network.norms
+    ]
+
+
+def make(name: str, folder: ImageFolder) -> None:
+    spec = BACKBONES[name]
+    sizes = sizes_of(spec.native_size)
+    kept = (sizes[0], 160, spec.native_size)
+    rows, embeddings = [], []
+    for size in sizes:
+        backbone: Backbone = load_backbone(name, size)
+        network = probed_network(backbone)
+        row = []
+        for enlargement in ENLARGEMENTS:
+            features = run_over(network, pictures(folder, size, enlargement))
+            row.append(layer_drift(network, features))
+            click.echo(f"{name} {size} px x{enlargement:g}: {len(features.labels)} pictures, {np.mean(row[-1]):.3f}")
+            if enlargement == 1 and size in kept:
+                embeddings.append(features.pooled[network.cuts[-1]])
+        rows.append(row)
+    stored = io.BytesIO()
+    np.savez_compressed(
+        stored,
+        weights=spec.sha256,
+        layers=network.norms,
+        sizes=sizes,
+        enlargements=ENLARGEMENTS,
+        drift=np.array(rows, np.float32),
+        labels=[class_name.split("_", 1)[1].replace("_", " ") for class_name in folder.class_names],
+        embedding_sizes=kept,
+        embedding_step=EMBEDDING_STEP,
+        embeddings=np.rint(np.array(embeddings) / EMBEDDING_STEP).astype(np.uint8),
+    )
+    (OUT / f"{name}.npz").write_bytes(stored.getvalue())
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="PICTURES")
+@click.option("--backbone", "names", multiple=True, default=tuple(BACKBONES), help="A backbone; all by default.")
+def main(folder: Path, names: tuple[str, ...]) -> None:
+    """Make the statistics that ship in probes/reference/."""
+    index = index_folder(folder)
+    for name in names:
+        make(name, index)
+
+
+if __name__ == "__main__":
+    main()

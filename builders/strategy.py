@@ -1,0 +1,45 @@
+"""What is to be built. Keras-free."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """The layers behind the backbone.
+
+    Attributes:
+        levels: cut points whose maps it reads, from input to output; the last one is the cut.
+        pooling: how a map becomes a vector; "average" is the global average. The vectors are joined.
+        classes: number of softmax outputs.
+    """
+
+    levels: tuple[str, ...]
+    pooling: str = "average"
+    classes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strategy:
+    """One way of transfer learning, in full.
+
+    Attributes:
+        backbone: its name in the registry.
+        input_size: height and width in px to which the model resizes what it is given.
+        cut: the last layer that is kept, a cut point of the backbone.
+        cut_depth: the share of the backbone's weighted layers that is kept, in (0, 1].
+        freeze: the last frozen layer, or None where nothing is frozen.
+        freeze_depth: the share of the backbone's weighted layers that is frozen, in [0, cut_depth].
+        train_batch_norm: whether BatchNorm layers behind `freeze` train and move their statistics.
+        learning_rate: of the Adam optimiser that the model is compiled with.
+        head: what goes on top.
+    """
+
+    backbone: str
+    input_size: int
+    cut: str
+    cut_depth: float
+    freeze: str | None
+    freeze_depth: float
+    train_batch_norm: bool
+    learning_rate: float
+    head: HeadSpec

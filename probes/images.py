@@ -1,0 +1,176 @@
+"""Decode, orient and resize pictures, beside the network that reads them."""
+
+import contextlib
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+_KNOWN = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_GREY_TOLERANCE = 4  # of 255: how far JPEG may pull the channels of a grey picture apart
+_GREY_GRID = 64  # a picture is grey if a grid of about so many points a side is
+_MAX_PIXELS = 89_478_485  # Pillow's own limit; a picture above it is taken for a decompression bomb
+
+T = TypeVar("T")
+
+Image.init()  # only then are all formats registered; some builds of Pillow lack a few
+_FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
+
+
+class UnreadableImage(Exception):
+    """A file that is no readable picture; the message says why in a few words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        pixels: uint8 of shape (height, width, 3), upright.
+        grey: whether its three channels say the same.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    grey: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in px."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+def _open(path: Path) -> Image.Image:
+    if path.stat().st_size == 0:
+        raise UnreadableImage("empty file")
+    image = Image.open(path, formats=_FORMATS)
+    if image.width * image.height > _MAX_PIXELS:
+        image.close()
+        raise UnreadableImage(
+            f"{image.width} x {image.height} px: over {_MAX_PIXELS // 10**6} million, a decompression bomb"
+        )
+    return image
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnreadableImage):
+        return str(error)
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"over {_MAX_PIXELS // 10**6} million px, a decompression bomb"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture in a known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return (str(error).split("\n")[0] or type(error).__name__).lower()
+
+
+def _guarded(path: Path, read: Callable[[Image.Image], T]) -> T:
+    """Open a picture and read it; whatever a decoder raises becomes `UnreadableImage`."""
+    try:
+        with _open(path) as image:
+            return read(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly any exception on broken files
+        raise UnreadableImage(_reason(error)) from error
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(width, height) in px as the file's header has them.
+
+    Raises:
+        UnreadableImage: there is no picture.
+    """
+    return _guarded(path, lambda image: image.size)
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode a picture to upright RGB.
+
+    The first frame of an animation; EXIF orientation honoured; transparent pixels on white; 16-bit greys by their
+    high byte, as TensorFlow's PNG decoder does.
+
+    Args:
+        path: a JPEG, PNG, BMP, GIF, WebP, TIFF, PNM, JPEG 2000 or AVIF file.
+
+    Returns:
+        The picture.
+
+    Raises:
+        UnreadableImage: it can't be decoded whole.
+    """
+    return _guarded(path, _decode)
+
+
+def _decode(image: Image.Image) -> Picture:
+    image.load()
+    with contextlib.suppress(Exception):  # a broken EXIF block says nothing of the pixels
+        image = ImageOps.exif_transpose(image)
+    pixels = _to_rgb(image)
+    step = [max(1, n // _GREY_GRID) for n in pixels.shape[:2]]
+    grid = pixels[:: step[0], :: step[1]].astype(np.int16)
+    return Picture(pixels=pixels, grey=bool((np.ptp(grid, axis=-1) <= _GREY_TOLERANCE).all()))
+
+
+def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode == "F":
+        raise UnreadableImage("floating-point pixels, whose range is unknown")
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min(initial=0) < 0 or wide.max(initial=0) > 65535:
+            raise UnreadableImage("pixels of more than 16 bits, whose range is unknown")
+        return np.repeat((wide >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if "A" in image.getbands() or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    return np.asarray(image.convert("RGB"))
+
+
+def resize(pixels: Any, size: int) -> Any:
+    """Resize to a square as `keras.layers.Resizing(size, size, interpolation="bilinear", antialias=True)` does.
+
+    Args:
+        pixels: numbers of shape (height, width, 3).
+        size: the side in px.
+
+    Returns:
+        A float32 tensor of shape (size, size, 3).
+    """
+    import tensorflow as tf
+
+    # Where nothing shrinks antialiasing changes nothing, and the plain kernel is four times as fast.
+    shrinks = pixels.shape[0] > size or pixels.shape[1] > size
+    return tf.image.resize(tf.cast(pixels, tf.float32), (size, size), method="bilinear", antialias=shrinks)
+
+
+def in_order(function: Callable[[T], Any], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[Any]:
+    """Map in threads, results in the order of the items, at most `ahead` of them waiting.
+
+    An exception of the function surfaces at its item. Leaving the iterator early cancels what has not begun.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    waiting: deque[Future[Any]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Pillow's warnings on odd files stay silent inside, and its bomb warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield

@@ -1,0 +1,146 @@
+"""What the probes measure: frozen dataclasses, no more than numbers and names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSize:
+    """How many images there are, of how many classes, and of what kind.
+
+    Attributes:
+        path: the folder as it was given.
+        class_names: in the order of the labels.
+        class_counts: images of each class; files found to be unreadable are not counted.
+        median_size_px: median native (width, height) over the sample.
+        grey_share: share of the sample without colour, 0 to 1.
+        n_sampled: images that were read.
+        unsampled_classes: classes of which the sample holds no image.
+        unreadable: file -> reason, among the files that were read.
+        ignored: suffix -> number of files passed over, since they are no images.
+        empty: sub-folders without images.
+    """
+
+    path: str
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    median_size_px: tuple[int, int]
+    grey_share: float
+    n_sampled: int
+    unsampled_classes: tuple[str, ...]
+    unreadable: Mapping[str, str]
+    ignored: Mapping[str, int]
+    empty: tuple[str, ...]
+
+    @property
+    def n_images(self) -> int:
+        return sum(self.class_counts)
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDrift:
+    """Drift at one BatchNorm layer.
+
+    Attributes:
+        layer: its name.
+        part: "early", "middle" or "late".
+        drift: squared 2-Wasserstein distance, in units of the source's variance.
+        floor: the drift that pictures of the source itself show there at this input size.
+    """
+
+    layer: str
+    part: str
+    drift: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSimilarity:
+    """How like the source the target looks to the network.
+
+    Attributes:
+        source: the data set that the network was trained on.
+        score: 1 as the source itself, 0.5 at the threshold, towards 0 beyond.
+        standard_error: of the score, over bootstrap resamples of the images; None for a single image.
+        replicates: the score of each resample.
+        excess: the drift above the floor that the score is made of.
+        per_layer: drift at each BatchNorm layer, from input to output.
+        enlargement: how many times the median picture is enlarged for the network; below 1 it is shrunk.
+        matched_score: the score against pictures of the source that were just as small and enlarged as much.
+        frechet: Fréchet distance between embeddings of target and source; None for fewer than two images.
+        kid: kernel distance between them; None likewise.
+        source_confidence: mean top probability of the network's own classifier on the target.
+        looks_like: for each class in order its most frequent source labels with their shares.
+    """
+
+    source: str
+    score: float
+    standard_error: float | None
+    replicates: tuple[float, ...]
+    excess: float
+    per_layer: tuple[LayerDrift, ...]
+    enlargement: float
+    matched_score: float
+    frechet: float | None
+    kid: float | None
+    source_confidence: float
+    looks_like: tuple[tuple[tuple[str, float], ...], ...]
+
+    def part(self, name: str) -> float:
+        """Mean drift over the "early", "middle" or "late" layers."""
+        values = [layer.drift for layer in self.per_layer if layer.part == name]
+        return sum(values) / len(values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutEvidence:
+    """How well the classes separate at one cut.
+
+    Attributes:
+        cut: the layer.
+        accuracy: cross-validated accuracy of a regularised logistic regression on the pooled output.
+        standard_error: of that accuracy.
+        neighbour_accuracy: leave-one-out accuracy of the nearest neighbour by cosine.
+        correct: for each image that took part, whether the logistic regression was right.
+        log_loss: for each of them, minus the log of the probability given to its class, in nats.
+    """
+
+    cut: str
+    accuracy: float
+    standard_error: float
+    neighbour_accuracy: float
+    correct: tuple[bool, ...]
+    log_loss: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Separability:
+    """The evidence at every cut, or the reason why there is none.
+
+    Attributes:
+        per_cut: from input to output; empty where it was skipped.
+        n_images: images that took part.
+        n_classes: classes that took part.
+        folds: of the cross-validation; 0 where it was skipped.
+        note: why it was skipped or what was left out; empty where all took part.
+    """
+
+    per_cut: tuple[CutEvidence, ...]
+    n_images: int
+    n_classes: int
+    folds: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """All that the rules look at."""
+
+    size: DatasetSize
+    similarity: FeatureSimilarity
+    separability: Separability
+    input_size: int

@@ -1,0 +1,172 @@
+"""From drift to a similarity score; Fréchet distance, kernel distance and source labels beside it. NumPy only."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.drift import bootstrap_drift, bootstrap_weights
+from probes.features import Features
+from probes.measurements import FeatureSimilarity, LayerDrift
+from probes.reference import Reference
+
+PARTS = (("early", 0.0), ("middle", 0.25), ("late", 0.6))  # where each part begins, as a share of the layers
+PART_WEIGHTS: Mapping[str, float] = {
+    "early": 0.2,
+    "middle": 0.8,
+}  # late layers tell a narrow data set, not a foreign one
+N_RESAMPLES = 200
+_KID_SUBSET = 1000  # rows at most: the kernel matrix is quadratic in them
+_LABELS_SHOWN = 3
+
+Array = npt.NDArray[np.float64]
+
+
+def layer_parts(n_layers: int) -> tuple[str, ...]:
+    """Which part of the network, early, middle or late, each of its BatchNorm layers belongs to."""
+    names, starts = zip(*PARTS, strict=True)
+    return tuple(names[int(np.searchsorted(starts, index / n_layers, side="right")) - 1] for index in range(n_layers))
+
+
+def excess_drift(drift: npt.ArrayLike, floor: npt.ArrayLike) -> Array:
+    """The weighted mean of early and middle drift above the source's own.
+
+    Args:
+        drift: of shape (..., layers).
+        floor: of shape (layers,).
+
+    Returns:
+        Of shape (...), in units of the source's variance.
+    """
+    above = np.asarray(drift, np.float64) - np.asarray(floor, np.float64)
+    parts = np.array(layer_parts(above.shape[-1]))
+    return np.asarray(sum(weight * above[..., parts == part].mean(-1) for part, weight in PART_WEIGHTS.items()))
+
+
+def score(excess: npt.ArrayLike, threshold: float) -> Array:
+    """1 at no excess drift, 0.5 at the threshold, halving with every further threshold: 2^(-excess / threshold)."""
+    return np.exp2(-np.maximum(np.asarray(excess, np.float64), 0.0) / threshold)
+
+
+def frechet_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Fréchet distance between Gaussians fitted to two samples of embeddings.
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The last trace is the sum of the singular values of
+    X1 X2^T / sqrt((n1 - 1)(n2 - 1)) for centred samples X, which needs no square root of a covariance.
+
+    Args:
+        first: of shape (n1, d), n1 at least 2.
+        second: of shape (n2, d), n2 at least 2.
+
+    Returns:
+        The distance, at least 0. It is biased upwards for small samples.
+
+    Reference:
+        Heusel et al., GANs trained by a two time-scale update rule, NeurIPS 2017, arXiv:1706.08500.
+    """
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    mean_one, mean_two = one.mean(0), two.mean(0)
+    one, two = (one - mean_one) / np.sqrt(len(one) - 1), (two - mean_two) / np.sqrt(len(two) - 1)
+    cross = np.linalg.svd(one @ two.T, compute_uv=False).sum()
+    return float(max(0.0, ((mean_one - mean_two) ** 2).sum() + (one**2).sum() + (two**2).sum() - 2 * cross))
+
+
+def kernel_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3; it may fall slightly below 0.
+
+    Args:
+        first: of shape (n1, d), n1 at least 2.
+        second: of shape (n2, d), n2 at least 2.
+
+    Reference:
+        Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv:1801.01401.
+    """
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+
+    def kernel(a: Array, b: Array) -> Array:
+        return np.asarray((a @ b.T / a.shape[1] + 1.0) ** 3)
+
+    def within(x: Array) -> float:
+        gram = kernel(x, x)
+        return float((gram.sum() - np.trace(gram)) / (len(x) * (len(x) - 1)))
+
+    return within(one) + within(two) - 2.0 * float(kernel(one, two).mean())
+
+
+def looks_like(
+    probabilities: npt.ArrayLike, labels: npt.NDArray[np.int64], n_classes: int, names: Sequence[str]
+) -> tuple[tuple[tuple[str, float], ...], ...]:
+    """For each class, the source labels that the network gives its images most often, with their shares.
+
+    Args:
+        probabilities: of the network's own classifier, of shape (n, source classes).
+        labels: class numbers, of shape (n,).
+        n_classes: how many classes there are; one without an image gets an empty tuple.
+        names: of the source's classes.
+    """
+    guesses = np.asarray(probabilities).argmax(1)
+    rows = []
+    for label in range(n_classes):
+        own = guesses[labels == label]
+        found, counts = np.unique(own, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:_LABELS_SHOWN]
+        rows.append(tuple((names[found[i]], float(counts[i] / len(own))) for i in order))
+    return tuple(rows)
+
+
+def measure_similarity(
+    features: Features,
+    reference: Reference,
+    *,
+    source: str,
+    input_size: int,
+    n_classes: int,
+    threshold: float,
+    seed: int,
+) -> FeatureSimilarity:
+    """Compare the sample with the source.
+
+    Args:
+        features: what the pass brought, of at least one image.
+        reference: statistics of the source for the same network.
+        source: its name.
+        input_size: height and width in px that the network saw.
+        n_classes: of the target.
+        threshold: the excess drift at which the score is 0.5.
+        seed: of the bootstrap.
+
+    Returns:
+        The measurement.
+    """
+    n_images = len(features.labels)
+    weights = bootstrap_weights(n_images, N_RESAMPLES, seed)
+    samples = [
+        bootstrap_drift(features.norm_means[name], features.norm_squares[name], weights) for name in reference.layers
+    ]
+    drift, floor = np.array([sample.value for sample in samples]), reference.floor(input_size)
+    replicates = excess_drift(np.stack([sample.replicates for sample in samples], axis=-1), floor)
+    enlargement = input_size / float(np.median(features.sizes.min(1)))
+    matched = excess_drift(drift, reference.floor(input_size, max(1.0, enlargement)))
+    excess = float(excess_drift(drift, floor))
+    resampled = score(replicates, threshold)
+    embeddings, known = next(reversed(features.pooled.values())), reference.source_embeddings(input_size)
+    few = n_images < 2
+    return FeatureSimilarity(
+        source=source,
+        score=float(score(excess, threshold)),
+        standard_error=None if few else float(resampled.std(ddof=1)),
+        replicates=tuple(float(value) for value in resampled),
+        excess=excess,
+        per_layer=tuple(
+            LayerDrift(layer=name, part=part, drift=float(value), floor=float(ground))
+            for name, part, value, ground in zip(
+                reference.layers, layer_parts(len(reference.layers)), drift, floor, strict=True
+            )
+        ),
+        enlargement=enlargement,
+        matched_score=float(score(matched, threshold)),
+        frechet=None if few else frechet_distance(embeddings[:_KID_SUBSET], known),
+        kid=None if few else kernel_distance(embeddings[:_KID_SUBSET], known),
+        source_confidence=float(features.probabilities.max(1).mean()),
+        looks_like=looks_like(features.probabilities, features.labels, n_classes, reference.labels),
+    )

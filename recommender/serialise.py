@@ -1,0 +1,149 @@
+"""A recommendation as plain data. `docs/recommendation.schema.json` describes it."""
+
+import math
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probes.measurements import DatasetSize, FeatureSimilarity, Separability
+from recommender import thresholds
+from recommender.reasons import cautions
+from recommender.rules import amount, amount_margin, likeness
+
+if TYPE_CHECKING:
+    from recommender.recommendation import Recommendation
+
+SCHEMA_VERSION = 1
+
+
+def as_dict(found: "Recommendation") -> dict[str, Any]:
+    """The whole recommendation; the same for the same seed apart from `seconds`."""
+    measured, verdict = found.measurements, found.verdict
+    images_per_class = float(np.median(measured.size.class_counts))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dataset": _dataset(measured.size),
+        "similarity": _similarity(measured.similarity, measured.size.class_names),
+        "size": {
+            "verdict": str(amount(measured.size.n_images, images_per_class)),
+            "margin": amount_margin(measured.size.n_images, images_per_class),
+        },
+        "separability": _separability(measured.separability),
+        "scenario": {
+            "id": verdict.scenario.id,
+            "name": verdict.scenario.name,
+            "confidence": verdict.confidence,
+            "runner_up": {"id": verdict.runner_up.id, "name": verdict.runner_up.name},
+            "overridden": None if verdict.overridden is None else verdict.overridden.id,
+        },
+        "strategy": _strategy(found),
+        "expected_accuracy": found.expected_accuracy,
+        "expected_accuracy_standard_error": found.probe.standard_error,
+        "reasons": list(found.reasons),
+        "warnings": list(cautions(found)),
+        "seconds": dict(found.seconds),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the answer depends on."""
+    return {
+        name: metadata.version(name) for name in ("netgraft", "tensorflow", "keras", "scikit-learn", "numpy", "pillow")
+    }
+
+
+def printable(name: str) -> str:
+    """A file's or folder's name as valid Unicode: bytes that are none become replacement characters."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _dataset(size: DatasetSize) -> dict[str, Any]:
+    counts = np.array(size.class_counts)
+    shares = counts[counts > 0] / counts.sum()
+    return {
+        "path": printable(size.path),
+        "n_images": size.n_images,
+        "n_classes": size.n_classes,
+        "class_counts": {
+            printable(name): count for name, count in zip(size.class_names, size.class_counts, strict=True)
+        },
+        "images_per_class": {"min": int(counts.min()), "median": float(np.median(counts)), "max": int(counts.max())},
+        "imbalance": float(counts.max() / max(counts.min(), 1)),
+        "effective_classes": math.exp(-float((shares * np.log(shares)).sum())),
+        "median_size_px": list(size.median_size_px),
+        "grey_share": size.grey_share,
+        "n_sampled": size.n_sampled,
+        "unreadable": {printable(file): reason for file, reason in size.unreadable.items()},
+        "ignored": dict(size.ignored),
+    }
+
+
+def _similarity(similarity: FeatureSimilarity, class_names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "source": similarity.source,
+        "score": similarity.score,
+        "standard_error": similarity.standard_error,
+        "verdict": str(likeness(similarity.score)),
+        "excess_drift": similarity.excess,
+        "threshold": thresholds.DRIFT_THRESHOLD,
+        "drift": {
+            **{part: similarity.part(part) for part in ("early", "middle", "late")},
+            "per_layer": [
+                {"layer": layer.layer, "part": layer.part, "drift": layer.drift, "floor": layer.floor}
+                for layer in similarity.per_layer
+            ],
+        },
+        "enlargement": similarity.enlargement,
+        "resolution_matched_score": similarity.matched_score,
+        "frechet": similarity.frechet,
+        "kid": similarity.kid,
+        "source_confidence": similarity.source_confidence,
+        "looks_like": {
+            printable(name): [{"label": label, "share": share} for label, share in labels]
+            for name, labels in zip(class_names, similarity.looks_like, strict=True)
+        },
+    }
+
+
+def _separability(evidence: Separability) -> dict[str, Any]:
+    return {
+        "per_cut": [
+            {
+                "cut": found.cut,
+                "accuracy": found.accuracy,
+                "standard_error": found.standard_error,
+                "neighbour_accuracy": found.neighbour_accuracy,
+            }
+            for found in evidence.per_cut
+        ],
+        "folds": evidence.folds,
+        "n_images": evidence.n_images,
+        "n_classes": evidence.n_classes,
+        "note": evidence.note,
+    }
+
+
+def _strategy(found: "Recommendation") -> dict[str, Any]:
+    strategy = found.strategy
+    frozen, trainable = found.parameters
+    return {
+        "backbone": strategy.backbone,
+        "input_size": strategy.input_size,
+        "cut": {"layer": strategy.cut, "depth": strategy.cut_depth},
+        "freeze": {
+            "layer": strategy.freeze,
+            "depth": strategy.freeze_depth,
+            "frozen_parameters": frozen,
+            "trainable_parameters": trainable,
+        },
+        "train_batch_norm": strategy.train_batch_norm,
+        "learning_rate": strategy.learning_rate,
+        "head": {
+            "levels": list(strategy.head.levels),
+            "pooling": strategy.head.pooling,
+            "classes": strategy.head.classes,
+            "activation": "softmax",
+        },
+    }

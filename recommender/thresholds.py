@@ -1,0 +1,54 @@
+"""Every number that the rules rest on, named once, with its source.
+
+"pilot" is the study on 13 data sets with EfficientNet-Lite0 that preceded the product; what it found is summed up in
+docs/method.md. Values marked provisional rest on few cells and await a benchmark of all four scenarios.
+"""
+
+# Plentiful data: both must hold. Provisional.
+# pilot: fine-tuning was ahead of a linear classifier by 2 points on photographs and by 10 on spectrograms from about a
+# thousand images on; with 40 to 200 images it lost or tied on five of six data sets.
+PLENTIFUL_IMAGES = 1000
+# pilot: at 20 images a class fine-tuning still lost or tied on four of five data sets.
+PLENTIFUL_IMAGES_PER_CLASS = 20
+
+# Excess drift at which the similarity score is 0.5, in units of the source's variance. Provisional.
+# benchmarks/results/drift.jsonl: five sets of photographs stay below 0.06, seven sets of anything else lie above 0.12,
+# with each of EfficientNet-Lite0, Lite1 and Lite2.
+DRIFT_THRESHOLD = 0.09
+SIMILAR_SCORE = 0.5
+
+# Cut depth that the rule starts from, as a share of the backbone's weighted layers.
+TOP_CUT_DEPTH = 1.0
+# benchmarks/results/cuts.jsonl: over seven sets unlike ImageNet the best constant is the first block of the last stage.
+MIDDLE_CUT_DEPTH = 0.73
+# Standard errors by which another cut must beat the rule's own before it is taken.
+# benchmarks/results/cuts.jsonl: below 2 the top is left by mistake on similar data; on unlike data 0.5 to 1 is best.
+TOP_CUT_CAUTION = 2.5
+MIDDLE_CUT_CAUTION = 1.0
+# Accuracy at neighbouring cuts is averaged with a Gaussian kernel of this width in depth.
+CUT_SMOOTHING = 0.05
+
+# Share of the backbone's weighted layers that trains in a partial fine-tune: this much at PLENTIFUL_IMAGES and this
+# much more with every tenfold, up to the most. Provisional.
+# pilot: with 1,000 photographs the last four of 16 blocks came within a point of training everything.
+TRAINABLE_SHARE = 0.25
+TRAINABLE_SHARE_PER_TENFOLD = 0.25
+MOST_TRAINABLE_SHARE = 0.85
+
+# Adam's learning rate. Provisional; pilot: 3e-4 with warm-up and decay over 150 steps. A constant rate has to be lower.
+HEAD_LEARNING_RATE = 1e-3
+FINE_TUNE_LEARNING_RATE = 1e-4
+
+# BatchNorm keeps its pretrained statistics. benchmarks/results/fine_tuning.jsonl: on spectrograms, training it took the
+# accuracy from 84 to 56 % in five epochs; leaving it in inference mode, to 91 %.
+TRAIN_BATCH_NORM = False
+
+# Input size in px: the median short side, rounded to the step, within these ends.
+SMALLEST_INPUT = 96
+INPUT_STEP = 32
+# From here on an enlarged picture is a blur that the network never saw. docs/method.md.
+NOTABLE_ENLARGEMENT = 1.5
+
+# Largest class over smallest class from which the report warns. Ours: at 10 to 1 a model that never names the smallest
+# of two classes is already 91 % accurate.
+NOTABLE_IMBALANCE = 10
