@@ -81,7 +81,9 @@ def summarise(rows: list[dict]) -> None:
         "always the top": [row["single"][cuts[-1]] for row in rows],
         **{f"always {cut}": [row["single"][cut] for row in rows] for cut in cuts[-6:-1]},
     }
-    print("| choice | mean regret | 90th percentile | worst | at 10 a class | at 30 a class |\n|---|---|---|---|---|---|")
+    print(
+        "| choice | mean regret | 90th percentile | worst | at 10 a class | at 30 a class |\n|---|---|---|---|---|---|"
+    )
     few = np.array([row["per_class"] == PER_CLASS[0] for row in rows])
     for choice, found in choices.items():
         regret = 100 * (best - np.array(found))

@@ -208,7 +208,7 @@ def copy_up_to(network: Any, levels: Sequence[str], inputs: Any) -> list[Any]:
     for name, new in copied.items():
         if isinstance(new, keras.Layer):
             new.set_weights(network.get_layer(name).get_weights())
-    return keras.tree.flatten(outputs)
+    return list(keras.tree.flatten(outputs))
 
 
 def freeze(model: Any, until: str | None, *, train_batch_norm: bool) -> None:

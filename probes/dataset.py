@@ -1,5 +1,6 @@
 """From what the user has, a folder with one sub-folder a class, to an index of image files and a sample of them."""
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -52,10 +53,24 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def _walk(folder: str, inside: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
-    """All files below a folder, links followed, hidden names and loops passed over."""
+def _identity(folder: str | os.PathLike[str]) -> tuple[int, int]:
     facts = os.stat(folder)
-    here = (facts.st_dev, facts.st_ino)
+    return facts.st_dev, facts.st_ino
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """What an entry or the target of a link is: "folder", "file", or "" for a link that leads nowhere and the like."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return ""
+        raise
+
+
+def _walk(folder: str, inside: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """All files below a folder, links followed, hidden names and links back to a folder in `inside` passed over."""
+    here = _identity(folder)
     if here in inside:
         return
     with os.scandir(folder) as found:
@@ -63,9 +78,10 @@ def _walk(folder: str, inside: frozenset[tuple[int, int]] = frozenset()) -> Iter
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        kind = _kind(entry)
+        if kind == "folder":
             yield from _walk(entry.path, inside | {here})
-        elif entry.is_file():
+        elif kind == "file":
             yield entry.path
 
 
@@ -107,16 +123,16 @@ def _index(root: Path) -> ImageFolder:
     ignored: Counter[str] = Counter()
     empty = []
     for entry in entries:
-        if not entry.is_dir():
+        if _kind(entry) != "folder":
             continue
-        below = list(_walk(entry.path))
+        below = list(_walk(entry.path, frozenset({_identity(root)})))
         images = tuple(os.path.relpath(name, root) for name in below if is_image(name))
         ignored.update(os.path.splitext(name)[1].lower() or "no suffix" for name in below if not is_image(name))
         if images:
             files[entry.name] = images
         else:
             empty.append(entry.name)
-    loose = sum(is_image(entry.name) for entry in entries if not entry.is_dir())
+    loose = sum(is_image(entry.name) for entry in entries if _kind(entry) == "file")
     _require_classes(root, files, empty, ignored, loose)
     return ImageFolder(
         path=root,
@@ -186,7 +202,7 @@ def quotas(class_counts: tuple[int, ...], max_images: int) -> tuple[int, ...]:
 
     Returns:
         How many to take of each class. All of them where they fit. Where not even two a class fit, the classes with
-        most images get two each until nothing is left.
+        most images get two each until nothing is left; two classes get at least one each.
     """
     counts = np.asarray(class_counts)
     if counts.sum() <= max_images:
@@ -197,6 +213,8 @@ def quotas(class_counts: tuple[int, ...], max_images: int) -> tuple[int, ...]:
         fits = np.cumsum(base[order]) <= max_images
         quota = np.zeros_like(counts)
         quota[order[fits]] = base[order[fits]]
+        if fits.sum() < 2:  # a classifier needs two classes
+            quota[order[:2]] = max_images - 1, 1
         return tuple(int(n) for n in quota)
     ideal = (counts - base) * (max_images - base.sum()) / (counts - base).sum()
     quota = base + np.floor(ideal).astype(int)

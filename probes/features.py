@@ -110,7 +110,7 @@ def tapped(network: Network) -> Callable[[Any], list[Any]]:
     shape = (None, network.input_size, network.input_size, 3)
     function = tf.function(forward, input_signature=[tf.TensorSpec(shape, tf.float32)], jit_compile=False)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
-    return lambda pixels: frozen(tf.convert_to_tensor(pixels, tf.float32))  # type: ignore[no-any-return]
+    return lambda pixels: frozen(tf.convert_to_tensor(pixels, tf.float32))
 
 
 def standardise(layer: Any, mean: Any, square: Any) -> tuple[FloatArray, FloatArray]:
@@ -125,8 +125,8 @@ def standardise(layer: Any, mean: Any, square: Any) -> tuple[FloatArray, FloatAr
         The mean of z and of z squared, of shape (n, channels passed on): channels that gamma switches off are left out.
     """
     mean, square = np.asarray(mean, np.float64), np.asarray(square, np.float64)
-    gamma = np.ones(mean.shape[1]) if layer.gamma is None else np.asarray(layer.gamma, np.float64)
-    beta = np.zeros(mean.shape[1]) if layer.beta is None else np.asarray(layer.beta, np.float64)
+    gamma = np.ones(mean.shape[1]) if layer.gamma is None else layer.gamma.numpy().astype(np.float64)
+    beta = np.zeros(mean.shape[1]) if layer.beta is None else layer.beta.numpy().astype(np.float64)
     kept = np.abs(gamma) > _SWITCHED_OFF * np.abs(gamma).max()
     mean, square, gamma, beta = mean[:, kept], square[:, kept], gamma[kept], beta[kept]
     z_mean = (mean - beta) / gamma

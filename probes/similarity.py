@@ -24,8 +24,8 @@ Array = npt.NDArray[np.float64]
 
 def layer_parts(n_layers: int) -> tuple[str, ...]:
     """Which part of the network, early, middle or late, each of its BatchNorm layers belongs to."""
-    names, starts = zip(*PARTS, strict=True)
-    return tuple(names[int(np.searchsorted(starts, index / n_layers, side="right")) - 1] for index in range(n_layers))
+    shares = [index / n_layers for index in range(n_layers)]
+    return tuple([part for part, start in PARTS if start <= share][-1] for share in shares)
 
 
 def excess_drift(drift: npt.ArrayLike, floor: npt.ArrayLike) -> Array:

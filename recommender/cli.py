@@ -1,6 +1,7 @@
 """The command `recommend`. Nothing heavy is imported before the work begins."""
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -110,12 +111,15 @@ def _fail(message: str) -> None:
 
 
 def _run(target: Path | None, *, as_json: bool, quiet: bool, folder: Path, **arguments: Any) -> None:
+    from builders.backbones import find_backbone, weights_path
     from probes.dataset import index_folder
     from recommender import files
 
+    # What can't be used is told before TensorFlow takes its seconds.
     if target is not None:
         files.check_target(target)
-    index_folder(folder)  # a folder that can't be used is told before TensorFlow takes its seconds
+    weights_path(find_backbone(arguments["backbone"]))
+    index_folder(folder)
     with _progress(shown=not (quiet or as_json)) as progress:
         with _native_logs_hidden():
             import tensorflow as tf
@@ -129,7 +133,9 @@ def _run(target: Path | None, *, as_json: bool, quiet: bool, folder: Path, **arg
             files.write_model(found.build(), found.to_dict(), target)
     _print(found, as_json=as_json, quiet=quiet)
     if target is not None and not (as_json or quiet):
-        click.echo(f"\nWrote {target} and {target.with_suffix('.json')}")
+        from recommender.report import clean
+
+        click.echo("\n" + clean(f"Wrote {target} and {target.with_suffix('.json')}"))
 
 
 def _print(found: "Recommendation", *, as_json: bool, quiet: bool) -> None:
@@ -140,6 +146,8 @@ def _print(found: "Recommendation", *, as_json: bool, quiet: bool) -> None:
 
     from recommender import report
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what the terminal's encoding lacks must not cost the answer
     if quiet:
         click.echo(report.one_line(found))
     else:
@@ -182,7 +190,7 @@ def _native_logs_hidden() -> Iterator[None]:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             hidden.seek(0)
             os.write(stderr, hidden.read())
             raise

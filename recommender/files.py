@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,16 +21,24 @@ def check_target(path: Path) -> None:
     expected = "Expected `--build` to name a .keras file in a writable folder."
     if path.suffix != ".keras":
         raise RecommendError(f"{expected} Received: {str(path)!r}. Give it the suffix .keras.")
-    for target in (path, path.with_suffix(".json")):
-        if target.is_dir():
-            raise RecommendError(f"{expected} Received: {str(target)!r}, a folder. Name a file.")
-    if not path.parent.is_dir():
-        raise RecommendError(f"{expected} Received: {str(path)!r}, whose folder does not exist. Make it first.")
     try:
+        for target in (path, path.with_suffix(".json")):
+            if _is_folder(target):
+                raise RecommendError(f"{expected} Received: {str(target)!r}, a folder. Name a file.")
+        if not _is_folder(path.parent):
+            raise RecommendError(f"{expected} Received: {str(path)!r}, whose folder does not exist. Make it first.")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise RecommendError(f"{expected} Received: {str(path)!r}: {error.strerror}. Choose another folder.") from error
+        raise RecommendError(f"{expected} Received: {str(path)!r}: {error.strerror}. Choose another place.") from error
+
+
+def _is_folder(path: Path) -> bool:
+    """Unlike `Path.is_dir` it raises, in every version of Python, when it can't tell."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def write_model(model: Any, description: dict[str, Any], path: Path) -> None:

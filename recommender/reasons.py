@@ -131,7 +131,9 @@ def _freeze(found: "Recommendation") -> str:
     strategy = found.strategy
     frozen, trainable = found.parameters
     if strategy.freeze is None:
-        return f"Freeze nothing but BatchNorm, whose statistics would drift in small batches: {trainable:,} parameters train."
+        return (
+            f"Freeze nothing but BatchNorm, whose statistics small batches would spoil: {trainable:,} parameters train."
+        )
     if strategy.freeze == strategy.cut:
         return f"Freeze all that is kept ({frozen:,} parameters); the prediction layer trains ({trainable:,})."
     return (

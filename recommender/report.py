@@ -46,8 +46,8 @@ def one_line(found: Recommendation) -> str:
     freeze = strategy.freeze or "nothing"
     expected = "" if accuracy is None else f", expected accuracy {accuracy:.3f}"
     return (
-        f"{found.scenario.id} {found.scenario.name}: {strategy.backbone} at {strategy.input_size} px, cut {strategy.cut}, "
-        f"freeze {freeze}{expected}"
+        f"{found.scenario.id} {found.scenario.name}: {strategy.backbone} at {strategy.input_size} px, "
+        f"cut {strategy.cut}, freeze {freeze}{expected}"
     )
 
 

@@ -55,8 +55,8 @@ def versions() -> dict[str, str]:
 
 
 def printable(name: str) -> str:
-    """A file's or folder's name as valid Unicode: bytes that are none become replacement characters."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A file's or folder's name as valid Unicode: bytes that are none become escapes like \\xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _dataset(size: DatasetSize) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _dataset(size: DatasetSize) -> dict[str, Any]:
         "grey_share": size.grey_share,
         "n_sampled": size.n_sampled,
         "unreadable": {printable(file): reason for file, reason in size.unreadable.items()},
-        "ignored": dict(size.ignored),
+        "ignored": {printable(suffix): count for suffix, count in size.ignored.items()},
     }
 
 

@@ -53,7 +53,7 @@ def test_statistics_need_numpy_alone(name):
         "import recommender.cli, builders.backbones, builders.strategy, probes.dataset, recommender.rules",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--help'])",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--list-backbones'])",
-        "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--scenario', '9', 'x'])",
+        "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--seed', '-1', 'x'])",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['no such folder'])",
     ],
 )

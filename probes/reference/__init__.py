@@ -46,7 +46,8 @@ class Reference:
 
     def source_embeddings(self, input_size: int) -> npt.NDArray[np.float32]:
         """Embeddings of the source's pictures at the kept input size nearest to the given one."""
-        return self.embeddings[int(np.abs(self.embedding_sizes - input_size).argmin())]
+        nearest = int(np.abs(self.embedding_sizes - input_size).argmin())
+        return np.asarray(self.embeddings[nearest])
 
 
 def _interpolate(at: FloatArray, values: FloatArray, where: float) -> FloatArray:
@@ -54,7 +55,7 @@ def _interpolate(at: FloatArray, values: FloatArray, where: float) -> FloatArray
     where = float(np.clip(where, at[0], at[-1]))
     upper = int(np.clip(np.searchsorted(at, where), 1, len(at) - 1)) if len(at) > 1 else 0
     if upper == 0:
-        return values[0]
+        return np.asarray(values[0])
     share = (where - at[upper - 1]) / (at[upper] - at[upper - 1])
     return np.asarray(values[upper - 1] * (1 - share) + values[upper] * share)
 

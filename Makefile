@@ -1,0 +1,32 @@
+# `make demo` and `make test` are all that a new machine needs: each makes the virtual environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check wheel clean
+
+demo: $(STAMP)
+	$(BIN)/python docs/digits.py demo/digits
+	$(BIN)/recommend demo/digits --build demo/digits.keras
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python docs/check_wheel.py dist
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[backbones,dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) demo dist

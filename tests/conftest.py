@@ -1,0 +1,101 @@
+"""What tests share: data sets and two ways to run the command."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pictures import write_images
+
+from recommender.cli import main
+
+ROOT = Path(__file__).parent.parent
+COMMAND = Path(sys.executable).with_name("recommend")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How the command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def shared_datasets():
+    """The folder of real data sets; tests that need it are skipped where it is missing."""
+    shared = Path(os.environ.get("NETGRAFT_SHARED", ROOT.parent / "shared"))
+    folder = shared / "datasets"
+    if not folder.is_dir():
+        pytest.skip(f"needs the real data sets in {folder}; $NETGRAFT_SHARED may name another place than {shared}")
+    return folder
+
+
+@pytest.fixture
+def forbid():
+    """Takes all permissions from a file or folder until the test ends; skips where that does not stop this user."""
+    forbidden = []
+
+    def forbid(path):
+        forbidden.append((path, path.stat().st_mode))
+        path.chmod(0)
+        if os.access(path, os.R_OK):
+            pytest.skip(f"this user may read everything, {path.name} too")
+
+    yield forbid
+    for path, mode in forbidden:
+        path.chmod(mode)
+
+
+@pytest.fixture(scope="session")
+def two_classes(tmp_path_factory):
+    """A folder with eight pictures of each of two classes."""
+    return write_images(tmp_path_factory.mktemp("data") / "two_classes", {"flower": 8, "temple": 8})
+
+
+def run_process(*arguments, timeout=180, **options):
+    """Run a program to its end; bytes that are no UTF-8 pass through as surrogates."""
+    done = subprocess.run(
+        [os.fspath(argument) if isinstance(argument, os.PathLike) else str(argument) for argument in arguments],
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        errors="surrogateescape",
+        timeout=timeout,
+        **options,
+    )
+    return Run(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+@pytest.fixture(scope="session")
+def run_cli():
+    """Run the installed command in a process of its own, as a user does: `run_cli(folder, "--json", cwd=...)`."""
+    assert COMMAND.exists(), f"{COMMAND} is missing: install the project with `pip install -e .[dev]`"
+    return lambda *arguments, **options: run_process(COMMAND, *arguments, **options)
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Run Python code in a process of its own: `run_python(code, *arguments)`."""
+    return lambda code, *arguments, **options: run_process(sys.executable, "-c", code, *arguments, **options)
+
+
+@pytest.fixture(scope="session")
+def invoke():
+    """Run the command in this process, which loads TensorFlow only once; an error that is our bug surfaces."""
+
+    def invoke(*arguments):
+        done = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+        return Run(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def shared_imagenet(shared_datasets):
+    """The folder of 1,000 ImageNet pictures, one for each class."""
+    return shared_datasets.parent / "imagenet_sample"
