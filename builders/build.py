@@ -56,6 +56,8 @@ def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: B
         metrics=["accuracy"],
         jit_compile=False,  # on a CPU, XLA makes a depthwise network ten times slower
     )
+    # Keras builds the optimiser when a file is loaded and would warn that the one saved had no slots yet.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 

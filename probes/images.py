@@ -125,6 +125,8 @@ def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
         wide = np.asarray(image).astype(np.int64)
         if wide.min(initial=0) < 0 or wide.max(initial=0) > 65535:
             raise UnreadableImage("pixels of more than 16 bits, whose range is unknown")
+        if image.mode == "I" and wide.max(initial=0) <= 255:  # 32 bits, but only eight are used
+            wide <<= 8
         return np.repeat((wide >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     if "A" in image.getbands() or "transparency" in image.info:
         over = image.convert("RGBA")
@@ -146,7 +148,7 @@ def resize(pixels: Any, size: int) -> Any:
 
     # Where nothing shrinks antialiasing changes nothing, and the plain kernel is four times as fast.
     shrinks = pixels.shape[0] > size or pixels.shape[1] > size
-    return tf.image.resize(tf.cast(pixels, tf.float32), (size, size), method="bilinear", antialias=shrinks)
+    return tf.image.resize(pixels, (size, size), method="bilinear", antialias=shrinks)
 
 
 def in_order(function: Callable[[T], Any], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from probes.measurements import CutEvidence, Separability
@@ -123,11 +124,9 @@ def _folds(labels: Labels, folds: int, seed: int) -> list[tuple[Labels, Labels]]
 
 def neighbour_accuracy(features: npt.ArrayLike, labels: Labels) -> float:
     """Leave-one-out accuracy of the nearest neighbour by cosine similarity, over features of shape (n, d)."""
-    values = np.asarray(features, np.float64)
-    unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(float).tiny)
-    similarity = unit @ unit.T
-    np.fill_diagonal(similarity, -np.inf)
-    return float((labels[similarity.argmax(1)] == labels).mean())
+    neighbours = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(np.asarray(features))
+    nearest = neighbours.kneighbors(return_distance=False)[:, 0]  # of the fitted rows themselves: each without itself
+    return float((labels[nearest] == labels).mean())
 
 
 def _eligible(labels: Labels, seed: int) -> tuple[npt.NDArray[np.bool_], str]:

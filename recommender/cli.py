@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
+
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
 
@@ -43,13 +45,13 @@ def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted
 @click.option("--backbone", default="efficientnet_lite0", show_default=True, metavar="NAME", help="Pretrained network.")
 @click.option(
     "--input-size",
-    type=click.IntRange(min=32),
+    type=click.IntRange(min=SMALLEST_INPUT),
     metavar="PX",
     help="Side of the network's input; follows the images by default.",
 )
 @click.option(
     "--max-images",
-    type=click.IntRange(min=2),
+    type=click.IntRange(min=SMALLEST_SAMPLE),
     default=1000,
     show_default=True,
     metavar="N",
@@ -57,7 +59,12 @@ def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted
 )
 @click.option("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Same seed, same answer."
+    "--seed",
+    type=click.IntRange(0, LARGEST_SEED),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Same seed, same answer.",
 )
 @click.option(
     "--build",
@@ -111,25 +118,21 @@ def _fail(message: str) -> None:
 
 
 def _run(target: Path | None, *, as_json: bool, quiet: bool, folder: Path, **arguments: Any) -> None:
-    from builders.backbones import find_backbone, weights_path
-    from probes.dataset import index_folder
     from recommender import files
+    from recommender.recommendation import recommend
 
-    # What can't be used is told before TensorFlow takes its seconds.
     if target is not None:
         files.check_target(target)
-    weights_path(find_backbone(arguments["backbone"]))
-    index_folder(folder)
-    with _progress(shown=not (quiet or as_json)) as progress:
-        with _native_logs_hidden():
-            import tensorflow as tf
+    with _progress(shown=not (quiet or as_json)) as show:
 
-            tf.constant(0)  # the first operation logs, too
-        from recommender.recommendation import recommend
+        def progress(phase: str, done: int, wanted: int) -> None:
+            show(phase, done, wanted)
+            if phase == "loading":
+                _import_tensorflow()
 
         found = recommend(folder, progress=progress, **arguments)
         if target is not None:
-            progress("writing", 0, 1)
+            show("writing", 0, 1)
             files.write_model(found.build(), found.to_dict(), target)
     _print(found, as_json=as_json, quiet=quiet)
     if target is not None and not (as_json or quiet):
@@ -167,8 +170,9 @@ def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
     with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=Console(file=terminal, force_terminal=True), transient=True) as bar:
-            task = bar.add_task("Loading TensorFlow", total=None)
+            task = bar.add_task("Listing the images", total=None)
             titles = {
+                "loading": "Loading TensorFlow",
                 "network": "Running the network over the images",
                 "classifiers": "Fitting a classifier at each cut",
                 "writing": "Writing the model",
@@ -178,6 +182,13 @@ def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
                 bar.update(task, description=titles[phase], completed=done, total=wanted)
 
             yield update
+
+
+def _import_tensorflow() -> None:
+    with _native_logs_hidden():
+        import tensorflow as tf
+
+        tf.constant(0)  # the first operation logs, too
 
 
 @contextlib.contextmanager

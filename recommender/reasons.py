@@ -37,6 +37,12 @@ def cautions(found: "Recommendation") -> tuple[str, ...]:
         )
     if evidence.note:
         notes.append(f"{evidence.note[0].upper()}{evidence.note[1:]}.")
+    native = find_backbone(found.strategy.backbone).native_size
+    if not thresholds.SMALLEST_INPUT <= found.strategy.input_size <= native:
+        notes.append(
+            f"The reference was made at {thresholds.SMALLEST_INPUT} to {native} px; at {found.strategy.input_size} px "
+            "the nearest of them stands in, and the similarity is less sure."
+        )
     if size.empty:
         notes.append(f"{_names(size.empty)}: no images in it; not taken for a class.")
     if size.ignored:
@@ -112,12 +118,10 @@ def _cut(found: "Recommendation") -> str:
     if choice.gain is None:
         return f"{kept}, where the rule starts; nothing could be cross-validated."
     caution = thresholds.TOP_CUT_CAUTION if found.scenario is Scenario.LINEAR_PROBE else thresholds.MIDDLE_CUT_CAUTION
+    errors = "its standard error" if caution == 1 else f"{caution:g} standard errors"
     if choice.index == choice.prior:
-        return (
-            f"{kept}, where the rule starts: at no other cut does a linear classifier gain more than {caution:g} "
-            "standard errors."
-        )
-    return f"{kept}: {_gain(choice)}, more than {caution:g} standard errors."
+        return f"{kept}, where the rule starts: at no other cut does a linear classifier gain more than {errors}."
+    return f"{kept}: {_gain(choice)}, more than {errors}."
 
 
 def _gain(choice: CutChoice) -> str:
@@ -153,6 +157,11 @@ def _accuracy(found: "Recommendation") -> str:
 
 
 def _runner_up(found: "Recommendation") -> str:
+    close = "This is a close call; try both. " if found.verdict.close else ""
+    return close + _other_way(found)
+
+
+def _other_way(found: "Recommendation") -> str:
     verdict, size, similarity = found.verdict, found.measurements.size, found.measurements.similarity
     name = f"{verdict.runner_up.id} ({verdict.runner_up.name})"
     if verdict.overridden is not None:

@@ -17,12 +17,12 @@ from probes.errors import ProbeError
 from probes.measurements import DatasetSize, Measurements
 from recommender import rules, thresholds
 from recommender.errors import RecommendError
+from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 from recommender.planning import CutFacts, Plan, plan_strategy
 from recommender.rules import Verdict
 from recommender.scenario import Scenario
 
 Progress = Callable[[str, int, int], None]
-_SMALLEST_INPUT = 32  # px: below it the last feature map of a backbone with stride 32 is empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,8 @@ def recommend(
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
-        progress: called with the phase ("network" or "classifiers"), steps done and steps wanted.
+        progress: called with the phase ("loading", before TensorFlow is imported, "network" or "classifiers"), steps
+            done and steps wanted.
 
     Returns:
         The recommendation.
@@ -124,6 +125,8 @@ def recommend(
     draw = draw_sample(index, max_images, seed)
     size = _input_size(index, draw, spec.native_size) if input_size is None else input_size
     clock.lap("index")
+    if progress is not None:
+        progress("loading", 0, 1)
     loaded = load_backbone(backbone, size)
     clock.lap("load")
     return _measure_and_decide(index, draw, loaded, scenario, seed, progress, clock)
@@ -147,14 +150,14 @@ class _Clock:
 
 
 def _check_arguments(input_size: int | None, max_images: int, scenario: int | None, seed: int) -> None:
-    if input_size is not None and input_size < _SMALLEST_INPUT:
-        raise RecommendError(f"Expected `input_size` to be at least {_SMALLEST_INPUT} px. Received: {input_size}.")
-    if max_images < 2:
-        raise RecommendError(f"Expected `max_images` to be at least 2. Received: {max_images}.")
+    if input_size is not None and input_size < SMALLEST_INPUT:
+        raise RecommendError(f"Expected `input_size` to be at least {SMALLEST_INPUT} px. Received: {input_size}.")
+    if max_images < SMALLEST_SAMPLE:
+        raise RecommendError(f"Expected `max_images` to be at least {SMALLEST_SAMPLE}. Received: {max_images}.")
     if scenario not in (None, 1, 2, 3, 4):
         raise RecommendError(f"Expected `scenario` to be 1, 2, 3 or 4. Received: {scenario}.")
-    if seed < 0:
-        raise RecommendError(f"Expected `seed` to be at least 0. Received: {seed}.")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
 
 
 def _input_size(index: ImageFolder, draw: Draw, native_size: int) -> int:

@@ -80,7 +80,8 @@ def _headline(found: Recommendation) -> Text:
     line = Text.assemble(
         (f" Scenario {scenario.id} ", "bold white on blue"),
         (f" {scenario.name} ", "bold blue"),
-        f" {scenario.amount} data, {alike} {source}; confidence {found.verdict.confidence:.0%}\n",
+        f" {scenario.amount} data, {alike} {source}; confidence {found.verdict.confidence:.0%}",
+        (" (a close call)\n" if found.verdict.close else "\n", "yellow"),
         (f" {scenario.recipe}", "italic"),
     )
     if found.verdict.overridden is not None:

@@ -37,6 +37,16 @@ def amount_margin(n_images: int, images_per_class: float) -> float:
     return min(n_images / thresholds.PLENTIFUL_IMAGES, images_per_class / thresholds.PLENTIFUL_IMAGES_PER_CLASS)
 
 
+def drift_margin(excess_drift: float) -> float:
+    """How many times the drift threshold the excess drift amounts to: up to 1 the pictures count as similar."""
+    return max(excess_drift, 0.0) / thresholds.DRIFT_THRESHOLD
+
+
+def is_close(margin: float) -> bool:
+    """Whether a margin, 1 at its threshold, is too near to it to be relied on."""
+    return 1 / thresholds.CLOSE_CALL < margin < thresholds.CLOSE_CALL
+
+
 def likeness(score: float) -> Likeness:
     """Whether pictures with that similarity score count as like the source's."""
     return Likeness.SIMILAR if score >= thresholds.SIMILAR_SCORE else Likeness.DISSIMILAR
@@ -51,6 +61,7 @@ class Verdict:
         confidence: share of bootstrap resamples of the images that give the same scenario, 0 to 1.
         runner_up: the scenario across the nearer threshold.
         nearer: the question that the nearer threshold answers: an `Amount` or a `Likeness`.
+        close: whether a threshold is too near for the choice to be relied on.
         overridden: the scenario that the rules would have chosen, where the user asked for another; else None.
     """
 
@@ -58,6 +69,7 @@ class Verdict:
     confidence: float
     runner_up: Scenario
     nearer: Amount | Likeness
+    close: bool
     overridden: Scenario | None
 
 
@@ -98,6 +110,7 @@ def choose_scenario(
         confidence=sum(scenario is chosen for scenario in resampled) / len(resampled),
         runner_up=ruled if forced and forced is not ruled else runner_up,
         nearer=other_amount if by_amount else other_likeness,
+        close=is_close(amount_margin(n_images, images_per_class)) or is_close(drift_margin(excess_drift)),
         overridden=ruled if forced and forced is not ruled else None,
     )
 

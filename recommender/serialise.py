@@ -9,7 +9,7 @@ import numpy as np
 from probes.measurements import DatasetSize, FeatureSimilarity, Separability
 from recommender import thresholds
 from recommender.reasons import cautions
-from recommender.rules import amount, amount_margin, likeness
+from recommender.rules import amount, amount_margin, drift_margin, likeness
 
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
@@ -34,14 +34,15 @@ def as_dict(found: "Recommendation") -> dict[str, Any]:
             "id": verdict.scenario.id,
             "name": verdict.scenario.name,
             "confidence": verdict.confidence,
+            "close_call": verdict.close,
             "runner_up": {"id": verdict.runner_up.id, "name": verdict.runner_up.name},
             "overridden": None if verdict.overridden is None else verdict.overridden.id,
         },
         "strategy": _strategy(found),
         "expected_accuracy": found.expected_accuracy,
         "expected_accuracy_standard_error": found.probe.standard_error,
-        "reasons": list(found.reasons),
-        "warnings": list(cautions(found)),
+        "reasons": [printable(reason) for reason in found.reasons],
+        "warnings": [printable(note) for note in cautions(found)],
         "seconds": dict(found.seconds),
         "versions": versions(),
     }
@@ -88,6 +89,7 @@ def _similarity(similarity: FeatureSimilarity, class_names: tuple[str, ...]) -> 
         "verdict": str(likeness(similarity.score)),
         "excess_drift": similarity.excess,
         "threshold": thresholds.DRIFT_THRESHOLD,
+        "margin": drift_margin(similarity.excess),
         "drift": {
             **{part: similarity.part(part) for part in ("early", "middle", "late")},
             "per_layer": [

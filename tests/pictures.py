@@ -1,6 +1,8 @@
 """Small pictures for tests, cut from the two photographs and the digits that scikit-learn carries."""
 
 import functools
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,16 @@ def digit(rng, size=(64, 48)):
     """A random handwritten digit, grey."""
     pixels = _digits()[rng.integers(len(_digits()))]
     return Image.fromarray((pixels * 15.9).astype(np.uint8)).resize(size)
+
+
+def png(width, height, *, bits=8, colour=2, rows=b""):
+    """A PNG made by hand: whatever its header promises, its pixels are `rows`."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def write_images(folder, counts, *, size=(64, 48), seed=0, suffix=".jpg"):

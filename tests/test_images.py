@@ -2,15 +2,13 @@
 
 import contextlib
 import io
-import struct
 import threading
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import photograph
+from pictures import photograph, png
 from PIL import Image, ImageOps, features
 
 from probes.images import UnreadableImage, in_order, quiet_decoders, read_picture, read_size, resize
@@ -57,16 +55,6 @@ def encoded(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def png(width, height, *, bits=8, colour=2, rows=b""):
-    """A PNG made by hand: whatever its header promises, its pixels are `rows`."""
-
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.bmp", "x.dib", "x.tif", "x.ppm", "x.PNG", "it's a\nпример.tiff"])

@@ -52,8 +52,8 @@ def test_the_answer_carries_its_reasons_with_numbers_and_thresholds(few_digits):
     text = " ".join(few_digits.reasons)
     assert "150 images in 10 classes" in text
     assert "1,000 images and 20 in the median class" in text
-    assert "threshold is 0.090" in text
-    assert "runner-up is 3 (FULL_FINE_TUNE)" in text
+    assert "threshold is 0.100" in text
+    assert "runner-up is 1 (LINEAR_PROBE)" in text
     assert "Before any training" in text
 
 

@@ -71,7 +71,7 @@ def test_confidence_is_the_share_of_resamples_that_agree():
 
 def test_the_runner_up_lies_across_the_nearer_threshold():
     assert verdict(n_images=950, excess=0.001).runner_up is Scenario.PARTIAL_FINE_TUNE
-    assert verdict(n_images=20, excess=0.089).runner_up is Scenario.SHALLOW_FEATURES
+    assert verdict(n_images=20, excess=0.099).runner_up is Scenario.SHALLOW_FEATURES
 
 
 def test_the_user_overrides_the_choice_and_the_verdict_says_so():
@@ -148,3 +148,10 @@ def test_a_shallow_classifier_reads_the_end_of_each_stage_and_the_cut():
     assert rules.stage_levels(shapes, 5) == [1, 2, 4, 5]
     assert rules.stage_levels(shapes, 4) == [1, 2, 4]
     assert rules.stage_levels(shapes, 0) == [0]
+
+
+@pytest.mark.parametrize(
+    ("n_images", "excess", "close"), [(1200, 0.001, True), (200, 0.095, True), (5000, 0.3, False), (200, 0.02, False)]
+)
+def test_a_margin_near_a_threshold_is_a_close_call(n_images, excess, close):
+    assert verdict(n_images, excess=excess).close is close

@@ -1,0 +1,93 @@
+"""Drift of every data set to every backbone, and of photographs that were spoilt: where the threshold may lie.
+
+    python benchmarks/drift.py
+
+Results: benchmarks/results/drift.jsonl, one line a cell; a run resumes.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from common import ResultFile, data_sets
+
+from builders.backbones import BACKBONES, load_backbone
+from probes.dataset import ImageFolder, draw_sample
+from probes.features import Network, Prepared, median_short_side, run_over
+from probes.images import quiet_decoders, read_picture, resize
+from probes.reference import load_reference
+from probes.similarity import measure_similarity
+from recommender import thresholds
+from recommender.rules import input_size
+from recommender.wiring import probed_network
+
+IMAGES = 300
+PHOTOGRAPHS = ("hymenoptera", "cats_dogs", "flowers5", "clothing10", "trash6")
+SPOILT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "grey": lambda x: np.repeat(x.mean(-1, keepdims=True), 3, -1),
+    "dark": lambda x: 0.4 * x,
+    "noisy": lambda x: np.clip(x + np.random.default_rng(0).normal(0, 25, x.shape), 0, 255),
+    "negative": lambda x: 255 - x,
+}
+
+
+def pictures(folder: ImageFolder, network: Network, change: Callable[[np.ndarray], np.ndarray]) -> Iterator[Prepared]:
+    draw = draw_sample(folder, IMAGES, 0)
+    for label, (quota, files) in enumerate(zip(draw.quota, draw.candidates, strict=True)):
+        for file in files[:quota]:
+            picture = read_picture(folder.path / file)
+            pixels = change(resize(picture.pixels, network.input_size).numpy()).astype(np.float32)
+            yield Prepared(pixels=pixels, label=label, file=file, size=picture.size, grey=picture.grey)
+
+
+def cell(name: str, folder: ImageFolder, backbone: str, variant: str, size: int) -> dict:
+    network = probed_network(load_backbone(backbone, size))
+    with quiet_decoders():
+        features = run_over(network, pictures(folder, network, SPOILT.get(variant, lambda x: x)))
+    found = measure_similarity(
+        features,
+        load_reference(backbone),
+        source="ImageNet",
+        input_size=size,
+        n_classes=len(folder.class_names),
+        threshold=thresholds.DRIFT_THRESHOLD,
+        seed=0,
+    )
+    parts = {part: round(found.part(part), 4) for part in ("early", "middle", "late")}
+    return {
+        "set": name,
+        "backbone": backbone,
+        "variant": variant,
+        "input_size": size,
+        "images": len(features.labels),
+        **parts,
+        "excess": round(found.excess, 4),
+        "score": round(found.score, 3),
+    }
+
+
+def main() -> None:
+    results = ResultFile("drift.jsonl", ("set", "backbone", "variant", "input_size"))
+    for name, folder in data_sets(()):
+        for backbone, spec in BACKBONES.items():
+            with quiet_decoders():
+                side = median_short_side(folder, draw_sample(folder, IMAGES, 0)) or spec.native_size
+            auto = input_size(side, spec.native_size)
+            photograph = name in PHOTOGRAPHS
+            cells = [("plain", auto)]
+            if backbone == "efficientnet_lite0":
+                cells += [("plain", spec.native_size)] + ([(variant, auto) for variant in SPOILT] if photograph else [])
+            for variant, size in cells:
+                if not results.has(name, backbone, variant, size):
+                    results.add(cell(name, folder, backbone, variant, size))
+    rows = sorted(results.rows, key=lambda row: row["excess"])
+    print("| set | variant | backbone | px | early | middle | late | excess | score |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['set']} | {row['variant']} | {row['backbone']} | {row['input_size']} | {row['early']:.3f} "
+            f"| {row['middle']:.3f} | {row['late']:.3f} | {row['excess']:.3f} | {row['score']:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
