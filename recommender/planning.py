@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from builders.strategy import HeadSpec, Strategy
 from probes.measurements import Measurements
 from recommender import thresholds
-from recommender.rules import CutChoice, Verdict, choose_cut, freeze_index, likeness, stage_levels
+from recommender.rules import CutChoice, Verdict, choose_cut, freeze_index, head_levels, likeness
 from recommender.scenario import Likeness, Scenario
 
 
@@ -57,7 +57,7 @@ def plan_strategy(backbone: str, cuts: Sequence[CutFacts], verdict: Verdict, mea
     elif scenario is Scenario.FULL_FINE_TUNE:
         freeze = None
     fine_tunes = freeze != cut
-    levels = stage_levels([p.shape for p in cuts], cut) if scenario is Scenario.SHALLOW_FEATURES else [cut]
+    levels = [cut] if fine_tunes else head_levels([point.shape for point in cuts], cut)
     strategy = Strategy(
         backbone=backbone,
         input_size=measured.input_size,
@@ -77,7 +77,7 @@ def _choose_cut(scenario: Scenario, cuts: Sequence[CutFacts], measured: Measurem
     evidence = {found.cut: found.correct for found in measured.separability.per_cut}
     correct = [evidence.get(point.layer, ()) for point in cuts]
     if scenario is Scenario.LINEAR_PROBE:
-        return choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH, caution=thresholds.TOP_CUT_CAUTION)
+        return choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH)
     if scenario is Scenario.SHALLOW_FEATURES:
         # Pictures that are foreign only for their blur still show what the last blocks know.
         blurred = likeness(measured.similarity.matched_score) is Likeness.SIMILAR
@@ -85,7 +85,6 @@ def _choose_cut(scenario: Scenario, cuts: Sequence[CutFacts], measured: Measurem
             depths,
             correct,
             prior_depth=thresholds.TOP_CUT_DEPTH if blurred else thresholds.MIDDLE_CUT_DEPTH,
-            caution=thresholds.MIDDLE_CUT_CAUTION,
             candidates=range(len(cuts) - 1),  # the scenario cuts something away
         )
     return None

@@ -6,8 +6,8 @@ import numpy as np
 
 from builders.backbones import find_backbone
 from recommender import thresholds
-from recommender.rules import CutChoice, amount, likeness
-from recommender.scenario import Amount, Likeness, Scenario
+from recommender.rules import CutChoice, amount, caution, likeness
+from recommender.scenario import Amount, Likeness
 
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
@@ -117,11 +117,18 @@ def _cut(found: "Recommendation") -> str:
     kept = f"Keep all up to {where}"
     if choice.gain is None:
         return f"{kept}, where the rule starts; nothing could be cross-validated."
-    caution = thresholds.TOP_CUT_CAUTION if found.scenario is Scenario.LINEAR_PROBE else thresholds.MIDDLE_CUT_CAUTION
-    errors = "its standard error" if caution == 1 else f"{caution:g} standard errors"
+    errors = _errors(caution(choice.index, choice.prior))
     if choice.index == choice.prior:
-        return f"{kept}, where the rule starts: at no other cut does a linear classifier gain more than {errors}."
+        earlier, later = _errors(thresholds.EARLIER_CUT_CAUTION), _errors(thresholds.LATER_CUT_CAUTION)
+        return (
+            f"{kept}, where the rule starts: no earlier cut lets a linear classifier gain more than {earlier}, "
+            f"and no later one more than {later}."
+        )
     return f"{kept}: {_gain(choice)}, more than {errors}."
+
+
+def _errors(number: float) -> str:
+    return "its standard error" if number == 1 else f"{number:g} standard errors"
 
 
 def _gain(choice: CutChoice) -> str:

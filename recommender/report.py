@@ -180,7 +180,7 @@ def _strategy(found: Recommendation) -> RenderableType:
     strategy = found.strategy
     frozen, trainable = found.parameters
     levels = len(strategy.head.levels)
-    reads = "" if levels == 1 else f" of {levels} stages, joined"
+    reads = "" if levels == 1 else f" of {levels} cut points, joined"
     table = Table.grid(padding=(0, 2, 0, 1))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

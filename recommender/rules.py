@@ -137,20 +137,19 @@ def choose_cut(
     correct: npt.ArrayLike,
     *,
     prior_depth: float,
-    caution: float,
     candidates: Sequence[int] | None = None,
 ) -> CutChoice:
     """Start from the rule's cut and leave it for the one that beats it most surely.
 
     For each cut the accuracy gained over the rule's own is measured image by image, smoothed over neighbouring depths.
-    The choice has the largest gain less `caution` standard errors of the gain; the rule's own cut has exactly 0.
+    The choice has the largest gain less some standard errors of the gain, more of them for a cut that gives up more of
+    the network; the rule's own cut has exactly 0.
 
     Args:
         depths: of the cuts, ascending, in (0, 1].
         correct: whether the classifier at each cut was right on each image, of shape (cuts, images); no column where
             nothing could be measured.
         prior_depth: where the rule starts from.
-        caution: standard errors by which another cut must be better.
         candidates: indices of the cuts that may be chosen; all by default.
 
     Returns:
@@ -165,9 +164,14 @@ def choose_cut(
     difference = smooth - smooth[prior]
     gain = np.round(difference.mean(1), 12)  # equal cuts are equal, whatever the order of the sums
     error = difference.std(1, ddof=1) / math.sqrt(hits.shape[1])
-    sure = gain - caution * error
+    sure = gain - np.array([caution(place, prior) for place in range(len(depths))]) * error
     index = max(allowed, key=lambda place: (sure[place], place == prior))
     return CutChoice(index=index, prior=prior, gain=float(gain[index]), gain_error=float(error[index]))
+
+
+def caution(cut: int, prior: int) -> float:
+    """Standard errors by which a cut must be better than the rule's own."""
+    return thresholds.EARLIER_CUT_CAUTION if cut < prior else thresholds.LATER_CUT_CAUTION
 
 
 def _kernel(depths: FloatArray) -> FloatArray:
@@ -190,8 +194,8 @@ def freeze_index(depths: Sequence[float], n_images: int) -> int:
     return below[-1] if below else 0
 
 
-def stage_levels(shapes: Sequence[tuple[int, int, int]], cut: int) -> list[int]:
-    """Cut points that a shallow classifier reads: the last one of each stage below the cut, and the cut itself.
+def head_levels(shapes: Sequence[tuple[int, int, int]], cut: int) -> list[int]:
+    """Cut points that a classifier on a frozen backbone reads: the last of each run of equal shape, and the cut.
 
     Args:
         shapes: (height, width, channels) of the cut points, in order.
@@ -201,5 +205,5 @@ def stage_levels(shapes: Sequence[tuple[int, int, int]], cut: int) -> list[int]:
         Evci et al., Head2Toe: Utilizing Intermediate Representations for Better Transfer Learning, ICML 2022,
         arXiv:2201.03529.
     """
-    ends = [index for index in range(cut) if shapes[index][:2] != shapes[index + 1][:2]]
+    ends = [index for index in range(cut) if shapes[index] != shapes[index + 1]]
     return [*ends, cut]

@@ -102,12 +102,12 @@ def hits(accuracies, n_images=200, seed=0):
     return luck < np.asarray(accuracies)[:, None]
 
 
-def choose(accuracies, prior=0.73, caution=1.0, n_images=200, **more):
-    return rules.choose_cut(DEPTHS, hits(accuracies, n_images), prior_depth=prior, caution=caution, **more)
+def choose(accuracies, prior=0.73, n_images=200, **more):
+    return rules.choose_cut(DEPTHS, hits(accuracies, n_images), prior_depth=prior, **more)
 
 
 def test_without_evidence_the_rules_own_cut_stands():
-    choice = rules.choose_cut(DEPTHS, [()] * len(DEPTHS), prior_depth=0.73, caution=1.0)
+    choice = rules.choose_cut(DEPTHS, [()] * len(DEPTHS), prior_depth=0.73)
     assert (choice.index, choice.prior, choice.gain) == (3, 3, None)
 
 
@@ -124,7 +124,7 @@ def test_a_much_better_cut_is_taken():
 def test_the_same_gain_on_fewer_images_is_not_enough():
     accuracies = [0.5, 0.66, 0.5, 0.6, 0.5, 0.5, 0.5]
     assert choose(accuracies, n_images=2000).index == 1
-    assert choose(accuracies, n_images=12, caution=2.5).index == 3
+    assert choose(accuracies, n_images=12).index == 3
 
 
 def test_candidates_bound_the_choice():
@@ -143,11 +143,17 @@ def test_a_partial_fine_tune_trains_something_and_freezes_something():
         assert 0 <= rules.freeze_index(DEPTHS, n_images) < len(DEPTHS) - 1
 
 
-def test_a_shallow_classifier_reads_the_end_of_each_stage_and_the_cut():
-    shapes = [(48, 48, 8), (48, 48, 8), (24, 24, 16), (12, 12, 32), (12, 12, 32), (6, 6, 64), (6, 6, 64)]
-    assert rules.stage_levels(shapes, 5) == [1, 2, 4, 5]
-    assert rules.stage_levels(shapes, 4) == [1, 2, 4]
-    assert rules.stage_levels(shapes, 0) == [0]
+def test_giving_up_more_of_the_network_needs_stronger_evidence():
+    accuracies = [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.53]
+    assert choose(accuracies, prior=0.73).index == 6
+    assert choose(accuracies[::-1], prior=0.73).index == 3
+
+
+def test_a_head_reads_the_last_cut_point_of_each_shape_and_the_cut():
+    shapes = [(48, 48, 8), (48, 48, 8), (24, 24, 16), (12, 12, 32), (12, 12, 32), (12, 12, 64), (6, 6, 64), (6, 6, 64)]
+    assert rules.head_levels(shapes, 6) == [1, 2, 4, 5, 6]
+    assert rules.head_levels(shapes, 4) == [1, 2, 4]
+    assert rules.head_levels(shapes, 0) == [0]
 
 
 @pytest.mark.parametrize(
