@@ -37,7 +37,7 @@ def passes(name: str, folder: Path, size: int, n_images: int) -> dict:
 
     from builders.backbones import load_backbone
     from probes.dataset import draw_sample, index_folder
-    from probes.features import BATCH_SIZE, extract
+    from probes.features import BATCH_SIZE, extract, tapped
     from recommender.wiring import probed_network
 
     backbone = load_backbone("efficientnet_lite0", size)
@@ -47,6 +47,8 @@ def passes(name: str, folder: Path, size: int, n_images: int) -> dict:
     bare = tf.function(lambda x: backbone.network(x, training=False), input_signature=signature, jit_compile=False)
     batch = tf.random.uniform((BATCH_SIZE, size, size, 3), -1, 1)
     bare(batch)
+    run = tapped(network)  # compiled once, as the bare network is
+    run(batch)
     rates: dict[str, list[float]] = {"bare": [], "probe": []}
     for _ in range(ROUNDS):
         begin = time.perf_counter()
@@ -54,7 +56,7 @@ def passes(name: str, folder: Path, size: int, n_images: int) -> dict:
             bare(batch)
         rates["bare"].append(n_images // BATCH_SIZE * BATCH_SIZE / (time.perf_counter() - begin))
         begin = time.perf_counter()
-        features = extract(index, draw, network)
+        features = extract(index, draw, network, run=run)
         rates["probe"].append(len(features.labels) / (time.perf_counter() - begin))
     ratios = np.array(rates["probe"]) / np.array(rates["bare"])
     return {
