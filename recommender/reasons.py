@@ -120,9 +120,8 @@ def _cut(found: "Recommendation") -> str:
     errors = _errors(caution(choice.index, choice.prior))
     if choice.index == choice.prior:
         earlier, later = _errors(thresholds.EARLIER_CUT_CAUTION), _errors(thresholds.LATER_CUT_CAUTION)
-        return (
-            f"{kept}, where the rule starts: no earlier cut lets a linear classifier gain more than {earlier}, "
-            f"and no later one more than {later}."
+        return f"{kept}, where the rule starts: no earlier cut lets a linear classifier gain more than {earlier}" + (
+            "." if choice.prior == len(found.plan.cuts) - 1 else f", and no later one more than {later}."
         )
     return f"{kept}: {_gain(choice)}, more than {errors}."
 
