@@ -58,8 +58,9 @@ def test_the_answer_carries_its_reasons_with_numbers_and_thresholds(few_digits):
 
 
 def test_the_document_fits_its_schema(few_digits):
-    jsonschema.validate(few_digits.to_dict(), SCHEMA)
-    json.dumps(few_digits.to_dict(), allow_nan=False)
+    document = few_digits.to_dict()
+    jsonschema.validate(document, SCHEMA)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
 def test_the_same_seed_gives_the_same_document(digits, few_digits):
