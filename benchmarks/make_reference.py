@@ -13,11 +13,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from builders.backbones import BACKBONES, Backbone, load_backbone
+from builders.backbones import BACKBONES, load_backbone
 from probes.dataset import ImageFolder, index_folder
 from probes.drift import bootstrap_drift, bootstrap_weights
-from probes.features import Features, Network, Prepared, run_over
+from probes.features import Features, Network, Prepared, run_over, tapped
 from probes.images import read_picture, resize
+from probes.reference import load_reference
+from probes.similarity import part_means
+from probes.yardstick import measure_yardstick
 from recommender.wiring import probed_network
 
 ENLARGEMENTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -50,7 +53,8 @@ def pictures(folder: ImageFolder, size: int, enlargement: float):
 def layer_drift(network: Network, features: Features) -> list[float]:
     weights = bootstrap_weights(len(features.labels), 200, 0)
     return [
-        bootstrap_drift(features.norm_means[name], features.norm_squares[name], weights).value for name in network.norms
+        bootstrap_drift(features.norm_means[norm.layer], features.norm_squares[norm.layer], weights).value
+        for norm in network.norms
     ]
 
 
@@ -60,7 +64,7 @@ def make(name: str, folder: ImageFolder) -> None:
     kept = (sizes[0], 160, spec.native_size)
     rows, embeddings = [], []
     for size in sizes:
-        backbone: Backbone = load_backbone(name, size)
+        backbone = load_backbone(name, size)
         network = probed_network(backbone)
         row = []
         for enlargement in ENLARGEMENTS:
@@ -73,8 +77,9 @@ def make(name: str, folder: ImageFolder) -> None:
     stored = io.BytesIO()
     np.savez_compressed(
         stored,
-        weights=spec.sha256,
-        layers=network.norms,
+        fingerprint=backbone.fingerprint,
+        source="ImageNet",
+        layers=[norm.layer for norm in network.norms],
         sizes=sizes,
         enlargements=ENLARGEMENTS,
         drift=np.array(rows, np.float32),
@@ -86,6 +91,34 @@ def make(name: str, folder: ImageFolder) -> None:
     (OUT / f"{name}.npz").write_bytes(stored.getvalue())
 
 
+def make_yardstick() -> None:
+    """How EfficientNet-Lite0 sees the two photographs, above the floor that its reference holds."""
+    name = "efficientnet_lite0"
+    reference, native = load_reference(name), BACKBONES[name].native_size
+    above, unit = [], []
+    for size in sizes_of(native):
+        network = probed_network(load_backbone(name, size))
+        run = tapped(network)
+        rows = []
+        for enlargement in ENLARGEMENTS:
+            found = measure_yardstick(network, run, enlargement)
+            over = part_means(found.plain) - part_means(reference.floor(size, enlargement))
+            rows.append((over, part_means(found.grey - found.plain)))
+            click.echo(f"yardstick {size} px x{enlargement:g}: {rows[-1]}")
+        above.append([row[0] for row in rows])
+        unit.append([row[1] for row in rows])
+    stored = io.BytesIO()
+    np.savez_compressed(
+        stored,
+        native_size=native,
+        sizes=sizes_of(native),
+        enlargements=ENLARGEMENTS,
+        above_floor=np.array(above, np.float32),
+        unit=np.array(unit, np.float32),
+    )
+    (OUT / "yardstick.npz").write_bytes(stored.getvalue())
+
+
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="PICTURES")
 @click.option("--backbone", "names", multiple=True, default=tuple(BACKBONES), help="A backbone; all by default.")
@@ -94,6 +127,7 @@ def main(folder: Path, names: tuple[str, ...]) -> None:
     index = index_folder(folder)
     for name in names:
         make(name, index)
+    make_yardstick()
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from common import ResultFile, data_sets, linked_folder, split
 
 from probes.dataset import ImageFolder
 from probes.images import read_picture
-from recommender import recommend
+from recommender import recommend, rules
 from recommender.recommendation import Recommendation
+from recommender.scenario import Likeness
 
 REDUCED = 15  # images a class
 HELD_OUT = 500  # images at most
@@ -33,6 +34,13 @@ def accuracy(found: Recommendation, folder: ImageFolder, files: list[tuple[int, 
         for label, file in files
     ]
     return float(np.mean(hits))
+
+
+def by_cuts(found: Recommendation) -> Likeness:
+    """What the likeness would count as if drift could not be measured."""
+    evidence = {cut.cut: cut.correct for cut in found.measurements.separability.per_cut}
+    depths = [point.depth for point in found.plan.cuts]
+    return rules.likeness_by_cuts(depths, [evidence[point.layer] for point in found.plan.cuts], seed=0).verdict
 
 
 def row(name: str, folder: ImageFolder, *, whole: bool) -> dict:
@@ -63,7 +71,8 @@ def row(name: str, folder: ImageFolder, *, whole: bool) -> dict:
         "excess": similarity.excess,
         "score": similarity.score,
         "standard_error": similarity.standard_error,
-        "matched_score": similarity.matched_score,
+        "sharp_score": similarity.sharp_score,
+        "by_cuts": str(by_cuts(found)),
         "scenario": found.scenario.id,
         "confidence": found.verdict.confidence,
         "cut": found.strategy.cut,

@@ -7,10 +7,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.backbones import Backbone, load_backbone
-from builders.heads import add_head, pixel_layers, set_head
+from builders.backbone import Backbone
+from builders.backbones import load_backbone
+from builders.errors import BuildError
+from builders.freezing import can_train, freeze_below, hold_batch_norm, size_of
+from builders.heads import add_head, resizing_layer, set_head
 from builders.strategy import Strategy
-from builders.surgery import copy_up_to, freeze
+from builders.surgery import find_cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,21 +38,31 @@ def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: B
         backbone: the loaded backbone, if it is at hand; it is unchanged.
 
     Returns:
-        A flat, compiled `keras.Model` of standard layers, from pictures of any size, of shape (batch, height, width,
-        3) and 0 to 255, to probabilities of shape (batch, classes). It takes integer labels.
+        A flat, compiled `keras.Model` from pictures of any size, of shape (batch, height, width, channels) and 0 to
+        255, to probabilities of shape (batch, classes). It takes integer labels. Its layers are the backbone's own and
+        standard ones.
 
     Raises:
         BuildError: the strategy names a backbone, cut or pooling that there is not.
     """
-    if backbone is None or (backbone.spec.name, backbone.input_size) != (strategy.backbone, strategy.input_size):
+    if backbone is None:
         backbone = load_backbone(strategy.backbone, strategy.input_size)
-    inputs = keras.Input((None, None, 3), name="image")
-    scaled = pixel_layers(backbone.spec, strategy.input_size, inputs)
-    feature_maps = copy_up_to(backbone.network, strategy.head.levels, scaled)
-    model = keras.Model(inputs, add_head(strategy.head, feature_maps), name=f"{strategy.backbone}_grafted")
+    if backbone.scaling is None:
+        raise BuildError(f"Expected the pixel scaling of {backbone.name} to be known. Received: none. Name it.")
+    inputs = keras.Input((None, None, backbone.channels), name="image")
+    resized = resizing_layer(strategy.input_size, inputs)
+    places = _places(backbone, strategy.head.levels or (strategy.cut,))
+    model = keras.Model(
+        inputs,
+        add_head(strategy.head, backbone.graph.lay(resized, places)),
+        name=_valid_name(f"{strategy.backbone}_grafted"),
+    )
     if head is not None:
         set_head(model, head.kernel, head.bias)
-    freeze(model, strategy.freeze, train_batch_norm=strategy.train_batch_norm)
+    if strategy.freeze is not None:
+        _require_layer(model, strategy.freeze)
+    freeze_below(model, strategy.freeze)
+    hold_batch_norm(model, train_batch_norm=strategy.train_batch_norm)
     model.compile(
         optimizer=keras.optimizers.Adam(strategy.learning_rate),
         loss="sparse_categorical_crossentropy",
@@ -61,29 +74,44 @@ def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: B
     return model
 
 
+def _valid_name(name: str) -> str:
+    return "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
+
+
+def _places(backbone: Backbone, levels: tuple[str, ...]) -> list[int]:
+    """Indices of cut points; of its one output for a module that can't be cut."""
+    if not backbone.graph.cuts and levels == (backbone.points[-1].layer,):
+        return [len(backbone.graph.nodes) - 1]
+    return [find_cut(backbone.graph, level) for level in levels]
+
+
+def _require_layer(model: Any, name: str) -> None:
+    if name not in [layer.name for layer in model.layers]:
+        raise BuildError(f"Expected `freeze` to name a layer of {model.name}. Received: {name!r}.")
+
+
 def parameter_counts(strategy: Strategy, backbone: Backbone) -> tuple[int, int]:
     """How many parameters the model of a strategy has, without building it.
 
     Args:
-        strategy: what would be built.
+        strategy: what would be built, without hidden layers.
         backbone: the backbone, loaded.
 
     Returns:
         Numbers of (frozen, trainable) parameters; statistics of BatchNorm count as frozen.
     """
-    network = backbone.network
-    part = keras.Model(network.input, network.get_layer(strategy.cut).output)
-    names = [layer.name for layer in part.layers]
-    first = 0 if strategy.freeze is None else names.index(strategy.freeze) + 1
-    trainable = sum(
-        _size(layer.trainable_variables)
-        for layer in part.layers[first:]
-        if strategy.train_batch_norm or not isinstance(layer, keras.layers.BatchNormalization)
-    )
-    channels = sum(network.get_layer(level).output.shape[-1] for level in strategy.head.levels)
-    head = (channels + 1) * strategy.head.classes
-    return part.count_params() - trainable, trainable + head
-
-
-def _size(variables: list[Any]) -> int:
-    return sum(int(np.prod(variable.shape)) for variable in variables)
+    graph = backbone.graph
+    places = _places(backbone, strategy.head.levels or (strategy.cut,))
+    frozen = graph.index(strategy.freeze) if strategy.freeze is not None else None
+    below = set() if frozen is None else graph.ancestors([frozen])
+    total = trainable = 0
+    for index in graph.ancestors(places) - {0}:
+        layer = graph.calls[index - 1].operation
+        if not isinstance(layer, keras.Layer) or "@" in graph.calls[index - 1].name:
+            continue
+        total += size_of(layer.weights)
+        still = isinstance(layer, keras.layers.BatchNormalization) and not strategy.train_batch_norm
+        if index not in below and not still:
+            trainable += size_of(can_train(layer))
+    channels = sum((graph.nodes[place].shape or (0,))[-1] or 0 for place in places)
+    return total - trainable, trainable + (channels + 1) * strategy.head.classes

@@ -7,20 +7,64 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.backbones import BackboneSpec
 from builders.errors import BuildError
+from builders.pixels import PixelScaling
 from builders.strategy import HeadSpec
 
-_POOLINGS = {"average": keras.layers.GlobalAveragePooling2D}
+_POOLINGS = ("average", "max", "both", "attention")
+_ACTIVATIONS = ("softmax", "linear")
 
 
-def pixel_layers(spec: BackboneSpec, input_size: int, inputs: Any) -> Any:
-    """From pictures of any size, 0 to 255, to what the backbone's weights were trained on."""
+def resizing_layer(input_size: int, inputs: Any) -> Any:
+    """From pictures of any size to squares."""
     resizing = keras.layers.Resizing(input_size, input_size, interpolation="bilinear", antialias=True, name="resizing")
     # Keras's image layers take training=True for granted, and hand it on to every layer behind them: a plain call of
     # the model would then run BatchNorm in training mode. Said here, False is the default of the whole model.
-    x = resizing(inputs, training=False)
-    return keras.layers.Rescaling(spec.scale, offset=spec.offset, name="rescaling")(x)
+    return resizing(inputs, training=False)
+
+
+def scale_pixels(scaling: PixelScaling, x: Any) -> Any:
+    """From pixels 0 to 255 to what a backbone's weights were trained on."""
+    scale, offset, reverse = scaling.of_channels(x.shape[-1])
+    if set(scale) != {1.0} or set(offset) != {0.0}:
+        even = len(set(scale)) == 1 and len(set(offset)) == 1
+        values = (scale[0], offset[0]) if even else (list(scale), list(offset))
+        x = keras.layers.Rescaling(values[0], offset=values[1], name="rescaling")(x)
+    return keras.ops.flip(x, axis=-1) if reverse else x
+
+
+def _pooled(x: Any, pooling: str, name: str) -> Any:
+    """A vector of a map of shape (batch, height, width, channels) or (batch, tokens, channels), or itself."""
+    dimensions = len(x.shape) - 2
+    if dimensions == 0:
+        return x
+    average = keras.layers.GlobalAveragePooling2D if dimensions == 2 else keras.layers.GlobalAveragePooling1D
+    largest = keras.layers.GlobalMaxPooling2D if dimensions == 2 else keras.layers.GlobalMaxPooling1D
+    if pooling == "average":
+        return average(name=name)(x)
+    if pooling == "max":
+        return largest(name=name)(x)
+    if pooling == "both":
+        return keras.layers.Concatenate(name=name)([average(name=f"{name}_average")(x), largest(name=f"{name}_max")(x)])
+    tokens = keras.layers.Reshape((-1, x.shape[-1]), name=f"{name}_tokens")(x)
+    scores = keras.layers.Dense(1, name=f"{name}_scores")(tokens)
+    weights = keras.layers.Softmax(axis=1, name=f"{name}_weights")(scores)
+    summed = keras.layers.Dot(axes=1, name=f"{name}_sum")([weights, tokens])
+    return keras.layers.Reshape((x.shape[-1],), name=name)(summed)
+
+
+def check_head(head: HeadSpec) -> None:
+    """Raises `BuildError` if there is no such head."""
+    for name, value, allowed in (
+        ("pooling", head.pooling, _POOLINGS),
+        ("activation", head.activation, _ACTIVATIONS),
+    ):
+        if value not in allowed:
+            raise BuildError(f"Expected `{name}` to be one of {', '.join(allowed)}. Received: {value!r}.")
+    if head.classes < 1 or any(units < 1 for units in head.hidden):
+        raise BuildError(f"Expected `classes` and `hidden` to be at least 1. Received: {head.classes}, {head.hidden}.")
+    if not 0 <= head.dropout < 1:
+        raise BuildError(f"Expected `dropout` to be in [0, 1). Received: {head.dropout}.")
 
 
 def add_head(head: HeadSpec, feature_maps: Sequence[Any]) -> Any:
@@ -28,23 +72,29 @@ def add_head(head: HeadSpec, feature_maps: Sequence[Any]) -> Any:
 
     Args:
         head: what to build.
-        feature_maps: for each of its levels a symbolic tensor of shape (batch, height, width, channels).
+        feature_maps: for each of its levels a symbolic tensor of shape (batch, height, width, channels), (batch,
+            tokens, channels) or (batch, channels).
 
     Returns:
-        Class probabilities of shape (batch, head.classes).
+        A symbolic tensor of shape (batch, head.classes).
 
     Raises:
-        BuildError: the pooling is unknown.
+        BuildError: there is no such head.
     """
-    if head.pooling not in _POOLINGS:
-        raise BuildError(f"Expected `pooling` to be one of {', '.join(_POOLINGS)}. Received: {head.pooling!r}.")
-    pooling = _POOLINGS[head.pooling]
+    check_head(head)
     if len(feature_maps) == 1:
-        x = pooling(name="pooling")(feature_maps[0])
+        x = _pooled(feature_maps[0], head.pooling, "pooling")
     else:
-        pooled = [pooling(name=f"{level}_pooling")(x) for level, x in zip(head.levels, feature_maps, strict=True)]
+        maps = zip(head.levels, feature_maps, strict=True)
+        pooled = [_pooled(feature_map, head.pooling, f"{level}_pooling") for level, feature_map in maps]
         x = keras.layers.Concatenate(name="pooling")(pooled)
-    return keras.layers.Dense(head.classes, activation="softmax", name="predictions")(x)
+    for number, units in enumerate(head.hidden, start=1):
+        if head.dropout:
+            x = keras.layers.Dropout(head.dropout, name=f"hidden_{number}_dropout")(x)
+        x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
+    if head.dropout:
+        x = keras.layers.Dropout(head.dropout, name="predictions_dropout")(x)
+    return keras.layers.Dense(head.classes, activation=head.activation, name="predictions", dtype="float32")(x)
 
 
 def set_head(model: Any, kernel: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> None:

@@ -8,14 +8,22 @@ class HeadSpec:
     """The layers behind the backbone.
 
     Attributes:
-        levels: cut points whose maps it reads, from input to output; the last one is the cut.
-        pooling: how a map becomes a vector; "average" is the global average. The vectors are joined.
-        classes: number of softmax outputs.
+        classes: number of outputs.
+        levels: cut points whose maps it reads, from input to output; the last one is the cut. Empty stands for the last
+            map alone.
+        pooling: how a map becomes a vector: "average", "max", "both" (joined) or "attention" (a learned weight for each
+            position). The vectors of several levels are joined.
+        hidden: units of ReLU layers before the last one.
+        dropout: share of values dropped before each dense layer, in [0, 1).
+        activation: of the output, "softmax" or "linear".
     """
 
-    levels: tuple[str, ...]
-    pooling: str = "average"
     classes: int
+    levels: tuple[str, ...] = ()
+    pooling: str = "average"
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
+    activation: str = "softmax"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +31,7 @@ class Strategy:
     """One way of transfer learning, in full.
 
     Attributes:
-        backbone: its name in the registry.
+        backbone: its name: in the registry, or of the file that it comes from.
         input_size: height and width in px to which the model resizes what it is given.
         cut: the last layer that is kept, a cut point of the backbone.
         cut_depth: the share of the backbone's weighted layers that is kept, in (0, 1].

@@ -1,26 +1,22 @@
-"""Cut points of a network, found in its layer graph; cutting, copying and freezing there."""
+"""Surgery on any Keras model: list its cut points, and cut there.
+
+Every verb of surgery returns a new, flat model and leaves the given one and its weights as they are, unless
+`share=True` asks for the same layers to be used in both.
+"""
 
 import difflib
-from collections.abc import Sequence
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from builders.errors import BuildError
+from builders.layer_graph import LayerGraph
 
-# Layers that act on each value alone or only move values: a unit of the network ends behind them, not before.
-_POINTWISE = (
-    keras.layers.Activation,
-    keras.layers.BatchNormalization,
-    keras.layers.Dropout,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.SpatialDropout2D,
-)
-_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D, keras.layers.Flatten)
-_DEPTHWISE = (keras.layers.DepthwiseConv2D,)
+
+class CutMoved(UserWarning):
+    """A cut was asked for between two cut points and was made at the one below."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,207 +24,190 @@ class CutPoint:
     """A tensor through which every path from input to output passes.
 
     Attributes:
-        layer: the layer that puts it out.
+        layer: the layer that puts it out, under a name that is the same in every rebuild of the network.
         depth: the share of the backbone's weighted layers at or below it, in (0, 1]; 1.0 is the whole backbone.
-        shape: (height, width, channels).
+        shape: (height, width, channels), or (tokens, channels); None for an extent that depends on the input.
+        stride: pixels of the input for one position of the map; None where that can't be told.
         parameters: the number of weights at or below it.
         batch_norm: the last BatchNorm layer since the cut point before, or None.
     """
 
     layer: str
     depth: float
-    shape: tuple[int, int, int]
+    shape: tuple[int | None, ...]
+    stride: int | None
     parameters: int
     batch_norm: str | None
 
 
-def _bottlenecks(nodes: list[Any]) -> list[bool]:
-    """For each node, in topological order: does every path from the first node to the last pass through it?
-
-    A node is passed by unless no edge leads from a node before it to a node behind it.
-    """
-    position = {id(node): index for index, node in enumerate(nodes)}
-    reach = list(range(len(nodes)))  # the last consumer of each node
-    for index, node in enumerate(nodes):
-        for parent in node.parent_nodes:
-            reach[position[id(parent)]] = max(reach[position[id(parent)]], index)
-    farthest, passed = -1, []
-    for index in range(len(nodes)):
-        passed.append(farthest <= index)
-        farthest = max(farthest, reach[index])
-    return passed
-
-
-def _nodes_in_order(network: Any) -> list[Any]:
-    """The nodes of a functional model, each behind all that it reads."""
-    depths = sorted(network._nodes_by_depth, reverse=True)
-    return [node for depth in depths for node in network._nodes_by_depth[depth]]
-
-
-def _is_map(node: Any) -> bool:
-    """Whether the node puts out one feature map of shape (batch, height, width, channels)."""
-    return len(node.outputs) == 1 and len(node.outputs[0].shape) == 4
-
-
-def _backbone_nodes(network: Any) -> list[Any]:
-    """The nodes below the classification head, which begins where the last feature map is pooled or flattened."""
-    nodes = _nodes_in_order(network)
-    ends = [
-        index
-        for index, passed in enumerate(_bottlenecks(nodes))
-        if passed and isinstance(nodes[index].operation, _POOLING)
-    ]
-    return nodes[: ends[-1]] if ends else nodes
-
-
-def cut_points(network: Any) -> tuple[CutPoint, ...]:
-    """The places where a functional network can be cut, from input to output.
+def cut_points(model: Any) -> tuple[CutPoint, ...]:
+    """The places where a network can be cut, from input to output.
 
     A cut point lies behind a residual join or behind a unit of convolution, normalisation and activation; never inside
     a residual block, between a depthwise convolution and the pointwise one that completes it, or in the widened part
-    of an inverted residual.
+    of an inverted residual. Nested models are looked into. The classification head, which begins where the last map is
+    pooled or flattened, holds none.
 
     Args:
-        network: a functional `keras.Model` with one input.
+        model: a built `keras.Model` with one input and one output.
 
     Returns:
         The cut points, in order. The last one ends the backbone.
+
+    Raises:
+        BuildError: the model has several inputs or outputs, or hides its layers.
     """
-    nodes = _backbone_nodes(network)
-    passed = _bottlenecks(nodes)
-    weighted = [_mixes(node) for node in nodes]
-    places = [
-        index
-        for index, node in enumerate(nodes)
-        if passed[index] and _is_map(node) and any(weighted[: index + 1]) and _ends_unit(nodes, index)
-    ]
-    places = [index for index in places if not _inside_block(nodes, places, index)]
+    return points_of(LayerGraph(model))
+
+
+def points_of(graph: LayerGraph) -> tuple[CutPoint, ...]:
+    """The cut points of a model that is laid open already."""
+    nodes, places = graph.nodes, graph.cuts
+    if not places:
+        return ()
+    layers = [sum(node.layers for node in nodes[: place + 1]) for place in places]
+    sides = _sides(graph, places)
     points, start = [], 0
-    for index in places:
-        layer = nodes[index].operation
-        norms = [
-            node.operation.name
-            for node in nodes[start : index + 1]
-            if isinstance(node.operation, keras.layers.BatchNormalization)
-        ]
+    for place, below, side in zip(places, layers, sides, strict=True):
+        norms = [node.name for node in nodes[start : place + 1] if node.norm]
         points.append(
             CutPoint(
-                layer=layer.name,
-                depth=sum(weighted[: index + 1]) / sum(weighted[: places[-1] + 1]),
-                shape=tuple(nodes[index].outputs[0].shape[1:]),
-                parameters=sum(_parameters(node.operation) for node in nodes[: index + 1]),
+                layer=nodes[place].name,
+                depth=below / layers[-1],
+                shape=nodes[place].shape or (),
+                stride=side,
+                parameters=sum(node.parameters for node in nodes[: place + 1]),
                 batch_norm=norms[-1] if norms else None,
             )
         )
-        start = index + 1
+        start = place + 1
     return tuple(points)
 
 
-def _parameters(layer: Any) -> int:
-    return int(layer.count_params()) if isinstance(layer, keras.Layer) else 0
+_NOMINAL = 256  # px: stands in for an extent that the network leaves open
 
 
-def _ends_unit(nodes: list[Any], index: int) -> bool:
-    """Whether what follows is no mere activation or normalisation of this node's output."""
-    if isinstance(nodes[index].operation, keras.layers.ZeroPadding2D):
-        return False
-    readers = [node for node in nodes[index + 1 :] if any(parent is nodes[index] for parent in node.parent_nodes)]
-    return len(readers) != 1 or not isinstance(readers[0].operation, _POINTWISE)
+def _sides(graph: LayerGraph, places: list[int]) -> list[int | None]:
+    """Pixels of the input for one position of each map."""
+    shapes: list[tuple[int | None, ...]] = [graph.nodes[place].shape or () for place in places]
+    *extents, channels = graph.input_shape
+    if None in extents and len(extents) == 2:
+        extents = [_NOMINAL, _NOMINAL]
+        traced = keras.backend.compute_output_spec(
+            lambda x: graph.run(x, places), keras.KerasTensor((1, *extents, channels), "float32")
+        )
+        shapes = [tuple(tensor.shape[1:]) for tensor in traced]
+    strides: list[int | None] = []
+    for shape in shapes:
+        positions = 1
+        for side in shape[:-1]:
+            positions *= side or 0
+        area = (extents[0] or 0) * (extents[1] or 0) if len(extents) == 2 else 0
+        strides.append(round((area / positions) ** 0.5) if positions and area else None)
+    return strides
 
 
-def _inside_block(nodes: list[Any], places: list[int], index: int) -> bool:
-    """Whether a separable convolution or an inverted residual is still under way at this node."""
-    below = next((node for node in reversed(nodes[: index + 1]) if _mixes(node)), None)
-    above = next((node for node in nodes[index + 1 :] if _mixes(node)), None)
-    if above is None:
-        return False
-    if below is not None and isinstance(below.operation, _DEPTHWISE):
-        return True
-    if not isinstance(above.operation, _DEPTHWISE):
-        return False
-    ahead = [place for place in places if place > nodes.index(above)]
-    narrows = [nodes[place].outputs[0].shape[-1] for place in ahead]
-    width = nodes[index].outputs[0].shape[-1]
-    earlier = [place for place in places if place < index]
-    return bool(earlier) and len(narrows) > 1 and narrows[1] < width
-
-
-def _mixes(node: Any) -> bool:
-    """Whether the node has weights that mix channels or positions, as convolutions do."""
-    operation = node.operation
-    return isinstance(operation, keras.Layer) and bool(operation.weights) and not isinstance(operation, _POINTWISE)
-
-
-def find_cut(network: Any, layer: str) -> CutPoint:
-    """The cut point at that layer.
+def find_cut(graph: LayerGraph, layer: str) -> int:
+    """Index in the graph's nodes of the cut point at that layer.
 
     Raises:
-        BuildError: the layer is no cut point of the network; the message offers the nearest ones.
+        BuildError: the layer is no cut point; the message names the cut points on either side.
     """
-    points = cut_points(network)
-    for point in points:
-        if point.layer == layer:
-            return point
-    near = difflib.get_close_matches(layer, [point.layer for point in points], n=2, cutoff=0.0)
+    index = graph.index(layer)
+    if index is not None and index in graph.cuts:
+        return index
+    points = [graph.nodes[place].name for place in graph.cuts]
+    if not points:
+        raise BuildError(f"Expected {graph.title} to have cut points. Received: a network that holds no feature map.")
+    if index is None:
+        near = difflib.get_close_matches(layer, points, n=2, cutoff=0.0)
+    else:
+        below = [graph.nodes[place].name for place in graph.cuts if place < index][-1:]
+        near = below + [graph.nodes[place].name for place in graph.cuts if place > index][:1]
     raise BuildError(
-        f"Expected `cut` to name a cut point of {network.name}. Received: {layer!r}. Nearest: {', '.join(near)}."
+        f"Expected `cut` to name a cut point of {graph.title}. Received: {layer!r}. Nearest: {', '.join(near)}. "
+        f"{brief(graph)}"
     )
 
 
-def copy_up_to(network: Any, levels: Sequence[str], inputs: Any) -> list[Any]:
-    """Copy the part of a network that ends at a cut point onto new inputs.
+def brief(graph: LayerGraph) -> str:
+    """The cut points in one sentence."""
+    points = points_of(graph)
+    if not points:
+        return f"{graph.title} has no cut point."
+    first, last = points[0], points[-1]
+    return f"{graph.title} has {len(points)} cut points, {first.layer} ({first.depth:.0%} deep) to {last.layer} (100%)."
 
-    The layers are new ones with the same names and weights, laid flat into the graph of `inputs`; the given network
-    is unchanged.
+
+def settle(graph: LayerGraph, depth: float, what: str) -> int:
+    """Index of the deepest cut point down to that share of the depth."""
+    if not 0 < depth <= 1:
+        raise BuildError(f"Expected {what} as a share of the depth to be in (0, 1]. Received: {depth}. {brief(graph)}")
+    below = [place for place, point in zip(graph.cuts, points_of(graph), strict=True) if point.depth <= depth + 1e-9]
+    if not below:
+        raise BuildError(f"Expected {what} to reach the first cut point. Received: {depth}. {brief(graph)}")
+    return below[-1]
+
+
+def cut(model: Any, at: str | float | None = None, *, remove: int | None = None, share: bool = False) -> Any:
+    """Keep the part of a network that ends at a cut point.
 
     Args:
-        network: a functional model with one input.
-        levels: names of cut points, from input to output; the last one is where the copy ends.
-        inputs: a symbolic tensor of the shape that the network takes.
+        model: a built `keras.Model` with one input and one output.
+        at: a cut point's layer, or a share of the depth in (0, 1], which settles on the last cut point down to there;
+            1.0 keeps the whole backbone and drops the classification head.
+        remove: in place of `at`, how many layers to take off from the end; settles on the nearest cut point below.
+        share: whether the new model uses the given one's layers themselves; by default it gets copies.
 
     Returns:
-        The symbolic tensors that the copied levels put out.
+        A flat `keras.Model` from the same input to the map at the cut point. Where the cut had to move, a `CutMoved`
+        warning says where to.
 
     Raises:
-        BuildError: one of them is no cut point.
+        BuildError: there is no such cut point; the message names its neighbours.
     """
-    for level in levels:
-        find_cut(network, level)
-    part = keras.Model(network.input, [network.get_layer(level).output for level in levels])
-    copied: dict[str, Any] = {}
-
-    def copy(original: Any) -> Any:
-        """A new layer; the same one wherever the network uses the original again."""
-        if original.name not in copied:
-            copied[original.name] = original.__class__.from_config(original.get_config())
-        return copied[original.name]
-
-    # What keras.models.clone_model does, without its last step, which would nest the copy in a model of its own.
-    outputs = part._run_through_graph(inputs, operation_fn=copy)
-    for name, new in copied.items():
-        if isinstance(new, keras.Layer):
-            new.set_weights(network.get_layer(name).get_weights())
-    return list(keras.tree.flatten(outputs))
+    if (at is None) == (remove is None):
+        raise BuildError(f"Expected either `at` or `remove`. Received: at={at!r}, remove={remove!r}. Give one of them.")
+    graph = LayerGraph(model)
+    if isinstance(at, str):
+        place = find_cut(graph, at)
+    elif at is not None:
+        place = settle(graph, float(at), "`at`")
+        depth = points_of(graph)[graph.cuts.index(place)].depth
+        if depth < at - 1e-9:
+            _say(f"Cut at {graph.nodes[place].name}, {depth:.1%} of the depth: the last cut point down to {at:.1%}.")
+    else:
+        place = _after_removing(graph, remove or 0)
+    return copy_part(graph, place, share=share)
 
 
-def freeze(model: Any, until: str | None, *, train_batch_norm: bool) -> None:
-    """Freeze every layer up to and including one; train those behind it.
+def _after_removing(graph: LayerGraph, remove: int) -> int:
+    last = len(graph.nodes) - 1 - remove
+    below = [place for place in graph.cuts if place <= last]
+    if remove < 1 or not below:
+        raise BuildError(
+            f"Expected `remove` to leave a cut point. Received: {remove} of {len(graph.nodes) - 1} layers. "
+            f"{brief(graph)}"
+        )
+    if below[-1] != last:
+        _say(
+            f"Cut at {graph.nodes[below[-1]].name}, the nearest cut point below: without its last {remove} layers "
+            f"{graph.title} ends at {graph.nodes[last].name or 'its input'}, which is none."
+        )
+    return below[-1]
 
-    The flag is set on the layers themselves and the model's own stays True, since a frozen parent hides its trainable
-    children. A frozen BatchNorm layer runs in inference mode, so that its statistics never move.
 
-    Args:
-        model: a flat functional model, changed in place.
-        until: the last layer to freeze, in the model's own order; None freezes nothing.
-        train_batch_norm: whether BatchNorm layers behind `until` train and move their statistics.
+def _say(message: str) -> None:
+    warnings.warn(message, CutMoved, stacklevel=3)
 
-    Raises:
-        BuildError: the model has no such layer.
-    """
-    names = [layer.name for layer in model.layers]
-    if until is not None and until not in names:
-        raise BuildError(f"Expected `freeze` to name a layer of {model.name}. Received: {until!r}.")
-    frozen = names.index(until) + 1 if until is not None else 0
-    for index, layer in enumerate(model.layers):
-        still = isinstance(layer, keras.layers.BatchNormalization) and not train_batch_norm
-        layer.trainable = index >= frozen and not still
+
+def copy_part(graph: LayerGraph, place: int, *, share: bool = False) -> Any:
+    inputs = keras.Input(graph.input_shape, name="image")
+    (output,) = graph.lay(inputs, [place], share=share)
+    return keras.Model(inputs, output, name=graph.title)
+
+
+def flat_copy(model: Any, *, share: bool = False) -> Any:
+    """The whole model laid flat: the same function from copies of the same layers."""
+    graph = LayerGraph(model)
+    return copy_part(graph, len(graph.nodes) - 1, share=share)

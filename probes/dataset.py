@@ -116,6 +116,25 @@ def index_folder(path: str | os.PathLike[str]) -> ImageFolder:
         ) from error
 
 
+def index_pictures(path: str | os.PathLike[str]) -> ImageFolder:
+    """List all pictures below a folder, as one nameless class.
+
+    Raises:
+        ProbeError: there is no such folder, it can't be listed, or it holds no picture.
+    """
+    root = Path(path)
+    try:
+        found = list(_walk(str(root), frozenset()))
+    except OSError as error:
+        raise ProbeError(
+            f"Expected a folder with pictures. Received: {str(root)!r}: {(error.strerror or str(error)).lower()}."
+        ) from error
+    files = tuple(os.path.relpath(name, root) for name in found if is_image(name))
+    if not files:
+        raise ProbeError(f"Expected a folder with pictures. Received: {str(root)!r}, which holds none.")
+    return ImageFolder(path=root, class_names=("",), files=(files,), empty=(), ignored={})
+
+
 def _index(root: Path) -> ImageFolder:
     with os.scandir(root) as found:
         entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)

@@ -19,25 +19,39 @@ Progress = Callable[[int, int], None]
 Tapped = Callable[[Any], list[Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Norm:
+    """A place where drift is measured: a tensor y = scale z + centre whose z the source made standard normal.
+
+    Attributes:
+        layer: its name: that of a BatchNorm layer, or of a cut point whose moments on the source are known.
+        centre: of each channel, of shape (channels,): beta of BatchNorm, or the source's mean.
+        scale: gamma of BatchNorm, or the source's standard deviation.
+    """
+
+    layer: str
+    centre: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Network:
     """A pretrained network as the probes see it.
 
     Attributes:
-        model: a functional `keras.Model` from scaled pixels to its class probabilities.
+        forward: from pixels 0..255, a tensor of shape (batch, input_size, input_size, channels), to the tensors at the
+            cuts, then those at the norms, then what the network itself puts out, of shape (batch, source classes).
         input_size: height and width of its input in px.
-        scale: pixels from 0..255 enter it as pixel * scale + offset.
-        offset: see `scale`.
-        cuts: the layers whose output is pooled, from input to output.
-        norms: BatchNorm layers, from input to output, at which drift is measured.
+        channels: 1 grey, 3 RGB, 4 RGB with alpha.
+        cuts: names of the tensors that are pooled, from input to output.
+        norms: where drift is measured, from input to output.
     """
 
-    model: Any
+    forward: Callable[[Any], Sequence[Any]]
     input_size: int
-    scale: float
-    offset: float
+    channels: int
     cuts: tuple[str, ...]
-    norms: tuple[str, ...]
+    norms: tuple[Norm, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +64,9 @@ class Features:
         sizes: native (width, height) in px, of shape (n, 2).
         grey: whether a picture has no colour, of shape (n,).
         pooled: for each cut the global average, of shape (n, channels).
-        norm_means: for each BatchNorm layer the mean of its standardised input, of shape (n, channels).
+        norm_means: for each norm the mean of its standardised tensor, of shape (n, channels).
         norm_squares: the same of its square.
-        probabilities: what the network's own classifier says, of shape (n, source classes).
+        output: what the network itself puts out, of shape (n, source classes) where it is a classifier.
         unreadable: files that could not be read, with the reason.
     """
 
@@ -63,7 +77,7 @@ class Features:
     pooled: dict[str, FloatArray]
     norm_means: dict[str, FloatArray]
     norm_squares: dict[str, FloatArray]
-    probabilities: FloatArray
+    output: FloatArray
     unreadable: Mapping[str, str]
 
 
@@ -90,48 +104,43 @@ def tapped(network: Network) -> Tapped:
         network: the network; it is unchanged.
 
     Returns:
-        A function from pixels 0..255 of shape (batch, size, size, 3) to a flat list: a pooled tensor for each cut, a
-        mean and a mean square of each BatchNorm layer's output, and the class probabilities.
+        A function from pixels 0..255 of shape (batch, size, size, channels) to a flat list: a pooled tensor for each
+        cut, a mean and a mean square of each norm, and the network's own output.
     """
-    import keras
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    model = network.model
-    ends = [model.get_layer(name).output for name in (*network.cuts, *network.norms)]
-    trunk = keras.Model(model.input, [*ends, model.output])
+    def over_positions(x: Any) -> Any:
+        return tf.reduce_mean(x, tuple(range(1, x.shape.rank - 1))) if x.shape.rank > 2 else x
 
     def forward(pixels: Any) -> list[Any]:
-        outputs = trunk(pixels * network.scale + network.offset, training=False)
-        pooled = [tf.reduce_mean(x, (1, 2)) for x in outputs[: len(network.cuts)]]
-        normed = outputs[len(network.cuts) : -1]
-        moments = [tf.reduce_mean(power, (1, 2)) for x in normed for power in (x, x * x)]
-        return [*pooled, *moments, outputs[-1]]
+        outputs = list(network.forward(pixels))
+        pooled = [over_positions(x) for x in outputs[: len(network.cuts)]]
+        moments = [over_positions(power) for x in outputs[len(network.cuts) : -1] for power in (x, x * x)]
+        return [*pooled, *moments, over_positions(outputs[-1])]
 
-    shape = (None, network.input_size, network.input_size, 3)
+    shape = (None, network.input_size, network.input_size, network.channels)
     function = tf.function(forward, input_signature=[tf.TensorSpec(shape, tf.float32)], jit_compile=False)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
     return lambda pixels: frozen(tf.convert_to_tensor(pixels, tf.float32))
 
 
-def standardise(layer: Any, mean: Any, square: Any) -> tuple[FloatArray, FloatArray]:
-    """Turn moments of a BatchNorm layer's output y = gamma z + beta into those of its standardised input z.
+def standardise(norm: Norm, mean: Any, square: Any) -> tuple[FloatArray, FloatArray]:
+    """Turn moments of y = scale z + centre into those of z.
 
     Args:
-        layer: the BatchNorm layer, in inference mode.
+        norm: of y.
         mean: mean of y, of shape (n, channels).
         square: mean of y squared, of the same shape.
 
     Returns:
-        The mean of z and of z squared, of shape (n, channels passed on): channels that gamma switches off are left out.
+        The mean of z and of z squared, of shape (n, channels passed on): channels that are switched off are left out.
     """
     mean, square = np.asarray(mean, np.float64), np.asarray(square, np.float64)
-    gamma = np.ones(mean.shape[1]) if layer.gamma is None else layer.gamma.numpy().astype(np.float64)
-    beta = np.zeros(mean.shape[1]) if layer.beta is None else layer.beta.numpy().astype(np.float64)
-    kept = np.abs(gamma) > _SWITCHED_OFF * np.abs(gamma).max()
-    mean, square, gamma, beta = mean[:, kept], square[:, kept], gamma[kept], beta[kept]
-    z_mean = (mean - beta) / gamma
-    z_square = (square - 2 * beta * mean + beta**2) / gamma**2
+    kept = np.abs(norm.scale) > _SWITCHED_OFF * np.abs(norm.scale).max()
+    mean, square, centre, scale = mean[:, kept], square[:, kept], norm.centre[kept], norm.scale[kept]
+    z_mean = (mean - centre) / scale
+    z_square = (square - 2 * centre * mean + centre**2) / scale**2
     return z_mean.astype(np.float32), z_square.astype(np.float32)
 
 
@@ -140,7 +149,7 @@ class Prepared:
     """A picture as the network is to see it.
 
     Attributes:
-        pixels: float32 of shape (input_size, input_size, 3), 0 to 255.
+        pixels: float32 of shape (input_size, input_size, channels), 0 to 255.
         label: its class number.
         file: where it came from.
         size: native (width, height) in px.
@@ -154,13 +163,15 @@ class Prepared:
     grey: bool
 
 
-def _readable(folder: ImageFolder, draw: Draw, size: int, unreadable: dict[str, str]) -> Iterator[Prepared]:
-    """Decoded pictures; a file that can't be read is noted and the class's next candidate takes its place."""
+def readable(
+    folder: ImageFolder, draw: Draw, size: int, channels: int, unreadable: dict[str, str]
+) -> Iterator[Prepared]:
+    """Decoded pictures of a sample; one that can't be read is noted and the class's next candidate takes its place."""
 
     def read(item: tuple[int, str]) -> tuple[int, str, Picture | None, Any]:
         label, name = item
         try:
-            picture = read_picture(folder.path / name)
+            picture = read_picture(folder.path / name, channels)
         except UnreadableImage as error:
             return label, name, None, str(error)
         return label, name, picture, resize(picture.pixels, size).numpy()
@@ -212,7 +223,7 @@ def extract(
     unreadable: dict[str, str] = {}
     wanted = sum(draw.quota)
     with quiet_decoders():
-        pictures = _readable(folder, draw, network.input_size, unreadable)
+        pictures = readable(folder, draw, network.input_size, network.channels, unreadable)
         told = (lambda done: progress(done, wanted)) if progress else None
         return run_over(network, pictures, unreadable, told, run)
 
@@ -253,9 +264,9 @@ def _gather(
     joined = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
     n_cuts = len(network.cuts)
     means, squares = {}, {}
-    for index, name in enumerate(network.norms if joined else ()):
-        layer = network.model.get_layer(name)
-        means[name], squares[name] = standardise(layer, *joined[n_cuts + 2 * index : n_cuts + 2 * index + 2])
+    for index, norm in enumerate(network.norms if joined else ()):
+        moments = joined[n_cuts + 2 * index : n_cuts + 2 * index + 2]
+        means[norm.layer], squares[norm.layer] = standardise(norm, *moments)
     return Features(
         files=tuple(item.file for item in facts),
         labels=np.array([item.label for item in facts], np.int64),
@@ -264,6 +275,6 @@ def _gather(
         pooled=dict(zip(network.cuts, joined, strict=False)),
         norm_means=means,
         norm_squares=squares,
-        probabilities=joined[-1] if joined else np.empty((0, 0), np.float32),
+        output=joined[-1] if joined else np.empty((0, 0), np.float32),
         unreadable=unreadable,
     )

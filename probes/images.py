@@ -33,8 +33,8 @@ class Picture:
     """A decoded picture.
 
     Attributes:
-        pixels: uint8 of shape (height, width, 3), upright.
-        grey: whether its three channels say the same.
+        pixels: uint8 of shape (height, width, channels), upright.
+        grey: whether it has no colour.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -90,14 +90,15 @@ def read_size(path: Path) -> tuple[int, int]:
     return _guarded(path, lambda image: image.size)
 
 
-def read_picture(path: Path) -> Picture:
-    """Decode a picture to upright RGB.
+def read_picture(path: Path, channels: int = 3) -> Picture:
+    """Decode a picture, upright.
 
-    The first frame of an animation; EXIF orientation honoured; transparent pixels on white; 16-bit greys by their
-    high byte, as TensorFlow's PNG decoder does.
+    The first frame of an animation; EXIF orientation honoured; transparent pixels on white, unless their alpha is
+    asked for; 16-bit greys by their high byte, as TensorFlow's PNG decoder does.
 
     Args:
         path: a JPEG, PNG, BMP, GIF, WebP, TIFF, PNM, JPEG 2000 or AVIF file.
+        channels: 1 for luma (ITU-R 601), 3 for RGB, 4 for RGB with alpha, which is 255 where the file has none.
 
     Returns:
         The picture.
@@ -105,16 +106,21 @@ def read_picture(path: Path) -> Picture:
     Raises:
         UnreadableImage: it can't be decoded whole.
     """
-    return _guarded(path, _decode)
+    return _guarded(path, lambda image: _decode(image, channels))
 
 
-def _decode(image: Image.Image) -> Picture:
+def _decode(image: Image.Image, channels: int) -> Picture:
     image.load()
     with contextlib.suppress(Exception):  # a broken EXIF block says nothing of the pixels
         image = ImageOps.exif_transpose(image)
-    pixels = _to_rgb(image)
-    step = [max(1, n // _GREY_GRID) for n in pixels.shape[:2]]
-    grid = pixels[:: step[0], :: step[1]].astype(np.int16)
+    rgb = _to_rgb(image)
+    step = [max(1, n // _GREY_GRID) for n in rgb.shape[:2]]
+    grid = rgb[:: step[0], :: step[1]].astype(np.int16)
+    pixels = rgb
+    if channels == 1:
+        pixels = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
+    elif channels == 4:
+        pixels = _with_alpha(image, rgb)
     return Picture(pixels=pixels, grey=bool((np.ptp(grid, axis=-1) <= _GREY_TOLERANCE).all()))
 
 
@@ -134,15 +140,22 @@ def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))
 
 
+def _with_alpha(image: Image.Image, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """RGB as it is stored, not laid on white, and alpha."""
+    if "A" in image.getbands() or "transparency" in image.info:
+        return np.asarray(image.convert("RGBA"))
+    return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), 255, np.uint8)], axis=-1)
+
+
 def resize(pixels: Any, size: int) -> Any:
     """Resize to a square as `keras.layers.Resizing(size, size, interpolation="bilinear", antialias=True)` does.
 
     Args:
-        pixels: numbers of shape (height, width, 3).
+        pixels: numbers of shape (height, width, channels).
         size: the side in px.
 
     Returns:
-        A float32 tensor of shape (size, size, 3).
+        A float32 tensor of shape (size, size, channels).
     """
     import tensorflow as tf
 

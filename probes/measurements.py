@@ -46,10 +46,10 @@ class LayerDrift:
     """Drift at one BatchNorm layer.
 
     Attributes:
-        layer: its name.
+        layer: its name; of a cut point where the network has no BatchNorm.
         part: "early", "middle" or "late".
         drift: squared 2-Wasserstein distance, in units of the source's variance.
-        floor: the drift that pictures of the source itself show there at this input size.
+        floor: the drift that familiar pictures show there at this resolution.
     """
 
     layer: str
@@ -63,31 +63,35 @@ class FeatureSimilarity:
     """How like the source the target looks to the network.
 
     Attributes:
-        source: the data set that the network was trained on.
+        source: the data set that the network was trained on, or None where that is not known.
+        basis: "reference" where the source's own pictures were measured, "yardstick" where two photographs stand in.
         score: 1 as the source itself, 0.5 at the threshold, towards 0 beyond.
         standard_error: of the score, over bootstrap resamples of the images; None for a single image.
         replicates: the score of each resample.
-        excess: the drift above the floor that the score is made of.
-        per_layer: drift at each BatchNorm layer, from input to output.
+        excess: the drift above the floor that the score is made of, in units of EfficientNet-Lite0's.
+        unit: how much of this network's drift makes one of those.
+        per_layer: drift at each norm, from input to output.
         enlargement: how many times the median picture is enlarged for the network; below 1 it is shrunk.
-        matched_score: the score against pictures of the source that were just as small and enlarged as much.
-        frechet: Fréchet distance between embeddings of target and source; None for fewer than two images.
+        sharp_score: the score against pictures of full resolution; `score` compares with pictures as small as these.
+        frechet: Fréchet distance between embeddings of target and source; None where it can't be had.
         kid: kernel distance between them; None likewise.
-        source_confidence: mean top probability of the network's own classifier on the target.
-        looks_like: for each class in order its most frequent source labels with their shares.
+        source_confidence: mean top probability of the network's own classifier on the target; None without one.
+        looks_like: for each class in order its most frequent source labels with their shares; empty without them.
     """
 
-    source: str
+    source: str | None
+    basis: str
     score: float
     standard_error: float | None
     replicates: tuple[float, ...]
     excess: float
+    unit: float
     per_layer: tuple[LayerDrift, ...]
     enlargement: float
-    matched_score: float
+    sharp_score: float
     frechet: float | None
     kid: float | None
-    source_confidence: float
+    source_confidence: float | None
     looks_like: tuple[tuple[tuple[str, float], ...], ...]
 
     def part(self, name: str) -> float:
@@ -141,6 +145,6 @@ class Measurements:
     """All that the rules look at."""
 
     size: DatasetSize
-    similarity: FeatureSimilarity
+    similarity: FeatureSimilarity | None  # None where the network shows nothing to measure it by
     separability: Separability
     input_size: int

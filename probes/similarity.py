@@ -1,6 +1,7 @@
 """From drift to a similarity score; Fréchet distance, kernel distance and source labels beside it. NumPy only."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ from probes.drift import bootstrap_drift, bootstrap_weights
 from probes.features import Features
 from probes.measurements import FeatureSimilarity, LayerDrift
 from probes.reference import Reference
+from probes.yardstick import Standard, Yardstick, unit_ratio
 
 PARTS = (("early", 0.0), ("middle", 0.25), ("late", 0.6))  # where each part begins, as a share of the layers
 PART_WEIGHTS: Mapping[str, float] = {
@@ -114,22 +116,94 @@ def looks_like(
     return tuple(rows)
 
 
-def measure_similarity(
-    features: Features,
-    reference: Reference,
-    *,
-    source: str,
-    input_size: int,
-    n_classes: int,
-    threshold: float,
-    seed: int,
-) -> FeatureSimilarity:
-    """Compare the sample with the source.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Baseline:
+    """What drift is compared with.
+
+    Attributes:
+        basis: "reference" where pictures of the source were measured, "yardstick" where two photographs stand in.
+        source: the name of the data set that the network was trained on, or None where that is not known.
+        floor: drift that familiar pictures have at each norm at the same resolution, of shape (layers,).
+        sharp_floor: the same for pictures that need not be enlarged.
+        unit: drift that counts as 1 of EfficientNet-Lite0's.
+        labels: names of the source's classes; empty where they are not known.
+        embeddings: of pictures of the source, of shape (pictures, channels); None where there are none.
+    """
+
+    basis: str
+    source: str | None
+    floor: Array
+    sharp_floor: Array
+    unit: float = 1.0
+    labels: tuple[str, ...] = ()
+    embeddings: npt.NDArray[np.float32] | None = None
+
+
+def reference_baseline(
+    reference: Reference, *, source: str | None, input_size: int, enlargement: float, unit: float = 1.0
+) -> Baseline:
+    """A baseline from stored statistics of the source's own pictures."""
+    return Baseline(
+        basis="reference",
+        source=source,
+        floor=reference.floor(input_size, max(1.0, enlargement)),
+        sharp_floor=reference.floor(input_size),
+        unit=unit,
+        labels=reference.labels,
+        embeddings=reference.source_embeddings(input_size),
+    )
+
+
+def yardstick_baseline(
+    matched: Yardstick, sharp: Yardstick, standard: Standard, *, source: str | None, share: float, enlargement: float
+) -> Baseline:
+    """A baseline from two photographs, for a network of whose source no picture is at hand.
 
     Args:
-        features: what the pass brought, of at least one image.
-        reference: statistics of the source for the same network.
-        source: its name.
+        matched: the network's yardstick with the photographs enlarged as much as the target's pictures.
+        sharp: the same without enlargement.
+        standard: the yardstick of EfficientNet-Lite0.
+        source: the name of the network's source, or None.
+        share: input size over native size.
+        enlargement: of the target's pictures.
+    """
+    weights = [PART_WEIGHTS[part] for part in ("early", "middle")]
+    unit = 1.0
+    own = part_means(sharp.grey - sharp.plain)
+    if own.any():  # a network of grey pictures sees no difference
+        unit = unit_ratio(own.tolist(), standard.at(share, 1.0)[1].tolist(), weights)
+
+    def floor(measured: Yardstick, times: float) -> Array:
+        above, _ = standard.at(share, times)
+        parts = dict(zip(("early", "middle"), part_means(measured.plain) - unit * above, strict=True))
+        named = layer_parts(len(measured.plain))
+        # Late layers take no part in the score; the photographs' own drift is their floor.
+        return np.array([parts.get(part, value) for part, value in zip(named, measured.plain, strict=True)])
+
+    return Baseline(
+        basis="yardstick",
+        source=source,
+        floor=floor(matched, max(1.0, enlargement)),
+        sharp_floor=floor(sharp, 1.0),
+        unit=unit,
+    )
+
+
+def part_means(drift: npt.ArrayLike) -> Array:
+    """Mean over the early and over the middle layers, of shape (2,)."""
+    values = np.asarray(drift, np.float64)
+    parts = np.array(layer_parts(len(values)))
+    return np.array([values[parts == part].mean() for part in ("early", "middle")])
+
+
+def measure_similarity(
+    features: Features, baseline: Baseline, *, input_size: int, n_classes: int, threshold: float, seed: int
+) -> FeatureSimilarity:
+    """Compare the sample with what the network was trained on.
+
+    Args:
+        features: what the pass brought, of at least one image, with drift at `LEAST_NORMS` norms or more.
+        baseline: what drift is compared with.
         input_size: height and width in px that the network saw.
         n_classes: of the target.
         threshold: the excess drift at which the score is 0.5.
@@ -140,33 +214,50 @@ def measure_similarity(
     """
     n_images = len(features.labels)
     weights = bootstrap_weights(n_images, N_RESAMPLES, seed)
-    samples = [
-        bootstrap_drift(features.norm_means[name], features.norm_squares[name], weights) for name in reference.layers
-    ]
-    drift, floor = np.array([sample.value for sample in samples]), reference.floor(input_size)
-    replicates = excess_drift(np.stack([sample.replicates for sample in samples], axis=-1), floor)
-    enlargement = input_size / float(np.median(features.sizes.min(1)))
-    matched = excess_drift(drift, reference.floor(input_size, max(1.0, enlargement)))
-    excess = float(excess_drift(drift, floor))
-    resampled = score(replicates, threshold)
-    embeddings, known = next(reversed(features.pooled.values())), reference.source_embeddings(input_size)
+    names = tuple(features.norm_means)
+    samples = [bootstrap_drift(features.norm_means[name], features.norm_squares[name], weights) for name in names]
+    drift = np.array([sample.value for sample in samples])
+    replicates = np.stack([sample.replicates for sample in samples], axis=-1)
+    excess = float(excess_drift(drift, baseline.floor)) / baseline.unit
+    sharp = float(excess_drift(drift, baseline.sharp_floor)) / baseline.unit
+    resampled = score(excess_drift(replicates, baseline.floor) / baseline.unit, threshold)
     few = n_images < 2
+    frechet, kid = _distances(next(reversed(features.pooled.values())), baseline.embeddings)
+    is_classifier = bool(baseline.labels) and features.output.shape[-1] == len(baseline.labels)
+    layers = zip(names, layer_parts(len(names)), drift, baseline.floor, strict=True)
     return FeatureSimilarity(
-        source=source,
+        source=baseline.source,
+        basis=baseline.basis,
         score=float(score(excess, threshold)),
         standard_error=None if few else float(resampled.std(ddof=1)),
         replicates=tuple(float(value) for value in resampled),
         excess=excess,
+        unit=baseline.unit,
         per_layer=tuple(
             LayerDrift(layer=name, part=part, drift=float(value), floor=float(ground))
-            for name, part, value, ground in zip(
-                reference.layers, layer_parts(len(reference.layers)), drift, floor, strict=True
-            )
+            for name, part, value, ground in layers
         ),
-        enlargement=enlargement,
-        matched_score=float(score(matched, threshold)),
-        frechet=None if few else frechet_distance(embeddings[:_KID_SUBSET], known),
-        kid=None if few else kernel_distance(embeddings[:_KID_SUBSET], known),
-        source_confidence=float(features.probabilities.max(1).mean()),
-        looks_like=looks_like(features.probabilities, features.labels, n_classes, reference.labels),
+        enlargement=enlargement_of(features, input_size),
+        sharp_score=float(score(sharp, threshold)),
+        frechet=frechet,
+        kid=kid,
+        source_confidence=float(features.output.max(1).mean()) if is_classifier else None,
+        looks_like=looks_like(features.output, features.labels, n_classes, baseline.labels) if is_classifier else (),
     )
+
+
+LEAST_NORMS = 4  # with fewer there is no early, middle and late
+
+
+def enlargement_of(features: Features, input_size: int) -> float:
+    """How many times the median picture is enlarged for the network; below 1 it is shrunk."""
+    return input_size / float(np.median(features.sizes.min(1)))
+
+
+def _distances(
+    embeddings: npt.NDArray[np.float32], known: npt.NDArray[np.float32] | None
+) -> tuple[float | None, float | None]:
+    """Fréchet and kernel distance to the source's embeddings, where there are any."""
+    if known is None or len(embeddings) < 2 or embeddings.shape[1] != known.shape[1]:
+        return None, None
+    return frechet_distance(embeddings[:_KID_SUBSET], known), kernel_distance(embeddings[:_KID_SUBSET], known)

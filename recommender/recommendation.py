@@ -3,24 +3,27 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builders.backbones import Backbone, find_backbone, load_backbone, weights_path
+from builders.backbones import check_backbone
 from builders.strategy import Strategy
 from probes.dataset import Draw, ImageFolder, draw_sample, index_folder
-from probes.errors import ProbeError
 from probes.measurements import DatasetSize, Measurements
-from recommender import rules, thresholds
+from recommender import rules
 from recommender.errors import RecommendError
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
-from recommender.planning import CutFacts, Plan, plan_strategy
+from recommender.planning import CutFacts, Plan, likeness_evidence, plan_strategy
 from recommender.rules import Verdict
 from recommender.scenario import Scenario
+
+if TYPE_CHECKING:
+    from builders.backbone import Backbone
+    from probes.scaling import ScalingChoice
 
 Progress = Callable[[str, int, int], None]
 
@@ -35,6 +38,8 @@ class Recommendation:
         plan: the strategy, and how its cut was chosen.
         probe: the fitted linear classifier that the prediction layer starts from.
         seconds: by phase.
+        backbone: the pretrained network, loaded.
+        scaling: how the scaling of its pixels was told, where that was not known.
     """
 
     measurements: Measurements
@@ -42,7 +47,8 @@ class Recommendation:
     plan: Plan
     probe: Any
     seconds: dict[str, float]
-    backbone: Backbone = field(repr=False, compare=False)
+    backbone: "Backbone" = field(repr=False, compare=False)
+    scaling: "ScalingChoice | None" = None
 
     @property
     def scenario(self) -> Scenario:
@@ -90,7 +96,10 @@ class Recommendation:
 def recommend(
     folder: str | os.PathLike[str],
     *,
-    backbone: str = "efficientnet_lite0",
+    backbone: Any = "efficientnet_lite0",
+    weights: str | os.PathLike[str] | None = None,
+    pixels: str | None = None,
+    trust: bool = False,
     input_size: int | None = None,
     max_images: int = 1000,
     scenario: int | None = None,
@@ -101,7 +110,12 @@ def recommend(
 
     Args:
         folder: holds one sub-folder a class.
-        backbone: a name from `builders.backbones.BACKBONES`.
+        backbone: a name of the registry (`builders.backbones.BACKBONES` and `APPLICATIONS`), a .keras or .h5 file, a
+            SavedModel's folder, a TensorFlow Hub handle, or a `keras.Model`.
+        weights: a file with the weights of a `keras.applications` network; by default Keras fetches ImageNet's.
+        pixels: how the network wants its pixels scaled, a key of `builders.pixels.SCALINGS`; by default as the registry
+            or the network's own scaling layer says, else it is measured.
+        trust: whether code and any operation in the backbone's file may run.
         input_size: height and width in px that the network shall see; by default it follows the images.
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
@@ -115,21 +129,25 @@ def recommend(
     Raises:
         RecommendError: an argument is out of range.
         ProbeError: the folder can't be measured.
-        BuildError: the backbone is unknown or its weights are missing.
+        BuildError: the backbone is unknown, can't be read or is no image network, or its weights are missing.
     """
     _check_arguments(input_size, max_images, scenario, seed)
-    spec = find_backbone(backbone)
-    weights_path(spec)
+    check_backbone(backbone)
     clock = _Clock()
     index = index_folder(folder)
     draw = draw_sample(index, max_images, seed)
-    size = _input_size(index, draw, spec.native_size) if input_size is None else input_size
     clock.lap("index")
     if progress is not None:
         progress("loading", 0, 1)
-    loaded = load_backbone(backbone, size)
+    from builders.loading import open_backbone
+    from recommender.measuring import with_scaling
+
+    opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
+    loaded = opened.at(input_size or _input_size(index, draw, opened))
+    loaded, scaling = with_scaling(loaded, index, draw)
     clock.lap("load")
-    return _measure_and_decide(index, draw, loaded, scenario, seed, progress, clock)
+    found = _measure_and_decide(index, draw, loaded, scenario, seed, progress, clock)
+    return replace(found, scaling=scaling)
 
 
 def ready_model(folder: str | os.PathLike[str], **arguments: Any) -> Any:
@@ -160,44 +178,36 @@ def _check_arguments(input_size: int | None, max_images: int, scenario: int | No
         raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
 
 
-def _input_size(index: ImageFolder, draw: Draw, native_size: int) -> int:
+def _input_size(index: ImageFolder, draw: Draw, opened: Any) -> int:
     from probes.features import median_short_side
 
+    if opened.fixed:
+        return int(opened.native_size)
     side = median_short_side(index, draw)
-    return native_size if side is None else rules.input_size(side, native_size)
+    wanted = opened.native_size if side is None else rules.input_size(side, opened.native_size)
+    return int(max(wanted, opened.smallest_size))
 
 
 def _measure_and_decide(
     index: ImageFolder,
     draw: Draw,
-    backbone: Backbone,
+    backbone: "Backbone",
     forced: int | None,
     seed: int,
     progress: Progress | None,
     clock: _Clock,
 ) -> Recommendation:
-    from builders.surgery import cut_points
-    from probes.features import extract
-    from probes.reference import load_reference
     from probes.separability import fit_linear_probe, measure_separability
-    from probes.similarity import measure_similarity
-    from recommender.wiring import probed_network
+    from recommender.measuring import require_readable, run_network, similarity_of
 
     def at(phase: str) -> Callable[[int, int], None] | None:
         return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
 
-    features = extract(index, draw, probed_network(backbone), at("network"))
-    _require_readable(index, draw, features)
+    seen = run_network(backbone, index, draw, at("network"))
+    features = seen.features
+    require_readable(index, draw, features)
     clock.lap("network")
-    similarity = measure_similarity(
-        features,
-        load_reference(backbone.spec.name),
-        source=backbone.spec.source,
-        input_size=backbone.input_size,
-        n_classes=len(index.class_names),
-        threshold=thresholds.DRIFT_THRESHOLD,
-        seed=seed,
-    )
+    similarity = similarity_of(seen, backbone, len(index.class_names), seed)
     clock.lap("similarity")
     separability = measure_separability(features.pooled, features.labels, seed=seed, progress=at("classifiers"))
     clock.lap("separability")
@@ -207,37 +217,23 @@ def _measure_and_decide(
         separability=separability,
         input_size=backbone.input_size,
     )
+    facts = [
+        CutFacts(layer=point.layer, depth=point.depth, shape=point.shape, batch_norm=point.batch_norm)
+        for point in backbone.points
+    ]
     verdict = rules.choose_scenario(
         n_images=measured.size.n_images,
         images_per_class=float(np.median(measured.size.class_counts)),
-        excess_drift=similarity.excess,
-        score=similarity.score,
-        score_replicates=similarity.replicates,
+        evidence=likeness_evidence(measured, facts, seed),
         forced=None if forced is None else Scenario.numbered(forced),
     )
-    facts = [
-        CutFacts(layer=point.layer, depth=point.depth, shape=point.shape, batch_norm=point.batch_norm)
-        for point in cut_points(backbone.network)
-    ]
-    plan = plan_strategy(backbone.spec.name, facts, verdict, measured)
+    plan = plan_strategy(backbone.name, facts, verdict, measured)
     blocks = [features.pooled[level] for level in plan.strategy.head.levels]
     probe = fit_linear_probe(blocks, features.labels, len(index.class_names), seed=seed)
     clock.lap("head")
     return Recommendation(
         measurements=measured, verdict=verdict, plan=plan, probe=probe, seconds=clock.seconds, backbone=backbone
     )
-
-
-def _require_readable(index: ImageFolder, draw: Draw, features: Any) -> None:
-    """Every class that was drawn needs an image that can be read."""
-    read = set(features.labels.tolist())
-    for label, (name, wanted) in enumerate(zip(index.class_names, draw.quota, strict=True)):
-        if wanted and label not in read:
-            file = draw.candidates[label][0]
-            raise ProbeError(
-                f"Expected the class {name!r} to hold a readable image. Received: {len(draw.candidates[label])} files, "
-                f"none readable, the first {file!r}: {features.unreadable[file]}. Mend or remove them."
-            )
 
 
 def _dataset_size(index: ImageFolder, features: Any) -> DatasetSize:

@@ -1,6 +1,8 @@
 """The page that a person reads: rich on a terminal, plain text elsewhere."""
 
 import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -8,13 +10,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from builders.backbones import find_backbone
+from probes.measurements import DatasetSize, FeatureSimilarity
 from recommender import thresholds
-from recommender.reasons import cautions
+from recommender.reasons import cautions, source_of
 from recommender.recommendation import Recommendation
 from recommender.rules import amount, likeness
 from recommender.scenario import Likeness
 from recommender.serialise import printable
+
+if TYPE_CHECKING:
+    from builders.surgery import CutPoint
 
 _BAR = 16  # characters
 _SMALL_BAR = 8
@@ -38,6 +43,24 @@ def print_page(found: Recommendation, console: Console) -> None:
         console.print(_page(found), highlight=False)
     lines = captured.get().strip("\n").split("\n")
     console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
+
+
+def cut_table(points: "Sequence[CutPoint]") -> list[str]:
+    """The cut points of a network as lines of a table."""
+    header = ("layer", "depth", "shape", "stride", "parameters")
+    rows = [header]
+    for point in points:
+        stride = "" if point.stride is None else str(point.stride)
+        shape = "×".join("?" if side is None else str(side) for side in point.shape)
+        rows.append((clean(point.layer), f"{point.depth:.1%}", shape, stride, f"{point.parameters:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in (0, 2) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
 
 
 def one_line(found: Recommendation) -> str:
@@ -75,7 +98,7 @@ def _bullets(lines: tuple[str, ...]) -> RenderableType:
 
 def _headline(found: Recommendation) -> Text:
     scenario = found.scenario
-    source = found.measurements.similarity.source
+    source = source_of(found)
     alike = "like" if scenario.likeness is Likeness.SIMILAR else "unlike"
     line = Text.assemble(
         (f" Scenario {scenario.id} ", "bold white on blue"),
@@ -105,6 +128,9 @@ def _measures(found: Recommendation) -> RenderableType:
         ),
     )
     table.add_row("Size", f"{amount(size.n_images, float(np.median(counts)))}")
+    if similarity is None:
+        table.add_row("Similarity", "not measured: the network has no BatchNorm, and there is no reference for it")
+        return table
     spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
     colour = "green" if likeness(similarity.score) is Likeness.SIMILAR else "red"
     table.add_row(
@@ -115,18 +141,19 @@ def _measures(found: Recommendation) -> RenderableType:
             f" {likeness(similarity.score)} (threshold {thresholds.SIMILAR_SCORE:.2f})",
         ),
     )
+    beside = []
     if similarity.frechet is not None and similarity.kid is not None:
-        table.add_row(
-            "Beside it",
-            f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}, mean top probability of the "
-            f"{similarity.source} classifier {similarity.source_confidence:.2f}",
-        )
-    table.add_row("Looks like", _looks(found))
+        beside.append(f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}")
+    if similarity.source_confidence is not None:
+        beside.append(f"mean top probability of the {similarity.source} classifier {similarity.source_confidence:.2f}")
+    if beside:
+        table.add_row("Beside it", ", ".join(beside))
+    if similarity.looks_like:
+        table.add_row("Looks like", _looks(size, similarity))
     return table
 
 
-def _looks(found: Recommendation) -> Text:
-    size, similarity = found.measurements.size, found.measurements.similarity
+def _looks(size: DatasetSize, similarity: FeatureSimilarity) -> Text:
     lines = []
     for name, labels in list(zip(size.class_names, similarity.looks_like, strict=True))[:_CLASSES_SHOWN]:
         shares = ", ".join(f"{label} {share:.0%}" for label, share in labels)
@@ -143,7 +170,8 @@ def _bar(share: float, width: int = _BAR) -> str:
 
 def _depths(found: Recommendation) -> RenderableType:
     """Drift and accuracy by depth, the cut and the freeze marked."""
-    drift = {layer.layer: layer for layer in found.measurements.similarity.per_layer}
+    similarity = found.measurements.similarity
+    drift = {} if similarity is None else {layer.layer: layer for layer in similarity.per_layer}
     evidence = {cut.cut: cut for cut in found.measurements.separability.per_cut}
     most = max((layer.drift for layer in drift.values()), default=1.0) or 1.0
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=True)
@@ -153,7 +181,7 @@ def _depths(found: Recommendation) -> RenderableType:
     table.add_column("Accuracy", no_wrap=True, min_width=7 + _SMALL_BAR)
     table.add_column(no_wrap=True, min_width=12)
     for point in found.plan.cuts:
-        layer = drift.get(point.batch_norm or "")
+        layer = drift.get(point.batch_norm or "") or drift.get(point.layer)
         there = evidence.get(point.layer)
         kept = point.depth <= found.strategy.cut_depth
         table.add_row(
@@ -184,7 +212,7 @@ def _strategy(found: Recommendation) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 1))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("Backbone", f"{find_backbone(strategy.backbone).title}, pictures resized to {strategy.input_size} px")
+    table.add_row("Backbone", f"{clean(found.backbone.title)}, pictures resized to {strategy.input_size} px")
     table.add_row("Cut", f"after {strategy.cut}, {strategy.cut_depth:.0%} of the depth")
     table.add_row(
         "Freeze", "nothing" if strategy.freeze is None else f"up to {strategy.freeze}, {strategy.freeze_depth:.0%}"

@@ -53,13 +53,69 @@ def likeness(score: float) -> Likeness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LikenessEvidence:
+    """What is known of the likeness.
+
+    Attributes:
+        verdict: similar or dissimilar.
+        replicates: the verdict of each bootstrap resample of the images; empty where there is none.
+        margin: how many times the threshold the evidence amounts to: up to 1 it counts as similar; None where no drift
+            could be measured.
+        trust: how far the kind of evidence can be trusted, 0 to 1.
+    """
+
+    verdict: Likeness
+    replicates: tuple[Likeness, ...]
+    margin: float | None
+    trust: float = 1.0
+
+
+def likeness_by_drift(score: float, score_replicates: Sequence[float], excess_drift: float) -> LikenessEvidence:
+    """From the similarity score, those of the resamples, and the excess drift that it is made of."""
+    return LikenessEvidence(
+        verdict=likeness(score),
+        replicates=tuple(likeness(value) for value in score_replicates),
+        margin=drift_margin(excess_drift),
+    )
+
+
+def likeness_by_cuts(depths: Sequence[float], correct: npt.ArrayLike, *, seed: int) -> LikenessEvidence:
+    """Where no drift can be measured: pictures are unlike if an earlier cut clearly beats the last.
+
+    The textbook's premise turned round: last blocks that do worse than earlier ones are too specialised for the data.
+
+    Args:
+        depths: of the cuts, ascending.
+        correct: whether the classifier at each cut was right on each image, of shape (cuts, images).
+        seed: of the bootstrap.
+    """
+    hits = np.asarray(correct, np.float64).reshape(len(depths), -1)
+
+    def verdict(columns: FloatArray) -> Likeness:
+        choice = choose_cut(depths, columns, prior_depth=thresholds.TOP_CUT_DEPTH)
+        return Likeness.SIMILAR if depths[choice.index] > thresholds.SPECIALISED_DEPTH else Likeness.DISSIMILAR
+
+    rng = np.random.default_rng(seed)
+    n_images = hits.shape[1]
+    resamples = thresholds.LIKENESS_RESAMPLES if n_images > 1 else 0
+    return LikenessEvidence(
+        verdict=verdict(hits),
+        replicates=tuple(verdict(hits[:, rng.integers(n_images, size=n_images)]) for _ in range(resamples)),
+        margin=None,
+        trust=thresholds.CUTS_AGREEMENT,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Which scenario, how firmly, and what comes next.
 
     Attributes:
         scenario: the choice.
-        confidence: share of bootstrap resamples of the images that give the same scenario, 0 to 1.
+        confidence: share of bootstrap resamples of the images that give the same scenario, times the trust in the
+            evidence, 0 to 1.
         runner_up: the scenario across the nearer threshold.
+        alike: whether the pictures count as like the source's.
         nearer: the question that the nearer threshold answers: an `Amount` or a `Likeness`.
         close: whether a threshold is too near for the choice to be relied on.
         overridden: the scenario that the rules would have chosen, where the user asked for another; else None.
@@ -68,6 +124,7 @@ class Verdict:
     scenario: Scenario
     confidence: float
     runner_up: Scenario
+    alike: Likeness
     nearer: Amount | Likeness
     close: bool
     overridden: Scenario | None
@@ -77,9 +134,7 @@ def choose_scenario(
     *,
     n_images: int,
     images_per_class: float,
-    excess_drift: float,
-    score: float,
-    score_replicates: Sequence[float],
+    evidence: LikenessEvidence,
     forced: Scenario | None = None,
 ) -> Verdict:
     """Answer both questions.
@@ -87,30 +142,31 @@ def choose_scenario(
     Args:
         n_images: in all.
         images_per_class: their median over classes.
-        excess_drift: what the score is made of, in units of the source's variance.
-        score: similarity to the source, 0 to 1.
-        score_replicates: the same of each bootstrap resample; empty where there is none.
+        evidence: of the likeness.
         forced: the user's own choice.
 
     Returns:
         The verdict.
     """
-    much, alike = amount(n_images, images_per_class), likeness(score)
+    much, alike = amount(n_images, images_per_class), evidence.verdict
     ruled = Scenario.of(much, alike)
     chosen = forced or ruled
-    resampled = [Scenario.of(much, likeness(value)) for value in (score_replicates or [score])]
+    resampled = [Scenario.of(much, value) for value in (evidence.replicates or (alike,))]
     other_amount = next(other for other in Amount if other is not much)
     other_likeness = next(other for other in Likeness if other is not alike)
     amount_distance = abs(math.log(max(amount_margin(n_images, images_per_class), 1e-9)))
-    drift_distance = abs(math.log(max(excess_drift, 1e-3) / thresholds.DRIFT_THRESHOLD))
+    drift_distance = 0.0 if evidence.margin is None else abs(math.log(max(evidence.margin, 1e-2)))
     by_amount = amount_distance < drift_distance
     runner_up = Scenario.of(other_amount, alike) if by_amount else Scenario.of(much, other_likeness)
     return Verdict(
         scenario=chosen,
-        confidence=sum(scenario is chosen for scenario in resampled) / len(resampled),
+        confidence=evidence.trust * sum(scenario is chosen for scenario in resampled) / len(resampled),
         runner_up=ruled if forced and forced is not ruled else runner_up,
+        alike=alike,
         nearer=other_amount if by_amount else other_likeness,
-        close=is_close(amount_margin(n_images, images_per_class)) or is_close(drift_margin(excess_drift)),
+        close=is_close(amount_margin(n_images, images_per_class))
+        or evidence.margin is None
+        or is_close(evidence.margin),
         overridden=ruled if forced and forced is not ruled else None,
     )
 
@@ -194,7 +250,7 @@ def freeze_index(depths: Sequence[float], n_images: int) -> int:
     return below[-1] if below else 0
 
 
-def head_levels(shapes: Sequence[tuple[int, int, int]], cut: int) -> list[int]:
+def head_levels(shapes: Sequence[tuple[int | None, ...]], cut: int) -> list[int]:
     """Cut points that a classifier on a frozen backbone reads: the last of each run of equal shape, and the cut.
 
     Args:

@@ -14,7 +14,7 @@ from recommender.rules import amount, amount_margin, drift_margin, likeness
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def as_dict(found: "Recommendation") -> dict[str, Any]:
@@ -24,7 +24,10 @@ def as_dict(found: "Recommendation") -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "dataset": _dataset(measured.size),
-        "similarity": _similarity(measured.similarity, measured.size.class_names),
+        "backbone": _backbone(found),
+        "similarity": None
+        if measured.similarity is None
+        else _similarity(measured.similarity, measured.size.class_names),
         "size": {
             "verdict": str(amount(measured.size.n_images, images_per_class)),
             "margin": amount_margin(measured.size.n_images, images_per_class),
@@ -81,9 +84,36 @@ def _dataset(size: DatasetSize) -> dict[str, Any]:
     }
 
 
+def _backbone(found: "Recommendation") -> dict[str, Any]:
+    backbone, scaling = found.backbone, found.scaling
+    return {
+        "name": printable(backbone.name),
+        "title": printable(backbone.title),
+        "source": backbone.source,
+        "native_size": backbone.native_size,
+        "channels": backbone.channels,
+        "fingerprint": backbone.fingerprint,
+        "pixels": {
+            "scaling": backbone.scaling.name if backbone.scaling is not None else None,
+            "measured": None
+            if scaling is None
+            else {
+                "drift": scaling.drift,
+                "runner_up": scaling.runner_up,
+                "runner_up_drift": scaling.runner_up_drift,
+            },
+        },
+        "cut_points": [
+            {"layer": point.layer, "depth": point.depth, "shape": list(point.shape), "parameters": point.parameters}
+            for point in backbone.points
+        ],
+    }
+
+
 def _similarity(similarity: FeatureSimilarity, class_names: tuple[str, ...]) -> dict[str, Any]:
     return {
         "source": similarity.source,
+        "basis": similarity.basis,
         "score": similarity.score,
         "standard_error": similarity.standard_error,
         "verdict": str(likeness(similarity.score)),
@@ -98,13 +128,14 @@ def _similarity(similarity: FeatureSimilarity, class_names: tuple[str, ...]) -> 
             ],
         },
         "enlargement": similarity.enlargement,
-        "resolution_matched_score": similarity.matched_score,
+        "sharp_score": similarity.sharp_score,
+        "unit": similarity.unit,
         "frechet": similarity.frechet,
         "kid": similarity.kid,
         "source_confidence": similarity.source_confidence,
         "looks_like": {
             printable(name): [{"label": label, "share": share} for label, share in labels]
-            for name, labels in zip(class_names, similarity.looks_like, strict=True)
+            for name, labels in zip(class_names, similarity.looks_like, strict=False)
         },
     }
 

@@ -11,12 +11,19 @@ PLENTIFUL_IMAGES = 1000
 # pilot: at 20 images a class fine-tuning still lost or tied on four of five data sets.
 PLENTIFUL_IMAGES_PER_CLASS = 20
 
-# Excess drift at which the similarity score is 0.5, in units of the source's variance. Provisional.
+# Excess drift at which the similarity score is 0.5, in units of the source's variance as EfficientNet-Lite0 counts it.
+# Provisional.
 # benchmarks/results/drift.jsonl: photographs stay below it with each of EfficientNet-Lite0, Lite1 and Lite2 (at most
 # 0.09); MRI slices, X-rays, spectrograms, strokes, cells and textures lie above it (at least 0.12). Grey, dark or noisy
 # copies of photographs fall in between, from 0.08 to 0.11.
 DRIFT_THRESHOLD = 0.10
 SIMILAR_SCORE = 0.5
+
+# Where a network shows no drift: it counts as unlike if a cut no deeper than this is clearly better than the last one.
+SPECIALISED_DEPTH = 0.9
+LIKENESS_RESAMPLES = 200
+# How often that verdict agrees with the one by drift. benchmarks/results/scenarios.jsonl: PLACEHOLDER.
+CUTS_AGREEMENT = 0.5
 
 # A margin within this factor of a threshold is a close call. Confidence can't see it: it resamples the images, and the
 # thresholds are provisional. Ours.

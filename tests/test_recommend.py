@@ -144,10 +144,10 @@ def test_few_foreign_pictures_want_shallow_features(shared_datasets, tmp_path, n
     assert found.strategy.cut_depth < 1
 
 
-def test_low_resolution_is_named_as_the_cause(shared_datasets, tmp_path):
+def test_small_photographs_are_compared_with_photographs_as_small(shared_datasets, tmp_path):
     found = recommend(reduced(shared_datasets / "cifar10", tmp_path, 15), input_size=160)
-    assert found.measurements.similarity.matched_score > found.measurements.similarity.score
-    assert any("Low resolution explains the low score" in reason for reason in found.reasons)
+    assert found.measurements.similarity.sharp_score < 0.5 < found.measurements.similarity.score
+    assert any("They are compared with pictures as small as these" in reason for reason in found.reasons)
 
 
 def test_bees_look_like_bees(shared_datasets):

@@ -14,9 +14,7 @@ def verdict(n_images=200, images_per_class=100, excess=0.02, replicates=(), forc
     return rules.choose_scenario(
         n_images=n_images,
         images_per_class=images_per_class,
-        excess_drift=excess,
-        score=score,
-        score_replicates=replicates,
+        evidence=rules.likeness_by_drift(score, replicates, excess),
         forced=forced,
     )
 

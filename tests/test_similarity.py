@@ -81,7 +81,8 @@ def test_each_class_is_told_with_its_most_frequent_labels():
 
 def reference(drift):
     return Reference(
-        weights="",
+        fingerprint="",
+        source="ImageNet",
         layers=("only",),
         sizes=np.array([100.0, 200.0]),
         enlargements=np.array([1.0, 4.0]),
@@ -110,10 +111,10 @@ def test_embeddings_come_from_the_nearest_size():
 def test_every_shipped_reference_belongs_to_its_weights_and_stays_small(name):
     from importlib import resources
 
-    from builders.backbones import BACKBONES
+    from builders.backbones import load_backbone
 
     known = load_reference(name)
-    assert known.weights == BACKBONES[name].sha256
+    assert known.fingerprint == load_backbone(name, 96).fingerprint
     assert len(known.labels) == 1000
     assert known.labels[309] == "bee"
     assert (resources.files("probes.reference") / f"{name}.npz").stat().st_size < 3_000_000

@@ -1,0 +1,140 @@
+"""From a folder and a backbone to measurements: the probes, called in their order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from builders.backbone import Backbone
+from builders.errors import BuildError
+from builders.pixels import SCALINGS
+from probes.dataset import Draw, ImageFolder
+from probes.errors import ProbeError
+from probes.features import Features, Network, Tapped, extract, readable, tapped
+from probes.images import quiet_decoders
+from probes.measurements import FeatureSimilarity
+from probes.reference import Reference, find_reference
+from probes.scaling import PICTURES, ScalingChoice, choose_scaling
+from probes.similarity import (
+    LEAST_NORMS,
+    Baseline,
+    enlargement_of,
+    measure_similarity,
+    reference_baseline,
+    yardstick_baseline,
+)
+from probes.yardstick import load_standard, measure_yardstick
+from recommender import thresholds
+from recommender.wiring import probed_network
+
+
+def with_scaling(backbone: Backbone, index: ImageFolder, draw: Draw) -> tuple[Backbone, ScalingChoice | None]:
+    """The backbone with the scaling of its pixels in front; measured where it is not known.
+
+    Raises:
+        BuildError: it is not known, and the network has no BatchNorm to tell it by.
+    """
+    if backbone.scaling is not None:
+        return backbone, None
+    network = probed_network(backbone)
+    if not network.norms:
+        raise BuildError(
+            f"Expected to know how {backbone.name} wants its pixels scaled. Received: a network without BatchNorm to "
+            f"tell it by, and without a scaling layer. Name it with --pixels: {', '.join(SCALINGS)}."
+        )
+    with quiet_decoders():
+        pictures = readable(index, draw, network.input_size, network.channels, {})
+        shown = [picture.pixels for picture in islice(pictures, PICTURES)]
+    candidates = {name: scaling.apply for name, scaling in SCALINGS.items()}
+    choice = choose_scaling(network, tapped(network), candidates, shown)
+    return backbone.scaled(SCALINGS[choice.name]), choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pass:
+    """One pass over the sample, and what drift can be compared with."""
+
+    features: Features
+    network: Network
+    run: Tapped
+    reference: Reference | None
+
+
+def run_network(
+    backbone: Backbone, index: ImageFolder, draw: Draw, progress: Callable[[int, int], None] | None
+) -> Pass:
+    """Run the network once over the sample."""
+    reference = _fitting(find_reference(backbone.fingerprint), backbone)
+    norms = reference.norms(backbone.input_size) if reference is not None else ()
+    network = probed_network(backbone, norms or None)
+    run = tapped(network)
+    return Pass(features=extract(index, draw, network, progress, run), network=network, run=run, reference=reference)
+
+
+def _fitting(reference: Reference | None, backbone: Backbone) -> Reference | None:
+    """The reference, if it was made at the places where this form of the network can be looked into."""
+    if reference is None:
+        return None
+    if reference.moments:
+        fits = [point.layer for point in backbone.points] == list(reference.layers)
+        return reference if fits else None
+    return reference if len(probed_network(backbone).norms) == len(reference.layers) else None
+
+
+def similarity_of(seen: Pass, backbone: Backbone, n_classes: int, seed: int) -> FeatureSimilarity | None:
+    """How like the source the sample looks; None where the network shows too little to tell."""
+    features, network = seen.features, seen.network
+    if len(network.norms) < LEAST_NORMS:
+        return None
+    enlargement = enlargement_of(features, backbone.input_size)
+    return measure_similarity(
+        features,
+        _baseline(seen, backbone, enlargement),
+        input_size=backbone.input_size,
+        n_classes=n_classes,
+        threshold=thresholds.DRIFT_THRESHOLD,
+        seed=seed,
+    )
+
+
+def _baseline(seen: Pass, backbone: Backbone, enlargement: float) -> Baseline:
+    reference = seen.reference
+    if reference is not None and reference.shipped:
+        return reference_baseline(
+            reference,
+            source=reference.source or backbone.source,
+            input_size=backbone.input_size,
+            enlargement=enlargement,
+        )
+    sharp = measure_yardstick(seen.network, seen.run)
+    times = max(1.0, enlargement)
+    matched = sharp if times == 1.0 else measure_yardstick(seen.network, seen.run, times)
+    stand_in = yardstick_baseline(
+        matched,
+        sharp,
+        load_standard(),
+        source=backbone.source,
+        share=backbone.input_size / backbone.native_size,
+        enlargement=times,
+    )
+    if reference is None:
+        return stand_in
+    own = reference_baseline(
+        reference, source=reference.source or backbone.source, input_size=backbone.input_size, enlargement=1.0
+    )
+    # The source's own pictures give the floor at their own resolution; photographs, what enlarging adds to it.
+    return replace(own, unit=stand_in.unit, floor=own.floor + np.maximum(matched.plain - sharp.plain, 0.0))
+
+
+def require_readable(index: ImageFolder, draw: Draw, features: Any) -> None:
+    """Every class that was drawn needs an image that can be read."""
+    read = set(features.labels.tolist())
+    for label, (name, wanted) in enumerate(zip(index.class_names, draw.quota, strict=True)):
+        if wanted and label not in read:
+            file = draw.candidates[label][0]
+            raise ProbeError(
+                f"Expected the class {name!r} to hold a readable image. Received: {len(draw.candidates[label])} files, "
+                f"none readable, the first {file!r}: {features.unreadable[file]}. Mend or remove them."
+            )
