@@ -9,13 +9,20 @@ _HOMES = {
     "CutPoint": "surgery",
     "Frozen": "freezing",
     "HeadSpec": "strategy",
+    "ShapeMismatch": "warm_starting",
     "Strategy": "strategy",
+    "WarmStart": "warm_starting",
+    "WarmStartPlan": "warm_starting",
     "cut": "surgery",
     "cut_points": "surgery",
     "describe": "description",
     "freeze": "freezing",
     "graft": "grafting",
+    "load_backbone": "backbones",
+    "plan_warm_start": "warm_starting",
+    "read_checkpoint": "checkpoints",
     "unfreeze": "freezing",
+    "warm_start": "warm_starting",
 }
 
 __all__ = sorted(_HOMES)
