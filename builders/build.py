@@ -59,8 +59,6 @@ def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: B
     )
     if head is not None:
         set_head(model, head.kernel, head.bias)
-    if strategy.freeze is not None:
-        _require_layer(model, strategy.freeze)
     freeze_below(model, strategy.freeze)
     hold_batch_norm(model, train_batch_norm=strategy.train_batch_norm)
     model.compile(
@@ -83,11 +81,6 @@ def _places(backbone: Backbone, levels: tuple[str, ...]) -> list[int]:
     if not backbone.graph.cuts and levels == (backbone.points[-1].layer,):
         return [len(backbone.graph.nodes) - 1]
     return [find_cut(backbone.graph, level) for level in levels]
-
-
-def _require_layer(model: Any, name: str) -> None:
-    if name not in [layer.name for layer in model.layers]:
-        raise BuildError(f"Expected `freeze` to name a layer of {model.name}. Received: {name!r}.")
 
 
 def parameter_counts(strategy: Strategy, backbone: Backbone) -> tuple[int, int]:

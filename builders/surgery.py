@@ -93,10 +93,12 @@ def _sides(graph: LayerGraph, places: list[int]) -> list[int | None]:
     *extents, channels = graph.input_shape
     if None in extents and len(extents) == 2:
         extents = [_NOMINAL, _NOMINAL]
-        traced = keras.backend.compute_output_spec(
-            lambda x: graph.run(x, places), keras.KerasTensor((1, *extents, channels), "float32")
+        import tensorflow as tf
+
+        traced = tf.function(lambda x: graph.run(x, places)).get_concrete_function(
+            tf.TensorSpec((1, *extents, channels), tf.float32)
         )
-        shapes = [tuple(tensor.shape[1:]) for tensor in traced]
+        shapes = [tuple(tensor.shape[1:]) for tensor in traced.structured_outputs]
     strides: list[int | None] = []
     for shape in shapes:
         positions = 1

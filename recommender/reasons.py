@@ -110,8 +110,9 @@ def _likeness(found: "Recommendation") -> str:
     spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
     small = " as small" if similarity.enlargement >= thresholds.NOTABLE_ENLARGEMENT else ""
     beside = f"{source}'s own pictures{small}" if similarity.basis == "reference" else f"photographs{small}"
+    known = similarity.source or "what it was trained on"
     return (
-        f"To {title} they look {alike} {similarity.source or 'what it was trained on'}: similarity {similarity.score:.2f}{spread}, threshold "
+        f"To {title} they look {alike} {known}: similarity {similarity.score:.2f}{spread}, threshold "
         f"{thresholds.SIMILAR_SCORE:.2f}. Early and middle layers drift by {similarity.excess:.3f} more than for "
         f"{beside}; the threshold is {thresholds.DRIFT_THRESHOLD:.3f}."
     )
