@@ -10,26 +10,39 @@ known only with hindsight, less the model's. Results: benchmarks/results/cuts.js
 import sys
 
 import numpy as np
-from common import ResultFile, data_sets, features_of, linked_folder, split
+from common import ResultFile, data_sets, features_of, linked_folder, shared_datasets, split
 
-from builders.backbones import load_backbone
 from probes.dataset import ImageFolder
 from probes.features import Features
 from probes.images import read_picture
 from probes.separability import LinearProbe, fit_linear_probe
-from recommender import recommend
+from recommender import recommend, rules
 from recommender.recommendation import Recommendation
 from recommender.wiring import probed_network
 
 PER_CLASS = (10, 30)
 SEEDS = (0, 1)
 HELD_OUT = 1000  # images at most
+MOBILENET = "mobilenet_0.75"
+MOBILENET_WEIGHTS = shared_datasets().parent / "weights" / "keras3_MobileNet_alpha0.75.weights.h5"
+BACKBONES = ("efficientnet_lite0", MOBILENET)
 CHECKED = 20  # held-out pictures on which the model itself is run, to show that it is the classifier it was built from
 
 
 def accuracy(probe: LinearProbe, features: Features, levels: tuple[str, ...]) -> float:
     joined = np.concatenate([features.pooled[level] for level in levels], axis=1)
     return float(((joined @ probe.kernel + probe.bias).argmax(1) == features.labels).mean())
+
+
+def all_levels(found: Recommendation) -> tuple[str, ...]:
+    """Cut points that a head reads which joins them."""
+    cuts = found.plan.cuts
+    index = next(i for i, cut in enumerate(cuts) if cut.layer == found.strategy.cut)
+    return tuple(cuts[level].layer for level in rules.head_levels([cut.shape for cut in cuts], index))
+
+
+def joined_probe(found: Recommendation, seen: Features, n_classes: int) -> LinearProbe:
+    return fit_linear_probe([seen.pooled[level] for level in all_levels(found)], seen.labels, n_classes, seed=0)
 
 
 def check_model(found: Recommendation, folder: ImageFolder, features: Features) -> None:
@@ -43,11 +56,11 @@ def check_model(found: Recommendation, folder: ImageFolder, features: Features) 
         np.testing.assert_allclose(given, expected, atol=1e-3)
 
 
-def cell(name: str, folder: ImageFolder, per_class: int, seed: int) -> dict:
+def cell(backbone: str, name: str, folder: ImageFolder, per_class: int, seed: int) -> dict:
     train, held_out = split(folder, per_class, seed)
     with linked_folder(folder, train) as path:
-        found = recommend(path)
-    network = probed_network(load_backbone(found.strategy.backbone, found.strategy.input_size))
+        found = recommend(path, backbone=backbone, weights=MOBILENET_WEIGHTS if backbone == MOBILENET else None)
+    network = probed_network(found.backbone)
     seen = features_of(folder, [(label, file) for label, files in enumerate(train) for file in files], network)
     new = features_of(folder, held_out[:HELD_OUT], network)
     single = {
@@ -57,12 +70,14 @@ def cell(name: str, folder: ImageFolder, per_class: int, seed: int) -> dict:
     check_model(found, folder, new)
     evidence = {part.cut: part.accuracy for part in found.measurements.separability.per_cut}
     return {
+        "backbone": backbone,
         "set": name,
         "per_class": per_class,
         "seed": seed,
         "scenario": found.scenario.id,
         "cut": found.strategy.cut,
         "levels": len(found.strategy.head.levels),
+        "joined": accuracy(joined_probe(found, seen, len(train)), new, all_levels(found)),
         "expected": found.expected_accuracy,
         "model": accuracy(found.probe, new, found.strategy.head.levels),
         "single": single,
@@ -76,6 +91,7 @@ def summarise(rows: list[dict]) -> None:
     best = np.array([max(row["single"].values()) for row in rows])
     choices = {
         "the returned model": [row["model"] for row in rows],
+        "always joined": [row.get("joined", row["model"]) for row in rows],
         "the chosen cut alone": [row["single"][row["cut"]] for row in rows],
         "cross-validation alone": [row["single"][max(cuts, key=row["cross_validated"].get)] for row in rows],
         "always the top": [row["single"][cuts[-1]] for row in rows],
@@ -102,13 +118,16 @@ def summarise(rows: list[dict]) -> None:
 
 
 def main(names: tuple[str, ...]) -> None:
-    results = ResultFile("cuts.jsonl", ("set", "per_class", "seed"))
+    results = ResultFile("cuts.jsonl", ("backbone", "set", "per_class", "seed"))
     for name, folder in data_sets(names):
         for per_class in PER_CLASS:
             for seed in SEEDS:
-                if not results.has(name, per_class, seed):
-                    results.add(cell(name, folder, per_class, seed))
-    summarise(results.rows)
+                for backbone in BACKBONES:
+                    if not results.has(backbone, name, per_class, seed):
+                        results.add(cell(backbone, name, folder, per_class, seed))
+    for backbone in BACKBONES:
+        print(f"\n{backbone}\n")
+        summarise([row for row in results.rows if row["backbone"] == backbone])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Open a backbone of any kind: by name, from a Keras file, a SavedModel or a model in memory."""
 
 import contextlib
+import io
 import os
 import sys
 import warnings
@@ -173,7 +174,8 @@ def _load_application(spec: ApplicationSpec, size: int, weights: str | os.PathLi
 @contextlib.contextmanager
 def _quiet_download() -> Iterator[None]:
     """Keras tells of a download on standard output, which belongs to the answer."""
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+    out = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    with contextlib.redirect_stdout(out), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
         yield
 

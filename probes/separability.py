@@ -212,12 +212,14 @@ class LinearProbe:
         bias: of shape (classes,).
         accuracy: its cross-validated accuracy, 0 to 1; None where it can't be cross-validated.
         standard_error: of that accuracy; None likewise.
+        correct: for each image whether the cross-validation was right; empty likewise.
     """
 
     kernel: FloatArray
     bias: FloatArray
     accuracy: float | None
     standard_error: float | None
+    correct: tuple[bool, ...] = ()
 
 
 def fit_linear_probe(blocks: Sequence[npt.ArrayLike], labels: Labels, n_classes: int, *, seed: int) -> LinearProbe:
@@ -249,4 +251,10 @@ def fit_linear_probe(blocks: Sequence[npt.ArrayLike], labels: Labels, n_classes:
     if folds < 2:
         return LinearProbe(kernel=kernel, bias=bias, accuracy=None, standard_error=None)
     correct = cross_validate(features, numbers, folds=folds, seed=seed, widths=widths).argmax(1) == numbers
-    return LinearProbe(kernel=kernel, bias=bias, accuracy=float(correct.mean()), standard_error=accuracy_error(correct))
+    return LinearProbe(
+        kernel=kernel,
+        bias=bias,
+        accuracy=float(correct.mean()),
+        standard_error=accuracy_error(correct),
+        correct=tuple(bool(hit) for hit in correct),
+    )

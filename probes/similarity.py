@@ -17,6 +17,8 @@ PART_WEIGHTS: Mapping[str, float] = {
     "early": 0.2,
     "middle": 0.8,
 }  # late layers tell a narrow data set, not a foreign one
+# Moments of a cut point's output drift farther than those of BatchNorm's input: benchmarks/results/references.jsonl.
+CUT_OUTPUT_UNIT = 1.75
 N_RESAMPLES = 200
 _KID_SUBSET = 1000  # rows at most: the kernel matrix is quadratic in them
 _LABELS_SHOWN = 3

@@ -1,7 +1,7 @@
 """From a verdict and the evidence to a strategy that can be built."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builders.strategy import HeadSpec, Strategy
 from probes.measurements import Measurements
@@ -43,6 +43,11 @@ class Plan:
     strategy: Strategy
     cuts: tuple[CutFacts, ...]
     cut_choice: CutChoice | None
+
+    def reading_the_cut_alone(self) -> "Plan":
+        """The same with a head that reads no other cut point."""
+        head = replace(self.strategy.head, levels=(self.strategy.cut,))
+        return replace(self, strategy=replace(self.strategy, head=head))
 
 
 def likeness_evidence(measured: Measurements, cuts: Sequence[CutFacts], seed: int) -> LikenessEvidence:

@@ -228,8 +228,17 @@ def _measure_and_decide(
         forced=None if forced is None else Scenario.numbered(forced),
     )
     plan = plan_strategy(backbone.name, facts, verdict, measured)
-    blocks = [features.pooled[level] for level in plan.strategy.head.levels]
-    probe = fit_linear_probe(blocks, features.labels, len(index.class_names), seed=seed)
+
+    def fitted(chosen: Plan) -> Any:
+        blocks = [features.pooled[level] for level in chosen.strategy.head.levels]
+        return fit_linear_probe(blocks, features.labels, len(index.class_names), seed=seed)
+
+    probe = fitted(plan)
+    if len(plan.strategy.head.levels) > 1:
+        evidence = {cut.cut: cut.correct for cut in separability.per_cut}
+        if rules.alone_is_better(probe.correct, evidence.get(plan.strategy.cut, ())):
+            plan = plan.reading_the_cut_alone()
+            probe = fitted(plan)
     clock.lap("head")
     return Recommendation(
         measurements=measured, verdict=verdict, plan=plan, probe=probe, seconds=clock.seconds, backbone=backbone

@@ -13,7 +13,7 @@ from builders.backbones import check_backbone
 from probes.dataset import draw_sample, index_pictures
 from probes.drift import bootstrap_drift, bootstrap_weights
 from probes.errors import ProbeError
-from probes.features import Features, Norm, extract
+from probes.features import Features, Network, Norm, extract
 from probes.reference import Reference, save_reference
 from recommender.limits import LARGEST_SEED
 from recommender.wiring import probed_network
@@ -119,18 +119,30 @@ def _measure(
             for norm in network.norms
         ]
         return network.norms, drift, features
-    bare = [
-        Norm(layer=point.layer, centre=np.zeros(point.shape[-1] or 0), scale=np.ones(point.shape[-1] or 0))
-        for point in backbone.points
-    ]
-    features = extract(index, draw, probed_network(backbone, bare), progress)
+    return measure_cuts(backbone, lambda bare: extract(index, draw, bare, progress), seed=seed)
+
+
+def measure_cuts(
+    backbone: Backbone, run: Callable[[Network], Features], *, seed: int
+) -> tuple[tuple[Norm, ...], list[float], Features]:
+    """Moments of the source at every cut point of a network without BatchNorm.
+
+    Args:
+        backbone: the network.
+        run: runs it over the source's pictures.
+        seed: of the bootstrap.
+
+    Returns:
+        The moments, the drift between two halves of the pictures, and the features.
+    """
+    widths = {point.layer: point.shape[-1] or 0 for point in backbone.points}
+    bare = [Norm(layer=layer, centre=np.zeros(width), scale=np.ones(width)) for layer, width in widths.items()]
+    features = run(probed_network(backbone, bare))
     norms, drift = [], []
-    for norm in bare:
-        means, squares = (
-            np.asarray(part[norm.layer], np.float64) for part in (features.norm_means, features.norm_squares)
-        )
-        norms.append(_norm_of(norm.layer, means, squares))
-        drift.append(_halves_drift(norm.layer, means, squares, seed))
+    for layer in widths:
+        means, squares = (np.asarray(part[layer], np.float64) for part in (features.norm_means, features.norm_squares))
+        norms.append(_norm_of(layer, means, squares))
+        drift.append(_halves_drift(layer, means, squares, seed))
     return tuple(norms), drift, features
 
 

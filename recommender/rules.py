@@ -230,6 +230,21 @@ def caution(cut: int, prior: int) -> float:
     return thresholds.EARLIER_CUT_CAUTION if cut < prior else thresholds.LATER_CUT_CAUTION
 
 
+def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike) -> bool:
+    """Whether the cut by itself clearly beats several cut points joined.
+
+    Args:
+        joined: whether the joined classifier was right on each image, of shape (images,).
+        alone: the same of the cut's own; of another shape where they were measured on other images, which says nothing.
+    """
+    difference = np.asarray(alone, np.float64)
+    if difference.shape != np.shape(joined) or len(difference) < 2:
+        return False
+    difference = difference - np.asarray(joined, np.float64)
+    error = difference.std(ddof=1) / math.sqrt(len(difference))
+    return bool(difference.mean() > thresholds.ALONE_CAUTION * error)
+
+
 def _kernel(depths: FloatArray) -> FloatArray:
     """Rows of weights that average over neighbouring depths."""
     weights = np.exp(-0.5 * ((depths[:, None] - depths) / thresholds.CUT_SMOOTHING) ** 2)

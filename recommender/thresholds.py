@@ -38,6 +38,8 @@ MIDDLE_CUT_DEPTH = 0.73
 # Chosen on five seeds of 13 data sets at 10 and 30 images a class; benchmarks/results/cuts.jsonl has the outcome.
 LATER_CUT_CAUTION = 1.0
 EARLIER_CUT_CAUTION = 2.5
+# Standard errors by which the cut alone must beat the joined cut points before the head reads it alone. Ours.
+ALONE_CAUTION = 1.0
 # Accuracy at neighbouring cuts is averaged with a Gaussian kernel of this width in depth.
 CUT_SMOOTHING = 0.05
 

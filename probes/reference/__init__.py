@@ -7,6 +7,7 @@ Those of the shipped backbones are made by `benchmarks/make_reference.py`; those
 import io
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -106,7 +107,7 @@ def find_reference(fingerprint: str) -> Reference | None:
     if own.is_file():
         try:
             return _load(own.read_bytes())
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ProbeError(
                 f"Expected {str(own)!r} to be a reference. Received: {str(error)[:100]}. Remove it, or make it anew "
                 "with `recommend --make-reference`."

@@ -1,0 +1,77 @@
+"""Drift at cut points, for networks without BatchNorm: does a reference from the source's pictures rank as it does?
+
+    python benchmarks/references.py
+
+Lite0 and MobileNet 0.75 are measured as if they had no BatchNorm: moments of ImageNet's pictures at every cut point
+take the place of BatchNorm's. Results: benchmarks/results/references.jsonl, one line a cell; a run resumes.
+"""
+
+import numpy as np
+from common import ResultFile, data_sets, features_of, shared_datasets
+from networks import MOBILENET, load
+
+from builders.backbone import Backbone
+from probes.dataset import ImageFolder, draw_sample, index_folder
+from probes.drift import bootstrap_drift, bootstrap_weights
+from probes.features import Features, Network, median_short_side, tapped
+from probes.images import quiet_decoders
+from probes.similarity import PART_WEIGHTS, excess_drift, part_means
+from probes.yardstick import load_standard, measure_yardstick, unit_ratio
+from recommender.referencing import measure_cuts
+from recommender.rules import input_size
+from recommender.wiring import probed_network
+
+NETWORKS = ("efficientnet_lite0", MOBILENET)
+SOURCE_IMAGES, IMAGES = 500, 200
+NATIVE = 224
+
+
+def sample(folder: ImageFolder, n_images: int) -> list[tuple[int, str]]:
+    draw = draw_sample(folder, n_images, 0)
+    chosen = enumerate(zip(draw.quota, draw.candidates, strict=True))
+    return [(label, file) for label, (quota, files) in chosen for file in files[:quota]][:n_images]
+
+
+def referenced(backbone: Backbone, source: ImageFolder) -> tuple[Network, np.ndarray]:
+    """The network with ImageNet's moments at its cut points, and the drift of ImageNet itself."""
+
+    def run(network: Network) -> Features:
+        return features_of(source, sample(source, SOURCE_IMAGES), network)
+
+    norms, drift, _ = measure_cuts(backbone, run, seed=0)
+    return probed_network(backbone, norms), np.array(drift)
+
+
+def main() -> None:
+    results = ResultFile("references.jsonl", ("network", "set"))
+    source = index_folder(shared_datasets().parent / "imagenet_sample")
+    sets = []
+    for name, folder in data_sets(()):
+        with quiet_decoders():
+            side = median_short_side(folder, draw_sample(folder, IMAGES, 0)) or NATIVE
+        sets.append((input_size(side, NATIVE), name, folder))
+    for network in NETWORKS:
+        for size in sorted({size for size, _, _ in sets}):
+            todo = [(name, folder) for wanted, name, folder in sets if wanted == size]
+            if all(results.has(network, name) for name, _ in todo):
+                continue
+            probed, floor = referenced(load(network, size), source)
+            seen = measure_yardstick(probed, tapped(probed))
+            standard = load_standard().at(size / NATIVE, 1.0)[1]
+            unit = unit_ratio(part_means(seen.grey - seen.plain), standard, list(PART_WEIGHTS.values()))
+            for name, folder in todo:
+                features = features_of(folder, sample(folder, IMAGES), probed)
+                weights = bootstrap_weights(len(features.labels), 200, 0)
+                pairs = [(features.norm_means[norm.layer], features.norm_squares[norm.layer]) for norm in probed.norms]
+                drift = np.array([bootstrap_drift(*pair, weights).value for pair in pairs])
+                excess = float(excess_drift(drift, floor))
+                row = {"network": network, "set": name, "input_size": size, "unit": round(unit, 3)}
+                results.add({**row, "excess": round(excess, 4), "in_units": round(excess / unit, 4)})
+    for network in NETWORKS:
+        print(f"\n{network}")
+        for row in sorted((row for row in results.rows if row["network"] == network), key=lambda row: row["in_units"]):
+            print(f"  {row['set']:24} {row['in_units']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
