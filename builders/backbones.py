@@ -171,9 +171,9 @@ def find_backbone(name: str) -> BackboneSpec:
     wanted = _plain(name)
     if wanted in plain:
         return plain[wanted]
-    narrow = re.fullmatch(r"(.+?)(\d+\.\d+)", wanted)
+    narrow = re.fullmatch(r"(.+)[-_](\d+\.\d+)", name)
     if narrow:
-        spec = plain.get(narrow[1])
+        spec = plain.get(_plain(narrow[1]))
         alpha = float(narrow[2])
         if isinstance(spec, ApplicationSpec) and alpha in _ALPHA.get(spec.name, ()):
             return replace(spec, name=f"{spec.name}_{alpha:g}", title=f"{spec.title} {alpha:g}", alpha=alpha)

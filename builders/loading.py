@@ -216,18 +216,14 @@ def _opened_saved_model(handle: str, scaling: PixelScaling | None, *, trust: boo
     first = load_saved_model(handle, trust=trust)
     name = Path(handle.rstrip("/")).name or "module"
     opened = _opened_model(first, name, scaling)
+    any_size = bool(first.layers[1].any_size)
 
     def at(size: int) -> Backbone:
-        if size == opened.native_size:
+        if size == opened.native_size or not any_size:
             return opened.at(size)
-        model = load_saved_model(handle, input_size=size, trust=trust)
-        if model.input_shape[1] != size:
-            raise BuildError(
-                f"Expected an input of {model.input_shape[1]} px for {name}, whose size is fixed. Received: {size}."
-            )
-        return _opened_model(model, name, scaling).at(size)
+        return _opened_model(load_saved_model(handle, input_size=size, trust=trust), name, scaling).at(size)
 
-    return replace(opened, at=at, fixed=opened.fixed)
+    return replace(opened, at=at, fixed=not any_size)
 
 
 def _is_module(model: Any) -> bool:

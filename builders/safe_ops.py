@@ -1,0 +1,116 @@
+"""Which TensorFlow ops compute and do nothing else. Pure: no TensorFlow.
+
+An op that is not named here is refused. That an op is stateless says nothing: `ReadFile` and `ImmutableConst` are, and
+read any file; `Empty` hands out memory as it was; `DebugIdentity` writes to a file or a socket.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_ARRAYS = """
+    BatchToSpace BatchToSpaceND Bitcast BroadcastArgs BroadcastGradientArgs BroadcastTo Cast Concat ConcatOffset
+    ConcatV2 Const DataFormatDimMap DataFormatVecPermute DepthToSpace Diag DiagPart DynamicPartition DynamicStitch
+    EnsureShape ExpandDims ExtractImagePatches Fill Gather GatherNd GatherV2 GuaranteeConst Identity IdentityN
+    InvertPermutation LinSpace ListDiff MatrixBandPart MatrixDiag MatrixDiagPart MatrixDiagPartV2 MatrixDiagPartV3
+    MatrixDiagV2 MatrixDiagV3 MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MirrorPad MirrorPadGrad OneHot OnesLike
+    Pack Pad PadV2 ParallelDynamicStitch Placeholder PlaceholderV2 PlaceholderWithDefault PreventGradient Range Rank
+    Reshape Reverse ReverseSequence ReverseV2 Roll ScatterNd Shape ShapeN Size Slice Snapshot SpaceToBatch
+    SpaceToBatchND SpaceToDepth Split SplitV Squeeze StopGradient StridedSlice StridedSliceGrad TensorScatterAdd
+    TensorScatterMax TensorScatterMin TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate Tile Transpose
+    Unique UniqueV2 UniqueWithCounts Unpack UnravelIndex UpperBound LowerBound Where ZerosLike
+"""
+_MATHS = """
+    Abs AccumulateNV2 Acos Acosh Add AddN AddV2 All Angle Any ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2
+    Atanh BatchMatMul BatchMatMulV2 BatchMatMulV3 BesselI0 BesselI0e BesselI1 BesselI1e Betainc Bincount BitwiseAnd
+    BitwiseOr BitwiseXor Bucketize Ceil Cholesky ClipByValue Complex ComplexAbs Conj ConjugateTranspose Cos Cosh Cross
+    Cumprod Cumsum CumulativeLogsumexp DenseBincount Digamma Div DivNoNan Einsum Equal Erf Erfc Erfinv EuclideanNorm
+    Exp Expint Expm1 FFT FFT2D FFT3D Floor FloorDiv FloorMod Greater GreaterEqual IFFT IFFT2D IFFT3D IRFFT IRFFT2D
+    IRFFT3D Igamma Igammac Imag Inv InvGrad Invert IsFinite IsInf IsNan LeftShift Less LessEqual Lgamma Log Log1p
+    LogMatrixDeterminant LogicalAnd LogicalNot LogicalOr MatMul MatrixDeterminant MatrixInverse MatrixSolve
+    MatrixTriangularSolve Max Maximum Mean Min Minimum Mod Mul MulNoNan Ndtri Neg NextAfter NotEqual Polygamma
+    PopulationCount Pow Prod Qr RFFT RFFT2D RFFT3D Real RealDiv Reciprocal ReciprocalGrad RightShift Rint Round Rsqrt
+    RsqrtGrad SegmentMax SegmentMean SegmentMin SegmentProd SegmentSum Select SelectV2 SelfAdjointEigV2 Sigmoid
+    SigmoidGrad Sign Sin Sinh SparseMatMul SparseTensorDenseMatMul Sqrt SqrtGrad Square SquaredDifference Sub Sum Svd
+    Tan Tanh TanhGrad TruncateDiv TruncateMod UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd
+    UnsortedSegmentSum Xdivy Xlog1py Xlogy Zeta
+"""
+_NETWORKS = """
+    AvgPool AvgPool3D AvgPool3DGrad AvgPoolGrad BiasAdd BiasAddGrad BiasAddV1 Conv Conv2D Conv2DBackpropFilter
+    Conv2DBackpropFilterV2 Conv2DBackpropInput Conv2DBackpropInputV2 Conv3D Conv3DBackpropFilterV2
+    Conv3DBackpropInputV2 DepthwiseConv2dNative DepthwiseConv2dNativeBackpropFilter DepthwiseConv2dNativeBackpropInput
+    Dilation2D Elu EluGrad FusedBatchNorm FusedBatchNormGrad FusedBatchNormGradV2 FusedBatchNormGradV3 FusedBatchNormV2
+    FusedBatchNormV3 FusedPadConv2D InTopKV2 L2Loss LRN LRNGrad LeakyRelu LeakyReluGrad LogSoftmax MaxPool MaxPool3D
+    MaxPool3DGrad MaxPoolGrad MaxPoolGradV2 MaxPoolV2 MaxPoolWithArgmax NthElement Relu Relu6 Relu6Grad ReluGrad Selu
+    SeluGrad Softmax SoftmaxCrossEntropyWithLogits Softplus SoftplusGrad Softsign SoftsignGrad
+    SparseSoftmaxCrossEntropyWithLogits TopK TopKV2
+"""
+_IMAGES = """
+    AdjustContrastv2 AdjustHue AdjustSaturation CombinedNonMaxSuppression CropAndResize HSVToRGB
+    ImageProjectiveTransformV2 ImageProjectiveTransformV3 NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionV4
+    NonMaxSuppressionV5 RGBToHSV ResizeArea ResizeBicubic ResizeBicubicGrad ResizeBilinear ResizeBilinearGrad
+    ResizeNearestNeighbor ResizeNearestNeighborGrad ScaleAndTranslate ScaleAndTranslateGrad
+"""
+_QUANTISATION = """
+    Dequantize FakeQuantWithMinMaxArgs FakeQuantWithMinMaxArgsGradient FakeQuantWithMinMaxVars
+    FakeQuantWithMinMaxVarsGradient FakeQuantWithMinMaxVarsPerChannel FakeQuantWithMinMaxVarsPerChannelGradient
+    QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeAndDequantizeV4Grad QuantizeV2
+"""
+_CHANCE = """
+    RandomShuffle RandomStandardNormal RandomUniform RandomUniformInt StatelessMultinomial StatelessRandomGetAlg
+    StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg StatelessRandomNormal StatelessRandomNormalV2
+    StatelessRandomUniform StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2
+    StatelessTruncatedNormal StatelessTruncatedNormalV2 TruncatedNormal
+"""
+_FLOW = """
+    Assert Case CheckNumerics ControlTrigger EmptyTensorList Enter Exit FakeParam If LoopCond Merge NextIteration NoOp
+    PartitionedCall StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile Switch TensorListConcatV2
+    TensorListElementShape TensorListFromTensor TensorListGather TensorListGetItem TensorListLength TensorListPopBack
+    TensorListPushBack TensorListReserve TensorListResize TensorListSetItem TensorListSplit TensorListStack While
+"""
+COMPUTING_OPS = frozenset(" ".join((_ARRAYS, _MATHS, _NETWORKS, _IMAGES, _QUANTISATION, _CHANCE, _FLOW)).split())
+
+# Read and move the variables that a function is handed. Making a handle is another matter: by name it reaches any.
+VARIABLE_OPS = frozenset(
+    """
+    AssignAddVariableOp AssignSubVariableOp AssignVariableOp DisableCopyOnRead ReadVariableOp ResourceApplyAdam
+    ResourceApplyGradientDescent ResourceApplyKerasMomentum ResourceApplyMomentum ResourceApplyRMSProp ResourceGather
+    ResourceGatherNd ResourceScatterAdd ResourceScatterUpdate RngReadAndSkip StatefulStandardNormalV2
+    StatefulTruncatedNormal StatefulUniform StatefulUniformInt VarIsInitializedOp VariableShape
+    """.split()
+)
+# Write and read the weights of a SavedModel. They belong to its saver, which TensorFlow never runs when it loads.
+SAVER_OPS = frozenset(
+    "MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin VarHandleOp".split()
+)
+
+
+def foreign_ops(graph: Any, allowed: frozenset[str] = COMPUTING_OPS) -> Iterator[str]:
+    """What a graph holds beside the allowed ops: `ReadFile in preprocess`.
+
+    Args:
+        graph: a `GraphDef`; the functions in its library are searched as well.
+        allowed: names of ops.
+    """
+    yield from _foreign(graph.node, allowed, "its main graph")
+    for function in graph.library.function:
+        yield from _foreign(function.node_def, allowed, function.signature.name)
+
+
+def foreign_in_module(graph: Any, saver: frozenset[str]) -> Iterator[str]:
+    """The same for the graph of a SavedModel, which reads variables, and saves and restores them in its saver.
+
+    Args:
+        graph: its `GraphDef`.
+        saver: names of functions that nothing but its saver calls.
+    """
+    ours = COMPUTING_OPS | VARIABLE_OPS
+    yield from _foreign(graph.node, ours | SAVER_OPS, "its main graph")
+    for function in graph.library.function:
+        name = function.signature.name
+        yield from _foreign(function.node_def, ours | SAVER_OPS if name in saver else ours, name)
+
+
+def _foreign(nodes: Iterable[Any], allowed: frozenset[str], where: str) -> Iterator[str]:
+    for op in dict.fromkeys(node.op for node in nodes):
+        if op not in allowed:
+            yield f"{op} in {where}"
