@@ -68,10 +68,8 @@ def _network_cautions(found: "Recommendation") -> list[str]:
             f"{scaling.runner_up_drift:.2f}. Name another with --pixels if you know better."
         )
     if len(found.plan.cuts) == 1:
-        notes.append(
-            f"{found.backbone.title} can't be cut inside: its graph shows no feature map behind which to cut. It is "
-            "used whole."
-        )
+        why = next((layer.whole for layer in found.backbone.network.layers if getattr(layer, "whole", None)), None)
+        notes.append(f"{found.backbone.title} can't be cut inside and is used whole. {why or ''}".rstrip())
     return notes
 
 
