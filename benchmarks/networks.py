@@ -2,15 +2,17 @@
 
     python benchmarks/networks.py
 
-What a score must be made of, to mean the same for every network: `--report` prints how the candidates do.
-Results: benchmarks/results/networks.jsonl, one line a cell; a run resumes.
+And the score as the product takes it, with and without a reference: it has to mean the same for every network.
+Results: benchmarks/results/networks.jsonl and scores.jsonl, one line a cell; a run resumes.
 """
 
-from pathlib import Path
+from dataclasses import replace
+from itertools import combinations
 
 import click
 import keras
 from common import ResultFile, data_sets, features_of, shared_datasets
+from scipy.stats import spearmanr
 
 from builders.backbone import Backbone
 from builders.backbones import BACKBONES
@@ -19,7 +21,9 @@ from probes.dataset import ImageFolder, draw_sample, index_folder
 from probes.drift import bootstrap_drift, bootstrap_weights
 from probes.features import median_short_side
 from probes.images import quiet_decoders
+from recommender.measuring import run_network, similarity_of
 from recommender.rules import input_size
+from recommender.thresholds import DRIFT_THRESHOLD
 from recommender.wiring import probed_network
 
 IMAGES, SOURCE_IMAGES = 200, 500
@@ -76,10 +80,56 @@ def measure(results: ResultFile) -> None:
                 click.echo(f"{network} {name} {size}")
 
 
+def score(name: str, folder: ImageFolder, network: str, size: int) -> dict:
+    """Excess drift as the product takes it: beside ImageNet's pictures where a reference ships, beside photographs."""
+    backbone = load(network, size)
+    draw = draw_sample(folder, IMAGES, 0)
+    seen = run_network(backbone, folder, draw, None)
+    by_photographs = similarity_of(replace(seen, reference=None), backbone, len(folder.class_names), 0)
+    found = {"set": name, "network": network, "input_size": size, "unit": round(by_photographs.unit, 3)}
+    found["yardstick"] = round(by_photographs.excess, 4)
+    if seen.reference is not None:
+        found["reference"] = round(similarity_of(seen, backbone, len(folder.class_names), 0).excess, 4)
+    return found
+
+
+def measure_scores(results: ResultFile) -> None:
+    for network in (MOBILENET, *BACKBONES):
+        native = BACKBONES[network].native_size if network in BACKBONES else 224
+        for name, folder in data_sets(()):
+            if not results.has(name, network):
+                with quiet_decoders():
+                    side = median_short_side(folder, draw_sample(folder, IMAGES, 0)) or native
+                results.add(score(name, folder, network, input_size(side, native)))
+
+
+def report(rows: list[dict]) -> None:
+    """Excess drift of every set to every network, and how alike they rank the sets."""
+    columns = [(network, basis) for network in BACKBONES for basis in ("reference", "yardstick")]
+    columns.append((MOBILENET, "yardstick"))
+    value = {
+        (row["network"], basis, row["set"]): row.get(basis) for row in rows for basis in ("reference", "yardstick")
+    }
+    sets = sorted({row["set"] for row in rows}, key=lambda name: value["efficientnet_lite0", "reference", name])
+    print("| set | " + " | ".join(f"{network}, {basis}" for network, basis in columns) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    for name in sets:
+        print(f"| {name} | " + " | ".join(f"{value[*column, name]:.3f}" for column in columns) + " |")
+    print("\nSpearman's rank correlation:")
+    for one, other in combinations(columns, 2):
+        rho = spearmanr([value[*one, name] for name in sets], [value[*other, name] for name in sets]).statistic
+        print(f"  {', '.join(one)} and {', '.join(other)}: {rho:.3f}")
+    sides = {name: {value[*column, name] <= DRIFT_THRESHOLD for column in columns} for name in sets}
+    print("On both sides of the threshold:", [name for name, found in sides.items() if len(found) > 1] or "none")
+
+
 @click.command()
 def main() -> None:
-    """Measure what is missing."""
-    measure(ResultFile(Path("networks.jsonl").name, ("set", "network", "input_size")))
+    """Measure what is missing, and print the report."""
+    measure(ResultFile("networks.jsonl", ("set", "network", "input_size")))
+    scores = ResultFile("scores.jsonl", ("set", "network"))
+    measure_scores(scores)
+    report(scores.rows)
 
 
 if __name__ == "__main__":
