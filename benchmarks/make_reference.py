@@ -95,7 +95,7 @@ def make_yardstick() -> None:
     """How EfficientNet-Lite0 sees the two photographs, above the floor that its reference holds."""
     name = "efficientnet_lite0"
     reference, native = load_reference(name), BACKBONES[name].native_size
-    above, unit = [], []
+    above, unit, floor = [], [], []
     for size in sizes_of(native):
         network = probed_network(load_backbone(name, size))
         run = tapped(network)
@@ -103,16 +103,18 @@ def make_yardstick() -> None:
         for enlargement in ENLARGEMENTS:
             found = measure_yardstick(network, run, enlargement)
             over = part_means(found.plain) - part_means(reference.floor(size, enlargement))
-            rows.append((over, part_means(found.grey - found.plain)))
+            rows.append((over, part_means(found.grey - found.plain), part_means(reference.floor(size, enlargement))))
             click.echo(f"yardstick {size} px x{enlargement:g}: {rows[-1]}")
         above.append([row[0] for row in rows])
         unit.append([row[1] for row in rows])
+        floor.append([row[2] for row in rows])
     stored = io.BytesIO()
     np.savez_compressed(
         stored,
         native_size=native,
         sizes=sizes_of(native),
         enlargements=ENLARGEMENTS,
+        floor=np.array(floor, np.float32),
         above_floor=np.array(above, np.float32),
         unit=np.array(unit, np.float32),
     )

@@ -57,7 +57,7 @@ def main() -> None:
                 continue
             probed, floor = referenced(load(network, size), source)
             seen = measure_yardstick(probed, tapped(probed))
-            standard = load_standard().at(size / NATIVE, 1.0)[1]
+            standard = load_standard().at(size / NATIVE, 1.0)[2]
             unit = unit_ratio(part_means(seen.grey - seen.plain), standard, list(PART_WEIGHTS.values()))
             for name, folder in todo:
                 features = features_of(folder, sample(folder, IMAGES), probed)

@@ -204,6 +204,9 @@ def _opened_model(model: Any, name: str, scaling: PixelScaling | None) -> Opened
         chosen = scaling or (SCALINGS["0..255"] if _scales_itself(graph) else None)
         return bare if chosen is None else bare.scaled(chosen)
 
+    first = graph.calls[0].operation
+    if isinstance(first, keras.layers.Resizing) and first.height == first.width:  # resizes by itself, as ours do
+        return OpenedBackbone(native_size=first.height, smallest_size=1, fixed=True, at=at)
     if height is None or width is None:
         return OpenedBackbone(native_size=_OPEN_SIZE, smallest_size=1, fixed=False, at=at)
     side = height if height == width else max(32, round((height * width) ** 0.5 / 32) * 32)

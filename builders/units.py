@@ -1,7 +1,7 @@
 """Where a network can be cut, found in its graph alone. Pure: no Keras, no TensorFlow."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -107,6 +107,9 @@ def cut_indices(nodes: Sequence[Node]) -> list[int]:
         nodes: in topological order; all lie on a path from the first to the last.
     """
     end = head_start(nodes)
+    trunk = _trunk(nodes, end)
+    if trunk is not None:
+        return [trunk[index] for index in cut_indices(_part(nodes, trunk))]
     passed = bottlenecks(nodes)
     places = [index for index in range(end) if passed[index] and nodes[index].is_map]
     gated: set[int] = set()
@@ -122,6 +125,37 @@ def cut_indices(nodes: Sequence[Node]) -> list[int]:
     main = [index for index, node in enumerate(nodes[:end]) if node.mixes and index not in gated]
     ends = [place for place in ends if main and place >= main[0]]
     return [place for place in ends if not _inside_block(nodes, ends, main, place)]
+
+
+def _trunk(nodes: Sequence[Node], end: int) -> list[int] | None:
+    """Where a head joins pooled vectors of several maps: indices of the last of those maps and all that it depends on.
+
+    None where the head reads one map, as most do.
+    """
+    if end == len(nodes) or any(nodes[parent].is_map for parent in nodes[end].parents):
+        return None
+    reached, waiting = set(), list(nodes[end].parents)
+    while waiting:
+        index = waiting.pop()
+        if nodes[index].is_map:
+            reached.add(index)
+        else:
+            waiting.extend(nodes[index].parents)
+    if not reached:
+        return None
+    below, waiting = set(), [max(reached)]
+    while waiting:
+        index = waiting.pop()
+        if index not in below:
+            below.add(index)
+            waiting.extend(nodes[index].parents)
+    return sorted(below)
+
+
+def _part(nodes: Sequence[Node], kept: Sequence[int]) -> list[Node]:
+    """Those nodes alone, which hold all that they read."""
+    place = {index: number for number, index in enumerate(kept)}
+    return [replace(nodes[index], parents=tuple(place[parent] for parent in nodes[index].parents)) for index in kept]
 
 
 def _stays_in_unit(node: Node) -> bool:

@@ -64,7 +64,8 @@ class FeatureSimilarity:
 
     Attributes:
         source: the data set that the network was trained on, or None where that is not known.
-        basis: "reference" where the source's own pictures were measured, "yardstick" where two photographs stand in.
+        basis: "reference" where the source's own pictures were measured, "yardstick" where two photographs stand in,
+            "foreign" where these are foreign to the network, and the floor is what EfficientNet-Lite0 has.
         score: 1 as the source itself, 0.5 at the threshold, towards 0 beyond.
         standard_error: of the score, over bootstrap resamples of the images; None for a single image.
         replicates: the score of each resample.

@@ -19,6 +19,9 @@ PART_WEIGHTS: Mapping[str, float] = {
 }  # late layers tell a narrow data set, not a foreign one
 # Moments of a cut point's output drift farther than those of BatchNorm's input: benchmarks/results/references.jsonl.
 CUT_OUTPUT_UNIT = 1.75
+# Floors of networks trained on photographs lie no farther than this above EfficientNet-Lite0's, early and middle.
+# benchmarks/results/networks.jsonl: MobileNet's by 0.12 and 0.02 at most.
+_FAMILIAR = np.array([0.25, 0.10])
 N_RESAMPLES = 200
 _KID_SUBSET = 1000  # rows at most: the kernel matrix is quadratic in them
 _LABELS_SHOWN = 3
@@ -123,7 +126,8 @@ class Baseline:
     """What drift is compared with.
 
     Attributes:
-        basis: "reference" where pictures of the source were measured, "yardstick" where two photographs stand in.
+        basis: "reference" where pictures of the source were measured, "yardstick" where two photographs stand in,
+            "foreign" where these are foreign to the network, and the floor is what EfficientNet-Lite0 has.
         source: the name of the data set that the network was trained on, or None where that is not known.
         floor: drift that familiar pictures have at each norm at the same resolution, of shape (layers,).
         sharp_floor: the same for pictures that need not be enlarged.
@@ -170,20 +174,23 @@ def yardstick_baseline(
         enlargement: of the target's pictures.
     """
     weights = [PART_WEIGHTS[part] for part in ("early", "middle")]
+    own, (floor_there, above_there, unit_there) = part_means(sharp.grey - sharp.plain), standard.at(share, 1.0)
     unit = 1.0
-    own = part_means(sharp.grey - sharp.plain)
     if own.any():  # a network of grey pictures sees no difference
-        unit = unit_ratio(own.tolist(), standard.at(share, 1.0)[1].tolist(), weights)
+        unit = unit_ratio(own.tolist(), unit_there.tolist(), weights)
+    foreign = bool((part_means(sharp.plain) - unit * above_there > floor_there + _FAMILIAR).any())
+    unit = 1.0 if foreign else unit
 
     def floor(measured: Yardstick, times: float) -> Array:
-        above, _ = standard.at(share, times)
-        parts = dict(zip(("early", "middle"), part_means(measured.plain) - unit * above, strict=True))
+        known, above, _ = standard.at(share, times)
+        found = known if foreign else part_means(measured.plain) - unit * above
+        parts = dict(zip(("early", "middle"), found, strict=True))
         named = layer_parts(len(measured.plain))
         # Late layers take no part in the score; the photographs' own drift is their floor.
         return np.array([parts.get(part, value) for part, value in zip(named, measured.plain, strict=True)])
 
     return Baseline(
-        basis="yardstick",
+        basis="foreign" if foreign else "yardstick",
         source=source,
         floor=floor(matched, max(1.0, enlargement)),
         sharp_floor=floor(sharp, 1.0),

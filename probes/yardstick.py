@@ -95,23 +95,25 @@ class Standard:
         native_size: px: the size that its weights were trained at.
         sizes: input sizes in px, ascending.
         enlargements: ascending, from 1.
-        above_floor: how much farther the photographs lie than ImageNet's own pictures, of shape (sizes, enlargements,
-            2).
+        floor: drift of ImageNet's own pictures, of shape (sizes, enlargements, 2).
+        above_floor: how much farther the photographs lie than ImageNet's own pictures, of the same shape.
         unit: how much farther they move without colour, of the same shape.
     """
 
     native_size: int
     sizes: FloatArray
     enlargements: FloatArray
+    floor: FloatArray
     above_floor: FloatArray
     unit: FloatArray
 
-    def at(self, share: float, enlargement: float) -> tuple[FloatArray, FloatArray]:
-        """`above_floor` and `unit`, each of shape (2,), at a share of the native size and an enlargement."""
-        return (
-            _interpolated(self.above_floor, self, share * self.native_size, enlargement),
-            _interpolated(self.unit, self, share * self.native_size, enlargement),
+    def at(self, share: float, enlargement: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """`floor`, `above_floor` and `unit`, each of shape (2,), at a share of the native size and an enlargement."""
+        size = share * self.native_size
+        floor, above, unit = (
+            _interpolated(table, self, size, enlargement) for table in (self.floor, self.above_floor, self.unit)
         )
+        return floor, above, unit
 
 
 def _interpolated(table: FloatArray, standard: Standard, size: float, enlargement: float) -> FloatArray:
@@ -136,7 +138,10 @@ def load_standard() -> Standard:
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         return Standard(
             native_size=int(stored["native_size"]),
-            **{name: stored[name].astype(np.float64) for name in ("sizes", "enlargements", "above_floor", "unit")},
+            **{
+                name: stored[name].astype(np.float64)
+                for name in ("sizes", "enlargements", "floor", "above_floor", "unit")
+            },
         )
 
 

@@ -67,6 +67,16 @@ def _network_cautions(found: "Recommendation") -> list[str]:
             f"under which early layers drift by {scaling.drift:.2f}, then {scaling.runner_up} with "
             f"{scaling.runner_up_drift:.2f}. Name another with --pixels if you know better."
         )
+    if similarity is not None and similarity.basis == "yardstick":
+        notes.append(
+            f"No pictures of what {found.backbone.title} was trained on are at hand: two photographs stand in. A "
+            "reference makes it surer: `recommend --make-reference IMAGES`."
+        )
+    if similarity is not None and similarity.basis == "foreign":
+        notes.append(
+            f"Photographs are foreign to {found.backbone.title}: it was trained on something else, and its drift could "
+            "not be put on a scale. Make a reference with pictures of that: `recommend --make-reference IMAGES`."
+        )
     if len(found.plan.cuts) == 1:
         why = next((layer.whole for layer in found.backbone.network.layers if getattr(layer, "whole", None)), None)
         notes.append(f"{found.backbone.title} can't be cut inside and is used whole. {why or ''}".rstrip())
@@ -107,7 +117,11 @@ def _likeness(found: "Recommendation") -> str:
     alike = "like" if likeness(similarity.score) is Likeness.SIMILAR else "unlike"
     spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
     small = " as small" if similarity.enlargement >= thresholds.NOTABLE_ENLARGEMENT else ""
-    beside = f"{source}'s own pictures{small}" if similarity.basis == "reference" else f"photographs{small}"
+    beside = {
+        "reference": f"{source}'s own pictures{small}",
+        "yardstick": f"photographs{small}",
+        "foreign": "what a network has for pictures of its own",
+    }[similarity.basis]
     known = similarity.source or "what it was trained on"
     return (
         f"To {title} they look {alike} {known}: similarity {similarity.score:.2f}{spread}, threshold "

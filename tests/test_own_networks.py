@@ -45,7 +45,12 @@ def saved(lite0, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("digits"), {"digit 0": 15, "digit 8": 15})
+    """Handwritten digits alone, in two classes."""
+    folder = write_images(tmp_path_factory.mktemp("digits"), {"-": 0, "--": 0, "some": 15, "|": 0, "||": 0, "more": 15})
+    for empty in folder.iterdir():
+        if not any(empty.iterdir()):
+            empty.rmdir()
+    return folder
 
 
 FILES = ["nested.keras", "flat.keras", "flat.h5"]
@@ -74,6 +79,17 @@ def test_photographs_give_scenario_1_and_a_model_that_works(saved, file, two_cla
     assert (found.scaling is None) == (file == "nested.keras")
     model = found.build()
     assert model.predict(np.zeros((1, 50, 40, 3)), verbose=0).shape == (1, 2)
+
+
+def test_what_netgraft_built_is_a_backbone_for_the_next_task(two_classes, tmp_path):
+    first = recommend(two_classes, input_size=96)
+    assert len(first.strategy.head.levels) > 1
+    first.build().save(tmp_path / "first.keras")
+    again = recommend(two_classes, backbone=tmp_path / "first.keras")
+    assert [point.layer for point in again.backbone.points] == [point.layer for point in first.backbone.points]
+    assert again.backbone.fingerprint == first.backbone.fingerprint
+    assert again.strategy.input_size == 96
+    assert again.measurements.similarity.excess == pytest.approx(first.measurements.similarity.excess, abs=1e-4)
 
 
 def test_a_scaling_that_is_not_in_the_network_is_told_by_its_statistics(saved, two_classes):
@@ -105,11 +121,41 @@ def test_a_model_in_memory_is_a_backbone_and_stays_as_it_was(two_classes):
     before = [weight.numpy().copy() for weight in model.weights]
     found = recommend(two_classes, backbone=model, pixels="0..1")
     assert found.backbone.name == "small"
-    assert found.measurements.similarity.basis == "yardstick"
+    assert found.measurements.similarity.basis == "foreign"  # it has learnt nothing, not even photographs
     assert found.measurements.similarity.source is None
     found.build().fit(np.zeros((2, 32, 32, 3)), np.zeros(2), verbose=0)
     assert all(np.array_equal(old, new.numpy()) for old, new in zip(before, model.weights, strict=True))
     assert model.get_layer("pixels").output.shape == (None, 32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def digit_network():
+    """A network that has learnt scikit-learn's digits and has never seen a photograph."""
+    from sklearn.datasets import load_digits
+
+    keras.utils.set_random_seed(0)
+    pictures, labels = load_digits(return_X_y=True)
+    pixels = np.repeat(pictures.reshape(-1, 8, 8, 1) * 255 / 16, 3, axis=-1)
+    x = inputs = keras.Input((32, 32, 3))
+    x = L.Rescaling(1 / 127.5, offset=-1)(x)
+    for width in (8, 8, 16, 16, 24, 24):
+        x = L.ReLU()(L.BatchNormalization(momentum=0.8)(L.Conv2D(width, 3, padding="same", use_bias=False)(x)))
+        x = L.MaxPooling2D()(x) if width == 16 else x
+    model = keras.Model(inputs, L.Dense(10, activation="softmax")(L.GlobalAveragePooling2D()(x)), name="digits")
+    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(keras.ops.image.resize(pixels, (32, 32)), labels, epochs=3, verbose=0)
+    return model
+
+
+def test_the_source_is_whatever_the_network_was_trained_on(digit_network, digits, two_classes):
+    """Digits are familiar to it and photographs foreign, the other way round than for a network of ImageNet."""
+    own = recommend(digits, backbone=digit_network)
+    other = recommend(two_classes, backbone=digit_network)
+    assert own.scenario.id == 1
+    assert own.measurements.similarity.score > 0.95
+    assert other.measurements.similarity.score < 0.65
+    assert own.measurements.similarity.basis == "foreign"
+    assert any("Photographs are foreign to digits" in note for note in own.to_dict()["warnings"])
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -132,3 +132,12 @@ def test_tokens_are_maps_and_picking_one_of_them_begins_the_head():
 def test_a_network_of_vectors_has_no_cut_point():
     assert names(chain(Kind.MIXING, Kind.MIXING, shape=(10,))) == []
     assert list(itertools.chain(cut_indices(chain()))) == []
+
+
+def test_a_head_that_joins_several_pooled_maps_leaves_the_cut_points_of_the_last_of_them():
+    nodes = chain(*[Kind.MIXING] * 3)
+    for number, parent in enumerate((1, 2, 3)):
+        nodes.append(Node(name=f"pool{number}", kind=Kind.GLOBAL_POOLING, parents=(parent,), shape=(4,)))
+    nodes.append(Node(name="join", kind=Kind.OTHER, parents=(4, 5, 6), shape=(12,)))
+    nodes.append(Node(name="dense", kind=Kind.MIXING, parents=(7,), shape=(2,)))
+    assert names(nodes) == ["n1", "n2", "n3"]

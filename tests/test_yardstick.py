@@ -13,12 +13,13 @@ from probes.yardstick import CROP, Standard, Yardstick, load_standard, measure_y
 from recommender.wiring import probed_network
 
 
-def standard(above=0.0, unit=1.0):
+def standard(above=0.0, unit=1.0, floor=0.5):
     ones = np.ones((2, 2, 2))
     return Standard(
         native_size=200,
         sizes=np.array([100.0, 200.0]),
         enlargements=np.array([1.0, 2.0]),
+        floor=floor * ones,
         above_floor=above * ones,
         unit=unit * ones,
     )
@@ -50,11 +51,18 @@ def test_a_unit_beyond_all_measure_is_not_believed():
     assert baseline([0.1] * 8, [0.10001] * 8, unit=0.1).unit == 0.25
 
 
+def test_a_network_to_which_photographs_are_foreign_gets_the_floor_of_the_standard():
+    found = baseline([2.0] * 8, [2.5] * 8, unit=0.1, floor=0.05)
+    decides = [part != "late" for part in layer_parts(8)]
+    assert (found.basis, found.unit) == ("foreign", 1.0)
+    assert found.floor[decides] == pytest.approx(0.05)
+
+
 def test_the_standard_is_interpolated():
     table = standard()
     table.unit[1] = 3.0
-    assert table.at(0.75, 1.5)[1] == pytest.approx([2.0, 2.0])
-    assert table.at(9.0, 99.0)[1] == pytest.approx([3.0, 3.0])
+    assert table.at(0.75, 1.5)[2] == pytest.approx([2.0, 2.0])
+    assert table.at(9.0, 99.0)[2] == pytest.approx([3.0, 3.0])
 
 
 @pytest.mark.parametrize(("channels", "grey"), [(3, False), (3, True), (1, False), (4, True)])
@@ -93,7 +101,7 @@ def test_two_photographs_stand_in_for_a_thousand_of_imagenet(network):
 def test_the_yardstick_of_the_standard_network_is_the_standard():
     probed = probed_network(load_backbone("efficientnet_lite0", 96))
     measured = measure_yardstick(probed, tapped(probed))
-    _, unit = load_standard().at(96 / 224, 1.0)
+    _, _, unit = load_standard().at(96 / 224, 1.0)
     assert part_means(measured.grey - measured.plain) == pytest.approx(unit, abs=1e-3)
 
 
