@@ -20,7 +20,7 @@ from probes.features import Features, Network, Prepared, run_over, tapped
 from probes.images import read_picture, resize
 from probes.reference import load_reference
 from probes.similarity import part_means
-from probes.yardstick import measure_yardstick
+from probes.yardstick import measure_yardstick, photograph_drift
 from recommender.wiring import probed_network
 
 ENLARGEMENTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -95,19 +95,15 @@ def make_yardstick() -> None:
     """How EfficientNet-Lite0 sees the two photographs, above the floor that its reference holds."""
     name = "efficientnet_lite0"
     reference, native = load_reference(name), BACKBONES[name].native_size
-    above, unit, floor = [], [], []
+    above, spoilt, floor = [], [], []
     for size in sizes_of(native):
         network = probed_network(load_backbone(name, size))
         run = tapped(network)
-        rows = []
-        for enlargement in ENLARGEMENTS:
-            found = measure_yardstick(network, run, enlargement)
-            over = part_means(found.plain) - part_means(reference.floor(size, enlargement))
-            rows.append((over, part_means(found.grey - found.plain), part_means(reference.floor(size, enlargement))))
-            click.echo(f"yardstick {size} px x{enlargement:g}: {rows[-1]}")
-        above.append([row[0] for row in rows])
-        unit.append([row[1] for row in rows])
-        floor.append([row[2] for row in rows])
+        floor.append([part_means(reference.floor(size, times)) for times in ENLARGEMENTS])
+        lies = [part_means(photograph_drift(network, run, enlargement=times)) for times in ENLARGEMENTS]
+        above.append(np.array(lies) - floor[-1])
+        spoilt.append([part_means(way) for way in measure_yardstick(network, run).spoilt])
+        click.echo(f"yardstick {size} px: {above[-1][0]}, {spoilt[-1]}")
     stored = io.BytesIO()
     np.savez_compressed(
         stored,
@@ -116,7 +112,7 @@ def make_yardstick() -> None:
         enlargements=ENLARGEMENTS,
         floor=np.array(floor, np.float32),
         above_floor=np.array(above, np.float32),
-        unit=np.array(unit, np.float32),
+        spoilt=np.array(spoilt, np.float32),
     )
     (OUT / "yardstick.npz").write_bytes(stored.getvalue())
 

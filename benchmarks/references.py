@@ -57,8 +57,8 @@ def main() -> None:
                 continue
             probed, floor = referenced(load(network, size), source)
             seen = measure_yardstick(probed, tapped(probed))
-            standard = load_standard().at(size / NATIVE, 1.0)[2]
-            unit = unit_ratio(part_means(seen.grey - seen.plain), standard, list(PART_WEIGHTS.values()))
+            own = [part_means(way) for way in seen.spoilt]
+            unit = unit_ratio(own, load_standard().spoilt_at(size / NATIVE), list(PART_WEIGHTS.values()))
             for name, folder in todo:
                 features = features_of(folder, sample(folder, IMAGES), probed)
                 weights = bootstrap_weights(len(features.labels), 200, 0)

@@ -53,7 +53,7 @@ def choose_scaling(
     Returns:
         The choice.
     """
-    squares = [item.pixels for item in prepared(network.input_size, 1.0, grey=False, channels=network.channels)]
+    squares = [item.pixels for item in prepared(network.input_size, network.channels)]
     found = {}
     for name, scale in candidates.items():
         near = [_early_drift(network, run, [scale(pixels) for pixels in some]) for some in (squares, pictures) if some]

@@ -161,41 +161,48 @@ def reference_baseline(
 
 
 def yardstick_baseline(
-    matched: Yardstick, sharp: Yardstick, standard: Standard, *, source: str | None, share: float, enlargement: float
+    measured: Yardstick,
+    standard: Standard,
+    *,
+    source: str | None,
+    share: float,
+    enlargement: float = 1.0,
+    enlarged: Array | None = None,
 ) -> Baseline:
     """A baseline from two photographs, for a network of whose source no picture is at hand.
 
     Args:
-        matched: the network's yardstick with the photographs enlarged as much as the target's pictures.
-        sharp: the same without enlargement.
-        standard: the yardstick of EfficientNet-Lite0.
+        measured: how the network sees them.
+        standard: how EfficientNet-Lite0 does.
         source: the name of the network's source, or None.
         share: input size over native size.
-        enlargement: of the target's pictures.
+        enlargement: of the target's pictures, at least 1.
+        enlarged: drift of the photographs enlarged as much, of shape (layers,); needed where that is more than 1.
     """
-    weights = [PART_WEIGHTS[part] for part in ("early", "middle")]
-    own, (floor_there, above_there, unit_there) = part_means(sharp.grey - sharp.plain), standard.at(share, 1.0)
-    unit = 1.0
-    if own.any():  # a network of grey pictures sees no difference
-        unit = unit_ratio(own.tolist(), unit_there.tolist(), weights)
-    foreign = bool((part_means(sharp.plain) - unit * above_there > floor_there + _FAMILIAR).any())
+    known, above = standard.at(share)
+    unit = _unit(measured, standard, share)
+    foreign = bool((part_means(measured.plain) - unit * above > known + _FAMILIAR).any())
     unit = 1.0 if foreign else unit
 
-    def floor(measured: Yardstick, times: float) -> Array:
-        known, above, _ = standard.at(share, times)
-        found = known if foreign else part_means(measured.plain) - unit * above
+    def floor(plain: Array, times: float) -> Array:
+        known, above = standard.at(share, times)
+        found = known if foreign else part_means(plain) - unit * above
         parts = dict(zip(("early", "middle"), found, strict=True))
-        named = layer_parts(len(measured.plain))
         # Late layers take no part in the score; the photographs' own drift is their floor.
-        return np.array([parts.get(part, value) for part, value in zip(named, measured.plain, strict=True)])
+        return np.array([parts.get(part, value) for part, value in zip(layer_parts(len(plain)), plain, strict=True)])
 
     return Baseline(
         basis="foreign" if foreign else "yardstick",
         source=source,
-        floor=floor(matched, max(1.0, enlargement)),
-        sharp_floor=floor(sharp, 1.0),
+        floor=floor(measured.plain if enlarged is None else enlarged, enlargement),
+        sharp_floor=floor(measured.plain, 1.0),
         unit=unit,
     )
+
+
+def _unit(measured: Yardstick, standard: Standard, share: float) -> float:
+    own = np.stack([part_means(way) for way in measured.spoilt])
+    return unit_ratio(own, standard.spoilt_at(share), [PART_WEIGHTS[part] for part in ("early", "middle")])
 
 
 def part_means(drift: npt.ArrayLike) -> Array:

@@ -26,7 +26,7 @@ from probes.similarity import (
     reference_baseline,
     yardstick_baseline,
 )
-from probes.yardstick import load_standard, measure_yardstick
+from probes.yardstick import load_standard, measure_yardstick, photograph_drift
 from recommender import thresholds
 from recommender.wiring import probed_network
 
@@ -109,16 +109,16 @@ def _baseline(seen: Pass, backbone: Backbone, enlargement: float) -> Baseline:
             input_size=backbone.input_size,
             enlargement=enlargement,
         )
-    sharp = measure_yardstick(seen.network, seen.run)
+    measured = measure_yardstick(seen.network, seen.run)
     times = max(1.0, enlargement)
-    matched = sharp if times == 1.0 else measure_yardstick(seen.network, seen.run, times)
+    enlarged = measured.plain if times == 1.0 else photograph_drift(seen.network, seen.run, enlargement=times)
     stand_in = yardstick_baseline(
-        matched,
-        sharp,
+        measured,
         load_standard(),
         source=backbone.source,
         share=backbone.input_size / backbone.native_size,
         enlargement=times,
+        enlarged=enlarged,
     )
     if reference is None:
         return stand_in
@@ -127,7 +127,7 @@ def _baseline(seen: Pass, backbone: Backbone, enlargement: float) -> Baseline:
     )
     # The source's own pictures give the floor at their own resolution; photographs, what enlarging adds to it.
     unit = stand_in.unit * (CUT_OUTPUT_UNIT if reference.moments else 1.0)
-    return replace(own, unit=unit, floor=own.floor + np.maximum(matched.plain - sharp.plain, 0.0))
+    return replace(own, unit=unit, floor=own.floor + np.maximum(enlarged - measured.plain, 0.0))
 
 
 def require_readable(index: ImageFolder, draw: Draw, features: Any) -> None:

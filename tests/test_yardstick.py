@@ -1,4 +1,4 @@
-"""One scale for every network: photographs as the floor, taking their colour away as the unit."""
+"""One scale for every network: photographs as the floor, spoiling them as the unit."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,20 @@ from probes.features import tapped
 from probes.reference import load_reference
 from probes.scaling import choose_scaling
 from probes.similarity import excess_drift, layer_parts, part_means, reference_baseline, yardstick_baseline
-from probes.yardstick import CROP, Standard, Yardstick, load_standard, measure_yardstick, photographs, prepared
+from probes.yardstick import (
+    CROP,
+    SPOILT,
+    Standard,
+    Yardstick,
+    load_standard,
+    measure_yardstick,
+    photographs,
+    prepared,
+)
 from recommender.wiring import probed_network
 
 
-def standard(above=0.0, unit=1.0, floor=0.5):
+def standard(above=0.0, spoilt=1.0, floor=0.5):
     ones = np.ones((2, 2, 2))
     return Standard(
         native_size=200,
@@ -21,62 +30,68 @@ def standard(above=0.0, unit=1.0, floor=0.5):
         enlargements=np.array([1.0, 2.0]),
         floor=floor * ones,
         above_floor=above * ones,
-        unit=unit * ones,
+        spoilt=spoilt * np.ones((2, 3, 2)),
     )
 
 
-def baseline(plain, grey, **changes):
-    measured = Yardstick(plain=np.array(plain), grey=np.array(grey))
-    return yardstick_baseline(measured, measured, standard(**changes), source=None, share=1.0, enlargement=1.0)
+def baseline(plain, moved, **changes):
+    """Of a network of eight layers that all drift alike."""
+    measured = Yardstick(plain=np.full(8, plain), spoilt=np.outer(moved, np.ones(8)))
+    return yardstick_baseline(measured, standard(**changes), source=None, share=1.0)
+
+
+DECIDES = [part != "late" for part in layer_parts(8)]
 
 
 def test_a_network_that_moves_twice_as_far_counts_half():
-    once = baseline([0.1] * 8, [0.2] * 8, unit=0.1)
-    twice = baseline([0.1] * 8, [0.3] * 8, unit=0.1)
-    assert (once.unit, twice.unit) == pytest.approx((1.0, 2.0))
+    assert baseline(0.1, [0.1, 0.1, 0.1], spoilt=0.1).unit == pytest.approx(1.0)
+    assert baseline(0.1, [0.2, 0.2, 0.2], spoilt=0.1).unit == pytest.approx(2.0)
 
 
 def test_the_floor_lies_below_the_photographs_by_what_the_standard_says_in_the_networks_unit():
-    found = baseline([0.5] * 10, [0.7] * 10, above=0.1, unit=0.1)
-    decides = [part != "late" for part in layer_parts(10)]
-    assert found.floor[decides] == pytest.approx(0.5 - 2.0 * 0.1)
+    found = baseline(0.5, [0.2, 0.2, 0.2], above=0.1, spoilt=0.1)
+    assert found.basis == "yardstick"
+    assert found.floor[DECIDES] == pytest.approx(0.5 - 2.0 * 0.1)
 
 
-def test_a_network_that_sees_no_colour_has_the_unit_1():
-    assert baseline([0.1] * 8, [0.1] * 8).unit == 1.0
+def test_ways_of_spoiling_that_a_network_can_not_see_say_nothing():
+    assert baseline(0.1, [0.0, 0.2, 0.2], spoilt=0.1).unit == pytest.approx(2.0)
+    assert baseline(0.1, [0.0, 0.0, 0.0]).unit == 1.0
 
 
 def test_a_unit_beyond_all_measure_is_not_believed():
-    assert baseline([0.1] * 8, [99.0] * 8, unit=0.1).unit == 4.0
-    assert baseline([0.1] * 8, [0.10001] * 8, unit=0.1).unit == 0.25
+    assert baseline(0.1, [99.0] * 3, spoilt=0.1).unit == 4.0
+    assert baseline(0.1, [1e-5] * 3, spoilt=0.1).unit == 0.25
 
 
 def test_a_network_to_which_photographs_are_foreign_gets_the_floor_of_the_standard():
-    found = baseline([2.0] * 8, [2.5] * 8, unit=0.1, floor=0.05)
-    decides = [part != "late" for part in layer_parts(8)]
+    found = baseline(2.0, [0.5] * 3, spoilt=0.1, floor=0.05)
     assert (found.basis, found.unit) == ("foreign", 1.0)
-    assert found.floor[decides] == pytest.approx(0.05)
+    assert found.floor[DECIDES] == pytest.approx(0.05)
 
 
 def test_the_standard_is_interpolated():
     table = standard()
-    table.unit[1] = 3.0
-    assert table.at(0.75, 1.5)[2] == pytest.approx([2.0, 2.0])
-    assert table.at(9.0, 99.0)[2] == pytest.approx([3.0, 3.0])
+    table.floor[1], table.spoilt[1] = 1.5, 3.0
+    assert table.at(0.75, 1.5)[0] == pytest.approx([1.0, 1.0])
+    assert table.at(9.0, 99.0)[0] == pytest.approx([1.5, 1.5])
+    assert table.spoilt_at(0.75) == pytest.approx(np.full((3, 2), 2.0))
 
 
-@pytest.mark.parametrize(("channels", "grey"), [(3, False), (3, True), (1, False), (4, True)])
-def test_the_squares_are_what_a_network_takes(channels, grey):
-    squares = list(prepared(64, 2.0, grey=grey, channels=channels))
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("way", [None, *SPOILT])
+def test_the_squares_are_what_a_network_takes(channels, way):
+    squares = list(prepared(64, channels, enlargement=2.0, spoil=SPOILT.get(way)))
     assert len(squares) == len(photographs()) == 16
     assert squares[0].pixels.shape == (64, 64, channels)
     assert squares[0].size == (32, 32)
-    assert (np.ptp(squares[0].pixels[..., :3], axis=-1).max() < 1e-3) == (grey or channels == 1)
     assert all(square.pixels.min() >= 0 and square.pixels.max() <= 255 for square in squares)
+    colourless = np.ptp(squares[0].pixels[..., :3], axis=-1).max() < 1e-3
+    assert colourless == (way in ("grey", "outlines") or channels == 1)
 
 
 def test_squares_are_shrunk_only_where_that_is_needed():
-    assert next(prepared(300, 1.0, grey=False, channels=3)).size == (CROP, CROP)
+    assert next(prepared(300, 3)).size == (CROP, CROP)
 
 
 @pytest.fixture(scope="module", params=["efficientnet_lite0", "efficientnet_lite1"])
@@ -89,9 +104,7 @@ def test_two_photographs_stand_in_for_a_thousand_of_imagenet(network):
     name, probed = network
     measured = measure_yardstick(probed, tapped(probed))
     native = load_backbone(name, 96).native_size
-    by_photographs = yardstick_baseline(
-        measured, measured, load_standard(), source=None, share=96 / native, enlargement=1.0
-    )
+    by_photographs = yardstick_baseline(measured, load_standard(), source=None, share=96 / native)
     by_imagenet = reference_baseline(load_reference(name), source="ImageNet", input_size=96, enlargement=1.0)
     drift = by_imagenet.floor + 0.1  # of pictures at the threshold
     assert float(excess_drift(drift, by_imagenet.floor)) == pytest.approx(0.1)
@@ -101,8 +114,8 @@ def test_two_photographs_stand_in_for_a_thousand_of_imagenet(network):
 def test_the_yardstick_of_the_standard_network_is_the_standard():
     probed = probed_network(load_backbone("efficientnet_lite0", 96))
     measured = measure_yardstick(probed, tapped(probed))
-    _, _, unit = load_standard().at(96 / 224, 1.0)
-    assert part_means(measured.grey - measured.plain) == pytest.approx(unit, abs=1e-3)
+    own = [part_means(way) for way in measured.spoilt]
+    assert own == pytest.approx(load_standard().spoilt_at(96 / 224), abs=1e-3)
 
 
 @pytest.mark.parametrize("true", SCALINGS)
