@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import unicodedata
+import urllib.error
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from conftest import COMMAND
 from pictures import photograph, png, write_images
 from PIL import Image
 
+from builders import BuildError
 from recommender import files
 from recommender.errors import RecommendError
 
@@ -95,9 +97,43 @@ def test_a_split_data_set_is_refused_with_the_folder_to_point_at(refusal, tmp_pa
 
 
 def test_an_unknown_backbone_is_refused_with_the_nearest_names(refusal, two_classes):
-    message = refusal(two_classes, "--backbone", "EfficientNet-Lite_0")
-    assert "'EfficientNet-Lite_0'. Nearest: efficientnet_lite0" in message
-    assert "resnet50" in refusal(two_classes, "--backbone", "resnet50")
+    message = refusal(two_classes, "--backbone", "EfficientNet-Lite_9")
+    assert "'EfficientNet-Lite_9'. Nearest: efficientnet_lite" in message
+    assert "Nearest: resnet50" in refusal(two_classes, "--backbone", "resnet51")
+
+
+def test_a_backbone_that_is_no_file_is_refused(refusal, two_classes):
+    assert "'./none.keras', which is none" in refusal(two_classes, "--backbone", "./none.keras")
+
+
+def test_weights_that_can_not_be_fetched_tell_which_file_to_put_where(monkeypatch, tmp_path):
+    from keras.src.utils import file_utils
+
+    from builders.loading import open_backbone
+
+    def unreachable(*_arguments, **_options):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(file_utils, "urlretrieve", unreachable)
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
+    with pytest.raises(
+        BuildError, match=r"ImageNet weights of vgg16. Received: no file.*Fetch https://.*notop.h5 and put"
+    ):
+        open_backbone("vgg16").at(64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Expected one of FOLDER, --list-cuts and --make-reference. Received: none."),
+        (("folder", "--list-cuts", "vgg16"), "Received: FOLDER and --list-cuts."),
+        (("folder", "--pixels", "0..7"), "is not one of"),
+    ],
+)
+def test_a_command_that_asks_for_nothing_or_for_two_things_is_a_usage_error(invoke, arguments, message):
+    done = invoke(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(

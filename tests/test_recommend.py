@@ -10,6 +10,7 @@ import pytest
 from digits import write_digits
 
 import recommender
+from builders import BuildError
 from probes.images import read_picture
 from recommender import Scenario, ready_model, recommend
 
@@ -154,3 +155,48 @@ def test_bees_look_like_bees(shared_datasets):
     found = recommend(shared_datasets / "hymenoptera", max_images=100).to_dict()
     assert found["similarity"]["looks_like"]["bees"][0]["label"] == "bee"
     assert found["similarity"]["looks_like"]["bees"][0]["share"] > 0.4
+
+
+def test_the_command_lists_the_cut_points_of_a_network_without_its_weights(run_cli):
+    done = run_cli("--list-cuts", "mobilenet_v2")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["layer", "depth", "shape", "stride", "parameters"]
+    assert lines[-1].split()[:3] == ["out_relu", "100.0%", "7×7×1280"]
+    assert any(line.startswith("block_8_add ") for line in lines)
+
+
+@pytest.fixture(scope="session")
+def mobilenet(shared_datasets):
+    """Options that name the second backbone and its genuine weights."""
+    weights = shared_datasets.parent / "weights" / "keras3_MobileNet_alpha0.75.weights.h5"
+    return {"backbone": "mobilenet_0.75", "weights": weights}
+
+
+def test_another_network_gives_photographs_scenario_1(shared_datasets, mobilenet, run_cli):
+    options = ["--backbone", mobilenet["backbone"], "--weights", mobilenet["weights"], "--quiet"]
+    done = run_cli(shared_datasets / "hymenoptera", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 LINEAR_PROBE: mobilenet_0.75 at 160 px")
+
+
+@pytest.mark.parametrize(("name", "scenario"), [("trash6", 2), ("cifar10", 2), ("mnist", 3), ("brain_tumor_mri", 3)])
+def test_another_network_puts_data_on_the_same_side(shared_datasets, mobilenet, name, scenario):
+    assert recommend(shared_datasets / name, max_images=200, **mobilenet).scenario.id == scenario
+
+
+def test_few_digits_cut_another_network_too(shared_datasets, mobilenet, tmp_path):
+    found = recommend(reduced(shared_datasets / "mnist", tmp_path, 15), **mobilenet)
+    assert found.scenario.id == 4
+    assert found.strategy.cut_depth < 1
+
+
+def test_weights_of_another_network_are_refused(shared_datasets, mobilenet):
+    with pytest.raises(BuildError, match=r"to hold variables of mobilenet_0.50"):
+        recommend(shared_datasets / "hymenoptera", backbone="mobilenet_0.5", weights=mobilenet["weights"])
+
+
+def test_verbose_describes_the_backbone(two_classes, invoke):
+    done = invoke(two_classes, "--verbose", "--input-size", "96")
+    stage = next(line for line in done.stdout.splitlines() if line.startswith("stage 5"))
+    assert stage.split()[2:6] == ["block6a_project_bn", "top_activation", "6", "3×3×1280"]
