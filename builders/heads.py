@@ -85,8 +85,8 @@ def add_head(head: HeadSpec, feature_maps: Sequence[Any]) -> Any:
     if len(feature_maps) == 1:
         x = _pooled(feature_maps[0], head.pooling, "pooling")
     else:
-        maps = zip(head.levels, feature_maps, strict=True)
-        pooled = [_pooled(feature_map, head.pooling, f"{level}_pooling") for level, feature_map in maps]
+        names = [f"{level.replace('@', '_call_')}_pooling" for level in head.levels]  # TensorFlow takes no @ in names
+        pooled = [_pooled(x, head.pooling, name) for name, x in zip(names, feature_maps, strict=True)]
         x = keras.layers.Concatenate(name="pooling")(pooled)
     for number, units in enumerate(head.hidden, start=1):
         if head.dropout:

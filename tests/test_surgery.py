@@ -191,6 +191,21 @@ def test_names_are_the_same_in_every_build():
     assert cut(unnamed(), "re_lu_1").layers[-1].name == "re_lu_1"
 
 
+def test_a_layer_that_is_called_again_and_again_is_told_apart_by_its_calls():
+    relu, x = L.ReLU(), keras.Input((16, 16, 3))
+    inputs = x
+    for width in (4, 4, 8):
+        x = relu(L.Conv2D(width, 3, padding="same")(x))
+    model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+    assert [point.layer for point in cut_points(model)] == ["re_lu", "re_lu@2", "re_lu@3"]
+    assert [point.layer for point in cut_points(cut(model, "re_lu@2"))] == ["re_lu", "re_lu@2"]
+    grafted = graft(cut(model, "re_lu@3"), HeadSpec(classes=3, levels=("re_lu", "re_lu@3")))
+    assert grafted.predict(pictures(), verbose=0).shape == (4, 3)
+    assert trains(freeze(grafted, until="re_lu@2").model) == {
+        *("conv2d_2/kernel", "conv2d_2/bias", "predictions/kernel", "predictions/bias")
+    }
+
+
 def test_layers_of_nested_models_with_the_same_name_are_told_apart():
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, body("second", 16, 4)(cut(body("first"), "two_relu")(inputs)))
