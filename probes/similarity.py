@@ -17,8 +17,6 @@ PART_WEIGHTS: Mapping[str, float] = {
     "early": 0.2,
     "middle": 0.8,
 }  # late layers tell a narrow data set, not a foreign one
-# Moments of a cut point's output drift farther than those of BatchNorm's input: benchmarks/results/references.jsonl.
-CUT_OUTPUT_UNIT = 1.75
 # Floors of networks trained on photographs lie no farther than this above EfficientNet-Lite0's, early and middle.
 # benchmarks/results/networks.jsonl: MobileNet's by 0.12 and 0.02 at most.
 _FAMILIAR = np.array([0.25, 0.10])

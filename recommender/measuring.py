@@ -18,7 +18,6 @@ from probes.measurements import FeatureSimilarity
 from probes.reference import Reference, find_reference
 from probes.scaling import PICTURES, ScalingChoice, choose_scaling
 from probes.similarity import (
-    CUT_OUTPUT_UNIT,
     LEAST_NORMS,
     Baseline,
     enlargement_of,
@@ -126,8 +125,7 @@ def _baseline(seen: Pass, backbone: Backbone, enlargement: float) -> Baseline:
         reference, source=reference.source or backbone.source, input_size=backbone.input_size, enlargement=1.0
     )
     # The source's own pictures give the floor at their own resolution; photographs, what enlarging adds to it.
-    unit = stand_in.unit * (CUT_OUTPUT_UNIT if reference.moments else 1.0)
-    return replace(own, unit=unit, floor=own.floor + np.maximum(enlarged - measured.plain, 0.0))
+    return replace(own, unit=stand_in.unit, floor=own.floor + np.maximum(enlarged - measured.plain, 0.0))
 
 
 def require_readable(index: ImageFolder, draw: Draw, features: Any) -> None:
