@@ -45,9 +45,9 @@ class Backbone:
 
     def scaled(self, scaling: PixelScaling) -> "Backbone":
         """The same backbone with a scaling of the pixels in front."""
-        inputs = keras.Input((self.input_size, self.input_size, self.channels), name="image")
+        inputs = self.graph.input_layer()
         last = len(self.graph.nodes) - 1
-        outputs = self.graph.lay(scale_pixels(scaling, inputs), [last])
+        outputs = self.graph.lay(scale_pixels(scaling, inputs, taken=self.graph.names), [last])
         network = keras.Model(inputs, outputs[0], name=self.network.name)
         graph = LayerGraph(network)
         return replace(self, scaling=scaling, network=network, graph=graph, points=_points(graph))

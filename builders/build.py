@@ -12,6 +12,7 @@ from builders.backbones import load_backbone
 from builders.errors import BuildError
 from builders.freezing import can_train, freeze_below, hold_batch_norm, size_of
 from builders.heads import add_head, resizing_layer, set_head
+from builders.naming import free_name
 from builders.strategy import Strategy
 from builders.surgery import find_cut
 
@@ -49,12 +50,13 @@ def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: B
         backbone = load_backbone(strategy.backbone, strategy.input_size)
     if backbone.scaling is None:
         raise BuildError(f"Expected the pixel scaling of {backbone.name} to be known. Received: none. Name it.")
-    inputs = keras.Input((None, None, backbone.channels), name="image")
-    resized = resizing_layer(strategy.input_size, inputs)
+    taken = backbone.graph.names
+    inputs = keras.Input((None, None, backbone.channels), name=free_name("image", taken))
+    resized = resizing_layer(strategy.input_size, inputs, name=free_name("resizing", taken))
     places = _places(backbone, strategy.head.levels or (strategy.cut,))
     model = keras.Model(
         inputs,
-        add_head(strategy.head, backbone.graph.lay(resized, places)),
+        add_head(strategy.head, backbone.graph.lay(resized, places), taken=taken),
         name=_valid_name(f"{strategy.backbone}_grafted"),
     )
     if head is not None:

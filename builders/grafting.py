@@ -29,7 +29,7 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
             model has already; a `HeadSpec` needs a feature map.
     """
     graph = LayerGraph(model)
-    inputs = keras.Input(graph.input_shape, name="image")
+    inputs = graph.input_layer()
     last = len(graph.nodes) - 1
     if isinstance(head, HeadSpec):
         places = [find_cut(graph, level) for level in head.levels] or [last]
@@ -38,7 +38,7 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
                 f"Expected {graph.title} to end in a feature map, for a HeadSpec to pool. Received: an output of shape "
                 f"{graph.nodes[last].shape}. Take the old head off with builders.cut(model, at=1.0) first."
             )
-        outputs = add_head(head, graph.lay(inputs, places, share=share))
+        outputs = add_head(head, graph.lay(inputs, places, share=share), taken=graph.names)
     else:
         (outputs,) = graph.lay(inputs, [last], share=share)
         for layer in _layers(head):

@@ -1,6 +1,6 @@
 """The layers in front of the backbone and behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.errors import BuildError
+from builders.naming import free_name
 from builders.pixels import PixelScaling
 from builders.strategy import HeadSpec
 
@@ -15,21 +16,21 @@ _POOLINGS = ("average", "max", "both", "attention")
 _ACTIVATIONS = ("softmax", "linear")
 
 
-def resizing_layer(input_size: int, inputs: Any) -> Any:
+def resizing_layer(input_size: int, inputs: Any, name: str = "resizing") -> Any:
     """From pictures of any size to squares."""
-    resizing = keras.layers.Resizing(input_size, input_size, interpolation="bilinear", antialias=True, name="resizing")
+    resizing = keras.layers.Resizing(input_size, input_size, interpolation="bilinear", antialias=True, name=name)
     # Keras's image layers take training=True for granted, and hand it on to every layer behind them: a plain call of
     # the model would then run BatchNorm in training mode. Said here, False is the default of the whole model.
     return resizing(inputs, training=False)
 
 
-def scale_pixels(scaling: PixelScaling, x: Any) -> Any:
-    """From pixels 0 to 255 to what a backbone's weights were trained on."""
+def scale_pixels(scaling: PixelScaling, x: Any, taken: Collection[str] = ()) -> Any:
+    """From pixels 0 to 255 to what a backbone's weights were trained on; `taken` are names that are not free."""
     scale, offset, reverse = scaling.of_channels(x.shape[-1])
     if set(scale) != {1.0} or set(offset) != {0.0}:
         even = len(set(scale)) == 1 and len(set(offset)) == 1
         values = (scale[0], offset[0]) if even else (list(scale), list(offset))
-        x = keras.layers.Rescaling(values[0], offset=values[1], name="rescaling")(x)
+        x = keras.layers.Rescaling(values[0], offset=values[1], name=free_name("rescaling", taken))(x)
     return keras.ops.flip(x, axis=-1) if reverse else x
 
 
@@ -67,13 +68,14 @@ def check_head(head: HeadSpec) -> None:
         raise BuildError(f"Expected `dropout` to be in [0, 1). Received: {head.dropout}.")
 
 
-def add_head(head: HeadSpec, feature_maps: Sequence[Any]) -> Any:
+def add_head(head: HeadSpec, feature_maps: Sequence[Any], taken: Collection[str] = ()) -> Any:
     """Pool feature maps, join them and classify.
 
     Args:
         head: what to build.
         feature_maps: for each of its levels a symbolic tensor of shape (batch, height, width, channels), (batch,
             tokens, channels) or (batch, channels).
+        taken: names of layers that are not free.
 
     Returns:
         A symbolic tensor of shape (batch, head.classes).
@@ -83,18 +85,19 @@ def add_head(head: HeadSpec, feature_maps: Sequence[Any]) -> Any:
     """
     check_head(head)
     if len(feature_maps) == 1:
-        x = _pooled(feature_maps[0], head.pooling, "pooling")
+        x = _pooled(feature_maps[0], head.pooling, free_name("pooling", taken))
     else:
-        names = [f"{level.replace('@', '_call_')}_pooling" for level in head.levels]  # TensorFlow takes no @ in names
+        names = [free_name(f"{level.replace('@', '_call_')}_pooling", taken) for level in head.levels]  # no @ in scopes
         pooled = [_pooled(x, head.pooling, name) for name, x in zip(names, feature_maps, strict=True)]
-        x = keras.layers.Concatenate(name="pooling")(pooled)
+        x = keras.layers.Concatenate(name=free_name("pooling", taken))(pooled)
     for number, units in enumerate(head.hidden, start=1):
         if head.dropout:
-            x = keras.layers.Dropout(head.dropout, name=f"hidden_{number}_dropout")(x)
-        x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
+            x = keras.layers.Dropout(head.dropout, name=free_name(f"hidden_{number}_dropout", taken))(x)
+        x = keras.layers.Dense(units, activation="relu", name=free_name(f"hidden_{number}", taken))(x)
     if head.dropout:
-        x = keras.layers.Dropout(head.dropout, name="predictions_dropout")(x)
-    return keras.layers.Dense(head.classes, activation=head.activation, name="predictions", dtype="float32")(x)
+        x = keras.layers.Dropout(head.dropout, name=free_name("predictions_dropout", taken))(x)
+    name = free_name("predictions", taken)
+    return keras.layers.Dense(head.classes, activation=head.activation, name=name, dtype="float32")(x)
 
 
 def set_head(model: Any, kernel: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> None:
@@ -103,7 +106,7 @@ def set_head(model: Any, kernel: npt.NDArray[np.float64], bias: npt.NDArray[np.f
     Raises:
         BuildError: the shapes are not those of the model's prediction layer.
     """
-    layer = model.get_layer("predictions")
+    layer = model.layers[-1]
     expected, received = tuple(layer.kernel.shape), tuple(kernel.shape)
     if expected != received or bias.shape != expected[1:]:
         raise BuildError(f"Expected a kernel of shape {expected} for the prediction layer. Received: {received}.")

@@ -8,9 +8,9 @@ import keras
 
 from builders.errors import BuildError
 from builders.layer_kinds import kind_of
-from builders.naming import Named, lasting_names
+from builders.naming import Named, free_name, lasting_names
 from builders.opening import first_line, functional, is_model, require_one
-from builders.units import Kind, Node, cut_indices, head_start
+from builders.units import Kind, Node, cut_indices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,9 +110,13 @@ class LayerGraph:
         return cut_indices(self.nodes)
 
     @property
-    def head(self) -> int:
-        """Index in `nodes` at which the classification head begins."""
-        return head_start(self.nodes)
+    def names(self) -> frozenset[str]:
+        """Names that its layers have where they are laid."""
+        return frozenset(node.name.partition("@")[0] for node in self.nodes)
+
+    def input_layer(self) -> Any:
+        """A new symbolic input of the shape that the network takes."""
+        return keras.Input(self.input_shape, name=free_name("image", self.names))
 
     def run(
         self,

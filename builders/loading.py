@@ -25,6 +25,7 @@ from builders.backbones import (
 from builders.errors import BuildError
 from builders.keras_file import load_keras_file
 from builders.layer_graph import LayerGraph
+from builders.naming import free_name
 from builders.opening import first_line
 from builders.pixels import SCALINGS, PixelScaling
 from builders.torch_file import read_state_dict
@@ -254,7 +255,7 @@ def _resized(graph: LayerGraph, size: int) -> Any:
     last = len(graph.nodes) - 1
     failure: Exception | None = None
     for wanted in dict.fromkeys([last, *graph.cuts[-1:]]):
-        inputs = keras.Input(shape, name="image")
+        inputs = keras.Input(shape, name=free_name("image", graph.names))
         try:
             (output,) = graph.lay(inputs, [wanted])
         except Exception as error:  # noqa: BLE001  # layers complain of a wrong shape with many kinds of exception

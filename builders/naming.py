@@ -1,7 +1,7 @@
 """Names of layers that a rebuild of the network repeats. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 
@@ -45,14 +45,17 @@ def lasting_names(layers: Sequence[Named]) -> list[str]:
 
 def _free(name: str, prefix: str, taken: set[str]) -> str:
     """The name, with the prefix where another layer has it, and a number where that is not enough; then it is taken."""
-    candidates = [name, *([prefix + name] if prefix else [])]
-    free = next((candidate for candidate in candidates if candidate not in taken), "")
-    number = 1
-    while not free:
-        candidate = f"{candidates[-1]}_{number}"
-        free, number = ("" if candidate in taken else candidate), number + 1
+    free = name if name not in taken else free_name(prefix + name, taken)
     taken.add(free)
     return free
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number behind it where it is taken."""
+    candidate, number = name, 1
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
 
 
 def snake_case(name: str) -> str:

@@ -204,7 +204,7 @@ def _say(message: str) -> None:
 
 
 def copy_part(graph: LayerGraph, place: int, *, share: bool = False) -> Any:
-    inputs = keras.Input(graph.input_shape, name="image")
+    inputs = graph.input_layer()
     (output,) = graph.lay(inputs, [place], share=share)
     return keras.Model(inputs, output, name=graph.title)
 

@@ -90,6 +90,11 @@ def test_what_netgraft_built_is_a_backbone_for_the_next_task(two_classes, tmp_pa
     assert again.backbone.fingerprint == first.backbone.fingerprint
     assert again.strategy.input_size == 96
     assert again.measurements.similarity.excess == pytest.approx(first.measurements.similarity.excess, abs=1e-4)
+    model = again.build()
+    model.save(tmp_path / "second.keras")
+    loaded = keras.models.load_model(tmp_path / "second.keras")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 60, 50, 3)).astype(np.float32)
+    assert loaded.predict(pictures, verbose=0) == pytest.approx(first.build().predict(pictures, verbose=0), abs=1e-3)
 
 
 def test_a_scaling_that_is_not_in_the_network_is_told_by_its_statistics(saved, two_classes):
