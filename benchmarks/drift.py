@@ -1,5 +1,7 @@
 """Drift of every data set to every backbone, and of photographs that were spoilt: where the threshold may lie.
 
+Against sharp pictures of the source, whatever the size of the data set's own.
+
     python benchmarks/drift.py
 
 Results: benchmarks/results/drift.jsonl, one line a cell; a run resumes.
@@ -15,7 +17,7 @@ from probes.dataset import ImageFolder, draw_sample
 from probes.features import Network, Prepared, median_short_side, run_over
 from probes.images import quiet_decoders, read_picture, resize
 from probes.reference import load_reference
-from probes.similarity import measure_similarity
+from probes.similarity import measure_similarity, reference_baseline
 from recommender import thresholds
 from recommender.rules import input_size
 from recommender.wiring import probed_network
@@ -43,10 +45,10 @@ def cell(name: str, folder: ImageFolder, backbone: str, variant: str, size: int)
     network = probed_network(load_backbone(backbone, size))
     with quiet_decoders():
         features = run_over(network, pictures(folder, network, SPOILT.get(variant, lambda x: x)))
+    sharp = reference_baseline(load_reference(backbone), source="ImageNet", input_size=size, enlargement=1.0)
     found = measure_similarity(
         features,
-        load_reference(backbone),
-        source="ImageNet",
+        sharp,
         input_size=size,
         n_classes=len(folder.class_names),
         threshold=thresholds.DRIFT_THRESHOLD,
