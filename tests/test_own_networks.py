@@ -1,7 +1,10 @@
 """Networks that are not ours: saved models with other heads, other scalings, other channels, measured and built."""
 
+import json
 import zipfile
+from pathlib import Path
 
+import jsonschema
 import keras
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from builders.pixels import SCALINGS
 from recommender import recommend
 
 L = keras.layers
+SCHEMA = json.loads((Path(__file__).parent.parent / "docs" / "recommendation.schema.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,7 @@ def test_photographs_give_scenario_1_and_a_model_that_works(saved, file, two_cla
     assert found.measurements.similarity.source == "ImageNet"
     assert found.measurements.similarity.basis == "reference"
     assert (found.scaling is None) == (file == "nested.keras")
+    jsonschema.validate(found.to_dict(), SCHEMA)
     model = found.build()
     assert model.predict(np.zeros((1, 50, 40, 3)), verbose=0).shape == (1, 2)
 
@@ -161,6 +166,7 @@ def test_the_source_is_whatever_the_network_was_trained_on(digit_network, digits
     assert other.measurements.similarity.score < 0.65
     assert own.measurements.similarity.basis == "foreign"
     assert any("Photographs are foreign to digits" in note for note in own.to_dict()["warnings"])
+    jsonschema.validate(own.to_dict(), SCHEMA)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -175,6 +181,7 @@ def test_a_network_that_shows_no_drift_rests_on_the_classifiers_and_says_so(two_
     found = recommend(two_classes, backbone=conv_net(norm=False), pixels="0..1")
     assert found.measurements.similarity is None
     assert found.to_dict()["similarity"] is None
+    jsonschema.validate(found.to_dict(), SCHEMA)
     assert found.verdict.confidence < 1
     assert found.verdict.close
     assert any("could not be measured: small has no BatchNorm" in reason for reason in found.reasons)
