@@ -118,7 +118,7 @@ def _likeness(found: "Recommendation") -> str:
     spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
     small = " as small" if similarity.enlargement >= thresholds.NOTABLE_ENLARGEMENT else ""
     beside = {
-        "reference": f"{source}'s own pictures{small}",
+        "reference": (f"{source}'s own pictures" if similarity.source else "the pictures of its reference") + small,
         "yardstick": f"photographs{small}",
         "foreign": "what a network has for pictures of its own",
     }[similarity.basis]

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from builders.backbone import Backbone
 from builders.backbones import check_backbone
 from probes.dataset import draw_sample, index_pictures
 from probes.drift import bootstrap_drift, bootstrap_weights
@@ -16,7 +15,9 @@ from probes.errors import ProbeError
 from probes.features import Features, Network, Norm, extract
 from probes.reference import Reference, save_reference
 from recommender.limits import LARGEST_SEED
-from recommender.wiring import probed_network
+
+if TYPE_CHECKING:
+    from builders.backbone import Backbone
 
 _STEP, _SMALLEST = 64, 96  # px: input sizes that are measured for a network that takes any
 _FEWEST = 50  # pictures: below, the moments say more of the pictures than of the source
@@ -62,6 +63,7 @@ def make_reference(
         progress("loading", 0, 1)
     from builders.loading import open_backbone
     from recommender.measuring import with_scaling
+    from recommender.wiring import probed_network
 
     opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
     if input_size is not None or opened.fixed:
@@ -107,9 +109,11 @@ def make_reference(
 
 
 def _measure(
-    backbone: Backbone, index: Any, draw: Any, progress: Callable[[int, int], None], seed: int
+    backbone: "Backbone", index: Any, draw: Any, progress: Callable[[int, int], None], seed: int
 ) -> tuple[tuple[Norm, ...], list[float], Features]:
     """Where drift is measured, the source's own drift there, and the features."""
+    from recommender.wiring import probed_network
+
     network = probed_network(backbone)
     if network.norms:
         features = extract(index, draw, network, progress)
@@ -123,7 +127,7 @@ def _measure(
 
 
 def measure_cuts(
-    backbone: Backbone, run: Callable[[Network], Features], *, seed: int
+    backbone: "Backbone", run: Callable[[Network], Features], *, seed: int
 ) -> tuple[tuple[Norm, ...], list[float], Features]:
     """Moments of the source at every cut point of a network without BatchNorm.
 
@@ -135,6 +139,8 @@ def measure_cuts(
     Returns:
         The moments, the drift between two halves of the pictures, and the features.
     """
+    from recommender.wiring import probed_network
+
     widths = {point.layer: point.shape[-1] or 0 for point in backbone.points}
     bare = [Norm(layer=layer, centre=np.zeros(width), scale=np.ones(width)) for layer, width in widths.items()]
     features = run(probed_network(backbone, bare))

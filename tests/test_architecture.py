@@ -51,6 +51,7 @@ def test_statistics_need_numpy_alone(name):
     [
         "import recommender, probes, builders",
         "import recommender.cli, builders.backbones, builders.strategy, probes.dataset, recommender.rules",
+        "import recommender.referencing, builders.pixels, builders.units, builders.naming, builders.safe_ops",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--help'])",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--list-backbones'])",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--seed', '-1', 'x'])",
