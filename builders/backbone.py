@@ -43,6 +43,12 @@ class Backbone:
     points: tuple[CutPoint, ...]
     fingerprint: str
 
+    @property
+    def has_composite_layers(self) -> bool:
+        """Whether a layer with weights holds other layers, as MultiHeadAttention does."""
+        layers = [step.operation for step in self.graph.calls if isinstance(step.operation, keras.Layer)]
+        return any(part is not layer and part.weights for layer in layers for part in layer._flatten_layers())
+
     def scaled(self, scaling: PixelScaling) -> "Backbone":
         """The same backbone with a scaling of the pixels in front."""
         inputs = self.graph.input_layer()

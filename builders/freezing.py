@@ -64,7 +64,17 @@ def freeze_below(model: Any, until: str | float | None) -> None:
     """Freeze a flat model in place up to a layer or depth, and train what lies behind; None or 0 trains all."""
     below = _below(LayerGraph(model), until)
     for layer in model.layers:
-        layer.trainable = layer.name not in below
+        set_trainable(layer, layer.name not in below)
+
+
+def set_trainable(layer: Any, value: bool) -> None:
+    """Set the flag of a layer and of all layers inside it.
+
+    Keras passes over a flag that is set to what it is, and in a file it keeps the outer flag alone: a frozen attention
+    layer comes back frozen, with trainable layers in it.
+    """
+    layer.trainable = not value
+    layer.trainable = value
 
 
 def unfreeze(
@@ -99,7 +109,7 @@ def unfreeze(
         below = _below(LayerGraph(new), above or 0.0)
         for layer in new.layers:
             if layer.name not in below:
-                layer.trainable = True
+                set_trainable(layer, True)
     hold_batch_norm(new, train_batch_norm=train_batch_norm)
     return Frozen(new, trainable_parameters(new))
 
@@ -132,7 +142,7 @@ def _match_variables(model: Any, pattern: str, *, frozen: bool, rest: bool | Non
                 found |= match
                 flags.append((variable, _wanted(match, variable.trainable, frozen=frozen, rest=rest)))
         if flags:
-            layer.trainable = any(trains for _, trains in flags)
+            set_trainable(layer, any(trains for _, trains in flags))
             for variable, trains in flags:
                 variable.trainable = trains
     if not found:
@@ -160,7 +170,7 @@ def hold_batch_norm(model: Any, *, train_batch_norm: bool) -> None:
     """Freeze all BatchNorm layers of a model in place, unless they shall train."""
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization) and not train_batch_norm:
-            layer.trainable = False
+            set_trainable(layer, False)
         elif hasattr(layer, "train_batch_norm"):
             layer.train_batch_norm = train_batch_norm
 

@@ -90,6 +90,8 @@ def _reduces(nodes: Sequence[Node], node: Node) -> bool:
         return True
     if node.shape is not None and len(node.shape) == 1:
         return True
+    if node.kind is Kind.OTHER and node.shape is not None and len(node.shape) == 2:
+        return node.shape[0] == 1 and before.shape is not None and before.shape[0] != 1  # a weighted sum of positions
     if node.kind is not Kind.AVERAGE_POOLING or node.shape is None or before.shape is None:
         return False
     # A window over the whole map, as heads had it before global pooling; a small map may be halved to one position.

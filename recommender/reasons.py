@@ -77,6 +77,11 @@ def _network_cautions(found: "Recommendation") -> list[str]:
             f"Photographs are foreign to {found.backbone.title}: it was trained on something else, and its drift could "
             "not be put on a scale. Make a reference with pictures of that: `recommend --make-reference IMAGES`."
         )
+    if found.strategy.freeze is not None and found.backbone.has_composite_layers:
+        notes.append(
+            "Keras does not keep in a file that layers inside a layer, as attention has them, are frozen. Before you "
+            "train a loaded model, set the flag of each frozen layer to True and back to False, and compile it anew."
+        )
     if len(found.plan.cuts) == 1:
         why = next((layer.whole for layer in found.backbone.network.layers if getattr(layer, "whole", None)), None)
         notes.append(f"{found.backbone.title} can't be cut inside and is used whole. {why or ''}".rstrip())

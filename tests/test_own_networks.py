@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pictures import write_images
 
-from builders import BuildError
+from builders import BuildError, HeadSpec, cut, cut_points, freeze, graft
 from builders.backbones import BACKBONES, weights_path
 from builders.keras_file import load_keras_file
 from builders.loading import open_backbone
@@ -281,3 +281,44 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(kind, message, tmp_path)
     with pytest.raises(BuildError, match=message) as caught:
         open_backbone(broken(tmp_path, kind))
     assert "\n" not in str(caught.value)
+
+
+def vision_transformer():
+    """Patches, four blocks of attention, a class token that is picked out at the end."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = L.Conv2D(16, 8, strides=8, name="patches")(L.Rescaling(1 / 127.5, offset=-1)(x))
+    x = L.Reshape((16, 16))(x)
+    for _ in range(4):
+        y = L.LayerNormalization()(x)
+        x = L.Add()([x, L.MultiHeadAttention(2, 8)(y, y)])
+        x = L.Add()([x, L.Dense(16)(L.Dense(32, activation="gelu")(L.LayerNormalization()(x)))])
+    return keras.Model(inputs, L.Dense(5)(L.LayerNormalization(name="norm")(x)[:, 0]), name="vit")
+
+
+def test_a_vision_transformer_is_cut_between_its_blocks(two_classes, tmp_path):
+    points = cut_points(vision_transformer())
+    assert [point.layer for point in points] == [
+        "patches",
+        "reshape",
+        *[f"add_{n}" if n else "add" for n in range(7)],
+        "norm",
+    ]
+    assert {point.shape for point in points[1:]} == {(16, 16)}
+    found = recommend(two_classes, backbone=vision_transformer())
+    assert found.measurements.similarity is None
+    model = found.build()
+    model.save(tmp_path / "m.keras")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3)).astype(np.float32)
+    again = keras.models.load_model(tmp_path / "m.keras", compile=False)
+    assert again.predict(pictures, verbose=0) == pytest.approx(model.predict(pictures, verbose=0), abs=1e-5)
+    # Keras forgets in a file that layers inside a layer were frozen; the page says how to mend it.
+    assert any("set the flag of each frozen layer to True and back" in note for note in found.to_dict()["warnings"])
+    assert len(again.trainable_weights) > len(model.trainable_weights) == 2
+    frozen, _ = freeze(again, until=1.0)
+    assert {weight.path.split("/")[0] for weight in frozen.trainable_weights} == {"predictions"}
+
+
+def test_attention_pooling_is_no_part_of_the_backbone():
+    grafted = graft(cut(vision_transformer(), 1.0), HeadSpec(classes=2, pooling="attention"))
+    trainable = {weight.path.split("/")[0] for weight in freeze(grafted, until=1.0).model.trainable_weights}
+    assert trainable == {"pooling_scores", "predictions"}

@@ -141,3 +141,16 @@ def test_a_head_that_joins_several_pooled_maps_leaves_the_cut_points_of_the_last
     nodes.append(Node(name="join", kind=Kind.OTHER, parents=(4, 5, 6), shape=(12,)))
     nodes.append(Node(name="dense", kind=Kind.MIXING, parents=(7,), shape=(2,)))
     assert names(nodes) == ["n1", "n2", "n3"]
+
+
+def test_a_sum_of_tokens_begins_the_head():
+    nodes = chain(
+        Kind.MIXING,
+        Kind.OTHER,
+        Kind.OTHER,
+        Kind.MIXING,
+        n2={"shape": (64, 4)},
+        n3={"shape": (1, 4)},
+        n4={"shape": (2,)},
+    )
+    assert names(nodes) == ["n1", "n2"]
