@@ -9,6 +9,7 @@ _HOMES = {
     "CutPoint": "surgery",
     "Frozen": "freezing",
     "HeadSpec": "strategy",
+    "LayerRenumbered": "surgery",
     "ShapeMismatch": "warm_starting",
     "Strategy": "strategy",
     "WarmStart": "warm_starting",

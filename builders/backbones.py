@@ -194,7 +194,7 @@ def check_backbone(backbone: Any) -> None:
         return
     text = os.fspath(backbone)
     path = Path(text)
-    if path.suffix in FILE_SUFFIXES or (os.sep in text and "://" not in text):
+    if path.suffix.lower() in FILE_SUFFIXES or (os.sep in text and "://" not in text):
         if not path.exists():
             raise BuildError(f"Expected `backbone` to be a file or folder. Received: {text!r}, which is none.")
     elif "://" not in text and not path.is_dir():

@@ -105,8 +105,7 @@ def parameter_counts(strategy: Strategy, backbone: Backbone) -> tuple[int, int]:
         if not isinstance(layer, keras.Layer) or "@" in graph.calls[index - 1].name:
             continue
         total += size_of(layer.weights)
-        still = isinstance(layer, keras.layers.BatchNormalization) and not strategy.train_batch_norm
-        if index not in below and not still:
-            trainable += size_of(can_train(layer))
+        if index not in below:
+            trainable += size_of(can_train(layer, batch_norm=strategy.train_batch_norm))
     channels = sum((graph.nodes[place].shape or (0,))[-1] or 0 for place in places)
     return total - trainable, trainable + (channels + 1) * strategy.head.classes

@@ -8,7 +8,7 @@ import keras
 
 from builders.errors import BuildError
 from builders.layer_graph import LayerGraph
-from builders.surgery import brief, flat_copy, settle
+from builders.surgery import brief, flat_copy, settle, tell_apart
 
 
 class Frozen(NamedTuple):
@@ -57,6 +57,11 @@ def freeze(
     else:
         freeze_below(new, until)
     hold_batch_norm(new, train_batch_norm=train_batch_norm)
+    if invert and not new.trainable_variables:
+        raise BuildError(
+            f"Expected `variables` to leave something to train. Received: {variables!r}, which matches BatchNorm "
+            "alone: that is frozen as well. Say train_batch_norm=True."
+        )
     return Frozen(new, trainable_parameters(new))
 
 
@@ -118,6 +123,7 @@ def _below(graph: LayerGraph, until: str | float | None) -> set[str]:
     """Names of the layers that the freeze depth takes in."""
     if isinstance(until, str):
         index = graph.index(until)
+        tell_apart(graph, until)
         if index is None:
             raise BuildError(f"Expected `freeze` to name a layer of {graph.title}. Received: {until!r}. {brief(graph)}")
     elif not until:
@@ -161,9 +167,12 @@ def _wanted(match: bool, now: bool, *, frozen: bool, rest: bool | None) -> bool:
     return frozen
 
 
-def can_train(layer: Any) -> list[Any]:
+def can_train(layer: Any, *, batch_norm: bool = True) -> list[Any]:
     """The variables that train if they are let: no moving statistics, no state of a random generator."""
-    return [variable for part in layer._flatten_layers() for variable in part._trainable_variables]
+    parts = [
+        part for part in layer._flatten_layers() if batch_norm or not isinstance(part, keras.layers.BatchNormalization)
+    ]
+    return [variable for part in parts for variable in part._trainable_variables]
 
 
 def hold_batch_norm(model: Any, *, train_batch_norm: bool) -> None:

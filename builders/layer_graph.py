@@ -58,6 +58,8 @@ class LayerGraph:
         calls = _ancestors(_renamed(found), self.output)
         self.calls = tuple(calls)
         self.nodes = self._nodes()
+        if None not in self.input_shape and any(None in (node.shape or ()) for node in self.nodes):
+            self.nodes = self._with_known_shapes()
 
     def _unroll(self, model: Any, inputs: Sequence[int], prefix: str, found: list[tuple[Call, str]]) -> list[int]:
         """Note the calls of a functional model on values of those numbers; returns the numbers of its outputs."""
@@ -95,6 +97,24 @@ class LayerGraph:
             nodes.append(_node(call, tuple(dict.fromkeys(maker[number] for _, number in call.inputs)), first=first))
             maker.update(dict.fromkeys(call.outputs, index))
         return tuple(nodes)
+
+    def _with_known_shapes(self) -> tuple[Node, ...]:
+        """A nested model for inputs of any size has open shapes; here its input is known."""
+        shapes = self.shapes_for(self.input_shape)
+        return tuple(
+            node if node.shape is None else replace(node, shape=shape)
+            for node, shape in zip(self.nodes, [self.input_shape, *shapes], strict=True)
+        )
+
+    def shapes_for(self, input_shape: Sequence[int | None]) -> list[tuple[int | None, ...]]:
+        """Shapes of all calls' first outputs, without the batch, for an input of that shape."""
+        import tensorflow as tf
+
+        every = range(1, len(self.nodes))
+        traced = tf.function(lambda x: self.run(x, every)).get_concrete_function(
+            tf.TensorSpec((1, *input_shape), tf.float32)
+        )
+        return [tuple(tensor.shape[1:]) for tensor in traced.structured_outputs]
 
     def index(self, name: str) -> int | None:
         """Index in `nodes` of the call with that name, or of the layer that the model itself calls so."""
@@ -188,6 +208,9 @@ class LayerGraph:
 def copy_weights(old: Any, new: Any) -> None:
     """Give a layer the weights of another of the same make, one layer's arrays in memory at a time."""
     new.set_weights([weight.numpy() for weight in old.weights])
+    for part, inner in zip(old._flatten_layers(), new._flatten_layers(), strict=True):
+        if part.trainable != inner.trainable:  # nor are those of layers inside a layer
+            inner.trainable = part.trainable
     for weight, copied in zip(old.weights, new.weights, strict=True):
         if weight.trainable != copied.trainable:  # flags of single variables are in no configuration
             copied.trainable = weight.trainable

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from builders import efficientnet_lite
 from builders.backbone import Backbone, bare_backbone
@@ -72,13 +73,13 @@ def open_backbone(
         return _opened_model(backbone, str(backbone.name), chosen)
     text = os.fspath(backbone)
     path = Path(text)
-    saved = "://" in text or path.is_dir() or path.suffix in FILE_SUFFIXES
+    saved = "://" in text or path.is_dir() or path.suffix.lower() in FILE_SUFFIXES
     if saved and weights is not None:
         raise BuildError(
             f"Expected `weights` beside the name of a network. Received: {text!r}, which holds weights of its own. "
             "Restore others into the loaded model with builders.warm_start."
         )
-    if path.suffix in FILE_SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
         return _opened_model(load_keras_file(path, trust=trust), path.stem, chosen)
     if saved:
         return _opened_saved_model(text, chosen, trust=trust)
@@ -103,7 +104,7 @@ def structure(backbone: Any, *, trust: bool = False) -> Any:
     """The network of a backbone as a `keras.Model`; of one that Keras would have to fetch, without its weights."""
     text = os.fspath(backbone) if isinstance(backbone, (str, os.PathLike)) else ""
     path = Path(text)
-    if text and "://" not in text and not path.is_dir() and path.suffix not in FILE_SUFFIXES:
+    if text and "://" not in text and not path.is_dir() and path.suffix.lower() not in FILE_SUFFIXES:
         spec = find_backbone(text)
         if isinstance(spec, ApplicationSpec):
             return _application(spec, spec.native_size, weights=None)
@@ -193,6 +194,7 @@ def _what_to_fetch(spec: ApplicationSpec, message: str) -> str:
 def _opened_model(model: Any, name: str, scaling: PixelScaling | None) -> OpenedBackbone:
     graph = LayerGraph(model)
     _require_pictures(graph)
+    _require_channels_last(graph)
     height, width, _ = graph.input_shape
     if not graph.cuts and not _is_module(model):
         raise BuildError(
@@ -264,15 +266,36 @@ def _resized(graph: LayerGraph, size: int) -> Any:
         return keras.Model(inputs, output, name=graph.title)
     raise BuildError(
         f"Expected {graph.title} to take pictures of {size} px. Received: a network for {graph.input_shape} alone "
-        f"({first_line(failure or ValueError())}). Leave the input size to it."
+        f"({first_line(failure or ValueError())}). Keep to its own input size, "
+        "which has to be square."
     )
 
 
+_SANE = 20.0  # what scaled pixels stay below, whatever the convention
+
+
 def _scales_itself(graph: LayerGraph) -> bool:
-    """Whether the network begins with a layer that scales pixels."""
+    """Whether the network begins with layers that bring pixels from 0..255 to where networks want them."""
+    ends, found = np.array([0.0, 255.0]), False
     for step, node in zip(graph.calls, graph.nodes[1:], strict=True):
+        layer = step.operation
         if node.mixes:
-            return False
-        if isinstance(step.operation, (keras.layers.Rescaling, keras.layers.Normalization)):
-            return True
-    return False
+            break
+        if isinstance(layer, keras.layers.Rescaling):
+            ends, found = ends * np.mean(layer.scale) + np.mean(layer.offset), True
+        elif isinstance(layer, keras.layers.Normalization):
+            mean, variance = (np.mean(keras.ops.convert_to_numpy(part)) for part in (layer.mean, layer.variance))
+            ends, found = (ends - mean) / np.sqrt(max(float(variance), 1e-12)), True
+    return found and bool(np.abs(ends).max() <= _SANE)
+
+
+def _require_channels_last(graph: LayerGraph) -> None:
+    for step, node in zip(graph.calls, graph.nodes[1:], strict=True):
+        layer = step.operation
+        axis = layer.axis if isinstance(layer, keras.layers.BatchNormalization) else -1
+        rank = len(node.shape) + 1 if node.shape is not None else 0
+        if getattr(layer, "data_format", None) == "channels_first" or axis not in (-1, rank - 1):
+            raise BuildError(
+                f"Expected {graph.title} to have its channels last. Received: the layer {step.name!r}, which has them "
+                "first. Build it with data_format='channels_last'."
+            )

@@ -27,6 +27,12 @@ def functional(model: Any, inputs: Sequence[Any] | None = None) -> Any:
                 "images, or give it a keras.Input first."
             )
         return model._functional
+    own = [variable.name for variable in model._trainable_variables + model._non_trainable_variables]
+    if own:
+        raise BuildError(
+            f"Expected the weights of {model.name} to belong to its layers. Received: a subclassed model with weights "
+            f"of its own ({', '.join(own[:3])}). Move them into a layer."
+        )
     shapes = [tuple(tensor.shape) for tensor in inputs] if inputs else _built_shapes(model)
     symbolic = [keras.Input(batch_shape=(None, *shape[1:])) for shape in shapes]
     try:
@@ -51,7 +57,8 @@ def _built_shapes(model: Any) -> list[tuple[int | None, ...]]:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """What an exception says, on one line and without a full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def is_model(operation: Any) -> bool:

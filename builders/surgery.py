@@ -93,19 +93,16 @@ def _sides(graph: LayerGraph, places: list[int]) -> list[int | None]:
     *extents, channels = graph.input_shape
     if None in extents and len(extents) == 2:
         extents = [_NOMINAL, _NOMINAL]
-        import tensorflow as tf
-
-        traced = tf.function(lambda x: graph.run(x, places)).get_concrete_function(
-            tf.TensorSpec((1, *extents, channels), tf.float32)
-        )
-        shapes = [tuple(tensor.shape[1:]) for tensor in traced.structured_outputs]
+        every = graph.shapes_for((*extents, channels))
+        shapes = [every[place - 1] for place in places]
     strides: list[int | None] = []
     for shape in shapes:
         positions = 1
         for side in shape[:-1]:
             positions *= side or 0
         area = (extents[0] or 0) * (extents[1] or 0) if len(extents) == 2 else 0
-        strides.append(round((area / positions) ** 0.5) if positions and area else None)
+        stride = (area / positions) ** 0.5 if positions and area else 0.0
+        strides.append(round(stride) or None)
     return strides
 
 
@@ -141,6 +138,25 @@ def brief(graph: LayerGraph) -> str:
     return f"{graph.title} has {len(points)} cut points, {first.layer} ({first.depth:.0%} deep) to {last.layer} (100%)."
 
 
+class LayerRenumbered(UserWarning):
+    """A name stands for one layer in the list of cut points and for another one in the model itself."""
+
+
+def tell_apart(graph: LayerGraph, name: str) -> None:
+    """Warn where the model itself calls another layer by a name that is numbered anew."""
+    index = graph.index(name)
+    layers = [step for step in graph.calls if isinstance(step.operation, keras.Layer)]
+    own = next((step.name for step in layers if step.operation.name == name and step.name != name), None)
+    meant = graph.calls[index - 1].operation.name if index else name
+    if own and meant != name:
+        warnings.warn(
+            f"{name!r} is taken for the layer that builders.cut_points lists so, which {graph.title} itself calls "
+            f"{meant!r}. For the one that {graph.title} calls {name!r} say {own!r}.",
+            LayerRenumbered,
+            stacklevel=3,
+        )
+
+
 def settle(graph: LayerGraph, depth: float, what: str) -> int:
     """Index of the deepest cut point down to that share of the depth."""
     if not 0 < depth <= 1:
@@ -173,6 +189,7 @@ def cut(model: Any, at: str | float | None = None, *, remove: int | None = None,
     graph = LayerGraph(model)
     if isinstance(at, str):
         place = find_cut(graph, at)
+        tell_apart(graph, at)
     elif at is not None:
         place = settle(graph, float(at), "`at`")
         depth = points_of(graph)[graph.cuts.index(place)].depth

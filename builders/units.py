@@ -73,13 +73,22 @@ def bottlenecks(nodes: Sequence[Node]) -> list[bool]:
 def head_start(nodes: Sequence[Node]) -> int:
     """Index of the node at which the classification head begins: where the last map is pooled or flattened.
 
-    That is the first bottleneck behind which no map has more than one position. Returns len(nodes) if there is none.
+    That is the first bottleneck that leaves one position and behind which no map has more than one; where maps follow
+    all of those, the first of them. Returns len(nodes) if there is none.
     """
     passed = bottlenecks(nodes)
-    for index, node in enumerate(nodes):
-        if passed[index] and node.parents and _reduces(nodes, node):
-            return index
-    return len(nodes)
+    found = [index for index, node in enumerate(nodes) if passed[index] and node.parents and _reduces(nodes, node)]
+    last_map = max((index for index, node in enumerate(nodes) if _spreads(node)), default=-1)
+    behind = [index for index in found if index > last_map]
+    return (behind or found or [len(nodes)])[0]
+
+
+def _spreads(node: Node) -> bool:
+    """Whether the node puts out a map of more than one position."""
+    return node.is_map and any(side != 1 for side in (node.shape or ())[:-1])
+
+
+_WHOLE = 5  # positions a side: a window with stride 2 leaves more than one of so many
 
 
 def _reduces(nodes: Sequence[Node], node: Node) -> bool:
@@ -88,14 +97,17 @@ def _reduces(nodes: Sequence[Node], node: Node) -> bool:
         return False
     if node.kind is Kind.GLOBAL_POOLING:
         return True
-    if node.shape is not None and len(node.shape) == 1:
-        return True
-    if node.kind is Kind.OTHER and node.shape is not None and len(node.shape) == 2:
-        return node.shape[0] == 1 and before.shape is not None and before.shape[0] != 1  # a weighted sum of positions
-    if node.kind is not Kind.AVERAGE_POOLING or node.shape is None or before.shape is None:
+    if node.shape is None or before.shape is None:
         return False
+    if len(node.shape) == 1:
+        return True
+    if set(node.shape[:-1]) != {1} or not before.is_map:
+        return False
+    if node.kind is Kind.OTHER and len(node.shape) == 2:
+        return before.shape[0] != 1  # a weighted sum of positions
     # A window over the whole map, as heads had it before global pooling; a small map may be halved to one position.
-    return set(node.shape[:-1]) == {1} and all(side is not None and side > 2 for side in before.shape[:-1])
+    least = 3 if node.kind is Kind.AVERAGE_POOLING else _WHOLE
+    return all(side is not None and side >= least for side in before.shape[:-1])
 
 
 def cut_indices(nodes: Sequence[Node]) -> list[int]:

@@ -139,9 +139,10 @@ def standardise(norm: Norm, mean: Any, square: Any) -> tuple[FloatArray, FloatAr
     mean, square = np.asarray(mean, np.float64), np.asarray(square, np.float64)
     kept = np.abs(norm.scale) > _SWITCHED_OFF * np.abs(norm.scale).max()
     mean, square, centre, scale = mean[:, kept], square[:, kept], norm.centre[kept], norm.scale[kept]
-    z_mean = (mean - centre) / scale
-    z_square = (square - 2 * centre * mean + centre**2) / scale**2
-    return z_mean.astype(np.float32), z_square.astype(np.float32)
+    with np.errstate(all="ignore"):  # half precision may overflow; whoever reads the result looks for that
+        z_mean = ((mean - centre) / scale).astype(np.float32)
+        z_square = ((square - 2 * centre * mean + centre**2) / scale**2).astype(np.float32)
+    return z_mean, z_square
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

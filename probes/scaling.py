@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.drift import Moments
+from probes.errors import ProbeError
 from probes.features import Network, Prepared, Tapped, run_over
 from probes.yardstick import prepared
 
@@ -58,6 +59,11 @@ def choose_scaling(
     for name, scale in candidates.items():
         near = [_early_drift(network, run, [scale(pixels) for pixels in some]) for some in (squares, pictures) if some]
         found[name] = min(near)
+    if not np.isfinite(min(found.values())):
+        raise ProbeError(
+            "Expected the network to put out finite numbers for some scaling of the pixels. Received: none. Check its "
+            "weights."
+        )
     first, second = sorted(found, key=lambda name: found[name])[:2]
     return ScalingChoice(name=first, drift=found[first], runner_up=second, runner_up_drift=found[second])
 
@@ -66,5 +72,7 @@ def _early_drift(network: Network, run: Tapped, pictures: Sequence[FloatArray]) 
     items = (Prepared(pixels=pixels, label=0, file="", size=(1, 1), grey=False) for pixels in pictures)
     features = run_over(network, items, run=run)
     early = network.norms[: max(1, len(network.norms) // _SHARE)]
-    drift = [Moments.of(features.norm_means[norm.layer], features.norm_squares[norm.layer]).drift for norm in early]
-    return float(np.exp(np.mean(np.log(np.maximum(drift, 1e-9)))))
+    with np.errstate(all="ignore"):  # a wrong scaling may overflow half precision
+        drift = [Moments.of(features.norm_means[norm.layer], features.norm_squares[norm.layer]).drift for norm in early]
+    mean = float(np.exp(np.mean(np.log(np.maximum(drift, 1e-9)))))
+    return mean if np.isfinite(mean) else np.inf

@@ -128,6 +128,21 @@ def _baseline(seen: Pass, backbone: Backbone, enlargement: float) -> Baseline:
     return replace(own, unit=stand_in.unit, floor=own.floor + np.maximum(enlarged - measured.plain, 0.0))
 
 
+def require_finite(backbone: Backbone, features: Features) -> None:
+    """Features that are no numbers say nothing.
+
+    Raises:
+        ProbeError: the network puts some out.
+    """
+    for layer, pooled in features.pooled.items():
+        if not np.isfinite(pooled).all():
+            scaling = backbone.scaling.name if backbone.scaling is not None else "unknown"
+            raise ProbeError(
+                f"Expected {backbone.title} to put out finite numbers. Received: others at {layer}, with pixels scaled "
+                f"{scaling}. Check its weights, or name another scaling with --pixels."
+            )
+
+
 def require_readable(index: ImageFolder, draw: Draw, features: Any) -> None:
     """Every class that was drawn needs an image that can be read."""
     read = set(features.labels.tolist())

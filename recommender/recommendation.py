@@ -198,7 +198,7 @@ def _measure_and_decide(
     clock: _Clock,
 ) -> Recommendation:
     from probes.separability import fit_linear_probe, measure_separability
-    from recommender.measuring import require_readable, run_network, similarity_of
+    from recommender.measuring import require_finite, require_readable, run_network, similarity_of
 
     def at(phase: str) -> Callable[[int, int], None] | None:
         return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
@@ -206,6 +206,7 @@ def _measure_and_decide(
     seen = run_network(backbone, index, draw, at("network"))
     features = seen.features
     require_readable(index, draw, features)
+    require_finite(backbone, features)
     clock.lap("network")
     similarity = similarity_of(seen, backbone, len(index.class_names), seed)
     clock.lap("similarity")

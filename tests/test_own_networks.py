@@ -15,6 +15,7 @@ from builders.backbones import BACKBONES, weights_path
 from builders.keras_file import load_keras_file
 from builders.loading import open_backbone
 from builders.pixels import SCALINGS
+from probes.errors import ProbeError
 from recommender import recommend
 
 L = keras.layers
@@ -322,3 +323,38 @@ def test_attention_pooling_is_no_part_of_the_backbone():
     grafted = graft(cut(vision_transformer(), 1.0), HeadSpec(classes=2, pooling="attention"))
     trainable = {weight.path.split("/")[0] for weight in freeze(grafted, until=1.0).model.trainable_weights}
     assert trainable == {"pooling_scores", "predictions"}
+
+
+@pytest.mark.parametrize(("scale", "offset", "told"), [(2.0, -1.0, True), (1 / 127.5, -1.0, False)])
+def test_a_scaling_layer_counts_only_if_it_takes_0_to_255(scale, offset, told, two_classes):
+    """Twice a pixel less one wants pixels from 0 to 1."""
+    network = conv_net()
+    inputs = keras.Input((32, 32, 3))
+    found = recommend(two_classes, backbone=keras.Model(inputs, network(L.Rescaling(scale, offset=offset)(inputs))))
+    assert (found.scaling is not None) == told
+
+
+def test_weights_that_are_no_numbers_are_told(two_classes):
+    network = conv_net()
+    network.layers[-4].set_weights([np.full(weight.shape, np.nan) for weight in network.layers[-4].weights])
+    with pytest.raises(ProbeError, match="finite numbers"):
+        recommend(two_classes, backbone=network)
+    with pytest.raises(ProbeError, match=r"finite numbers.*with pixels scaled 0\.\.1"):
+        recommend(two_classes, backbone=network, pixels="0..1")
+
+
+def test_half_precision_is_measured_where_it_overflows(two_classes):
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        network = conv_net()
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    found = recommend(two_classes, backbone=network)
+    assert found.build().predict(np.zeros((1, 40, 40, 3)), verbose=0).shape == (1, 2)
+
+
+def test_channels_first_is_refused():
+    inputs = keras.Input((32, 32, 3))
+    x = L.Conv2D(4, 3, data_format="channels_first", name="first")(L.Permute((3, 1, 2))(inputs))
+    with pytest.raises(BuildError, match=r"to have its channels last. Received: the layer 'first'"):
+        open_backbone(keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling2D(data_format="channels_first")(x))))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import builders
-from builders import BuildError, CutMoved, HeadSpec, cut, cut_points, describe, freeze, graft, unfreeze
+from builders import BuildError, CutMoved, HeadSpec, LayerRenumbered, cut, cut_points, describe, freeze, graft, unfreeze
 
 L = keras.layers
 
@@ -204,6 +204,71 @@ def test_a_layer_that_is_called_again_and_again_is_told_apart_by_its_calls():
     assert trains(freeze(grafted, until="re_lu@2").model) == {
         *("conv2d_2/kernel", "conv2d_2/bias", "predictions/kernel", "predictions/bias")
     }
+
+
+def test_a_nested_model_for_any_size_has_the_shapes_of_the_model_around_it():
+    inputs = keras.Input((16, 16, 3))
+    x = L.AveragePooling2D(8)(body(size=None)(inputs))
+    model = keras.Model(inputs, L.Softmax()(L.Flatten()(L.Conv2D(7, 1)(x))))
+    assert [point.layer for point in cut_points(model)] == POINTS
+    assert [point.shape for point in cut_points(model)][-1] == (8, 8, 8)
+
+
+def test_a_name_that_stands_for_two_layers_is_told():
+    x = inputs = keras.Input((16, 16, 3))
+    for number in (1, 2, 3):  # as a session calls them that has made one before
+        x = L.ReLU(name=f"re_lu_{number}")(L.Conv2D(number, 3, padding="same")(x))
+    model = keras.Model(inputs, x)
+    with pytest.warns(LayerRenumbered, match="For the one that .* calls 're_lu_1' say 're_lu'"):
+        assert cut(model, "re_lu_1").output_shape == (None, 16, 16, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cut(model, "re_lu").output_shape == (None, 16, 16, 1)
+        assert cut(model, "re_lu_3").output_shape == (None, 16, 16, 3)
+
+
+def test_weights_of_a_subclassed_models_own_are_refused():
+    class Scaled(Subclassed):
+        def __init__(self):
+            super().__init__()
+            self.factor = self.add_weight(shape=(1,), initializer="ones", name="factor")
+
+    model = Scaled()
+    model(np.zeros((1, 16, 16, 3), np.float32))
+    with pytest.raises(BuildError, match=r"to belong to its layers.*weights of its own \(factor\)"):
+        cut_points(model)
+
+
+@keras.saving.register_keras_serializable(package="test_surgery")
+class Block(L.Layer):
+    """A layer with layers inside."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.conv, self.bn = L.Conv2D(4, 3, padding="same"), L.BatchNormalization()
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.bn.build((*shape[:-1], 4))
+        super().build(shape)
+
+    def call(self, x, training=None):
+        return self.bn(self.conv(x), training=training)
+
+
+def test_flags_of_layers_inside_a_layer_are_copied():
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling2D()(Block(name="block")(inputs))))
+    model.get_layer("block").bn.trainable = False
+    trunk = cut(model, "block")
+    assert {path.rsplit("/", 1)[-1] for path in trains(trunk)} == {"kernel", "bias"}
+    assert not trunk.get_layer("block").bn.trainable
+
+
+def test_a_freeze_that_leaves_nothing_is_refused():
+    with pytest.raises(BuildError, match=r"to leave something to train.*train_batch_norm=True"):
+        freeze(classifier(), variables="_bn", invert=True)
+    assert freeze(classifier(), variables="_bn", invert=True, train_batch_norm=True).trainable_parameters == 32
 
 
 def test_layers_of_nested_models_with_the_same_name_are_told_apart():

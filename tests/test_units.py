@@ -92,7 +92,6 @@ def test_no_cut_between_padding_and_what_it_pads():
         (["pool", "dense"], "n1"),
         (["flatten", "dense", "dense"], "n1"),
         (["window", "flatten", "dense"], "n1"),
-        (["halving", "flatten", "dense"], "n2"),
         ([], "n1"),
     ],
 )
@@ -102,7 +101,6 @@ def test_the_head_begins_where_the_last_map_is_pooled_or_flattened(ending, end):
         "flatten": (Kind.OTHER, (64,)),
         "dense": (Kind.MIXING, (5,)),
         "window": (Kind.AVERAGE_POOLING, (1, 1, 4)),
-        "halving": (Kind.OTHER, (1, 1, 4)),
     }
     chosen = [kinds[name] for name in ending]
     nodes = chain(
@@ -112,6 +110,11 @@ def test_the_head_begins_where_the_last_map_is_pooled_or_flattened(ending, end):
     )
     assert names(nodes)[-1] == end
     assert head_start(nodes) == int(end[1:]) + 1
+
+
+def test_a_small_map_that_is_halved_to_one_position_is_still_of_the_backbone():
+    shapes = {"n1": {"shape": (2, 2, 4)}, "n2": {"shape": (1, 1, 4)}, "n3": {"shape": (4,)}, "n4": {"shape": (2,)}}
+    assert names(chain(Kind.MIXING, Kind.OTHER, Kind.OTHER, Kind.MIXING, **shapes)) == ["n1", "n2"]
 
 
 def test_a_pooled_branch_is_no_head():
@@ -154,3 +157,21 @@ def test_a_sum_of_tokens_begins_the_head():
         n4={"shape": (2,)},
     )
     assert names(nodes) == ["n1", "n2"]
+
+
+@pytest.mark.parametrize("kind", [Kind.MIXING, Kind.OTHER, Kind.AVERAGE_POOLING])
+def test_a_window_over_the_whole_map_begins_the_head_whatever_it_does(kind):
+    nodes = chain(Kind.MIXING, kind, Kind.MIXING, n2={"shape": (1, 1, 4)}, n3={"shape": (1, 1, 2)})
+    assert names(nodes) == ["n1"]
+
+
+def test_maps_behind_a_flattening_belong_to_the_backbone():
+    nodes = chain(
+        *(Kind.MIXING, Kind.OTHER, Kind.MIXING, Kind.OTHER, Kind.MIXING, Kind.GLOBAL_POOLING, Kind.MIXING),
+        n2={"shape": (256,)},
+        n3={"shape": (64,)},
+        n4={"shape": (4, 4, 4)},
+        n6={"shape": (4,)},
+        n7={"shape": (2,)},
+    )
+    assert names(nodes)[-1] == "n5"
