@@ -1,5 +1,6 @@
 """What tests share: data sets and two ways to run the command."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -23,6 +24,15 @@ class Run:
     returncode: int
     stdout: str
     stderr: str
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _freed():
+    """What Keras keeps of a session would pile up to gigabytes over all files."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Surgery on every image classifier of `keras.applications`: found, cut, grafted, frozen, trained, saved."""
 
+import gc
 import importlib
 
 import keras
@@ -16,6 +17,14 @@ GIANTS = {
     *("EfficientNetV2M", "EfficientNetV2L", "NASNetLarge"),
 }
 BY_CONSTRUCTOR = {spec.constructor: spec for spec in APPLICATIONS.values()}
+
+
+@pytest.fixture(autouse=True)
+def freed():
+    """Networks of up to 350 million parameters follow each other; none may stay behind."""
+    yield
+    keras.utils.clear_session()
+    gc.collect()
 
 
 def constructors():
