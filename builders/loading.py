@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from builders import efficientnet_lite
 from builders.backbone import Backbone, bare_backbone
@@ -24,6 +23,7 @@ from builders.backbones import (
     weights_path,
 )
 from builders.errors import BuildError
+from builders.image_networks import require_channels_last, require_pictures, scales_itself
 from builders.keras_file import load_keras_file
 from builders.layer_graph import LayerGraph
 from builders.naming import free_name
@@ -32,7 +32,6 @@ from builders.pixels import SCALINGS, PixelScaling
 from builders.torch_file import read_state_dict
 
 _OPEN_SIZE = 224  # px: the input of a network that takes any, where nothing else is said
-_LARGEST_CHANNELS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -193,8 +192,8 @@ def _what_to_fetch(spec: ApplicationSpec, message: str) -> str:
 
 def _opened_model(model: Any, name: str, scaling: PixelScaling | None) -> OpenedBackbone:
     graph = LayerGraph(model)
-    _require_pictures(graph)
-    _require_channels_last(graph)
+    require_pictures(graph)
+    require_channels_last(graph)
     height, width, _ = graph.input_shape
     if not graph.cuts and not _is_module(model):
         raise BuildError(
@@ -204,7 +203,7 @@ def _opened_model(model: Any, name: str, scaling: PixelScaling | None) -> Opened
 
     def at(size: int) -> Backbone:
         bare = bare_backbone(model if (height, width) == (size, size) else _resized(graph, size), name, size)
-        chosen = scaling or (SCALINGS["0..255"] if _scales_itself(graph) else None)
+        chosen = scaling or (SCALINGS["0..255"] if scales_itself(graph) else None)
         return bare if chosen is None else bare.scaled(chosen)
 
     first = graph.calls[0].operation
@@ -237,20 +236,6 @@ def _is_module(model: Any) -> bool:
     return any(type(layer).__name__ == "GraphSegment" for layer in model.layers)
 
 
-def _require_pictures(graph: LayerGraph) -> None:
-    shape = graph.input_shape
-    if len(shape) != 3 or shape[-1] is None:
-        raise BuildError(
-            f"Expected {graph.title} to take pictures of shape (height, width, channels). Received: a network that "
-            f"takes {shape}, which is no image network. Take another backbone."
-        )
-    if shape[-1] > _LARGEST_CHANNELS or shape[-1] == 2:
-        raise BuildError(
-            f"Expected {graph.title} to take pictures of 1, 3 or 4 channels, as picture files have. Received: "
-            f"{shape[-1]} channels. The surgery verbs of builders work on it all the same."
-        )
-
-
 def _resized(graph: LayerGraph, size: int) -> Any:
     """The network on another input size: whole where that goes, else without its head."""
     shape = (size, size, graph.input_shape[-1])
@@ -269,33 +254,3 @@ def _resized(graph: LayerGraph, size: int) -> Any:
         f"({first_line(failure or ValueError())}). Keep to its own input size, "
         "which has to be square."
     )
-
-
-_SANE = 20.0  # what scaled pixels stay below, whatever the convention
-
-
-def _scales_itself(graph: LayerGraph) -> bool:
-    """Whether the network begins with layers that bring pixels from 0..255 to where networks want them."""
-    ends, found = np.array([0.0, 255.0]), False
-    for step, node in zip(graph.calls, graph.nodes[1:], strict=True):
-        layer = step.operation
-        if node.mixes:
-            break
-        if isinstance(layer, keras.layers.Rescaling):
-            ends, found = ends * np.mean(layer.scale) + np.mean(layer.offset), True
-        elif isinstance(layer, keras.layers.Normalization):
-            mean, variance = (np.mean(keras.ops.convert_to_numpy(part)) for part in (layer.mean, layer.variance))
-            ends, found = (ends - mean) / np.sqrt(max(float(variance), 1e-12)), True
-    return found and bool(np.abs(ends).max() <= _SANE)
-
-
-def _require_channels_last(graph: LayerGraph) -> None:
-    for step, node in zip(graph.calls, graph.nodes[1:], strict=True):
-        layer = step.operation
-        axis = layer.axis if isinstance(layer, keras.layers.BatchNormalization) else -1
-        rank = len(node.shape) + 1 if node.shape is not None else 0
-        if getattr(layer, "data_format", None) == "channels_first" or axis not in (-1, rank - 1):
-            raise BuildError(
-                f"Expected {graph.title} to have its channels last. Received: the layer {step.name!r}, which has them "
-                "first. Build it with data_format='channels_last'."
-            )
