@@ -253,4 +253,4 @@ def _resized(graph: LayerGraph, size: int) -> Any:
         f"Expected {graph.title} to take pictures of {size} px. Received: a network for {graph.input_shape} alone "
         f"({first_line(failure or ValueError())}). Keep to its own input size, "
         "which has to be square."
-    )
+    ) from failure

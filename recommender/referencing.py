@@ -66,11 +66,7 @@ def make_reference(
     from recommender.wiring import probed_network
 
     opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
-    if input_size is not None or opened.fixed:
-        sizes = [input_size or opened.native_size]
-    else:
-        first = max(_SMALLEST, opened.smallest_size)
-        sizes = [*range(first, opened.native_size - _STEP // 2, _STEP), opened.native_size]
+    sizes = _sizes(opened, input_size)
     drifts, moments, embeddings, name = [], [], [], ""
     for number, size in enumerate(sizes):
         loaded, scaling = with_scaling(opened.at(size), index, draw)
@@ -81,11 +77,7 @@ def make_reference(
                 progress("network", before * wanted + done, len(sizes) * wanted)
 
         norms, drift, features = _measure(loaded, index, draw, told, seed)
-        if len(features.labels) < _FEWEST:
-            raise ProbeError(
-                f"Expected at least {_FEWEST} readable pictures of the source. Received: {len(features.labels)} in "
-                f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
-            )
+        _require_enough(len(features.labels), pictures)
         drifts.append(drift)
         moments.append(tuple(np.stack([norm.centre, norm.scale]) for norm in norms))
         embeddings.append(features.pooled[loaded.points[-1].layer])
@@ -106,6 +98,22 @@ def make_reference(
             moments=tuple(moments) if own else (),
         )
     )
+
+
+def _sizes(opened: Any, input_size: int | None) -> list[int]:
+    """Input sizes in px at which pictures are measured."""
+    if input_size is not None or opened.fixed:
+        return [input_size or opened.native_size]
+    first = max(_SMALLEST, opened.smallest_size)
+    return [*range(first, opened.native_size - _STEP // 2, _STEP), opened.native_size]
+
+
+def _require_enough(n_read: int, pictures: str | os.PathLike[str]) -> None:
+    if n_read < _FEWEST:
+        raise ProbeError(
+            f"Expected at least {_FEWEST} readable pictures of the source. Received: {n_read} in "
+            f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
+        )
 
 
 def _measure(
