@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from probes.dataset import ImageFolder, index_folder
-from probes.features import Features, Network, Prepared, run_over
+from probes.dataset import ImageIndex
+from probes.features import Features, Network, run_over
 from probes.images import quiet_decoders, read_picture, resize
+from probes.reading import Prepared
+from probes.sources.folder import index_folder
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -23,7 +25,7 @@ def shared_datasets() -> Path:
     return root / "datasets"
 
 
-def split(folder: ImageFolder, per_class: int, seed: int) -> tuple[list[list[str]], list[tuple[int, str]]]:
+def split(folder: ImageIndex, per_class: int, seed: int) -> tuple[list[list[str]], list[tuple[int, str]]]:
     """Draw training files of each class, at most half of a class; all others are held out, in random order."""
     rng = np.random.default_rng(seed)
     train, held_out = [], []
@@ -36,23 +38,23 @@ def split(folder: ImageFolder, per_class: int, seed: int) -> tuple[list[list[str
 
 
 @contextlib.contextmanager
-def linked_folder(folder: ImageFolder, files: list[list[str]]) -> Iterator[Path]:
+def linked_folder(folder: ImageIndex, files: list[list[str]]) -> Iterator[Path]:
     """A temporary folder that holds links to these files of each class."""
     with tempfile.TemporaryDirectory() as name:
         for class_name, names in zip(folder.class_names, files, strict=True):
             (Path(name) / class_name).mkdir()
             for number, file in enumerate(names):
                 link = Path(name) / class_name / f"{number:05}{Path(file).suffix}"
-                link.symlink_to((folder.path / file).resolve())
+                link.symlink_to((Path(folder.source) / file).resolve())
         yield Path(name)
 
 
-def features_of(folder: ImageFolder, files: list[tuple[int, str]], network: Network) -> Features:
+def features_of(folder: ImageIndex, files: list[tuple[int, str]], network: Network) -> Features:
     """Run the network over these files."""
 
     def pictures() -> Iterator[Prepared]:
         for label, file in files:
-            picture = read_picture(folder.path / file)
+            picture = read_picture(Path(folder.source) / file)
             pixels = resize(picture.pixels, network.input_size).numpy()
             yield Prepared(pixels=pixels, label=label, file=file, size=picture.size, grey=picture.grey)
 
@@ -80,6 +82,6 @@ class ResultFile:
         self.done.add(tuple(row[part] for part in self.key))
 
 
-def data_sets(names: tuple[str, ...]) -> list[tuple[str, ImageFolder]]:
+def data_sets(names: tuple[str, ...]) -> list[tuple[str, ImageIndex]]:
     root = shared_datasets()
     return [(name, index_folder(root / name)) for name in (names or tuple(sorted(p.name for p in root.iterdir())))]

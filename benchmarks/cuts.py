@@ -8,14 +8,16 @@ known only with hindsight, less the model's. Results: benchmarks/results/cuts.js
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from common import ResultFile, data_sets, features_of, linked_folder, shared_datasets, split
 
-from probes.dataset import ImageFolder
+from probes.dataset import ImageIndex
 from probes.features import Features
 from probes.images import read_picture
 from probes.separability import LinearProbe, fit_linear_probe
+from probes.splits import Rows
 from recommender import recommend, rules
 from recommender.recommendation import Recommendation
 from recommender.wiring import probed_network
@@ -42,21 +44,23 @@ def all_levels(found: Recommendation) -> tuple[str, ...]:
 
 
 def joined_probe(found: Recommendation, seen: Features, n_classes: int) -> LinearProbe:
-    return fit_linear_probe([seen.pooled[level] for level in all_levels(found)], seen.labels, n_classes, seed=0)
+    return fit_linear_probe(
+        [seen.pooled[level] for level in all_levels(found)], Rows.of(seen.labels), n_classes, seed=0
+    )
 
 
-def check_model(found: Recommendation, folder: ImageFolder, features: Features) -> None:
+def check_model(found: Recommendation, folder: ImageIndex, features: Features) -> None:
     """The built model gives the probabilities of the linear probe."""
     model = found.build()
     for row, file in enumerate(features.files[:CHECKED]):
         joined = np.concatenate([features.pooled[level][row] for level in found.strategy.head.levels])
         logits = joined @ found.probe.kernel + found.probe.bias
         expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-        given = model.predict(read_picture(folder.path / file).pixels[None], verbose=0)[0]
+        given = model.predict(read_picture(Path(folder.source) / file).pixels[None], verbose=0)[0]
         np.testing.assert_allclose(given, expected, atol=1e-3)
 
 
-def cell(backbone: str, name: str, folder: ImageFolder, per_class: int, seed: int) -> dict:
+def cell(backbone: str, name: str, folder: ImageIndex, per_class: int, seed: int) -> dict:
     train, held_out = split(folder, per_class, seed)
     with linked_folder(folder, train) as path:
         found = recommend(path, backbone=backbone, weights=MOBILENET_WEIGHTS if backbone == MOBILENET else None)
@@ -64,7 +68,7 @@ def cell(backbone: str, name: str, folder: ImageFolder, per_class: int, seed: in
     seen = features_of(folder, [(label, file) for label, files in enumerate(train) for file in files], network)
     new = features_of(folder, held_out[:HELD_OUT], network)
     single = {
-        cut: accuracy(fit_linear_probe([seen.pooled[cut]], seen.labels, len(train), seed=0), new, (cut,))
+        cut: accuracy(fit_linear_probe([seen.pooled[cut]], Rows.of(seen.labels), len(train), seed=0), new, (cut,))
         for cut in network.cuts
     }
     check_model(found, folder, new)

@@ -8,14 +8,16 @@ Results: benchmarks/results/drift.jsonl, one line a cell; a run resumes.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from common import ResultFile, data_sets
 
 from builders.backbones import BACKBONES, load_backbone
-from probes.dataset import ImageFolder, draw_sample
-from probes.features import Network, Prepared, median_short_side, run_over
+from probes.dataset import ImageIndex, draw_sample
+from probes.features import Network, run_over
 from probes.images import quiet_decoders, read_picture, resize
+from probes.reading import Prepared, median_short_side
 from probes.reference import load_reference
 from probes.similarity import measure_similarity, reference_baseline
 from recommender import thresholds
@@ -32,16 +34,16 @@ SPOILT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def pictures(folder: ImageFolder, network: Network, change: Callable[[np.ndarray], np.ndarray]) -> Iterator[Prepared]:
-    draw = draw_sample(folder, IMAGES, 0)
+def pictures(folder: ImageIndex, network: Network, change: Callable[[np.ndarray], np.ndarray]) -> Iterator[Prepared]:
+    draw = draw_sample(folder.files, IMAGES, 0)
     for label, (quota, files) in enumerate(zip(draw.quota, draw.candidates, strict=True)):
         for file in files[:quota]:
-            picture = read_picture(folder.path / file)
+            picture = read_picture(Path(folder.source) / file)
             pixels = change(resize(picture.pixels, network.input_size).numpy()).astype(np.float32)
             yield Prepared(pixels=pixels, label=label, file=file, size=picture.size, grey=picture.grey)
 
 
-def cell(name: str, folder: ImageFolder, backbone: str, variant: str, size: int) -> dict:
+def cell(name: str, folder: ImageIndex, backbone: str, variant: str, size: int) -> dict:
     network = probed_network(load_backbone(backbone, size))
     with quiet_decoders():
         features = run_over(network, pictures(folder, network, SPOILT.get(variant, lambda x: x)))
@@ -72,7 +74,7 @@ def main() -> None:
     for name, folder in data_sets(()):
         for backbone, spec in BACKBONES.items():
             with quiet_decoders():
-                side = median_short_side(folder, draw_sample(folder, IMAGES, 0)) or spec.native_size
+                side = median_short_side(folder, draw_sample(folder.files, IMAGES, 0)) or spec.native_size
             auto = input_size(side, spec.native_size)
             photograph = name in PHOTOGRAPHS
             cells = [("plain", auto)]

@@ -8,12 +8,13 @@ cell on two cores. Results: benchmarks/results/fine_tuning.jsonl, one line a cel
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 from common import ResultFile, data_sets, linked_folder
 
-from probes.dataset import ImageFolder
+from probes.dataset import ImageIndex
 from probes.images import read_picture, resize
 from recommender import recommend
 from recommender.recommendation import Recommendation
@@ -32,8 +33,8 @@ CELLS = (  # set, scenario, whether BatchNorm trains, learning rate
 )
 
 
-def load(folder: ImageFolder, files: list[tuple[int, str]], size: int) -> tuple[np.ndarray, np.ndarray]:
-    pixels = [resize(read_picture(folder.path / file).pixels, size).numpy() for _, file in files]
+def load(folder: ImageIndex, files: list[tuple[int, str]], size: int) -> tuple[np.ndarray, np.ndarray]:
+    pixels = [resize(read_picture(Path(folder.source) / file).pixels, size).numpy() for _, file in files]
     return np.stack(pixels), np.array([label for label, _ in files])
 
 

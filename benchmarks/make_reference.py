@@ -14,12 +14,14 @@ import click
 import numpy as np
 
 from builders.backbones import BACKBONES, load_backbone
-from probes.dataset import ImageFolder, index_folder
+from probes.dataset import ImageIndex
 from probes.drift import bootstrap_drift, bootstrap_weights
-from probes.features import Features, Network, Prepared, run_over, tapped
+from probes.features import Features, Network, run_over, tapped
 from probes.images import read_picture, resize
+from probes.reading import Prepared
 from probes.reference import load_reference
 from probes.similarity import part_means
+from probes.sources.folder import index_folder
 from probes.yardstick import measure_yardstick, photograph_drift
 from recommender.wiring import probed_network
 
@@ -33,12 +35,12 @@ def sizes_of(native_size: int) -> tuple[int, ...]:
     return (*range(96, native_size, 32), native_size)
 
 
-def pictures(folder: ImageFolder, size: int, enlargement: float):
+def pictures(folder: ImageIndex, size: int, enlargement: float):
     """The source's pictures as the network is to see them, shrunk first where they are to be enlarged."""
     files = [name for names in folder.files for name in names]
     step = 1 if enlargement == 1 else max(1, len(files) // SHRUNK_PICTURES)
     for label, name in list(enumerate(files))[::step]:
-        pixels = read_picture(folder.path / name).pixels
+        pixels = read_picture(Path(folder.source) / name).pixels
         if enlargement > 1:
             pixels = np.rint(resize(pixels, round(size / enlargement)).numpy()).astype(np.uint8)
         yield Prepared(
@@ -58,7 +60,7 @@ def layer_drift(network: Network, features: Features) -> list[float]:
     ]
 
 
-def make(name: str, folder: ImageFolder) -> None:
+def make(name: str, folder: ImageIndex) -> None:
     spec = BACKBONES[name]
     sizes = sizes_of(spec.native_size)
     kept = (sizes[0], 160, spec.native_size)

@@ -17,10 +17,11 @@ from scipy.stats import spearmanr
 from builders.backbone import Backbone
 from builders.backbones import BACKBONES
 from builders.loading import open_backbone
-from probes.dataset import ImageFolder, draw_sample, index_folder
+from probes.dataset import ImageIndex, draw_sample, draw_splits
 from probes.drift import bootstrap_drift, bootstrap_weights
-from probes.features import median_short_side
 from probes.images import quiet_decoders
+from probes.reading import median_short_side
+from probes.sources.folder import index_folder
 from recommender.measuring import run_network, similarity_of
 from recommender.rules import input_size
 from recommender.thresholds import DRIFT_THRESHOLD
@@ -40,9 +41,9 @@ def load(network: str, size: int) -> Backbone:
     return open_backbone(model, scaling="-1..1").at(size)
 
 
-def cell(name: str, folder: ImageFolder, network: str, size: int, images: int) -> dict:
+def cell(name: str, folder: ImageIndex, network: str, size: int, images: int) -> dict:
     backbone = load(network, size)
-    draw = draw_sample(folder, images, 0)
+    draw = draw_sample(folder.files, images, 0)
     chosen = zip(draw.quota, draw.candidates, strict=True)
     files = [(label, file) for label, (quota, names) in enumerate(chosen) for file in names[:quota]]
     probed = probed_network(backbone)
@@ -67,12 +68,12 @@ def measure(results: ResultFile) -> None:
     source = index_folder(shared_datasets().parent / "imagenet_sample")
     for network in (MOBILENET, *BACKBONES):
         native = BACKBONES[network].native_size if network in BACKBONES else 224
-        wanted: list[tuple[str, ImageFolder, int, int]] = []
+        wanted: list[tuple[str, ImageIndex, int, int]] = []
         for size in (*[size for size in SIZES if size < native], native):
             wanted.append(("imagenet", source, size, SOURCE_IMAGES))
         for name, folder in data_sets(()):
             with quiet_decoders():
-                side = median_short_side(folder, draw_sample(folder, IMAGES, 0)) or native
+                side = median_short_side(folder, draw_sample(folder.files, IMAGES, 0)) or native
             wanted += [(name, folder, size, IMAGES) for size in (input_size(side, native), native)]
         for name, folder, size, images in wanted:
             if not results.has(name, network, size):
@@ -80,11 +81,10 @@ def measure(results: ResultFile) -> None:
                 click.echo(f"{network} {name} {size}")
 
 
-def score(name: str, folder: ImageFolder, network: str, size: int) -> dict:
+def score(name: str, folder: ImageIndex, network: str, size: int) -> dict:
     """Excess drift as the product takes it: beside ImageNet's pictures where a reference ships, beside photographs."""
     backbone = load(network, size)
-    draw = draw_sample(folder, IMAGES, 0)
-    seen = run_network(backbone, folder, draw, None)
+    seen = run_network(backbone, folder, draw_splits(folder, IMAGES, 0), None)
     by_photographs = similarity_of(replace(seen, reference=None), backbone, len(folder.class_names), 0)
     found = {"set": name, "network": network, "input_size": size, "unit": round(by_photographs.unit, 3)}
     found["yardstick"] = round(by_photographs.excess, 4)
@@ -99,7 +99,7 @@ def measure_scores(results: ResultFile) -> None:
         for name, folder in data_sets(()):
             if not results.has(name, network):
                 with quiet_decoders():
-                    side = median_short_side(folder, draw_sample(folder, IMAGES, 0)) or native
+                    side = median_short_side(folder, draw_sample(folder.files, IMAGES, 0)) or native
                 results.add(score(name, folder, network, input_size(side, native)))
 
 

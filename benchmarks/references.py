@@ -11,11 +11,13 @@ from common import ResultFile, data_sets, features_of, shared_datasets
 from networks import MOBILENET, load
 
 from builders.backbone import Backbone
-from probes.dataset import ImageFolder, draw_sample, index_folder
+from probes.dataset import ImageIndex, draw_sample
 from probes.drift import bootstrap_drift, bootstrap_weights
-from probes.features import Features, Network, median_short_side, tapped
+from probes.features import Features, Network, tapped
 from probes.images import quiet_decoders
+from probes.reading import median_short_side
 from probes.similarity import PART_WEIGHTS, excess_drift, part_means
+from probes.sources.folder import index_folder
 from probes.yardstick import load_standard, measure_yardstick, unit_ratio
 from recommender.referencing import measure_cuts
 from recommender.rules import input_size
@@ -26,13 +28,13 @@ SOURCE_IMAGES, IMAGES = 500, 200
 NATIVE = 224
 
 
-def sample(folder: ImageFolder, n_images: int) -> list[tuple[int, str]]:
-    draw = draw_sample(folder, n_images, 0)
+def sample(folder: ImageIndex, n_images: int) -> list[tuple[int, str]]:
+    draw = draw_sample(folder.files, n_images, 0)
     chosen = enumerate(zip(draw.quota, draw.candidates, strict=True))
     return [(label, file) for label, (quota, files) in chosen for file in files[:quota]][:n_images]
 
 
-def referenced(backbone: Backbone, source: ImageFolder) -> tuple[Network, np.ndarray]:
+def referenced(backbone: Backbone, source: ImageIndex) -> tuple[Network, np.ndarray]:
     """The network with ImageNet's moments at its cut points, and the drift of ImageNet itself."""
 
     def run(network: Network) -> Features:
@@ -48,7 +50,7 @@ def main() -> None:
     sets = []
     for name, folder in data_sets(()):
         with quiet_decoders():
-            side = median_short_side(folder, draw_sample(folder, IMAGES, 0)) or NATIVE
+            side = median_short_side(folder, draw_sample(folder.files, IMAGES, 0)) or NATIVE
         sets.append((input_size(side, NATIVE), name, folder))
     for network in NETWORKS:
         for size in sorted({size for size, _, _ in sets}):

@@ -11,9 +11,10 @@ from common import ResultFile, data_sets
 from networks import MOBILENET, load
 
 from builders.pixels import SCALINGS
-from probes.dataset import ImageFolder, draw_sample
-from probes.features import readable, tapped
+from probes.dataset import ImageIndex, draw_sample
+from probes.features import tapped
 from probes.images import quiet_decoders
+from probes.reading import Skipped, readable
 from probes.scaling import PICTURES, choose_scaling
 from recommender.wiring import probed_network
 
@@ -21,9 +22,9 @@ NETWORKS = ("efficientnet_lite0", MOBILENET)
 SIZE = 128
 
 
-def pictures(folder: ImageFolder) -> list[np.ndarray]:
+def pictures(folder: ImageIndex) -> list[np.ndarray]:
     with quiet_decoders():
-        return [item.pixels for item in readable(folder, draw_sample(folder, PICTURES, 0), SIZE, 3, {})]
+        return [item.pixels for item in readable(folder, draw_sample(folder.files, PICTURES, 0), SIZE, 3, Skipped())]
 
 
 def main() -> None:

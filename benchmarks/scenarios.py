@@ -8,11 +8,12 @@ fifths of the images. Results: benchmarks/results/scenarios.jsonl, one line a ce
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from common import ResultFile, data_sets, linked_folder, split
 
-from probes.dataset import ImageFolder
+from probes.dataset import ImageIndex
 from probes.images import read_picture
 from recommender import recommend, rules
 from recommender.recommendation import Recommendation
@@ -22,7 +23,7 @@ REDUCED = 15  # images a class
 HELD_OUT = 500  # images at most
 
 
-def accuracy(found: Recommendation, folder: ImageFolder, files: list[tuple[int, str]]) -> float:
+def accuracy(found: Recommendation, folder: ImageIndex, files: list[tuple[int, str]]) -> float:
     """Share of held-out pictures, each at its own size, that the returned model gets right."""
     import tensorflow as tf
 
@@ -30,7 +31,7 @@ def accuracy(found: Recommendation, folder: ImageFolder, files: list[tuple[int, 
     signature = [tf.TensorSpec((1, None, None, 3), tf.uint8)]
     predict = tf.function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False), input_signature=signature)
     hits = [
-        int(predict(read_picture(folder.path / file).pixels[None])[0].numpy().argmax()) == label
+        int(predict(read_picture(Path(folder.source) / file).pixels[None])[0].numpy().argmax()) == label
         for label, file in files
     ]
     return float(np.mean(hits))
@@ -43,7 +44,7 @@ def by_cuts(found: Recommendation) -> Likeness:
     return rules.likeness_by_cuts(depths, [evidence[point.layer] for point in found.plan.cuts], seed=0).verdict
 
 
-def row(name: str, folder: ImageFolder, *, whole: bool) -> dict:
+def row(name: str, folder: ImageIndex, *, whole: bool) -> dict:
     per_class = 10**9 if whole else REDUCED
     train, held_out = split(folder, per_class, seed=0)
     if whole:
@@ -54,7 +55,7 @@ def row(name: str, folder: ImageFolder, *, whole: bool) -> dict:
         held_out = [(k, pool[k][i]) for k, (o, n) in enumerate(zip(order, shares, strict=True)) for i in o[n:]]
         np.random.default_rng(0).shuffle(held_out)
         held_out = [(int(label), str(file)) for label, file in held_out]
-        found = recommend(folder.path)
+        found = recommend(folder.source)
     with linked_folder(folder, train) as path:
         tested = recommend(path, scenario=found.scenario.id if whole else None)
         found = found if whole else tested

@@ -36,13 +36,14 @@ def passes(name: str, folder: Path, size: int, n_images: int) -> dict:
     import tensorflow as tf
 
     from builders.backbones import load_backbone
-    from probes.dataset import draw_sample, index_folder
+    from probes.dataset import draw_splits
     from probes.features import BATCH_SIZE, extract, tapped
+    from probes.sources.folder import index_folder
     from recommender.wiring import probed_network
 
     backbone = load_backbone("efficientnet_lite0", size)
     index = index_folder(folder)
-    draw, network = draw_sample(index, n_images, 0), probed_network(backbone)
+    draw, network = draw_splits(index, n_images, 0), probed_network(backbone)
     signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]
     bare = tf.function(lambda x: backbone.network(x, training=False), input_signature=signature, jit_compile=False)
     batch = tf.random.uniform((BATCH_SIZE, size, size, 3), -1, 1)

@@ -1,202 +1,295 @@
-"""From what the user has, a folder with one sub-folder a class, to an index of image files and a sample of them."""
+"""One index for whatever the user has: names of images by class and split, and a sample of them."""
 
-import errno
-import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from probes.errors import ProbeError
 
-# fmt: off
-IMAGE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm",
-    ".jp2", ".avif",
-))
-# fmt: on
-_SPLITS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+_SPLIT_NAMES = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
 _SPARE_FILES = 20  # how many more files of a class than its quota may be tried when some can't be read
+_EXAMPLES = 5
+_SEVERAL_LABELS = 0.05  # share of images listed under several classes from which the data count as multi-label
+
+Label = str | int | bool
+
+
+class Store(Protocol):
+    """Where the images lie. It may be read by several threads at once."""
+
+    def open(self, name: str) -> BinaryIO | npt.NDArray[np.uint8]:
+        """An image by its name: its file, to be read and closed, or its pixels of shape (h, w), (h, w, 1, 3 or 4).
+
+        Raises:
+            OSError: it can't be opened.
+            UnreadableImage: it can't be read, for a reason told in a few words.
+        """
+        ...
+
+
+class Entry(NamedTuple):
+    """One labelled image of a source.
+
+    Attributes:
+        name: what the store knows it by.
+        label: its class.
+        split: "train", "validation" or "test".
+        group: images of one group are never parted between training and held-out images; None for a group of its own.
+        weight: of the image in what is fitted.
+    """
+
+    name: str
+    label: Label
+    split: str = TRAIN
+    group: str | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFolder:
-    """An index of a folder of labelled images; no image has been opened yet.
+class LeftOut:
+    """Images or rows that the index does not hold.
 
     Attributes:
-        path: the folder.
-        class_names: its sub-folders that hold images, sorted; the order of the labels.
-        files: for each class its image files, sorted, as paths relative to `path`.
-        empty: sub-folders without any image file: no classes.
-        ignored: how many files were passed over, by suffix.
+        reason: why, for a reader: "rows without a label".
+        n: how many.
+        examples: a few of them.
     """
 
-    path: Path
+    reason: str
+    n: int
+    examples: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class LeftOutCounter:
+    """Counts what a source leaves out, and keeps a few examples of each reason."""
+
+    _found: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+
+    def add(self, reason: str, example: str) -> None:
+        n, examples = self._found.get(reason, (0, []))
+        if len(examples) < _EXAMPLES:
+            examples.append(example)
+        self._found[reason] = n + 1, examples
+
+    def result(self) -> tuple[LeftOut, ...]:
+        return tuple(
+            LeftOut(reason=reason, n=n, examples=tuple(examples)) for reason, (n, examples) in self._found.items()
+        )
+
+
+ByClass = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageIndex:
+    """An index of labelled images; no image has been opened yet.
+
+    Attributes:
+        source: what the user named, for messages.
+        kind: "folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream" or "dataset".
+        class_names: in the order of the labels.
+        files: for each class the names of its training images, in an order that depends on the names alone.
+        store: opens an image by its name.
+        validation: the same as `files` for the user's validation split; empty tuples where there is none.
+        test: the same for the user's test split.
+        groups: name -> group, where the user told groups.
+        weights: name -> weight, where the user told weights.
+        empty: class folders without any image file: no classes.
+        ignored: how many files were passed over, by suffix.
+        left_out: what else is missing from the index, and why.
+        counts: training images of each class, where `files` holds only a sample of them; else None.
+    """
+
+    source: str
+    kind: str
     class_names: tuple[str, ...]
-    files: tuple[tuple[str, ...], ...]
-    empty: tuple[str, ...]
-    ignored: Mapping[str, int]
+    files: ByClass
+    store: Store
+    validation: ByClass = ()
+    test: ByClass = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
+    counts: tuple[int, ...] | None = None
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        return tuple(len(files) for files in self.files)
+        return self.counts or tuple(len(files) for files in self.files)
 
     @property
     def n_images(self) -> int:
+        """Training images."""
         return sum(self.class_counts)
 
+    def split(self, name: str) -> ByClass:
+        """For each class the names of its images in one of `SPLITS`."""
+        return {TRAIN: self.files, VALIDATION: self.validation, TEST: self.test}[name]
 
-def is_image(name: str) -> bool:
-    """Whether a file's name says that it is an image of a kind that can be read."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def _identity(folder: str | os.PathLike[str]) -> tuple[int, int]:
-    facts = os.stat(folder)
-    return facts.st_dev, facts.st_ino
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    """What an entry or the target of a link is: "folder", "file", or "" for a link that leads nowhere and the like."""
-    try:
-        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return ""
-        raise
+    def split_sizes(self) -> dict[str, int]:
+        """How many images each split has; splits without any are missing."""
+        sizes = {name: sum(len(files) for files in self.split(name)) for name in SPLITS}
+        return {name: size for name, size in sizes.items() if size}
 
 
-def _walk(folder: str, inside: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """All files below a folder, links followed, hidden names and links back to a folder in `inside` passed over."""
-    here = _identity(folder)
-    if here in inside:
-        return
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        kind = _kind(entry)
-        if kind == "folder":
-            yield from _walk(entry.path, inside | {here})
-        elif kind == "file":
-            yield entry.path
+def split_name(text: str) -> str | None:
+    """The split that a folder's or a column's word means, in any case: one of `SPLITS`, or None."""
+    return _SPLIT_NAMES.get(text.strip().lower())
 
 
-def index_folder(path: str | os.PathLike[str]) -> ImageFolder:
-    """List the images of a folder that holds one sub-folder a class.
+def label_order(labels: Iterable[Label]) -> list[Label]:
+    """Labels in the order of the model's outputs: numbers by value, words by their letters."""
+    found = set(labels)
+    numbers = all(isinstance(label, int) for label in found)
+    return sorted(found) if numbers else sorted(found, key=str)
+
+
+def index_entries(
+    entries: Iterable[Entry],
+    store: Store,
+    *,
+    source: str,
+    kind: str,
+    class_names: Sequence[str] | None = None,
+    left_out: LeftOutCounter | None = None,
+    ignored: Mapping[str, int] | None = None,
+    in_order: bool = False,
+) -> ImageIndex:
+    """Make the index from a stream of labelled images.
 
     Args:
-        path: the folder. Below a class's sub-folder images may lie at any depth.
+        entries: the stream; it is read once, and no more than names and labels are kept.
+        store: opens an image by its name.
+        source: what the user named, for messages.
+        kind: of source.
+        class_names: names of the labels 0, 1, …, where labels are such numbers; by default labels name themselves.
+        left_out: what the source itself has left out by the time the stream ends.
+        ignored: how many files the source has passed over, by suffix.
+        in_order: keep the stream's order within a class; by default names are sorted.
 
     Returns:
-        The index, in an order that depends on names alone.
+        The index.
 
     Raises:
-        ProbeError: there is no such folder, it can't be listed, or it does not hold at least two classes of images.
+        ProbeError: the training images are of fewer than two classes, or the data are multi-label.
     """
-    root = Path(path)
-    try:
-        return _index(root)
-    except FileNotFoundError:
-        raise ProbeError(
-            f"Expected a folder with one sub-folder a class. Received: {str(root)!r}, no such folder."
-        ) from None
-    except NotADirectoryError:
-        raise ProbeError(
-            f"Expected a folder with one sub-folder a class. Received: {str(root)!r}, a file. Name the folder that "
-            "holds the class folders."
-        ) from None
-    except OSError as error:
-        raise ProbeError(
-            f"Expected to list the folder {str(error.filename or root)!r}. Received: {error.strerror}. Check its "
-            "permissions."
-        ) from error
-
-
-def index_pictures(path: str | os.PathLike[str]) -> ImageFolder:
-    """List all pictures below a folder, as one nameless class.
-
-    Raises:
-        ProbeError: there is no such folder, it can't be listed, or it holds no picture.
-    """
-    root = Path(path)
-    try:
-        found = list(_walk(str(root), frozenset()))
-    except OSError as error:
-        raise ProbeError(
-            f"Expected a folder with pictures. Received: {str(root)!r}: {(error.strerror or str(error)).lower()}."
-        ) from error
-    files = tuple(os.path.relpath(name, root) for name in found if is_image(name))
-    if not files:
-        raise ProbeError(f"Expected a folder with pictures. Received: {str(root)!r}, which holds none.")
-    return ImageFolder(path=root, class_names=("",), files=(files,), empty=(), ignored={})
-
-
-def _index(root: Path) -> ImageFolder:
-    with os.scandir(root) as found:
-        entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    files: dict[str, tuple[str, ...]] = {}
-    ignored: Counter[str] = Counter()
-    empty = []
-    for entry in entries:
-        if _kind(entry) != "folder":
-            continue
-        below = list(_walk(entry.path, frozenset({_identity(root)})))
-        images = tuple(os.path.relpath(name, root) for name in below if is_image(name))
-        ignored.update(os.path.splitext(name)[1].lower() or "no suffix" for name in below if not is_image(name))
-        if images:
-            files[entry.name] = images
-        else:
-            empty.append(entry.name)
-    loose = sum(is_image(entry.name) for entry in entries if _kind(entry) == "file")
-    _require_classes(root, files, empty, ignored, loose)
-    return ImageFolder(
-        path=root,
-        class_names=tuple(files),
-        files=tuple(files.values()),
-        empty=tuple(empty),
-        ignored=dict(sorted(ignored.items())),
+    left_out = left_out or LeftOutCounter()
+    by_label: dict[str, dict[Label, list[str]]] = {name: {} for name in SPLITS}
+    groups: dict[str, str] = {}
+    weights: dict[str, float] = {}
+    label_of: dict[str, Label] = {}
+    several: dict[str, str] = {}
+    for name, label, split, group, weight in entries:
+        known = label_of.setdefault(name, label)
+        if known is not label and known != label:
+            several[name] = f"{name!r} under {str(known)!r} and {str(label)!r}"
+        by_label[split].setdefault(label, []).append(name)
+        if group is not None:
+            groups[name] = group
+        if weight != 1.0:
+            weights[name] = weight
+    _refuse_several_labels(several, len(label_of), source)
+    n_listed = len(label_of)
+    del label_of
+    labels = label_order(by_label[TRAIN])
+    _require_two_classes(labels, n_listed, by_label, source, left_out)
+    for split in (VALIDATION, TEST):
+        for label in [label for label in by_label[split] if label not in by_label[TRAIN]]:
+            for name in by_label[split].pop(label):
+                left_out.add(f"{split} images of a class without training images", f"{name} ({label})")
+    return ImageIndex(
+        source=source,
+        kind=kind,
+        class_names=_names(labels, class_names),
+        files=_by_class(by_label[TRAIN], labels, in_order, left_out),
+        store=store,
+        validation=_by_class(by_label[VALIDATION], labels, in_order, left_out),
+        test=_by_class(by_label[TEST], labels, in_order, left_out),
+        groups=groups,
+        weights=weights,
+        ignored=dict(sorted((ignored or {}).items())),
+        left_out=left_out.result(),
     )
 
 
-def _require_classes(
-    root: Path, files: Mapping[str, tuple[str, ...]], empty: list[str], ignored: Mapping[str, int], loose: int
+def _names(labels: Sequence[Label], class_names: Sequence[str] | None) -> tuple[str, ...]:
+    if class_names is None:
+        return tuple(str(label) for label in labels)
+    if any(not isinstance(label, int) or not 0 <= label < len(class_names) for label in labels):
+        raise ProbeError(
+            f"Expected labels from 0 to {len(class_names) - 1}, one for each of the {len(class_names)} class names. "
+            f"Received: {labels[0]!r} to {labels[-1]!r}."
+        )
+    return tuple(str(class_names[int(label)]) for label in labels)
+
+
+def _by_class(
+    found: Mapping[Label, list[str]], labels: Sequence[Label], in_order: bool, left_out: LeftOutCounter
+) -> ByClass:
+    def unique(names: list[str]) -> tuple[str, ...]:
+        kept = dict.fromkeys(names) if in_order else dict.fromkeys(sorted(names))
+        if len(kept) < len(names):
+            seen: set[str] = set()
+            for name in names:
+                if name in seen:
+                    left_out.add("images listed more than once", name)
+                seen.add(name)
+        return tuple(kept)
+
+    return tuple(unique(found.get(label, [])) for label in labels)
+
+
+def _refuse_several_labels(several: Mapping[str, str], n_images: int, source: str) -> None:
+    if len(several) > _SEVERAL_LABELS * n_images:
+        raise ProbeError(
+            f"Expected one label an image. Received: {source!r} with {len(several):,} images under several labels, "
+            f"as {next(iter(several.values()))}. Multi-label data are not supported: keep one label for each image."
+        )
+
+
+def _require_two_classes(
+    labels: Sequence[Label],
+    n_listed: int,
+    by_label: Mapping[str, Mapping[Label, list[str]]],
+    source: str,
+    left_out: LeftOutCounter,
 ) -> None:
-    expected = "Expected a folder with one sub-folder a class."
-    if not files and loose:
+    if len(labels) >= 2:
+        return
+    why = "; ".join(f"{found.reason}: {found.n:,}" for found in left_out.result())
+    missing = f" (left out: {why})" if why else ""
+    if not n_listed:
+        raise ProbeError(f"Expected labelled images. Received: {source!r}, which holds none{missing}.")
+    if not labels:
+        splits = " and ".join(name for name in SPLITS if by_label[name])
         raise ProbeError(
-            f"{expected} Received: {str(root)!r} with {loose} images and no class folders. Move each class's images "
-            "into a sub-folder named after it."
+            f"Expected training images. Received: {source!r} with the split {splits} alone. Name a split 'train'."
         )
-    if not files and (empty or ignored):
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items())) or "no files"
-        raise ProbeError(
-            f"{expected} Received: {str(root)!r} with {len(empty)} sub-folders and no image in them ({kinds}). "
-            f"Images are {' '.join(sorted(IMAGE_SUFFIXES))}."
-        )
-    if not files:
-        raise ProbeError(f"{expected} Received: {str(root)!r}, an empty folder.")
-    inner = {
-        name: sorted({Path(file).parts[1] for file in below if len(Path(file).parts) > 2})
-        for name, below in files.items()
-    }
-    if all(name.lower() in _SPLITS for name in files) and any(inner.values()):
-        first = next(name for name in files if inner[name])
-        raise ProbeError(
-            f"{expected} Received: {str(root)!r} with the splits {', '.join(files)}. Point at one of them: "
-            f"`recommend {str(root / first)!r}`."
-        )
-    if len(files) == 1:
-        name = next(iter(files))
-        hint = (
-            f"Point at the folder inside: `recommend {str(root / name)!r}`."
-            if len(inner[name]) > 1
-            else "A classifier needs at least two classes."
-        )
-        raise ProbeError(f"{expected} Received: {str(root)!r} with the single class {name!r}. {hint}")
+    raise ProbeError(
+        f"Expected at least two classes. Received: {source!r} with the single class {str(labels[0])!r}{missing}."
+    )
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """What to add to an error about an unknown name: the nearest ones, or all."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f" Nearest: {', '.join(close)}." if close else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +302,7 @@ class Draw:
     """
 
     quota: tuple[int, ...]
-    candidates: tuple[tuple[str, ...], ...]
+    candidates: ByClass
 
 
 def quotas(class_counts: tuple[int, ...], max_images: int) -> tuple[int, ...]:
@@ -242,12 +335,42 @@ def quotas(class_counts: tuple[int, ...], max_images: int) -> tuple[int, ...]:
     return tuple(int(n) for n in quota)
 
 
-def draw_sample(folder: ImageFolder, max_images: int, seed: int) -> Draw:
-    """Choose a stratified sample; the same for the same seed and the same file names."""
-    quota = quotas(folder.class_counts, max_images)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What is measured: training images, and held-out ones where the user told them."""
+
+    train: Draw
+    validation: Draw
+
+    @property
+    def n_wanted(self) -> int:
+        return sum(self.train.quota) + sum(self.validation.quota)
+
+
+def draw_splits(index: ImageIndex, max_images: int, seed: int) -> Sample:
+    """Choose what is measured of an index: at most `max_images`, a quarter of them from the user's validation split."""
+    n_validation = sum(len(names) for names in index.validation)
+    held_out = max_images - index.n_images if index.n_images < max_images else 0
+    held_out = min(n_validation, max(held_out, max_images // 4))
+    train = draw_sample(index.files, max_images - held_out, seed)
+    if held_out < 2:
+        nothing = ((),) * len(index.files)
+        return Sample(train=train, validation=Draw(quota=(0,) * len(index.files), candidates=nothing))
+    return Sample(train=train, validation=draw_sample(index.validation, held_out, seed))
+
+
+def draw_sample(files: ByClass, max_images: int, seed: int) -> Draw:
+    """Choose a stratified sample; the same for the same seed and the same file names.
+
+    Args:
+        files: for each class the names of its images.
+        max_images: the most that may be taken in all.
+        seed: of the choice.
+    """
+    quota = quotas(tuple(len(names) for names in files), max_images)
     candidates = []
-    for label, (files, wanted) in enumerate(zip(folder.files, quota, strict=True)):
-        order = np.random.default_rng([seed, label]).permutation(len(files))
+    for label, (names, wanted) in enumerate(zip(files, quota, strict=True)):
+        order = np.random.default_rng([seed, label]).permutation(len(names))
         tried = max(2 * wanted, wanted + _SPARE_FILES) if wanted else 0
-        candidates.append(tuple(files[index] for index in order[:tried]))
+        candidates.append(tuple(names[index] for index in order[:tried]))
     return Draw(quota=quota, candidates=tuple(candidates))

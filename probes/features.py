@@ -1,15 +1,16 @@
 """One pass of a network over a sample of images, from which every probe reads."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.dataset import Draw, ImageFolder
-from probes.images import Picture, UnreadableImage, in_order, quiet_decoders, read_picture, read_size, resize
+from probes.dataset import ImageIndex, Sample
+from probes.images import quiet_decoders
+from probes.inspection import PictureFacts
+from probes.reading import Prepared, Skipped, readable
 
 BATCH_SIZE = 16  # as fast as 32 on a CPU, in half the memory
 _SWITCHED_OFF = 1e-3  # of the layer's largest |gamma|: below it a channel passes nothing on and its input is noise
@@ -59,39 +60,51 @@ class Features:
     """What the pass brought, one row an image in the order of `files`.
 
     Attributes:
-        files: paths relative to the folder.
+        files: their names in the index.
         labels: class numbers, of shape (n,).
+        validation: whether an image is of the user's validation split, of shape (n,).
         sizes: native (width, height) in px, of shape (n, 2).
         grey: whether a picture has no colour, of shape (n,).
+        facts: of each picture; empty where the pictures came from no index.
         pooled: for each cut the global average, of shape (n, channels).
         norm_means: for each norm the mean of its standardised tensor, of shape (n, channels).
         norm_squares: the same of its square.
         output: what the network itself puts out, of shape (n, source classes) where it is a classifier.
-        unreadable: files that could not be read, with the reason.
+        skipped: images that were not measured.
     """
 
     files: tuple[str, ...]
     labels: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.bool_]
     sizes: npt.NDArray[np.int64]
     grey: npt.NDArray[np.bool_]
+    facts: tuple[PictureFacts, ...]
     pooled: dict[str, FloatArray]
     norm_means: dict[str, FloatArray]
     norm_squares: dict[str, FloatArray]
     output: FloatArray
-    unreadable: Mapping[str, str]
+    skipped: Skipped
 
+    def rows(self, order: npt.NDArray[Any]) -> "Features":
+        """Some rows, by their numbers or a mask, in that order."""
+        numbers = np.arange(len(self.files))[order]
 
-def median_short_side(folder: ImageFolder, draw: Draw) -> float | None:
-    """Median of the shorter side in px over the sample, read from file headers; None where no header can be read."""
-    sides = []
-    with quiet_decoders():
-        for wanted, candidates in zip(draw.quota, draw.candidates, strict=True):
-            for name in candidates[:wanted]:
-                try:
-                    sides.append(min(read_size(folder.path / name)))
-                except UnreadableImage:
-                    continue
-    return float(np.median(sides)) if sides else None
+        def taken(parts: dict[str, FloatArray]) -> dict[str, FloatArray]:
+            return {name: part[numbers] for name, part in parts.items()}
+
+        return replace(
+            self,
+            files=tuple(self.files[row] for row in numbers),
+            labels=self.labels[numbers],
+            validation=self.validation[numbers],
+            sizes=self.sizes[numbers],
+            grey=self.grey[numbers],
+            facts=tuple(self.facts[row] for row in numbers) if self.facts else (),
+            pooled=taken(self.pooled),
+            norm_means=taken(self.norm_means),
+            norm_squares=taken(self.norm_squares),
+            output=self.output[numbers],
+        )
 
 
 def tapped(network: Network) -> Tapped:
@@ -145,56 +158,6 @@ def standardise(norm: Norm, mean: Any, square: Any) -> tuple[FloatArray, FloatAr
     return z_mean, z_square
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A picture as the network is to see it.
-
-    Attributes:
-        pixels: float32 of shape (input_size, input_size, channels), 0 to 255.
-        label: its class number.
-        file: where it came from.
-        size: native (width, height) in px.
-        grey: whether it has no colour.
-    """
-
-    pixels: FloatArray
-    label: int
-    file: str
-    size: tuple[int, int]
-    grey: bool
-
-
-def readable(
-    folder: ImageFolder, draw: Draw, size: int, channels: int, unreadable: dict[str, str]
-) -> Iterator[Prepared]:
-    """Decoded pictures of a sample; one that can't be read is noted and the class's next candidate takes its place."""
-
-    def read(item: tuple[int, str]) -> tuple[int, str, Picture | None, Any]:
-        label, name = item
-        try:
-            picture = read_picture(folder.path / name, channels)
-        except UnreadableImage as error:
-            return label, name, None, str(error)
-        return label, name, picture, resize(picture.pixels, size).numpy()
-
-    following = list(draw.quota)
-    todo = [(label, name) for label, names in enumerate(draw.candidates) for name in names[: draw.quota[label]]]
-    workers = min(8, os.cpu_count() or 1)
-    while todo:
-        failed = []
-        for label, name, picture, result in in_order(read, todo, workers=workers, ahead=2 * BATCH_SIZE):
-            if picture is None:
-                unreadable[name] = result
-                failed.append(label)
-            else:
-                yield Prepared(file=name, label=label, size=picture.size, grey=picture.grey, pixels=result)
-        todo = []
-        for label in failed:
-            if following[label] < len(draw.candidates[label]):
-                todo.append((label, draw.candidates[label][following[label]]))
-                following[label] += 1
-
-
 def _batches(items: Iterable[Prepared]) -> Iterator[list[Prepared]]:
     batch: list[Prepared] = []
     for item in items:
@@ -207,32 +170,37 @@ def _batches(items: Iterable[Prepared]) -> Iterator[list[Prepared]]:
 
 
 def extract(
-    folder: ImageFolder, draw: Draw, network: Network, progress: Progress | None = None, run: Tapped | None = None
+    index: ImageIndex, sample: Sample, network: Network, progress: Progress | None = None, run: Tapped | None = None
 ) -> Features:
     """Run the network once over each image of a sample, decoding the next ones meanwhile.
 
     Args:
-        folder: the index.
-        draw: which of its files to read.
+        index: the images.
+        sample: which of them to read.
         network: the network and where to look into it.
         progress: called with the number of images done and wanted.
         run: the network compiled by `tapped`, if it is at hand.
 
     Returns:
-        Everything the probes need; no picture is kept.
+        Everything the probes need, in an order that depends on the pictures' content alone; no picture is kept.
     """
-    unreadable: dict[str, str] = {}
-    wanted = sum(draw.quota)
+    skipped = Skipped()
+
+    def pictures() -> Iterator[Prepared]:
+        for draw, validation in ((sample.train, False), (sample.validation, True)):
+            yield from readable(index, draw, network.input_size, network.channels, skipped, validation=validation)
+
+    told = (lambda done: progress(done, sample.n_wanted)) if progress else None
     with quiet_decoders():
-        pictures = readable(folder, draw, network.input_size, network.channels, unreadable)
-        told = (lambda done: progress(done, wanted)) if progress else None
-        return run_over(network, pictures, unreadable, told, run)
+        found = run_over(network, pictures(), skipped, told, run)
+    order = sorted(range(len(found.files)), key=lambda row: (found.facts[row].digest, found.labels[row]))
+    return found.rows(np.array(order, int))
 
 
 def run_over(
     network: Network,
     pictures: Iterable[Prepared],
-    unreadable: Mapping[str, str] | None = None,
+    skipped: Skipped | None = None,
     progress: Callable[[int], None] | None = None,
     run: Tapped | None = None,
 ) -> Features:
@@ -241,27 +209,25 @@ def run_over(
     Args:
         network: the network and where to look into it.
         pictures: a stream; no picture is kept.
-        unreadable: what the stream notes of files that it could not read.
+        skipped: what the stream notes of images that it did not give.
         progress: called with the number of pictures done.
         run: the network compiled by `tapped`, if it is at hand.
 
     Returns:
-        Everything the probes need.
+        Everything the probes need, in the order of the stream.
     """
     run = run or tapped(network)
-    facts: list[Prepared] = []
+    kept: list[Prepared] = []
     outputs: list[list[Any]] = []
     for batch in _batches(pictures):
         outputs.append([x.numpy() for x in run(np.stack([item.pixels for item in batch]))])
-        facts.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
+        kept.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
         if progress:
-            progress(len(facts))
-    return _gather(network, facts, outputs, unreadable or {})
+            progress(len(kept))
+    return _gather(network, kept, outputs, skipped or Skipped())
 
 
-def _gather(
-    network: Network, facts: Sequence[Prepared], outputs: Sequence[Sequence[Any]], unreadable: Mapping[str, str]
-) -> Features:
+def _gather(network: Network, kept: Sequence[Prepared], outputs: Sequence[Sequence[Any]], skipped: Skipped) -> Features:
     joined = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
     n_cuts = len(network.cuts)
     means, squares = {}, {}
@@ -269,13 +235,15 @@ def _gather(
         moments = joined[n_cuts + 2 * index : n_cuts + 2 * index + 2]
         means[norm.layer], squares[norm.layer] = standardise(norm, *moments)
     return Features(
-        files=tuple(item.file for item in facts),
-        labels=np.array([item.label for item in facts], np.int64),
-        sizes=np.array([item.size for item in facts], np.int64).reshape(-1, 2),
-        grey=np.array([item.grey for item in facts], bool),
+        files=tuple(item.file for item in kept),
+        labels=np.array([item.label for item in kept], np.int64),
+        validation=np.array([item.validation for item in kept], bool),
+        sizes=np.array([item.size for item in kept], np.int64).reshape(-1, 2),
+        grey=np.array([item.grey for item in kept], bool),
+        facts=tuple(item.facts for item in kept if item.facts is not None),
         pooled=dict(zip(network.cuts, joined, strict=False)),
         norm_means=means,
         norm_squares=squares,
         output=joined[-1] if joined else np.empty((0, 0), np.float32),
-        unreadable=unreadable,
+        skipped=skipped,
     )

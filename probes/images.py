@@ -1,13 +1,14 @@
 """Decode, orient and resize pictures, beside the network that reads them."""
 
 import contextlib
+import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ _GREY_TOLERANCE = 4  # of 255: how far JPEG may pull the channels of a grey pict
 _GREY_GRID = 64  # a picture is grey if a grid of about so many points a side is
 _MAX_PIXELS = 89_478_485  # Pillow's own limit; a picture above it is taken for a decompression bomb
 
+_ORIENTATION = 0x0112  # the EXIF tag
+
 T = TypeVar("T")
 
 Image.init()  # only then are all formats registered; some builds of Pillow lack a few
@@ -25,7 +28,19 @@ _FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
 
 
 class UnreadableImage(Exception):
-    """A file that is no readable picture; the message says why in a few words."""
+    """A file that is no readable picture.
+
+    Args:
+        reason: why, in a few words.
+        kind: "unreadable", "empty", "truncated", "bomb" or "missing".
+    """
+
+    def __init__(self, reason: str, kind: str = "unreadable") -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+Source = Path | BinaryIO | npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +49,19 @@ class Picture:
 
     Attributes:
         pixels: uint8 of shape (height, width, channels), upright.
+        rgb: uint8 of shape (height, width, 3), upright, on white.
         grey: whether it has no colour.
+        format: of the file, as Pillow names it; "array" for pixels.
+        mode: of its pixels, as Pillow names it.
+        rotated: whether EXIF says to turn or mirror what is stored.
     """
 
     pixels: npt.NDArray[np.uint8]
+    rgb: npt.NDArray[np.uint8]
     grey: bool
+    format: str
+    mode: str
+    rotated: bool
 
     @property
     def size(self) -> tuple[int, int]:
@@ -46,58 +69,84 @@ class Picture:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-def _open(path: Path) -> Image.Image:
-    if path.stat().st_size == 0:
-        raise UnreadableImage("empty file")
-    image = Image.open(path, formats=_FORMATS)
+def _open(source: Source) -> Image.Image:
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if _is_empty(source):
+        raise UnreadableImage("empty file", "empty")
+    image = Image.open(source, formats=_FORMATS)
     if image.width * image.height > _MAX_PIXELS:
         image.close()
         raise UnreadableImage(
-            f"{image.width} x {image.height} px: over {_MAX_PIXELS // 10**6} million, a decompression bomb"
+            f"{image.width} x {image.height} px: over {_MAX_PIXELS // 10**6} million, a decompression bomb", "bomb"
         )
     return image
 
 
-def _reason(error: Exception) -> str:
+def _is_empty(source: Path | BinaryIO) -> bool:
+    if isinstance(source, Path):
+        return source.stat().st_size == 0
+    empty = source.seek(0, os.SEEK_END) == 0
+    source.seek(0)
+    return empty
+
+
+def _from_array(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if 0 in pixels.shape:
+        raise UnreadableImage("no pixels", "empty")
+    return Image.fromarray(pixels)
+
+
+_CUT_OFF = ("truncated", "not enough image data", "premature", "buffer is not large enough", "unexpected end")
+
+
+def unreadable(error: Exception) -> UnreadableImage:
+    """What a decoder or a store raised, as the reason why there is no picture."""
     if isinstance(error, UnreadableImage):
-        return str(error)
+        return error
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"over {_MAX_PIXELS // 10**6} million px, a decompression bomb"
+        return UnreadableImage(f"over {_MAX_PIXELS // 10**6} million px, a decompression bomb", "bomb")
     if isinstance(error, UnidentifiedImageError):
-        return "not a picture in a known format"
+        return UnreadableImage("not a picture in a known format")
+    if isinstance(error, FileNotFoundError):
+        return UnreadableImage("no such file", "missing")
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return (str(error).split("\n")[0] or type(error).__name__).lower()
+        return UnreadableImage(error.strerror.lower())
+    reason = (str(error).split("\n")[0] or type(error).__name__).lower()
+    return UnreadableImage(reason, "truncated" if any(word in reason for word in _CUT_OFF) else "unreadable")
 
 
-def _guarded(path: Path, read: Callable[[Image.Image], T]) -> T:
+def _guarded(source: Source, read: Callable[[Image.Image], T]) -> T:
     """Open a picture and read it; whatever a decoder raises becomes `UnreadableImage`."""
     try:
-        with _open(path) as image:
+        with _open(source) as image:
             return read(image)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly any exception on broken files
-        raise UnreadableImage(_reason(error)) from error
+        raise unreadable(error) from error
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(source: Source) -> tuple[int, int]:
     """(width, height) in px as the file's header has them.
 
     Raises:
         UnreadableImage: there is no picture.
     """
-    return _guarded(path, lambda image: image.size)
+    return _guarded(source, lambda image: image.size)
 
 
-def read_picture(path: Path, channels: int = 3) -> Picture:
+def read_picture(source: Source, channels: int = 3) -> Picture:
     """Decode a picture, upright.
 
     The first frame of an animation; EXIF orientation honoured; transparent pixels on white, unless their alpha is
     asked for; 16-bit greys by their high byte, as TensorFlow's PNG decoder does.
 
     Args:
-        path: a JPEG, PNG, BMP, GIF, WebP, TIFF, PNM, JPEG 2000 or AVIF file.
+        source: a JPEG, PNG, BMP, GIF, WebP, TIFF, PNM, JPEG 2000 or AVIF file, by its path or opened, or pixels of
+            shape (height, width) or (height, width, 1, 3 or 4).
         channels: 1 for luma (ITU-R 601), 3 for RGB, 4 for RGB with alpha, which is 255 where the file has none.
 
     Returns:
@@ -106,12 +155,14 @@ def read_picture(path: Path, channels: int = 3) -> Picture:
     Raises:
         UnreadableImage: it can't be decoded whole.
     """
-    return _guarded(path, lambda image: _decode(image, channels))
+    return _guarded(source, lambda image: _decode(image, channels))
 
 
 def _decode(image: Image.Image, channels: int) -> Picture:
+    kind, mode, rotated = image.format or "array", image.mode, False
     image.load()
     with contextlib.suppress(Exception):  # a broken EXIF block says nothing of the pixels
+        rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
         image = ImageOps.exif_transpose(image)
     rgb = _to_rgb(image)
     step = [max(1, n // _GREY_GRID) for n in rgb.shape[:2]]
@@ -121,7 +172,8 @@ def _decode(image: Image.Image, channels: int) -> Picture:
         pixels = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
     elif channels == 4:
         pixels = _with_alpha(image, rgb)
-    return Picture(pixels=pixels, grey=bool((np.ptp(grid, axis=-1) <= _GREY_TOLERANCE).all()))
+    grey = bool((np.ptp(grid, axis=-1) <= _GREY_TOLERANCE).all())
+    return Picture(pixels=pixels, rgb=rgb, grey=grey, format=kind, mode=mode, rotated=rotated)
 
 
 def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -3,34 +3,42 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from probes.findings import Finding
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSize:
     """How many images there are, of how many classes, and of what kind.
 
     Attributes:
-        path: the folder as it was given.
+        path: the data as they were named.
+        kind: of source: "folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream" or "dataset".
+        splits: images listed in each of "train", "validation" and "test" that there is.
         class_names: in the order of the labels.
-        class_counts: images of each class; files found to be unreadable are not counted.
+        class_counts: training images of each class; files found to be unreadable and copies found are not counted.
         median_size_px: median native (width, height) over the sample.
         grey_share: share of the sample without colour, 0 to 1.
-        n_sampled: images that were read.
+        n_sampled: images that were measured.
+        n_checked: images that were looked at, whether they could be read or not.
         unsampled_classes: classes of which the sample holds no image.
         unreadable: file -> reason, among the files that were read.
+        n_copies: files with the same pixels as another of their class, among the files that were read.
         ignored: suffix -> number of files passed over, since they are no images.
-        empty: sub-folders without images.
     """
 
     path: str
+    kind: str
+    splits: Mapping[str, int]
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
     median_size_px: tuple[int, int]
     grey_share: float
     n_sampled: int
+    n_checked: int
     unsampled_classes: tuple[str, ...]
     unreadable: Mapping[str, str]
+    n_copies: int
     ignored: Mapping[str, int]
-    empty: tuple[str, ...]
 
     @property
     def n_images(self) -> int:
@@ -107,10 +115,10 @@ class CutEvidence:
 
     Attributes:
         cut: the layer.
-        accuracy: cross-validated accuracy of a regularised logistic regression on the pooled output.
+        accuracy: on held-out images, of a regularised logistic regression on the pooled output.
         standard_error: of that accuracy.
         neighbour_accuracy: leave-one-out accuracy of the nearest neighbour by cosine.
-        correct: for each image that took part, whether the logistic regression was right.
+        correct: for each image that was held out, whether the logistic regression was right.
         log_loss: for each of them, minus the log of the probability given to its class, in nats.
     """
 
@@ -130,7 +138,7 @@ class Separability:
         per_cut: from input to output; empty where it was skipped.
         n_images: images that took part.
         n_classes: classes that took part.
-        folds: of the cross-validation; 0 where it was skipped.
+        folds: of the cross-validation; 0 where it was skipped, or where the user's own split took its place.
         note: why it was skipped or what was left out; empty where all took part.
     """
 
@@ -149,3 +157,5 @@ class Measurements:
     similarity: FeatureSimilarity | None  # None where the network shows nothing to measure it by
     separability: Separability
     input_size: int
+    findings: tuple[Finding, ...] = ()
+    n_held_out: int = 0  # images of the user's own validation split that accuracy is measured on; 0 without one

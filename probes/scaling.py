@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from probes.drift import Moments
 from probes.errors import ProbeError
-from probes.features import Network, Prepared, Tapped, run_over
+from probes.features import Network, Tapped, run_over
+from probes.reading import Prepared
 from probes.yardstick import prepared
 
 PICTURES = 32  # of the target's own, at most

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from probes.drift import bootstrap_drift, bootstrap_weights
-from probes.features import Network, Prepared, Tapped, run_over
+from probes.features import Network, Tapped, run_over
 from probes.images import resize
+from probes.reading import Prepared
 
 CROP = 240  # px: the side of the squares that are cut from the photographs
 _ROWS, _COLUMNS = (0, 187), (0, 133, 266, 400)

@@ -38,12 +38,46 @@ def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted
     context.exit()
 
 
+class _Command(click.Command):
+    """A command whose option --check has a value only where one is joined to it: `--check=full`."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        own = args[: args.index("--")] if "--" in args else args
+        given = ["--check=sample" if argument == "--check" else argument for argument in own]
+        return super().parse_args(context, given + args[len(own) :])
+
+
+def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
+    """NAME=COLUMN, repeated, as a dict."""
+    parts = [pair.partition("=") for pair in given]
+    for name, equals, column in parts:
+        if not (name and equals and column):
+            raise click.BadParameter(f"Expected NAME=COLUMN, as label=diagnosis. Received: {name!r}.")
+    return {name: column for name, _, column in parts} or None
+
+
 @click.command(
+    cls=_Command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="The four scenarios: 1 LINEAR_PROBE (limited data, similar), 2 PARTIAL_FINE_TUNE (plentiful, similar), "
     "3 FULL_FINE_TUNE (plentiful, unlike), 4 SHALLOW_FEATURES (limited, unlike).",
 )
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("data", required=False)
+@click.option(
+    "--check",
+    type=click.Choice(["sample", "full"]),
+    metavar="",
+    help="Tell all that is wrong or odd with the data, in place of the recommendation; --check=full looks at every "
+    "image, and goes on where it was interrupted.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    callback=_columns,
+    help="The column of a manifest that holds NAME: path, label, split, group or weight.",
+)
 @click.option(
     "--backbone",
     default="efficientnet_lite0",
@@ -115,30 +149,30 @@ def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
-def main(
-    folder: Path | None, list_cuts: str | None, pictures: Path | None, target: Path | None, **arguments: Any
-) -> None:
-    """Measure a FOLDER of labelled images, which holds one sub-folder a class, and tell how to transfer a pretrained
-    network to it: which of four scenarios, where to cut, what to freeze, and how accurate that is before any training.
+def main(data: str | None, list_cuts: str | None, pictures: Path | None, target: Path | None, **arguments: Any) -> None:
+    """Measure labelled images and tell how to transfer a pretrained network to them: which of four scenarios, where to
+    cut, what to freeze, and how accurate that is before any training.
+
+    DATA is a folder with one sub-folder a class, or with such a folder for each of train, val and test; a CSV, TSV or
+    Parquet manifest with the columns path and label; a zip or tar of such a folder; TFRecord shards; or the address of
+    one of these (gs://...).
     """
     asked = [
-        name
-        for name, value in (("FOLDER", folder), ("--list-cuts", list_cuts), ("--make-reference", pictures))
-        if value
+        name for name, value in (("DATA", data), ("--list-cuts", list_cuts), ("--make-reference", pictures)) if value
     ]
     if len(asked) != 1:
         raise click.UsageError(
-            f"Expected one of FOLDER, --list-cuts and --make-reference. Received: {' and '.join(asked) or 'none'}."
+            f"Expected one of DATA, --list-cuts and --make-reference. Received: {' and '.join(asked) or 'none'}."
         )
     try:
         if list_cuts:
             _list_cuts(list_cuts, trust=arguments["trust"])
         elif pictures:
             _make_reference(pictures, **arguments)
-        elif folder:
-            _run(target, folder=folder, **arguments)
-    except KeyboardInterrupt:
-        _fail("Interrupted. Nothing was written.")
+        elif data:
+            _run(target, data=data, **arguments)
+    except KeyboardInterrupt as error:
+        _fail(str(error) or "Interrupted. Nothing was written.")
     except Exception as error:
         if not _is_the_users(error):
             raise
@@ -178,7 +212,7 @@ def _list_cuts(backbone: str, *, trust: bool) -> None:
 def _make_reference(pictures: Path, *, as_json: bool, quiet: bool, **arguments: Any) -> None:
     from recommender.referencing import make_reference
 
-    for name in ("scenario", "verbose"):
+    for name in ("scenario", "verbose", "check", "columns"):
         arguments.pop(name)
     with _progress(shown=not (quiet or as_json)) as show:
         path = make_reference(pictures, progress=_loading_quietly(show), **arguments)
@@ -196,14 +230,14 @@ def _loading_quietly(show: Callable[[str, int, int], None]) -> Callable[[str, in
     return progress
 
 
-def _run(target: Path | None, *, as_json: bool, quiet: bool, verbose: bool, folder: Path, **arguments: Any) -> None:
+def _run(target: Path | None, *, as_json: bool, quiet: bool, verbose: bool, data: str, **arguments: Any) -> None:
     from recommender import files
     from recommender.recommendation import recommend
 
     if target is not None:
         files.check_target(target)
     with _progress(shown=not (quiet or as_json)) as show:
-        found = recommend(folder, progress=_loading_quietly(show), **arguments)
+        found = recommend(data, progress=_loading_quietly(show), **arguments)
         if target is not None:
             show("writing", 0, 1)
             files.write_model(found.build(), found.to_dict(), target)
@@ -211,14 +245,14 @@ def _run(target: Path | None, *, as_json: bool, quiet: bool, verbose: bool, fold
         from builders.description import describe
 
         click.echo(f"{describe(found.backbone.network)}\n")
-    _print(found, as_json=as_json, quiet=quiet)
+    _print(found, as_json=as_json, quiet=quiet, check=arguments["check"] is not None)
     if target is not None and not (as_json or quiet):
         from recommender.report import clean
 
         click.echo("\n" + clean(f"Wrote {target} and {target.with_suffix('.json')}"))
 
 
-def _print(found: "Recommendation", *, as_json: bool, quiet: bool) -> None:
+def _print(found: "Recommendation", *, as_json: bool, quiet: bool, check: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
         return
@@ -228,7 +262,14 @@ def _print(found: "Recommendation", *, as_json: bool, quiet: bool) -> None:
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what the terminal's encoding lacks must not cost the answer
-    if quiet:
+    if check:
+        from recommender import check_report
+
+        if quiet:
+            click.echo(check_report.one_line(found))
+        else:
+            check_report.print_page(found, Console())
+    elif quiet:
         click.echo(report.one_line(found))
     else:
         report.print_page(found, Console())
@@ -249,6 +290,7 @@ def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
         with Progress(*columns, console=Console(file=terminal, force_terminal=True), transient=True) as bar:
             task = bar.add_task("Listing the images", total=None)
             titles = {
+                "checking": "Looking at every image",
                 "loading": "Loading TensorFlow",
                 "network": "Running the network over the images",
                 "classifiers": "Fitting a classifier at each cut",

@@ -3,18 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
 from builders.backbone import Backbone
 from builders.errors import BuildError
 from builders.pixels import SCALINGS
-from probes.dataset import Draw, ImageFolder
+from probes.dataset import ImageIndex, Sample
 from probes.errors import ProbeError
-from probes.features import Features, Network, Tapped, extract, readable, tapped
+from probes.features import Features, Network, Tapped, extract, tapped
+from probes.groups import group_numbers
 from probes.images import quiet_decoders
 from probes.measurements import FeatureSimilarity
+from probes.reading import Skipped, readable
 from probes.reference import Reference, find_reference
 from probes.scaling import PICTURES, ScalingChoice, choose_scaling
 from probes.similarity import (
@@ -25,12 +26,13 @@ from probes.similarity import (
     reference_baseline,
     yardstick_baseline,
 )
+from probes.splits import Rows
 from probes.yardstick import load_standard, measure_yardstick, photograph_drift
 from recommender import thresholds
 from recommender.wiring import probed_network
 
 
-def with_scaling(backbone: Backbone, index: ImageFolder, draw: Draw) -> tuple[Backbone, ScalingChoice | None]:
+def with_scaling(backbone: Backbone, index: ImageIndex, sample: Sample) -> tuple[Backbone, ScalingChoice | None]:
     """The backbone with the scaling of its pixels in front; measured where it is not known.
 
     Raises:
@@ -45,7 +47,7 @@ def with_scaling(backbone: Backbone, index: ImageFolder, draw: Draw) -> tuple[Ba
             f"tell it by, and without a scaling layer. Name it with --pixels: {', '.join(SCALINGS)}."
         )
     with quiet_decoders():
-        pictures = readable(index, draw, network.input_size, network.channels, {})
+        pictures = readable(index, sample.train, network.input_size, network.channels, Skipped())
         shown = [picture.pixels for picture in islice(pictures, PICTURES)]
     candidates = {name: scaling.apply for name, scaling in SCALINGS.items()}
     choice = choose_scaling(network, tapped(network), candidates, shown)
@@ -63,14 +65,14 @@ class Pass:
 
 
 def run_network(
-    backbone: Backbone, index: ImageFolder, draw: Draw, progress: Callable[[int, int], None] | None
+    backbone: Backbone, index: ImageIndex, sample: Sample, progress: Callable[[int, int], None] | None
 ) -> Pass:
     """Run the network once over the sample."""
     reference = _fitting(find_reference(backbone.fingerprint), backbone)
     norms = reference.norms(backbone.input_size) if reference is not None else ()
     network = probed_network(backbone, norms or None)
     run = tapped(network)
-    return Pass(features=extract(index, draw, network, progress, run), network=network, run=run, reference=reference)
+    return Pass(features=extract(index, sample, network, progress, run), network=network, run=run, reference=reference)
 
 
 def _fitting(reference: Reference | None, backbone: Backbone) -> Reference | None:
@@ -85,7 +87,7 @@ def _fitting(reference: Reference | None, backbone: Backbone) -> Reference | Non
 
 def similarity_of(seen: Pass, backbone: Backbone, n_classes: int, seed: int) -> FeatureSimilarity | None:
     """How like the source the sample looks; None where the network shows too little to tell."""
-    features, network = seen.features, seen.network
+    features, network = seen.features.rows(~seen.features.validation), seen.network
     if len(network.norms) < LEAST_NORMS:
         return None
     enlargement = enlargement_of(features, backbone.input_size)
@@ -143,13 +145,24 @@ def require_finite(backbone: Backbone, features: Features) -> None:
             )
 
 
-def require_readable(index: ImageFolder, draw: Draw, features: Any) -> None:
+def require_readable(index: ImageIndex, sample: Sample, features: Features) -> None:
     """Every class that was drawn needs an image that can be read."""
-    read = set(features.labels.tolist())
-    for label, (name, wanted) in enumerate(zip(index.class_names, draw.quota, strict=True)):
+    read = set(features.labels[~features.validation].tolist())
+    for label, (name, wanted) in enumerate(zip(index.class_names, sample.train.quota, strict=True)):
         if wanted and label not in read:
-            file = draw.candidates[label][0]
+            files = sample.train.candidates[label]
+            why = {failed.file: failed.error for failed in features.skipped.failures}
             raise ProbeError(
-                f"Expected the class {name!r} to hold a readable image. Received: {len(draw.candidates[label])} files, "
-                f"none readable, the first {file!r}: {features.unreadable[file]}. Mend or remove them."
+                f"Expected the class {name!r} to hold a readable image. Received: {len(files)} files, none readable, "
+                f"the first {files[0]!r}: {why[files[0]]}. Mend or remove them."
             )
+
+
+def rows_of(index: ImageIndex, features: Features) -> Rows:
+    """The measured images as the splitter sees them: which belong together, which the user holds out."""
+    return Rows.of(
+        features.labels,
+        group_numbers(features.facts, features.files, index.groups),
+        features.validation,
+        [index.weights.get(name, 1.0) for name in features.files],
+    )

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from recommender import thresholds
-from recommender.rules import CutChoice, amount, caution, likeness
+from recommender.rules import CutChoice, amount, caution, likeness, small_class
 from recommender.scenario import Amount, Likeness, Scenario
 
 if TYPE_CHECKING:
@@ -20,15 +18,9 @@ def explain(found: "Recommendation") -> tuple[str, ...]:
 
 
 def cautions(found: "Recommendation") -> tuple[str, ...]:
-    """What the user should know of the data before trusting the answer."""
+    """What the user should know of the data and the network before trusting the answer."""
     size, evidence = found.measurements.size, found.measurements.separability
-    notes = []
-    if size.unreadable:
-        file, reason = next(iter(size.unreadable.items()))
-        notes.append(f"{_count(len(size.unreadable), 'file')} could not be read, the first {file!r}: {reason}.")
-    single = [name for name, n in zip(size.class_names, size.class_counts, strict=True) if n == 1]
-    if single:
-        notes.append(f"{_names(single)}: one image, which can't be cross-validated.")
+    notes = [finding.message for finding in found.findings]
     if size.unsampled_classes:
         notes.append(
             f"{_count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample and start without "
@@ -36,19 +28,7 @@ def cautions(found: "Recommendation") -> tuple[str, ...]:
         )
     if evidence.note:
         notes.append(f"{evidence.note[0].upper()}{evidence.note[1:]}.")
-    notes += _network_cautions(found)
-    if size.empty:
-        notes.append(f"{_names(size.empty)}: no images in it; not taken for a class.")
-    if size.ignored:
-        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in size.ignored.items())
-        notes.append(f"Passed over, since they are no images: {kinds}.")
-    imbalance = max(size.class_counts) / max(min(size.class_counts), 1)
-    if imbalance >= thresholds.NOTABLE_IMBALANCE:
-        notes.append(
-            f"The largest class has {imbalance:.0f} times the images of the smallest: accuracy says little of the "
-            "smallest. Look at each class before you trust the model."
-        )
-    return tuple(notes)
+    return (*notes, *_network_cautions(found))
 
 
 def _network_cautions(found: "Recommendation") -> list[str]:
@@ -106,12 +86,18 @@ def _override(found: "Recommendation") -> str:
 
 def _amount(found: "Recommendation") -> str:
     size = found.measurements.size
-    middle = float(np.median(size.class_counts))
-    needs = f"{thresholds.PLENTIFUL_IMAGES:,} images and {thresholds.PLENTIFUL_IMAGES_PER_CLASS} in the median class"
-    have = f"{_count(size.n_images, 'image')} in {size.n_classes:,} classes, {middle:,.0f} in the median class"
-    if amount(size.n_images, middle) is Amount.PLENTIFUL:
+    small = small_class(size.class_counts)
+    which = _small_class(size.n_classes)
+    needs = f"{thresholds.PLENTIFUL_IMAGES:,} images and {thresholds.PLENTIFUL_IMAGES_PER_CLASS} in {which}"
+    have = f"{_count(size.n_images, 'image')} in {size.n_classes:,} classes, {small:,} in {which}"
+    if amount(size.n_images, small) is Amount.PLENTIFUL:
         return f"The data are plentiful: {have}; fine-tuning pays from {needs}."
     return f"The data are limited: {have}; fine-tuning pays only from {needs}."
+
+
+def _small_class(n_classes: int) -> str:
+    left = int(thresholds.NEGLIGIBLE_CLASSES * (n_classes - 1))
+    return f"the smallest but {left}" if left else "the smallest class"
 
 
 def _likeness(found: "Recommendation") -> str:
@@ -216,12 +202,19 @@ def _freeze(found: "Recommendation") -> str:
 
 
 def _accuracy(found: "Recommendation") -> str:
-    probe = found.probe
-    if probe.accuracy is None:
-        return "No class has two images, so the accuracy can't be measured."
+    judged, n_held_out = found.probe.judged, found.measurements.n_held_out
+    if judged is None:
+        return "No class has two images that can be parted, so the accuracy can't be measured."
+    how = f"on {n_held_out:,} images of your validation split" if n_held_out else "by cross-validation"
+    told = (
+        f"Before any training the model is right on {judged.accuracy:.1%} ± {judged.standard_error:.1%} of new images, "
+        f"{how}: its prediction layer starts from a logistic regression."
+    )
+    if found.class_weight is None:
+        return told
     return (
-        f"Before any training the model is right on {probe.accuracy:.1%} ± {probe.standard_error:.1%} of new images, "
-        "by cross-validation: its prediction layer starts from a logistic regression."
+        f"{told} Balanced accuracy, the mean over classes, is {judged.balanced_accuracy:.1%} ± "
+        f"{judged.balanced_error:.1%}: the classes are unbalanced, and each counts alike in the prediction layer."
     )
 
 
@@ -240,7 +233,7 @@ def _other_way(found: "Recommendation") -> str:
         lack = (
             f"{_count(more, 'more image')}"
             if more > 0
-            else f"{thresholds.PLENTIFUL_IMAGES_PER_CLASS} images in the median class"
+            else f"{thresholds.PLENTIFUL_IMAGES_PER_CLASS} images in {_small_class(size.n_classes)}"
         )
         return f"The runner-up is {name}: it would take {lack}."
     if verdict.nearer is Amount.LIMITED:

@@ -1,31 +1,28 @@
 """The library's two calls: measure, decide and hold the model ready."""
 
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from builders.backbones import check_backbone
 from builders.strategy import Strategy
-from probes.dataset import Draw, ImageFolder, draw_sample, index_folder
-from probes.measurements import DatasetSize, Measurements
+from probes.dataset import draw_splits
+from probes.findings import Finding
+from probes.measurements import Measurements
+from probes.sources import open_source
 from recommender import rules
 from recommender.errors import RecommendError
+from recommender.job import Clock, Job, Progress
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
-from recommender.planning import CutFacts, Plan, likeness_evidence, plan_strategy
+from recommender.planning import Plan
 from recommender.rules import Verdict
 from recommender.scenario import Scenario
 
 if TYPE_CHECKING:
     from builders.backbone import Backbone
     from probes.scaling import ScalingChoice
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +59,24 @@ class Recommendation:
 
     @property
     def expected_accuracy(self) -> float | None:
-        """Cross-validated accuracy of the model as returned, before any training; None where it can't be measured."""
+        """Accuracy on held-out images of the model as returned, before training; None where it can't be measured."""
         return None if self.probe.accuracy is None else float(self.probe.accuracy)
+
+    @property
+    def expected_balanced_accuracy(self) -> float | None:
+        """The same as the mean over classes of each class's own accuracy."""
+        return None if self.probe.judged is None else float(self.probe.judged.balanced_accuracy)
+
+    @property
+    def class_weight(self) -> dict[int, float] | None:
+        """Weights for `model.fit(class_weight=...)` where the classes are unbalanced; else None."""
+        weights = rules.class_weights(self.measurements.size.class_counts)
+        return None if weights is None else dict(enumerate(weights))
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong or odd with the data, the worst first."""
+        return self.measurements.findings
 
     @cached_property
     def parameters(self) -> tuple[int, int]:
@@ -94,8 +107,10 @@ class Recommendation:
 
 
 def recommend(
-    folder: str | os.PathLike[str],
+    data: Any,
     *,
+    columns: Mapping[str, str] | None = None,
+    class_names: Sequence[str] | None = None,
     backbone: Any = "efficientnet_lite0",
     weights: str | os.PathLike[str] | None = None,
     pixels: str | None = None,
@@ -103,13 +118,19 @@ def recommend(
     input_size: int | None = None,
     max_images: int = 1000,
     scenario: int | None = None,
+    check: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Recommendation:
-    """Measure a folder of labelled images and choose one of the four ways of transfer learning.
+    """Measure labelled images and choose one of the four ways of transfer learning.
 
     Args:
-        folder: holds one sub-folder a class.
+        data: a folder with one sub-folder a class, or with such a folder for each of train, val and test; a CSV, TSV or
+            Parquet manifest; a zip or tar of a folder; TFRecord shards; any of these where TensorFlow can open it
+            ("gs://…"). Or (images, labels), (paths, labels), a `tf.data.Dataset`, an object of TensorFlow Datasets or
+            Hugging Face's datasets, or a dict of such by split: "train", "validation", "test".
+        columns: names of a manifest's columns where they are not path, label, split, group and weight.
+        class_names: names of the labels 0, 1, … where these are numbers.
         backbone: a name of the registry (`builders.backbones.BACKBONES` and `APPLICATIONS`), a .keras or .h5 file, a
             SavedModel's folder, a TensorFlow Hub handle, or a `keras.Model`.
         weights: a file with the weights of a `keras.applications` network; by default Keras fetches ImageNet's.
@@ -119,149 +140,64 @@ def recommend(
         input_size: height and width in px that the network shall see; by default it follows the images.
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
+        check: "sample" looks for leaks into the test split, too; "full" looks at every image of the data, and goes on
+            where it was interrupted. By default the images that are measured are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
-        progress: called with the phase ("loading", before TensorFlow is imported, "network" or "classifiers"), steps
-            done and steps wanted.
+        progress: called with the phase ("checking", "loading", before TensorFlow is imported, "network" or
+            "classifiers"), steps done and steps wanted.
 
     Returns:
         The recommendation.
 
     Raises:
         RecommendError: an argument is out of range.
-        ProbeError: the folder can't be measured.
+        ProbeError: the data can't be measured.
         BuildError: the backbone is unknown, can't be read or is no image network, or its weights are missing.
     """
-    _check_arguments(input_size, max_images, scenario, seed)
+    _check_arguments(input_size, max_images, scenario, seed, check)
     check_backbone(backbone)
-    clock = _Clock()
-    index = index_folder(folder)
-    draw = draw_sample(index, max_images, seed)
+    clock = Clock()
+    index = open_source(data, columns=columns, class_names=class_names, max_images=max_images, seed=seed)
+    sample = draw_splits(index, max_images, seed)
     clock.lap("index")
+    job = Job(index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=progress, clock=clock)
+    everything = job.inspect_everything() if check == "full" else None
     if progress is not None:
         progress("loading", 0, 1)
     from builders.loading import open_backbone
     from recommender.measuring import with_scaling
 
     opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
-    loaded = opened.at(input_size or _input_size(index, draw, opened))
-    loaded, scaling = with_scaling(loaded, index, draw)
+    loaded = opened.at(input_size or job.input_size(opened))
+    loaded, scaling = with_scaling(loaded, index, sample)
     clock.lap("load")
-    found = _measure_and_decide(index, draw, loaded, scenario, seed, progress, clock)
-    return replace(found, scaling=scaling)
+    decided = job.measure_and_decide(loaded, everything)
+    return Recommendation(
+        measurements=decided.measurements,
+        verdict=decided.verdict,
+        plan=decided.plan,
+        probe=decided.probe,
+        seconds=clock.seconds,
+        backbone=loaded,
+        scaling=scaling,
+    )
 
 
-def ready_model(folder: str | os.PathLike[str], **arguments: Any) -> Any:
-    """Measure a folder and build the model that fits it: `recommend(folder, ...).build()`, with the same arguments."""
-    return recommend(folder, **arguments).build()
+def ready_model(data: Any, **arguments: Any) -> Any:
+    """Measure labelled images and build the model that fits: `recommend(data, ...).build()`, with its arguments."""
+    return recommend(data, **arguments).build()
 
 
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.seconds[phase], self._last = round(now - self._last, 3), now
-
-
-def _check_arguments(input_size: int | None, max_images: int, scenario: int | None, seed: int) -> None:
+def _check_arguments(
+    input_size: int | None, max_images: int, scenario: int | None, seed: int, check: str | None
+) -> None:
     if input_size is not None and input_size < SMALLEST_INPUT:
         raise RecommendError(f"Expected `input_size` to be at least {SMALLEST_INPUT} px. Received: {input_size}.")
     if max_images < SMALLEST_SAMPLE:
         raise RecommendError(f"Expected `max_images` to be at least {SMALLEST_SAMPLE}. Received: {max_images}.")
     if scenario not in (None, 1, 2, 3, 4):
         raise RecommendError(f"Expected `scenario` to be 1, 2, 3 or 4. Received: {scenario}.")
+    if check not in (None, "sample", "full"):
+        raise RecommendError(f"Expected `check` to be 'sample', 'full' or None. Received: {check!r}.")
     if not 0 <= seed <= LARGEST_SEED:
         raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
-
-
-def _input_size(index: ImageFolder, draw: Draw, opened: Any) -> int:
-    from probes.features import median_short_side
-
-    if opened.fixed:
-        return int(opened.native_size)
-    side = median_short_side(index, draw)
-    wanted = opened.native_size if side is None else rules.input_size(side, opened.native_size)
-    return int(max(wanted, opened.smallest_size))
-
-
-def _measure_and_decide(
-    index: ImageFolder,
-    draw: Draw,
-    backbone: "Backbone",
-    forced: int | None,
-    seed: int,
-    progress: Progress | None,
-    clock: _Clock,
-) -> Recommendation:
-    from probes.separability import fit_linear_probe, measure_separability
-    from recommender.measuring import require_finite, require_readable, run_network, similarity_of
-
-    def at(phase: str) -> Callable[[int, int], None] | None:
-        return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
-
-    seen = run_network(backbone, index, draw, at("network"))
-    features = seen.features
-    require_readable(index, draw, features)
-    require_finite(backbone, features)
-    clock.lap("network")
-    similarity = similarity_of(seen, backbone, len(index.class_names), seed)
-    clock.lap("similarity")
-    separability = measure_separability(features.pooled, features.labels, seed=seed, progress=at("classifiers"))
-    clock.lap("separability")
-    measured = Measurements(
-        size=_dataset_size(index, features),
-        similarity=similarity,
-        separability=separability,
-        input_size=backbone.input_size,
-    )
-    facts = [
-        CutFacts(layer=point.layer, depth=point.depth, shape=point.shape, batch_norm=point.batch_norm)
-        for point in backbone.points
-    ]
-    verdict = rules.choose_scenario(
-        n_images=measured.size.n_images,
-        images_per_class=float(np.median(measured.size.class_counts)),
-        evidence=likeness_evidence(measured, facts, seed),
-        forced=None if forced is None else Scenario.numbered(forced),
-    )
-    plan = plan_strategy(backbone.name, facts, verdict, measured)
-
-    def fitted(chosen: Plan) -> Any:
-        blocks = [features.pooled[level] for level in chosen.strategy.head.levels]
-        return fit_linear_probe(blocks, features.labels, len(index.class_names), seed=seed)
-
-    probe = fitted(plan)
-    if len(plan.strategy.head.levels) > 1:
-        evidence = {cut.cut: cut.correct for cut in separability.per_cut}
-        if rules.alone_is_better(probe.correct, evidence.get(plan.strategy.cut, ())):
-            plan = plan.reading_the_cut_alone()
-            probe = fitted(plan)
-    clock.lap("head")
-    return Recommendation(
-        measurements=measured, verdict=verdict, plan=plan, probe=probe, seconds=clock.seconds, backbone=backbone
-    )
-
-
-def _dataset_size(index: ImageFolder, features: Any) -> DatasetSize:
-    counts = list(index.class_counts)
-    class_of = {file: label for label, files in enumerate(index.files) for file in files} if features.unreadable else {}
-    for file in features.unreadable:
-        counts[class_of[file]] -= 1
-    width, height = np.median(features.sizes, axis=0)
-    seen = set(features.labels.tolist())
-    return DatasetSize(
-        path=str(Path(index.path)),
-        class_names=index.class_names,
-        class_counts=tuple(counts),
-        median_size_px=(round(float(width)), round(float(height))),
-        grey_share=float(features.grey.mean()),
-        n_sampled=len(features.labels),
-        unsampled_classes=tuple(name for label, name in enumerate(index.class_names) if label not in seen),
-        unreadable=dict(sorted(features.unreadable.items())),
-        ignored=index.ignored,
-        empty=index.empty,
-    )

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.backbones import check_backbone
-from probes.dataset import draw_sample, index_pictures
+from probes.dataset import draw_splits
 from probes.drift import bootstrap_drift, bootstrap_weights
 from probes.errors import ProbeError
 from probes.features import Features, Network, Norm, extract
 from probes.reference import Reference, save_reference
+from probes.sources.folder import index_pictures
 from recommender.limits import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def make_reference(
         raise ProbeError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
     check_backbone(backbone)
     index = index_pictures(pictures)
-    draw = draw_sample(index, max_images, seed)
+    sample = draw_splits(index, max_images, seed)
     if progress is not None:
         progress("loading", 0, 1)
     from builders.loading import open_backbone
@@ -69,14 +70,14 @@ def make_reference(
     sizes = _sizes(opened, input_size)
     drifts, moments, embeddings, name = [], [], [], ""
     for number, size in enumerate(sizes):
-        loaded, scaling = with_scaling(opened.at(size), index, draw)
+        loaded, scaling = with_scaling(opened.at(size), index, sample)
         pixels = loaded.scaling.name if scaling is not None and loaded.scaling is not None else pixels
 
         def told(done: int, wanted: int, before: int = number) -> None:
             if progress is not None:
                 progress("network", before * wanted + done, len(sizes) * wanted)
 
-        norms, drift, features = _measure(loaded, index, draw, told, seed)
+        norms, drift, features = _measure(loaded, index, sample, told, seed)
         _require_enough(len(features.labels), pictures)
         drifts.append(drift)
         moments.append(tuple(np.stack([norm.centre, norm.scale]) for norm in norms))
@@ -117,21 +118,21 @@ def _require_enough(n_read: int, pictures: str | os.PathLike[str]) -> None:
 
 
 def _measure(
-    backbone: "Backbone", index: Any, draw: Any, progress: Callable[[int, int], None], seed: int
+    backbone: "Backbone", index: Any, sample: Any, progress: Callable[[int, int], None], seed: int
 ) -> tuple[tuple[Norm, ...], list[float], Features]:
     """Where drift is measured, the source's own drift there, and the features."""
     from recommender.wiring import probed_network
 
     network = probed_network(backbone)
     if network.norms:
-        features = extract(index, draw, network, progress)
+        features = extract(index, sample, network, progress)
         weights = bootstrap_weights(len(features.labels), _RESAMPLES, seed)
         drift = [
             bootstrap_drift(features.norm_means[norm.layer], features.norm_squares[norm.layer], weights).value
             for norm in network.norms
         ]
         return network.norms, drift, features
-    return measure_cuts(backbone, lambda bare: extract(index, draw, bare, progress), seed=seed)
+    return measure_cuts(backbone, lambda bare: extract(index, sample, bare, progress), seed=seed)
 
 
 def measure_cuts(

@@ -14,7 +14,7 @@ from probes.measurements import DatasetSize, FeatureSimilarity
 from recommender import thresholds
 from recommender.reasons import cautions, source_of
 from recommender.recommendation import Recommendation
-from recommender.rules import amount, likeness
+from recommender.rules import amount, likeness, small_class
 from recommender.scenario import Likeness
 from recommender.serialise import printable
 
@@ -35,12 +35,17 @@ def clean(text: str) -> str:
 
 
 def print_page(found: Recommendation, console: Console) -> None:
-    """Print the whole page; elsewhere than on a terminal without colours and trailing blanks."""
+    """Print the whole page."""
+    print_plainly(_page(found), console)
+
+
+def print_plainly(page: RenderableType, console: Console) -> None:
+    """Print; elsewhere than on a terminal without colours and trailing blanks."""
     if console.is_terminal:
-        console.print(_page(found), highlight=False)
+        console.print(page, highlight=False)
         return
     with console.capture() as captured:
-        console.print(_page(found), highlight=False)
+        console.print(page, highlight=False)
     lines = captured.get().strip("\n").split("\n")
     console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
 
@@ -76,18 +81,20 @@ def one_line(found: Recommendation) -> str:
 
 def _page(found: Recommendation) -> RenderableType:
     parts: list[RenderableType] = [_headline(found), Text(), _measures(found), Text(), _depths(found), Text()]
-    parts += [_heading("What is built"), _strategy(found), Text(), _heading("Why"), _bullets(found.reasons)]
+    parts += [heading("What is built"), _strategy(found), Text(), heading("Why"), bullets(found.reasons)]
     notes = cautions(found)
     if notes:
-        parts += [Text(), _heading("Mind"), _bullets(notes)]
+        parts += [Text(), heading("Mind"), bullets(notes)]
+    if found.findings:
+        parts.append(Text("   `--check` tells more of the data: which files, what was done, what you may do.", "dim"))
     return Group(*parts)
 
 
-def _heading(text: str) -> Text:
+def heading(text: str) -> Text:
     return Text(text, style="bold")
 
 
-def _bullets(lines: tuple[str, ...]) -> RenderableType:
+def bullets(lines: tuple[str, ...]) -> RenderableType:
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column()
     table.add_column(overflow="fold")
@@ -122,12 +129,12 @@ def _measures(found: Recommendation) -> RenderableType:
     table.add_row(
         "Data",
         Text(
-            f"{clean(size.path)}: {size.n_images:,} images in {size.n_classes:,} classes, {counts.min():,} to "
-            f"{counts.max():,} a class; median {width} × {height} px, {size.grey_share:.0%} without colour; "
-            f"{size.n_sampled:,} measured"
+            f"{clean(size.path)}: {size.n_images:,} {_split_word(size)}images in {size.n_classes:,} classes, "
+            f"{counts.min():,} to {counts.max():,} a class; median {width} × {height} px, "
+            f"{size.grey_share:.0%} without colour; {size.n_sampled:,} measured"
         ),
     )
-    table.add_row("Size", f"{amount(size.n_images, float(np.median(counts)))}")
+    table.add_row("Size", f"{amount(size.n_images, small_class(size.class_counts))}")
     if similarity is None:
         table.add_row("Similarity", "not measured: the network has no BatchNorm, and there is no reference for it")
         return table
@@ -151,6 +158,10 @@ def _measures(found: Recommendation) -> RenderableType:
     if similarity.looks_like:
         table.add_row("Looks like", _looks(size, similarity))
     return table
+
+
+def _split_word(size: DatasetSize) -> str:
+    return "training " if len(size.splits) > 1 else ""
 
 
 def _looks(size: DatasetSize, similarity: FeatureSimilarity) -> Text:
@@ -219,8 +230,9 @@ def _strategy(found: Recommendation) -> RenderableType:
     )
     table.add_row("Head", f"global average pooling{reads}, softmax over {strategy.head.classes:,} classes")
     table.add_row("Parameters", f"{frozen:,} frozen, {trainable:,} trainable")
-    if found.expected_accuracy is not None:
-        table.add_row(
-            "Accuracy", f"{found.expected_accuracy:.1%} ± {found.probe.standard_error:.1%} before any training"
-        )
+    judged = found.probe.judged
+    if judged is not None:
+        balanced = f" (balanced {judged.balanced_accuracy:.1%} ± {judged.balanced_error:.1%})"
+        beside = balanced if found.class_weight else ""
+        table.add_row("Accuracy", f"{judged.accuracy:.1%} ± {judged.standard_error:.1%}{beside} before any training")
     return Padding(table, 0)

@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probes.findings import Finding
 from probes.measurements import DatasetSize, FeatureSimilarity, Separability
 from recommender import thresholds
 from recommender.reasons import cautions
-from recommender.rules import amount, amount_margin, drift_margin, likeness
+from recommender.rules import amount, amount_margin, drift_margin, likeness, small_class
 
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def as_dict(found: "Recommendation") -> dict[str, Any]:
     """The whole recommendation; the same for the same seed apart from `seconds`."""
     measured, verdict = found.measurements, found.verdict
-    images_per_class = float(np.median(measured.size.class_counts))
+    images_per_class = small_class(measured.size.class_counts)
+    judged = found.probe.judged
     return {
         "schema_version": SCHEMA_VERSION,
         "dataset": _dataset(measured.size),
@@ -31,6 +33,7 @@ def as_dict(found: "Recommendation") -> dict[str, Any]:
         "size": {
             "verdict": str(amount(measured.size.n_images, images_per_class)),
             "margin": amount_margin(measured.size.n_images, images_per_class),
+            "images_in_small_class": images_per_class,
         },
         "separability": _separability(measured.separability),
         "scenario": {
@@ -44,10 +47,28 @@ def as_dict(found: "Recommendation") -> dict[str, Any]:
         "strategy": _strategy(found),
         "expected_accuracy": found.expected_accuracy,
         "expected_accuracy_standard_error": found.probe.standard_error,
+        "expected_balanced_accuracy": found.expected_balanced_accuracy,
+        "expected_balanced_accuracy_standard_error": None if judged is None else judged.balanced_error,
+        "accuracy_from": None if judged is None else ("validation" if measured.n_held_out else "cross-validation"),
+        "n_held_out": measured.n_held_out,
+        "class_weight": None if found.class_weight is None else list(found.class_weight.values()),
+        "findings": [_finding(finding) for finding in found.findings],
         "reasons": [printable(reason) for reason in found.reasons],
         "warnings": [printable(note) for note in cautions(found)],
         "seconds": dict(found.seconds),
         "versions": versions(),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind,
+        "severity": finding.severity,
+        "n_files": finding.n_files,
+        "examples": [printable(example) for example in finding.examples],
+        "message": printable(finding.message),
+        "done": finding.done,
+        "advice": finding.advice,
     }
 
 
@@ -68,6 +89,8 @@ def _dataset(size: DatasetSize) -> dict[str, Any]:
     shares = counts[counts > 0] / counts.sum()
     return {
         "path": printable(size.path),
+        "kind": size.kind,
+        "splits": dict(size.splits),
         "n_images": size.n_images,
         "n_classes": size.n_classes,
         "class_counts": {
@@ -79,7 +102,9 @@ def _dataset(size: DatasetSize) -> dict[str, Any]:
         "median_size_px": list(size.median_size_px),
         "grey_share": size.grey_share,
         "n_sampled": size.n_sampled,
+        "n_checked": size.n_checked,
         "unreadable": {printable(file): reason for file, reason in size.unreadable.items()},
+        "n_copies": size.n_copies,
         "ignored": {printable(suffix): count for suffix, count in size.ignored.items()},
     }
 

@@ -143,14 +143,15 @@ def mixed_sizes(tmp_path_factory):
 @pytest.mark.parametrize("scenario", [1, 2, 3, 4])
 def test_the_untrained_model_gives_scikit_learns_probabilities(mixed_sizes, scenario):
     """Files through the probe's pass, scaling and logistic regression, against `model.predict` on the same pictures."""
-    from probes.dataset import draw_sample, index_folder
+    from probes.dataset import draw_splits
     from probes.features import extract
     from probes.separability import fit_quietly, linear_classifier
+    from probes.sources.folder import index_folder
     from recommender.wiring import probed_network
 
     found = recommend(mixed_sizes, scenario=scenario)
     index = index_folder(mixed_sizes)
-    features = extract(index, draw_sample(index, 1000, 0), probed_network(found.backbone))
+    features = extract(index, draw_splits(index, 1000, 0), probed_network(found.backbone))
     blocks = [features.pooled[level] for level in found.strategy.head.levels]
     classifier = linear_classifier(len(features.labels), [block.shape[1] for block in blocks])
     joined = np.concatenate(blocks, axis=1)

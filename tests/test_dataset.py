@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probes.dataset import ImageFolder, draw_sample, index_folder, quotas
+from probes.dataset import ImageIndex, draw_sample, quotas
 from probes.errors import ProbeError
+from probes.sources.folder import FolderStore, index_folder
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_any_name_can_be_a_class_and_a_file(tree, name):
 def test_names_need_not_be_unicode(tree):
     name = os.fsdecode(b"caf\xe9")
     index = index_folder(tree(f"{name}/{name}.jpg", "dog/1.jpg"))
-    assert (index.path / index.files[0][0]).exists()
+    assert (Path(index.source) / index.files[0][0]).exists()
 
 
 def test_a_linked_class_folder_is_followed(tree, tmp_path):
@@ -151,7 +152,7 @@ def test_ten_thousand_classes_of_one_image_are_indexed(tmp_path):
         (folder / "1.jpg").symlink_to(source)
     index = index_folder(tmp_path / "data")
     assert (len(index.class_names), index.n_images) == (10_000, 10_000)
-    assert sum(draw_sample(index, 1000, seed=0).quota) == 1000
+    assert sum(draw_sample(index.files, 1000, seed=0).quota) == 1000
 
 
 def test_a_missing_folder_is_refused(tmp_path):
@@ -199,11 +200,40 @@ def test_a_single_folder_that_wraps_the_classes_is_refused_with_its_name(refusal
     assert f"recommend '{tree() / 'archive'}'" in refusal("archive/cat/1.jpg", "archive/dog/1.jpg")
 
 
-@pytest.mark.parametrize("splits", [("train", "val"), ("Train", "Test"), ("dev", "training", "validation"), ("train",)])
-def test_a_split_data_set_is_refused_with_the_folder_to_point_at(refusal, tree, splits):
-    message = refusal(*(f"{split}/{kind}/1.jpg" for split in splits for kind in ("cat", "dog")))
-    assert f"the splits {', '.join(sorted(splits))}" in message
-    assert f"recommend '{tree() / sorted(splits)[0]}'" in message
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("Training", "VALID", "Testing"), ("train", "dev", "test")]
+)
+def test_splits_are_used_as_they_are(tree, names):
+    index = index_folder(tree(*(f"{split}/{kind}/1.jpg" for split in names for kind in ("cat", "dog"))))
+    train, validation, test = names
+    assert index.class_names == ("cat", "dog")
+    assert index.files == ((f"{train}/cat/1.jpg",), (f"{train}/dog/1.jpg",))
+    assert index.validation == ((f"{validation}/cat/1.jpg",), (f"{validation}/dog/1.jpg",))
+    assert index.test == ((f"{test}/cat/1.jpg",), (f"{test}/dog/1.jpg",))
+    assert index.n_images == 2
+    assert index.split_sizes() == {"train": 2, "validation": 2, "test": 2}
+
+
+def test_a_training_split_alone_will_do(tree):
+    index = index_folder(tree("train/cat/1.jpg", "train/dog/1.jpg"))
+    assert index.split_sizes() == {"train": 2}
+
+
+def test_images_of_a_split_that_have_no_class_are_left_out_and_said(tree):
+    index = index_folder(tree("train/cat/1.jpg", "train/dog/1.jpg", "test/1.jpg", "test/2.jpg"))
+    assert index.split_sizes() == {"train": 2}
+    assert [(left.reason, left.n) for left in index.left_out] == [("images outside the class folders", 2)]
+
+
+def test_validation_images_of_an_unknown_class_are_left_out_and_said(tree):
+    index = index_folder(tree("train/cat/1.jpg", "train/dog/1.jpg", "val/cat/1.jpg", "val/emu/1.jpg"))
+    assert index.validation == (("val/cat/1.jpg",), ())
+    assert index.left_out[0].examples == ("val/emu/1.jpg (emu)",)
+
+
+def test_held_out_images_without_training_images_are_refused(refusal):
+    # Without a training split among them, such folders are taken for classes.
+    assert "the single class 'val'" in refusal("val/cat/1.jpg")
 
 
 def test_classes_that_happen_to_be_called_like_splits_are_classes(tree):
@@ -269,19 +299,19 @@ def test_where_there_are_too_many_classes_the_largest_get_two_images_each():
 
 
 def folder_of(*counts):
-    return ImageFolder(
-        path=Path("data"),
+    return ImageIndex(
+        source="data",
+        kind="folder",
+        store=FolderStore(Path("data")),
         class_names=tuple(str(label) for label in range(len(counts))),
         files=tuple(tuple(f"{label}/{n:05}.jpg" for n in range(count)) for label, count in enumerate(counts)),
-        empty=(),
-        ignored={},
     )
 
 
 def test_the_same_seed_draws_the_same_sample_and_another_seed_another():
     folder = folder_of(500, 300)
-    assert draw_sample(folder, 100, seed=3) == draw_sample(folder, 100, seed=3)
-    assert draw_sample(folder, 100, seed=3).candidates != draw_sample(folder, 100, seed=4).candidates
+    assert draw_sample(folder.files, 100, seed=3) == draw_sample(folder.files, 100, seed=3)
+    assert draw_sample(folder.files, 100, seed=3).candidates != draw_sample(folder.files, 100, seed=4).candidates
 
 
 def test_a_sample_does_not_depend_on_the_order_in_which_files_were_made(tmp_path):
@@ -292,17 +322,17 @@ def test_a_sample_does_not_depend_on_the_order_in_which_files_were_made(tmp_path
         for name in order:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).touch()
-        draws.append(draw_sample(index_folder(root), 20, seed=0))
+        draws.append(draw_sample(index_folder(root).files, 20, seed=0))
     assert draws[0] == draws[1]
 
 
 def test_adding_a_class_leaves_the_draw_of_those_before_it_alone():
-    two, three = (draw_sample(folder_of(*counts), 999, seed=0) for counts in [(50, 40), (50, 40, 9)])
+    two, three = (draw_sample(folder_of(*counts).files, 999, seed=0) for counts in [(50, 40), (50, 40, 9)])
     assert three.candidates[:2] == two.candidates
 
 
 def test_a_sample_holds_spare_files_for_those_that_can_not_be_read():
-    draw = draw_sample(folder_of(500, 300), 100, seed=0)
+    draw = draw_sample(folder_of(500, 300).files, 100, seed=0)
     for wanted, files in zip(draw.quota, draw.candidates, strict=True):
         assert len(files) > wanted
         assert len(set(files)) == len(files)
@@ -310,11 +340,11 @@ def test_a_sample_holds_spare_files_for_those_that_can_not_be_read():
 
 def test_all_images_are_candidates_where_they_fit():
     folder = folder_of(30, 20)
-    draw = draw_sample(folder, 1000, seed=0)
+    draw = draw_sample(folder.files, 1000, seed=0)
     assert [sorted(files) for files in draw.candidates] == [list(files) for files in folder.files]
 
 
 def test_a_class_without_room_in_the_sample_has_no_candidates():
-    draw = draw_sample(folder_of(5, 9, 7), 4, seed=0)
+    draw = draw_sample(folder_of(5, 9, 7).files, 4, seed=0)
     assert draw.quota == (0, 2, 2)
     assert draw.candidates[0] == ()

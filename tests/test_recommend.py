@@ -52,7 +52,7 @@ def test_many_strange_pictures_get_a_full_fine_tune(tmp_path):
 def test_the_answer_carries_its_reasons_with_numbers_and_thresholds(few_digits):
     text = " ".join(few_digits.reasons)
     assert "150 images in 10 classes" in text
-    assert "1,000 images and 20 in the median class" in text
+    assert "1,000 images and 20 in the smallest class" in text
     assert "threshold is 0.100" in text
     assert "runner-up is 1 (LINEAR_PROBE)" in text
     assert "Before any training" in text

@@ -5,7 +5,6 @@ Those of the shipped backbones are made by `benchmarks/make_reference.py`; those
 """
 
 import io
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from probes.errors import ProbeError
 from probes.features import Norm
+from probes.places import data_directory
 
 FloatArray = npt.NDArray[np.float64]
 _SHIPPED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -90,11 +90,8 @@ def _interpolate(at: FloatArray, values: FloatArray, where: float) -> FloatArray
 
 
 def own_directory() -> Path:
-    """Where references of the user's own networks lie: NETGRAFT_DATA, or the system's place for a user's data."""
-    from platformdirs import user_data_path
-
-    named = os.environ.get("NETGRAFT_DATA")
-    return (Path(named) if named else user_data_path("netgraft")) / "references"
+    """Where references of the user's own networks lie."""
+    return data_directory() / "references"
 
 
 def find_reference(fingerprint: str) -> Reference | None:

@@ -1,0 +1,61 @@
+"""What the checks find in the data sets, and whether planted copies make the expected accuracy rise.
+
+python benchmarks/checks.py [SET ...]
+
+For each data set: every image is looked at (`--check=full`), and findings are counted by kind. Then a copy of every
+image is planted under another name, once as it is and once saved anew as a JPEG of quality 80; the expected accuracy
+should not rise beyond its standard error. One JSON line a set in results/checks.jsonl; a run resumes.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from common import ResultFile, data_sets
+from PIL import Image
+
+from recommender import recommend
+
+IMAGES = 1000
+
+
+def doubled(folder: Path, target: Path, copy: Callable[[Path, Path], None]) -> Path:
+    """A folder of links to all images, and a copy of each beside it."""
+    for path in sorted(folder.glob("*/*")):
+        (target / path.parent.name).mkdir(exist_ok=True)
+        (target / path.parent.name / path.name).symlink_to(path.resolve())
+        copy(path.resolve(), target / path.parent.name / f"copy of {path.stem}.jpg")
+    return target
+
+
+def saved_anew(path: Path, target: Path) -> None:
+    Image.open(path).convert("RGB").save(target, quality=80)
+
+
+def main(names: list[str]) -> None:
+    results = ResultFile("checks.jsonl", ("set",))
+    for name, index in data_sets(*names):
+        if results.has(name):
+            continue
+        folder = Path(index.source)
+        found = recommend(folder, check="full", max_images=IMAGES)
+        row = {
+            "set": name,
+            "images": index.n_images,
+            "findings": {finding.kind: finding.n_files for finding in found.findings},
+            "accuracy": found.expected_accuracy,
+            "standard_error": found.probe.standard_error,
+            "seconds": found.seconds,
+        }
+        for kind, copy in (("same", lambda path, target: target.symlink_to(path)), ("anew", saved_anew)):
+            with tempfile.TemporaryDirectory() as target:
+                again = recommend(doubled(folder, Path(target), copy), max_images=2 * IMAGES)
+            row[f"accuracy_{kind}"] = again.expected_accuracy
+            row[f"counted_{kind}"] = again.measurements.size.n_images
+        results.add(row)
+        print(row)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,40 @@
+"""Whether weighting the classes in the linear probe pays where they are unbalanced.
+
+python benchmarks/imbalance.py [SET ...]
+
+Cross-validated accuracy and balanced accuracy of the prediction layer, with every image and with every class counting
+alike. One JSON line a set in results/imbalance.jsonl; a run resumes.
+"""
+
+import sys
+from pathlib import Path
+
+from common import ResultFile, data_sets
+
+from probes.dataset import draw_splits
+from probes.separability import fit_linear_probe
+from recommender import recommend, rules
+from recommender.measuring import rows_of, run_network
+
+IMAGES = 1000
+
+
+def main(names: list[str]) -> None:
+    results = ResultFile("imbalance.jsonl", ("set",))
+    for name, index in data_sets(*names):
+        if results.has(name):
+            continue
+        found = recommend(Path(index.source), max_images=IMAGES)
+        features = run_network(found.backbone, index, draw_splits(index, IMAGES, 0), None).features
+        rows = rows_of(index, features)
+        blocks = [features.pooled[level] for level in found.strategy.head.levels]
+        row = {"set": name, "imbalance": rules.imbalance(index.class_counts)}
+        for kind, balanced in (("images", False), ("classes", True)):
+            judged = fit_linear_probe(blocks, rows, len(index.class_names), seed=0, balanced=balanced).judged
+            row[kind] = {"accuracy": judged.accuracy, "balanced_accuracy": judged.balanced_accuracy}
+        results.add(row)
+        print(row)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

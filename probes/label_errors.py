@@ -1,0 +1,191 @@
+"""Images whose label is likely wrong, from out-of-fold probabilities and from their neighbours. NumPy only.
+
+Confident learning as published compares each image with its class's mean probability, and so flags up to a tenth of a
+data set that is merely hard. Here it goes one step further: a label counts as wrong only where noise in the labels, of
+the same strength for a whole class, explains it better than an image that is hard to tell.
+(cleanlab has confident learning ready made, but brings pandas with it.)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+# Ours, all of them, from planted errors: benchmarks/results/label_errors.jsonl.
+CERTAINTY = 0.7  # that the label is wrong and the suggested one right, from which on an image is reported
+LEAST_IMAGES = 5  # of a class: with fewer it can't be told what it looks like, and it is neither doubted nor suggested
+NEIGHBOURS = 10
+PRIOR_IMAGES = 30  # as if so many more had been seen, all labelled right: wrong labels are rare
+_TEMPERATURES = np.geomspace(0.2, 3.0, 17)
+_STEPS = 30  # of expectation maximisation
+_START = 0.02  # share of wrong labels that it starts from
+_SMALLEST = 1e-12  # probability that is told from 0
+_ROWS = 1024  # of the similarity matrix that are held at once
+
+FloatArray = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelError:
+    """An image whose label is likely wrong.
+
+    Attributes:
+        index: row of the image.
+        given: number of the class that it is labelled with.
+        suggested: number of the class that it likely belongs to.
+        probability_given: out-of-fold probability of the given class, 0 to 1.
+        probability_suggested: of the suggested class.
+    """
+
+    index: int
+    given: int
+    suggested: int
+    probability_given: float
+    probability_suggested: float
+
+
+class Noise(NamedTuple):
+    """How labels come about: P(label = c | image) = (1 - sum of rates) softmax(temperature * evidence)_c + rates_c.
+
+    Attributes:
+        rates: the share of all images that are labelled c whatever they show, of shape (k,).
+        temperature: what the evidence is multiplied by, so that its softmax is calibrated.
+    """
+
+    rates: FloatArray
+    temperature: float
+
+
+def label_errors(
+    probabilities: npt.ArrayLike,
+    labels: Labels,
+    features: npt.ArrayLike | None = None,
+    groups: Labels | None = None,
+) -> tuple[LabelError, ...]:
+    """Find images whose label is likely wrong.
+
+    Args:
+        probabilities: out-of-fold class probabilities, of shape (n, k). Rows of zeros were not evaluated and are passed
+            over, as are images whose own class has the probability 0: no fold had seen it.
+        labels: class numbers below k, of shape (n,).
+        features: of shape (n, d), in which neighbours are looked for; None does without them.
+        groups: numbers of shape (n,); images of one group, such as near duplicates, are no neighbours.
+
+    Returns:
+        The images in doubt, the surest first; empty where fewer than two classes have `LEAST_IMAGES` images.
+
+    Reference:
+        Northcutt, Jiang and Chuang, Confident learning, JAIR 2021, arXiv:1911.00068: label noise that depends on the
+        class, told from out-of-sample probabilities. Guo et al., On calibration of modern neural networks, ICML 2017,
+        arXiv:1706.04599: the temperature.
+    """
+    values, numbers = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+    n_classes = values.shape[1]
+    classes = np.flatnonzero(np.bincount(numbers, minlength=n_classes) >= LEAST_IMAGES)
+    rows = np.flatnonzero(np.isin(numbers, classes) & (values[np.arange(len(numbers)), numbers] > 0))
+    if len(classes) < 2 or not len(rows):
+        return ()
+    evidence = np.log(np.maximum(values, _SMALLEST))
+    if features is not None:
+        evidence += neighbour_evidence(features, numbers, groups, n_classes)
+    seen, certainty = doubts(evidence[np.ix_(rows, classes)], np.searchsorted(classes, numbers[rows]))
+    sure = np.flatnonzero(certainty >= CERTAINTY)
+    ranked = sure[np.argsort(-certainty[sure], kind="stable")]
+    found = (_error(int(rows[row]), int(classes[seen[row]]), values, numbers) for row in ranked)
+    return tuple(error for error in found if error.probability_suggested > error.probability_given)
+
+
+def _error(index: int, suggested: int, probabilities: FloatArray, labels: Labels) -> LabelError:
+    given = int(labels[index])
+    return LabelError(
+        index=index,
+        given=given,
+        suggested=suggested,
+        probability_given=float(probabilities[index, given]),
+        probability_suggested=float(probabilities[index, suggested]),
+    )
+
+
+def doubts(evidence: FloatArray, labels: Labels) -> tuple[Labels, FloatArray]:
+    """For each image the class that the evidence is for, and how sure it is that this is right and the label wrong.
+
+    Args:
+        evidence: for each class the log of its odds, up to a factor and a term that all classes share, of shape (n, k).
+        labels: class numbers, of shape (n,).
+
+    Returns:
+        Class numbers and certainties 0 to 1, of shape (n,); 0 where the evidence is for the label.
+    """
+    noise = fit_noise(evidence, labels)
+    rows, best = np.arange(len(labels)), evidence.argmax(1)
+    own = _share(evidence, noise.temperature, labels)
+    right, by_chance = (1 - noise.rates.sum()) * own, noise.rates[labels]
+    certainty = by_chance / (right + by_chance) * _share(evidence, noise.temperature, best)
+    return best, np.where(evidence[rows, labels] == evidence[rows, best], 0.0, certainty)
+
+
+def fit_noise(evidence: FloatArray, labels: Labels) -> Noise:
+    """The rates and the temperature that make the labels most probable, together with `PRIOR_IMAGES` right ones.
+
+    Args:
+        evidence: of shape (n, k).
+        labels: class numbers, of shape (n,).
+    """
+    n_images, n_classes = evidence.shape
+    best, found = -np.inf, Noise(np.zeros(n_classes), 1.0)
+    for temperature in _TEMPERATURES:
+        own = _share(evidence, temperature, labels)
+        rates = np.full(n_classes, _START / n_classes)
+        for _ in range(_STEPS):
+            by_chance = rates[labels] / ((1 - rates.sum()) * own + rates[labels])
+            rates = np.bincount(labels, by_chance, minlength=n_classes) / (n_images + PRIOR_IMAGES)
+        right = 1 - rates.sum()
+        likelihood = np.log(right * own + rates[labels]).sum() + PRIOR_IMAGES * np.log(right)
+        if likelihood > best:
+            best, found = likelihood, Noise(rates, float(temperature))
+    return found
+
+
+def _share(evidence: FloatArray, temperature: float, classes: Labels) -> FloatArray:
+    """softmax(temperature * evidence) of one class for each image, above 0, of shape (n,)."""
+    powers = np.exp(temperature * (evidence - evidence.max(1, keepdims=True)))
+    return np.asarray(powers[np.arange(len(classes)), classes] / powers.sum(1))
+
+
+def neighbour_evidence(features: npt.ArrayLike, labels: Labels, groups: Labels | None, n_classes: int) -> FloatArray:
+    """For each image and class the log of how many neighbours are of that class, out of as many as could be.
+
+    Args:
+        features: of shape (n, d); centred, they are compared by cosine.
+        labels: class numbers, of shape (n,).
+        groups: images of one group are no neighbours; None for groups of one image.
+        n_classes: how many classes there are.
+
+    Returns:
+        log((votes + 1) / (possible votes + 1)), of shape (n, n_classes).
+    """
+    n_images = len(labels)
+    numbers = np.arange(n_images) if groups is None else np.asarray(groups)
+    wanted = min(NEIGHBOURS, n_images)
+    votes = np.zeros((n_images, n_classes))
+    for rows, similarity in _similarities(features):
+        similarity[numbers[rows][:, None] == numbers] = -np.inf
+        nearest = np.argpartition(-similarity, wanted - 1, axis=1)[:, :wanted]
+        counts = np.isfinite(np.take_along_axis(similarity, nearest, axis=1))
+        np.add.at(votes, (np.repeat(rows, counts.sum(1)), labels[nearest][counts]), 1)
+    possible = np.tile(np.bincount(labels, minlength=n_classes), (n_images, 1))
+    possible[np.arange(n_images), labels] -= 1
+    return np.asarray(np.log((votes + 1) / (np.minimum(possible, NEIGHBOURS) + 1)))
+
+
+def _similarities(features: npt.ArrayLike) -> Iterator[tuple[Labels, npt.NDArray[np.float32]]]:
+    """Some rows at a time of the matrix of cosines between centred features, with their numbers."""
+    values = np.asarray(features, np.float64)
+    values = values - values.mean(0)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    unit = (values / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+    for rows in np.array_split(np.arange(len(unit)), -(-len(unit) // _ROWS)):
+        yield rows, unit[rows] @ unit.T

@@ -1,0 +1,158 @@
+"""Findings about pictures that repeat others: copies, contradictory labels, and leaks between splits."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.dataset import SPLITS, TRAIN, ImageIndex
+from probes.duplicates import components, near_duplicates
+from probes.facts_table import Inspection, Records
+from probes.findings import ERROR, EXAMPLES, WARNING, Finding, count
+
+Groups = npt.NDArray[np.int64]
+_KEPT_TOGETHER = "Kept on one side of every split."
+
+
+def repeats(seen: Inspection, index: ImageIndex) -> Iterator[Finding]:
+    """Pictures with the same pixels, or that look the same, within a class, across classes and across splits."""
+    rows = seen.read
+    if len(rows) < 2:
+        return
+    exact = _numbered([row.tobytes() for row in rows["digest"]])
+    hashes = [row.tobytes() for row in rows["perceptual"]]
+    # The same pixels look the same; blank pictures, which have no hash, would not be linked otherwise.
+    first = np.unique(exact, return_index=True)[1]
+    pairs = [*near_duplicates(hashes), *((int(first[group]), row) for row, group in enumerate(exact))]
+    alike = np.asarray(components(len(rows), [(a, b) for a, b in pairs if a != b]), np.int64)
+    yield from _within_class(seen, rows, exact, alike)
+    yield from _across_classes(seen, rows, exact, alike)
+    yield from _across_splits(seen, rows, exact, alike)
+    yield from _parted_groups(seen, rows, index)
+
+
+def _numbered(keys: Sequence[bytes]) -> Groups:
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+
+def _several(groups: Groups, kinds: Groups) -> npt.NDArray[np.bool_]:
+    """Which members are of a group that holds more than one kind."""
+    pairs = np.unique(np.stack([groups, kinds]), axis=1)
+    return np.asarray(np.bincount(pairs[0], minlength=int(groups.max()) + 1)[groups] > 1)
+
+
+def _shown(seen: Inspection, rows: Records, groups: Groups) -> tuple[str, ...]:
+    """Examples: the members of some groups, joined."""
+    lines: dict[int, list[str]] = {}
+    for place, group in zip(rows["place"].tolist(), groups.tolist(), strict=True):
+        lines.setdefault(group, []).append(seen.names[place])
+    return tuple(" = ".join(sorted(names)[:3]) for names in list(lines.values())[:EXAMPLES])
+
+
+def _within_class(seen: Inspection, rows: Records, exact: Groups, alike: Groups) -> Iterator[Finding]:
+    # A class of a split: what a copy lies in together with its original.
+    place = seen.labels[rows["place"]] * len(SPLITS) + seen.splits[rows["place"]]
+    copies = _later(np.stack([exact, place]))
+    if copies.any():
+        twins = np.isin(exact, exact[copies])
+        yield Finding(
+            kind="duplicate",
+            severity=WARNING,
+            n_files=int(copies.sum()),
+            examples=_shown(seen, rows[twins], exact[twins]),
+            message=f"{count(int(copies.sum()), 'file')} with the same pixels as another of the class.",
+            done="One of each is measured and counted.",
+            advice="Remove the copies: they are no new images.",
+        )
+    near = _later(np.stack([alike, place])) & ~copies
+    if near.any():
+        twins = np.isin(alike, alike[near])
+        yield Finding(
+            kind="near_duplicate",
+            severity=WARNING,
+            n_files=int(near.sum()),
+            examples=_shown(seen, rows[twins], alike[twins]),
+            message=f"{count(int(near.sum()), 'file')} nearly the same as another of the class: resized, saved "
+            "anew, or the next frame of a film.",
+            done=_KEPT_TOGETHER,
+            advice="Keep them together when you split the data; count them as one when you ask if there are enough.",
+        )
+
+
+def _later(keys: Groups) -> npt.NDArray[np.bool_]:
+    """Which columns repeat an earlier one."""
+    _, first = np.unique(keys, axis=1, return_index=True)
+    later = np.ones(keys.shape[1], bool)
+    later[first] = False
+    return later
+
+
+def _across_classes(seen: Inspection, rows: Records, exact: Groups, alike: Groups) -> Iterator[Finding]:
+    labels = seen.labels[rows["place"]]
+    same = _several(exact, labels)
+    if same.any():
+        yield Finding(
+            kind="conflict",
+            severity=ERROR,
+            n_files=int(same.sum()),
+            examples=_shown(seen, rows[same], exact[same]),
+            message=f"{count(int(same.sum()), 'file')} with the same pixels under different classes: one label of each "
+            "pair is wrong.",
+            done=f"{_KEPT_TOGETHER} They count as they are labelled.",
+            advice="Decide on one class for each, or remove them.",
+        )
+    near = _several(alike, labels) & ~same
+    if near.any():
+        yield Finding(
+            kind="near_conflict",
+            severity=WARNING,
+            n_files=int(near.sum()),
+            examples=_shown(seen, rows[near], alike[near]),
+            message=f"{count(int(near.sum()), 'file')} nearly the same as one of another class.",
+            done=_KEPT_TOGETHER,
+            advice="Look at them: either a label is wrong, or what tells the classes apart is too small to see.",
+        )
+
+
+def _across_splits(seen: Inspection, rows: Records, exact: Groups, alike: Groups) -> Iterator[Finding]:
+    trained = seen.in_split(rows, TRAIN)
+    for kind, groups, what, severity in (
+        ("leak", exact, "with the same pixels as", ERROR),
+        ("near_leak", alike, "nearly the same as", ERROR),
+    ):
+        leaked = ~trained & np.isin(groups, groups[trained])
+        if kind == "near_leak":
+            leaked &= ~np.isin(exact, exact[trained])
+        if not leaked.any():
+            continue
+        both = np.isin(groups, groups[leaked])
+        yield Finding(
+            kind=kind,
+            severity=severity,
+            n_files=int(leaked.sum()),
+            examples=_shown(seen, rows[both], groups[both]),
+            message=f"{count(int(leaked.sum()), 'held-out file')} {what} a training image: accuracy there is too high.",
+            done="Left out of the expected accuracy.",
+            advice="Remove them from the validation or test split.",
+        )
+
+
+def _parted_groups(seen: Inspection, rows: Records, index: ImageIndex) -> Iterator[Finding]:
+    names = [seen.names[place] for place in rows["place"]]
+    trained = seen.in_split(rows, TRAIN)
+    training = {index.groups.get(name) for name, inside in zip(names, trained, strict=True) if inside} - {None}
+    parted = [
+        name for name, inside in zip(names, trained, strict=True) if not inside and index.groups.get(name) in training
+    ]
+    if parted:
+        yield Finding(
+            kind="group_leak",
+            severity=ERROR,
+            n_files=len(parted),
+            examples=tuple(f"{name} (group {index.groups[name]})" for name in parted[:EXAMPLES]),
+            message=f"{count(len(parted), 'held-out file')} of a group that is in training, too: accuracy there is too "
+            "high.",
+            done="Left out of the expected accuracy.",
+            advice="Put every group into one split.",
+        )

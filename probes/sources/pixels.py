@@ -1,0 +1,113 @@
+"""Pixels of any numeric type and range as 0 to 255."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.errors import ProbeError
+
+EXPECTED = "Expected images as an array of shape (n, height, width, 1, 3 or 4), or a list of images."
+_SLACK = 1e-5  # how far resizing may push floating-point pixels out of their range, as a share of it
+
+Pixels = npt.NDArray[Any]
+
+
+@dataclass(slots=True)
+class PixelRange:
+    """The values of pixels seen so far, where their type alone does not tell that they are 0 to 255.
+
+    Attributes:
+        low: the smallest.
+        high: the largest.
+        floats: the largest floating-point value; None before there was one.
+        dtype: of the last pixels.
+    """
+
+    low: float = np.inf
+    high: float = -np.inf
+    floats: float | None = None
+    dtype: str = ""
+
+    def add(self, pixels: Pixels) -> None:
+        """Look at the pixels of one or more images.
+
+        Raises:
+            ProbeError: they are no real numbers.
+        """
+        if pixels.dtype in (np.uint8, np.bool_) or not pixels.size:
+            return
+        if pixels.dtype.kind not in "iuf":
+            raise ProbeError(f"{EXPECTED} Received: elements of type {pixels.dtype}. Give the pixels as numbers.")
+        low, high = float(pixels.min()), float(pixels.max())
+        self.low, self.high = float(np.minimum(self.low, low)), float(np.maximum(self.high, high))  # NaN stays
+        self.dtype = str(pixels.dtype)
+        if pixels.dtype.kind == "f":
+            self.floats = high if self.floats is None else float(np.maximum(self.floats, high))
+
+    def check(self) -> None:
+        """Refuse what can't be turned into 0 to 255.
+
+        Raises:
+            ProbeError: negative values, values above 255 or NaN.
+        """
+        if not self.dtype or (self.low >= -_SLACK and self.high <= 255 * (1 + _SLACK)):
+            return
+        raise ProbeError(
+            "Expected pixels within 0 to 255, or floating-point ones within 0 to 1. "
+            f"Received: {self.low:.4g} to {self.high:.4g} ({self.dtype}). Give the pixels as they were before any "
+            "normalisation."
+        )
+
+
+def are_unit(ranges: Mapping[str, PixelRange]) -> bool:
+    """Whether floating-point pixels lie within 0 to 1 rather than 0 to 255, in all splits alike.
+
+    Raises:
+        ProbeError: in some splits they do, in others not.
+    """
+    highest = {name: found.floats for name, found in ranges.items() if found.floats is not None}
+    unit = {name: high <= 1 + _SLACK for name, high in highest.items()}
+    if len(set(unit.values())) > 1:
+        told = ", ".join(f"{name} up to {high:.4g}" for name, high in highest.items())
+        raise ProbeError(f"Expected pixels in one range. Received: {told}. Scale all splits alike.")
+    return any(unit.values())
+
+
+def to_uint8(pixels: Pixels, unit: bool) -> npt.NDArray[np.uint8]:
+    """Pixels as 0 to 255, rounded; `unit` tells that floating-point ones lie within 0 to 1."""
+    if pixels.dtype.kind == "b":
+        pixels = pixels * np.uint8(255)
+    if pixels.dtype.kind == "f":
+        scaled = pixels.astype(np.float32) * np.float32(255 if unit else 1)
+        pixels = np.clip(np.rint(scaled), 0, 255)
+    return pixels.astype(np.uint8, copy=False)
+
+
+def as_numpy(pixels: Any) -> Pixels:
+    """A foreign array or tensor in NumPy's eyes, without a copy if it can be; bfloat16 as float32."""
+    array = np.asarray(pixels)
+    return array.astype(np.float32) if array.dtype.kind == "V" and "float" in array.dtype.name else array
+
+
+def check_shape(shape: Sequence[Any], images: str = "") -> None:
+    """Refuse an image that is not of shape (h, w) or (h, w, 1, 3 or 4).
+
+    Args:
+        shape: of one image.
+        images: what to call it in the message; by default "an image of shape …".
+
+    Raises:
+        ProbeError: it is of another shape.
+    """
+    good = len(shape) in (2, 3) and all(isinstance(n, int) and n > 0 for n in shape)
+    if good and (len(shape) == 2 or shape[2] in (1, 3, 4)):
+        return
+    received = f"{EXPECTED} Received: {images or f'an image of shape {tuple(shape)}'}"
+    if good and shape[0] in (1, 3, 4):
+        raise ProbeError(f"{received}, channels first. Put the channels last: `np.moveaxis(images, -3, -1)`.")
+    if len(shape) == 1 and isinstance(shape[0], int) and shape[0] > 1:
+        raise ProbeError(f"{received}, flat. Give the images their height and width back with `reshape`.")
+    raise ProbeError(f"{received}.")

@@ -1,0 +1,169 @@
+"""From what was seen of the images to findings."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from probes.dataset import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex, draw_sample
+from probes.facts_table import Inspection, Records, record
+from probes.features import Features
+from probes.findings import (
+    EXAMPLES,
+    SEVERITIES,
+    WARNING,
+    Finding,
+    class_sizes,
+    count,
+    failures,
+    listing,
+    oddities,
+    training,
+)
+from probes.images import quiet_decoders
+from probes.inspection import inspect
+from probes.label_errors import label_errors
+from probes.repeats import repeats
+from probes.separability import Judged
+from probes.shortcuts import Nuisance, shortcuts
+from probes.splits import Rows
+from recommender import thresholds
+
+Progress = Callable[[int, int], None]
+
+
+def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, seed: int) -> Inspection:
+    """What was seen of the sample while it was measured, and of some test images, which are not measured.
+
+    Args:
+        index: the images.
+        features: of the sample.
+        with_test: how many test images to look at.
+        seed: of their choice.
+    """
+    measured = zip(features.files, features.labels.tolist(), features.validation.tolist(), features.facts, strict=True)
+    copies = [(item.file, item.label, item.validation, item.facts) for item in features.skipped.copies]
+    failed = [(item.file, item.label, item.validation, item.error) for item in features.skipped.failures]
+    seen: list[tuple[str, int, str, Any]] = [
+        (name, label, VALIDATION if held_out else TRAIN, facts)
+        for name, label, held_out, facts in (*measured, *copies, *failed)
+    ]
+    seen += _test_images(index, with_test, seed)
+    n_listed = sum(index.split_sizes().values())
+    return Inspection(
+        names=tuple(name for name, *_ in seen),
+        labels=np.array([label for _, label, *_ in seen], np.int64),
+        splits=np.array([SPLITS.index(split) for _, _, split, _ in seen], np.int8),
+        rows=np.concatenate([record(place, facts) for place, (*_, facts) in enumerate(seen)]),
+        reasons={name: str(facts) for name, _, _, facts in seen if isinstance(facts, Exception)},
+        whole=len(seen) == n_listed,
+    )
+
+
+def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[str, int, str, Any]]:
+    if not wanted or not any(index.test):
+        return
+    draw = draw_sample(index.test, wanted, seed)
+    chosen = [
+        (name, label)
+        for label, (quota, names) in enumerate(zip(draw.quota, draw.candidates, strict=True))
+        for name in names[:quota]
+    ]
+    with quiet_decoders():
+        for found in inspect(index.store, [name for name, _ in chosen], range(len(chosen))):
+            yield (*chosen[found.place], TEST, found.facts or found.failure)
+
+
+def distinct_counts(index: ImageIndex, seen: Inspection) -> tuple[int, ...]:
+    """Training images of each class, less those that were seen to be unreadable or copies."""
+    rows = training(seen, seen.rows)
+    read = rows[rows["failure"] < 0]
+    labels = seen.labels[rows["place"]]
+    lost = np.bincount(labels[rows["failure"] >= 0], minlength=len(index.class_names))
+    keys = np.column_stack([read["digest"], seen.labels[read["place"]].astype(">i8").view(np.uint8).reshape(-1, 8)])
+    distinct = np.unique(keys, axis=0)
+    of_distinct = np.ascontiguousarray(distinct[:, -8:]).view(">i8").ravel().astype(np.int64)
+    copies = np.bincount(labels[rows["failure"] < 0], minlength=len(lost)) - np.bincount(
+        of_distinct, minlength=len(lost)
+    )
+    return tuple(int(n) for n in np.asarray(index.class_counts) - lost - copies)
+
+
+def find(
+    index: ImageIndex,
+    seen: Inspection,
+    features: Features,
+    rows: Rows,
+    judged: Judged | None,
+    class_counts: tuple[int, ...],
+) -> tuple[Finding, ...]:
+    """Everything that is wrong or odd, the worst first.
+
+    Args:
+        index: the images.
+        seen: what was seen of them.
+        features: of those that were measured.
+        rows: the same as the splitter sees them.
+        judged: how a classifier does on each of them that had not seen it; None where that can't be.
+        class_counts: training images of each class.
+    """
+    found = [
+        *failures(seen),
+        *repeats(seen, index),
+        *_label_errors(index, features, rows, judged),
+        *_shortcuts(index, seen),
+        *class_sizes(index.class_names, class_counts, notable_imbalance=thresholds.WEIGHTED_IMBALANCE),
+        *listing(index),
+        *oddities(seen),
+    ]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def _label_errors(index: ImageIndex, features: Features, measured: Rows, judged: Judged | None) -> Iterator[Finding]:
+    if judged is None:
+        return
+    rows = judged.rows
+    deepest = list(features.pooled.values())[-1]
+    found = label_errors(
+        judged.probabilities, features.labels[rows], features=deepest[rows], groups=measured.groups[rows]
+    )
+    if not found:
+        return
+    lines = [
+        f"{features.files[rows[error.index]]}: {index.class_names[error.given]!r}, looks like "
+        f"{index.class_names[error.suggested]!r} ({error.probability_suggested:.0%})"
+        for error in found
+    ]
+    yield Finding(
+        kind="label_error",
+        severity=WARNING,
+        n_files=len(found),
+        examples=tuple(lines),
+        message=f"{count(len(found), 'image')} that may be labelled wrong: a classifier that never saw them is sure of "
+        "another class.",
+        done="Measured as they are labelled.",
+        advice="Look at them, best first; right or wrong is yours to say.",
+    )
+
+
+def _shortcuts(index: ImageIndex, seen: Inspection) -> Iterator[Finding]:
+    rows: Records = training(seen, seen.read)
+    nuisance = Nuisance(
+        formats=tuple(value.decode() for value in rows["format"].tolist()),
+        modes=tuple(value.decode() for value in rows["mode"].tolist()),
+        sizes=np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64),
+        brightness=rows["brightness"].astype(np.float64),
+        grey=rows["grey"],
+    )
+    labels = seen.labels[rows["place"]]
+    for found in shortcuts(nuisance, labels, index.class_names):
+        yield Finding(
+            kind=f"shortcut_{found.kind}",
+            severity=WARNING,
+            n_files=int((labels == found.label).sum()),
+            examples=tuple(seen.names[place] for place in rows["place"][labels == found.label][:EXAMPLES]),
+            message=f"{index.class_names[found.label]!r} can be told by {found.kind} alone, with a balanced accuracy "
+            f"of {found.accuracy:.0%}: {found.words}.",
+            done="Measured all the same: the network may have learned that and not what the pictures show.",
+            advice="Take pictures of all classes in the same way, or save them alike, before you trust any accuracy.",
+        )

@@ -1,0 +1,175 @@
+"""One run: the probes called in their order, then the rules."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probes.dataset import ImageIndex, Sample
+from probes.measurements import DatasetSize, Measurements, Separability
+from recommender import rules
+from recommender.planning import CutFacts, Plan, likeness_evidence, plan_strategy
+from recommender.rules import Verdict
+from recommender.scenario import Scenario
+
+if TYPE_CHECKING:
+    from builders.backbone import Backbone
+    from probes.facts_table import Inspection
+
+Progress = Callable[[str, int, int], None]
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase], self._last = round(now - self._last, 3), now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was measured, what was chosen, and the linear classifier that the prediction layer starts from."""
+
+    measurements: Measurements
+    verdict: Verdict
+    plan: Plan
+    probe: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is measured, how, and who is told."""
+
+    index: ImageIndex
+    sample: Sample
+    scenario: int | None
+    check: str | None
+    seed: int
+    progress: Progress | None
+    clock: Clock
+
+    def at(self, phase: str) -> Callable[[int, int], None] | None:
+        """Who is told of the progress of a phase."""
+        progress = self.progress
+        return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
+
+    def input_size(self, opened: Any) -> int:
+        """Height and width in px that the network shall see, where the user does not say."""
+        from probes.reading import median_short_side
+
+        if opened.fixed:
+            return int(opened.native_size)
+        side = median_short_side(self.index, self.sample.train)
+        wanted = opened.native_size if side is None else rules.input_size(side, opened.native_size)
+        return int(max(wanted, opened.smallest_size))
+
+    def inspect_everything(self) -> "Inspection":
+        """Look at every image of the data."""
+        from probes.full_check import inspect_everything
+
+        seen = inspect_everything(self.index, self.at("checking"))
+        self.clock.lap("check")
+        return seen
+
+    def measure_and_decide(self, backbone: "Backbone", everything: "Inspection | None") -> "Decision":
+        """Run the network over the sample, ask every probe, and apply the rules."""
+        from recommender import checking
+        from recommender.measuring import require_finite, require_readable, rows_of, run_network, similarity_of
+
+        index, clock, seed = self.index, self.clock, self.seed
+        seen = run_network(backbone, index, self.sample, self.at("network"))
+        features = seen.features
+        require_readable(index, self.sample, features)
+        require_finite(backbone, features)
+        clock.lap("network")
+        similarity = similarity_of(seen, backbone, len(index.class_names), seed)
+        clock.lap("similarity")
+        tests = self.sample.n_wanted // 4 if self.check else 0
+        inspected = everything or checking.inspect_sample(index, features, with_test=tests, seed=seed)
+        counts = checking.distinct_counts(index, inspected)
+        rows = rows_of(index, features)
+        balanced = rules.class_weights(counts) is not None
+        separability = _separability(features, rows, seed, balanced, self.at("classifiers"))
+        clock.lap("separability")
+        measured = Measurements(
+            size=_dataset_size(index, features, inspected, counts),
+            similarity=similarity,
+            separability=separability,
+            input_size=backbone.input_size,
+            n_held_out=int(rows.held_out.sum()),
+        )
+        verdict, plan, probe = self._decide(backbone, measured, features, rows, balanced)
+        clock.lap("head")
+        judged = probe.judged
+        if measured.n_held_out:  # the user's split judges the model; labels are doubted in training, too
+            from probes.separability import judge
+
+            levels = [features.pooled[level] for level in plan.strategy.head.levels]
+            judged = judge(levels, rows.pooled(), seed=seed, balanced=balanced)
+        findings = checking.find(index, inspected, features, rows, judged, counts)
+        clock.lap("findings")
+        return Decision(measurements=replace(measured, findings=findings), verdict=verdict, plan=plan, probe=probe)
+
+    def _decide(
+        self, backbone: "Backbone", measured: Measurements, features: Any, rows: Any, balanced: bool
+    ) -> tuple[Verdict, Plan, Any]:
+        facts = [
+            CutFacts(layer=point.layer, depth=point.depth, shape=point.shape, batch_norm=point.batch_norm)
+            for point in backbone.points
+        ]
+        verdict = rules.choose_scenario(
+            n_images=measured.size.n_images,
+            images_per_class=rules.small_class(measured.size.class_counts),
+            evidence=likeness_evidence(measured, facts, self.seed),
+            forced=None if self.scenario is None else Scenario.numbered(self.scenario),
+        )
+        plan = plan_strategy(backbone.name, facts, verdict, measured)
+
+        def fitted(chosen: Plan) -> Any:
+            from probes.separability import fit_linear_probe
+
+            blocks = [features.pooled[level] for level in chosen.strategy.head.levels]
+            return fit_linear_probe(blocks, rows, measured.size.n_classes, seed=self.seed, balanced=balanced)
+
+        probe = fitted(plan)
+        if len(plan.strategy.head.levels) > 1:
+            evidence = {cut.cut: cut.correct for cut in measured.separability.per_cut}
+            if rules.alone_is_better(probe.correct, evidence.get(plan.strategy.cut, ())):
+                plan = plan.reading_the_cut_alone()
+                probe = fitted(plan)
+        return verdict, plan, probe
+
+
+def _separability(features: Any, rows: Any, seed: int, balanced: bool, progress: Any) -> Separability:
+    """How well the classes separate at each cut."""
+    from probes.separability import measure_separability
+
+    return measure_separability(features.pooled, rows, seed=seed, balanced=balanced, progress=progress)
+
+
+def _dataset_size(index: ImageIndex, features: Any, seen: "Inspection", counts: tuple[int, ...]) -> DatasetSize:
+    training = ~features.validation
+    width, height = np.median(features.sizes[training], axis=0)
+    drawn = set(features.labels[training].tolist())
+    return DatasetSize(
+        path=index.source,
+        kind=index.kind,
+        splits=index.split_sizes(),
+        class_names=index.class_names,
+        class_counts=counts,
+        median_size_px=(round(float(width)), round(float(height))),
+        grey_share=float(features.grey[training].mean()),
+        n_sampled=len(features.labels),
+        n_checked=len(seen.rows),
+        unsampled_classes=tuple(name for label, name in enumerate(index.class_names) if label not in drawn),
+        unreadable=dict(sorted(seen.reasons.items())),
+        n_copies=index.n_images - sum(counts) - seen.n_failed,
+        ignored=index.ignored,
+    )

@@ -1,0 +1,114 @@
+"""Looking at every image: a stream that can be interrupted and goes on where it stopped."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from pictures import write_images
+
+from probes import full_check
+from probes.full_check import Interrupted, inspect_everything
+from probes.inspection import inspect
+from probes.sources.folder import index_folder
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where what was found is kept until the end is reached."""
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path / "own"))
+    monkeypatch.setattr(full_check, "_FLUSH", 4)
+    return tmp_path / "own" / "checks"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_images(tmp_path / "data", {"flower": 20, "temple": 20})
+
+
+def looked_at(monkeypatch, stop_after=None):
+    """Counts the images that are opened; Ctrl-C comes after some of them."""
+    places = []
+
+    def counted(store, names, chosen):
+        for number, found in enumerate(inspect(store, names, chosen)):
+            if number == stop_after:
+                raise KeyboardInterrupt
+            places.append(found.place)
+            yield found
+
+    monkeypatch.setattr(full_check, "inspect", counted)
+    return places
+
+
+def test_every_image_of_every_split_is_looked_at(place, tmp_path):
+    for split in ("train", "val", "test"):
+        write_images(tmp_path / "data" / split, {"flower": 3, "temple": 2})
+    (tmp_path / "data" / "test" / "flower" / "broken.jpg").write_bytes(b"no picture")
+    seen = inspect_everything(index_folder(tmp_path / "data"))
+    assert (len(seen.rows), seen.whole) == (16, True)
+    assert (seen.rows["place"] == np.arange(16)).all()
+    assert np.bincount(seen.splits).tolist() == [5, 5, 6]
+    assert seen.reasons == {"test/flower/broken.jpg": "not a picture in a known format"}
+    assert not list(place.iterdir())  # nothing stays behind
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(place, folder, monkeypatch):
+    index = index_folder(folder)
+    whole = inspect_everything(index)
+    first = looked_at(monkeypatch, stop_after=17)
+    with pytest.raises(Interrupted, match=r"after 17 of 40 images. The same command goes on"):
+        inspect_everything(index)
+    second = looked_at(monkeypatch)
+    resumed = inspect_everything(index)
+    assert sorted(first + second) == list(range(40))
+    assert resumed.rows.tobytes() == whole.rows.tobytes()
+    assert not list(place.iterdir())
+
+
+def test_a_torn_last_row_is_looked_at_again(place, folder, monkeypatch):
+    index = index_folder(folder)
+    looked_at(monkeypatch, stop_after=10)
+    with pytest.raises(Interrupted):
+        inspect_everything(index)
+    [journal] = place.iterdir()
+    os.truncate(journal, journal.stat().st_size - 7)
+    second = looked_at(monkeypatch)
+    assert len(inspect_everything(index).rows) == 40
+    assert len(second) == 31
+
+
+def test_a_file_that_was_changed_is_looked_at_again(place, folder, monkeypatch):
+    index = index_folder(folder)
+    looked_at(monkeypatch, stop_after=10)
+    with pytest.raises(Interrupted):
+        inspect_everything(index)
+    [journal] = place.iterdir()
+    changed = folder / index.files[0][3]
+    shutil.copyfile(folder / index.files[1][0], changed)
+    os.utime(changed, (journal.stat().st_mtime + 5,) * 2)
+    second = looked_at(monkeypatch)
+    seen = inspect_everything(index)
+    assert 3 in second
+    assert len(second) == 31
+    assert seen.rows["digest"][3].tobytes() == seen.rows["digest"][20].tobytes()
+
+
+def test_without_a_place_to_write_nothing_is_kept_and_the_check_works(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path / "file"))
+    assert len(inspect_everything(index_folder(folder)).rows) == 40
+    looked_at(monkeypatch, stop_after=10)
+    with pytest.raises(Interrupted, match=r"^Interrupted. Nothing was written.$"):
+        inspect_everything(index_folder(folder))
+
+
+def test_progress_is_told_from_where_it_goes_on(place, folder, monkeypatch):
+    index = index_folder(folder)
+    looked_at(monkeypatch, stop_after=38)
+    with pytest.raises(Interrupted):
+        inspect_everything(index)
+    looked_at(monkeypatch)
+    told = []
+    inspect_everything(index, lambda done, wanted: told.append((done, wanted)))
+    assert told == [(39, 40), (40, 40)]
