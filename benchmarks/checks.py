@@ -35,7 +35,7 @@ def saved_anew(path: Path, target: Path) -> None:
 
 def main(names: list[str]) -> None:
     results = ResultFile("checks.jsonl", ("set",))
-    for name, index in data_sets(*names):
+    for name, index in data_sets(tuple(names)):
         if results.has(name):
             continue
         folder = Path(index.source)

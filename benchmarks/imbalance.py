@@ -21,7 +21,7 @@ IMAGES = 1000
 
 def main(names: list[str]) -> None:
     results = ResultFile("imbalance.jsonl", ("set",))
-    for name, index in data_sets(*names):
+    for name, index in data_sets(tuple(names)):
         if results.has(name):
             continue
         found = recommend(Path(index.source), max_images=IMAGES)

@@ -18,7 +18,6 @@ from probes.images import quiet_decoders
 from probes.inspection import inspect
 from probes.shortcuts import KINDS, Nuisance, Shortcut, shortcuts
 
-
 ALL_GREY = 0.9  # of the pictures without colour, from which on none can lose it
 
 

@@ -1,4 +1,4 @@
-"""Measure a folder of labelled images, choose one of the four ways of transfer learning, build the model."""
+"""Measure labelled images, choose one of the four ways of transfer learning, build the model."""
 
 from typing import Any
 

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pictures import photograph, png
+from PIL import Image
 
 CLASSES = ("aster", "birch", "clover", "daisy", "elder")
 PER_SPLIT = {"train": 30, "val": 6, "test": 6}

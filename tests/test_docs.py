@@ -24,7 +24,7 @@ def test_the_code_of_the_surgery_page_runs(tmp_path, monkeypatch, capsys):
     assert "stage 1" in shown
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/method.md", "docs/surgery.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/checks.md", "docs/method.md", "docs/surgery.md"])
 def test_options_that_are_named_exist(page):
     options = {option for parameter in main.params for option in parameter.opts} | {"--help"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / page).read_text(encoding="utf-8")))

@@ -103,7 +103,8 @@ def test_without_a_place_to_write_nothing_is_kept_and_the_check_works(folder, tm
         inspect_everything(index_folder(folder))
 
 
-def test_progress_is_told_from_where_it_goes_on(place, folder, monkeypatch):
+@pytest.mark.usefixtures("place")
+def test_progress_is_told_from_where_it_goes_on(folder, monkeypatch):
     index = index_folder(folder)
     looked_at(monkeypatch, stop_after=38)
     with pytest.raises(Interrupted):

@@ -179,7 +179,7 @@ def test_every_form_gives_the_recommendation_of_the_plain_folder(form, listed, p
     assert answer(data, **arguments) == plain
 
 
-def test_the_users_split_is_measured_on(folder, listed, tmp_path):
+def test_the_users_split_is_measured_on(listed, tmp_path):
     for number, (path, label) in enumerate(listed):
         split = "val" if number % 4 == 0 else "train"
         (tmp_path / split / label).mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def test_the_users_split_is_measured_on(folder, listed, tmp_path):
     assert "of your validation split" in " ".join(found.reasons)
 
 
-def test_a_manifest_keeps_groups_on_one_side(folder, listed, tmp_path):
+def test_a_manifest_keeps_groups_on_one_side(listed, tmp_path):
     rows = [(path, label, f"{label} {number // 3}") for number, (path, label) in enumerate(listed)]
     manifest = write_table(tmp_path / "list.csv", rows, ",", ("path", "label", "group"))
     assert len(set(open_source(manifest).groups.values())) == len({group for *_, group in rows})

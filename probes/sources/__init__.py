@@ -13,7 +13,7 @@ from probes.errors import ProbeError
 _MANIFEST = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".csv.gz", ".tsv.gz")
 _ARCHIVE = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _SHARD = re.compile(r"\.tfrecords?(\.gz)?(-\d+-of-\d+)?$|-\d+-of-\d+$", re.IGNORECASE)
-_FORMS = "a folder of class folders, a manifest (.csv, .tsv, .parquet), an archive (.zip, .tar, .tar.gz …) or TFRecord shards"
+_FORMS = "a folder of class folders, a manifest (.csv, .tsv, .parquet), a zip or tar archive, or TFRecord shards"
 
 
 def open_source(
