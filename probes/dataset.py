@@ -22,7 +22,7 @@ _SPLIT_NAMES = {
     "testing": TEST,
 }
 _SPARE_FILES = 20  # how many more files of a class than its quota may be tried when some can't be read
-_EXAMPLES = 5
+_EXAMPLES = 100
 _SEVERAL_LABELS = 0.05  # share of images listed under several classes from which the data count as multi-label
 
 Label = str | int | bool
@@ -66,7 +66,7 @@ class LeftOut:
     Attributes:
         reason: why, for a reader: "rows without a label".
         n: how many.
-        examples: a few of them.
+        examples: some of them.
     """
 
     reason: str
@@ -76,7 +76,7 @@ class LeftOut:
 
 @dataclass(slots=True)
 class LeftOutCounter:
-    """Counts what a source leaves out, and keeps a few examples of each reason."""
+    """Counts what a source leaves out, and keeps some examples of each reason."""
 
     _found: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
 
@@ -144,7 +144,7 @@ class ImageIndex:
 
     def split_sizes(self) -> dict[str, int]:
         """How many images each split has; splits without any are missing."""
-        sizes = {name: sum(len(files) for files in self.split(name)) for name in SPLITS}
+        sizes = {name: sum(len(files) for files in self.split(name)) for name in SPLITS} | {TRAIN: self.n_images}
         return {name: size for name, size in sizes.items() if size}
 
 

@@ -63,7 +63,6 @@ class Inspection:
         splits: numbers of their splits in `SPLITS`, of shape (n,).
         rows: what is known of them; `place` is the number of an image in the three above.
         reasons: name -> why it could not be read, as far as they were kept.
-        whole: whether every image of the data was looked at.
     """
 
     names: tuple[str, ...]
@@ -71,7 +70,6 @@ class Inspection:
     splits: npt.NDArray[np.int8]
     rows: Records
     reasons: dict[str, str]
-    whole: bool
 
     @property
     def read(self) -> Records:

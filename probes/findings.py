@@ -11,7 +11,7 @@ from probes.dataset import TRAIN, ImageIndex
 from probes.facts_table import FAILURES, Inspection, Records
 
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
-EXAMPLES = 5
+EXAMPLES = 1000  # of a finding at most: enough to act on, whatever the size of the data
 _BLANK = 2.0  # standard deviation of the luma, of 255: below it a picture shows nothing
 _ODD_SIZE = 4.0  # times the median short side, or that part of it
 _ODD_ASPECT = 2.5  # times as wide, or as high, as the median picture
@@ -31,7 +31,7 @@ class Finding:
         kind: a word to tell findings apart by: "truncated", "leak", "imbalance" …
         severity: "error" where numbers can't be trusted until it is mended, "warning", or "note".
         n_files: how many files, or images, it is about.
-        examples: some of them, worst first where they can be ranked.
+        examples: which, up to `EXAMPLES`; worst first where they can be ranked.
         message: what was found.
         done: what was done about it.
         advice: what the user may do.

@@ -66,7 +66,6 @@ def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] |
         splits=np.fromiter((split for *_, split in listed), np.int8, len(listed)),
         rows=rows,
         reasons=reasons,
-        whole=True,
     )
 
 

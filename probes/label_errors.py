@@ -1,8 +1,8 @@
 """Images whose label is likely wrong, from out-of-fold probabilities and from their neighbours. NumPy only.
 
-Confident learning as published compares each image with its class's mean probability, and so flags up to a tenth of a
+Confident learning as published compares each image with its class's mean probability, and so flags up to an eighth of a
 data set that is merely hard. Here it goes one step further: a label counts as wrong only where noise in the labels, of
-the same strength for a whole class, explains it better than an image that is hard to tell.
+one strength for all images of a class, explains it better than images that are hard to tell.
 (cleanlab has confident learning ready made, but brings pandas with it.)
 """
 
@@ -17,7 +17,10 @@ import numpy.typing as npt
 CERTAINTY = 0.7  # that the label is wrong and the suggested one right, from which on an image is reported
 LEAST_IMAGES = 5  # of a class: with fewer it can't be told what it looks like, and it is neither doubted nor suggested
 NEIGHBOURS = 10
-PRIOR_IMAGES = 30  # as if so many more had been seen, all labelled right: wrong labels are rare
+# As if so many more images had been seen, all labelled right: wrong labels are rare.
+PRIOR_IMAGES = 30
+PRIOR_IMAGES_OF_A_CLASS = 100  # where each pair of classes has a rate of its own
+_ALTERNATIVES = 8  # likeliest classes of an image beside its label
 _TEMPERATURES = np.geomspace(0.2, 3.0, 17)
 _STEPS = 30  # of expectation maximisation
 _START = 0.02  # share of wrong labels that it starts from
@@ -48,15 +51,18 @@ class LabelError:
 
 
 class Noise(NamedTuple):
-    """How labels come about: P(label = c | image) = (1 - sum of rates) softmax(temperature * evidence)_c + rates_c.
+    """How labels come about: P(label = c | image) = sum over classes a of softmax(temperature * evidence)_a rates_ac.
 
     Attributes:
-        rates: the share of all images that are labelled c whatever they show, of shape (k,).
+        rates: the share of the images of class a that are labelled c, of shape (k, k).
         temperature: what the evidence is multiplied by, so that its softmax is calibrated.
+        wrong: for each image the probability that it is of its likeliest other class and its label an error, of shape
+            (n,).
     """
 
     rates: FloatArray
     temperature: float
+    wrong: FloatArray
 
 
 def label_errors(
@@ -78,9 +84,9 @@ def label_errors(
         The images in doubt, the surest first; empty where fewer than two classes have `LEAST_IMAGES` images.
 
     Reference:
-        Northcutt, Jiang and Chuang, Confident learning, JAIR 2021, arXiv:1911.00068: label noise that depends on the
-        class, told from out-of-sample probabilities. Guo et al., On calibration of modern neural networks, ICML 2017,
-        arXiv:1706.04599: the temperature.
+        Northcutt, Jiang and Chuang, Confident learning, JAIR 2021, arXiv:1911.00068: noise that takes one class for
+        another, told from out-of-sample probabilities. Guo et al., On calibration of modern neural networks, ICML
+        2017, arXiv:1706.04599: the temperature.
     """
     values, numbers = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
     n_classes = values.shape[1]
@@ -112,6 +118,8 @@ def _error(index: int, suggested: int, probabilities: FloatArray, labels: Labels
 def doubts(evidence: FloatArray, labels: Labels) -> tuple[Labels, FloatArray]:
     """For each image the class that the evidence is for, and how sure it is that this is right and the label wrong.
 
+    Two kinds of noise are tried: wrong labels that fall on any image alike, and one class taken for another.
+
     Args:
         evidence: for each class the log of its odds, up to a factor and a term that all classes share, of shape (n, k).
         labels: class numbers, of shape (n,).
@@ -119,40 +127,86 @@ def doubts(evidence: FloatArray, labels: Labels) -> tuple[Labels, FloatArray]:
     Returns:
         Class numbers and certainties 0 to 1, of shape (n,); 0 where the evidence is for the label.
     """
-    noise = fit_noise(evidence, labels)
-    rows, best = np.arange(len(labels)), evidence.argmax(1)
-    own = _share(evidence, noise.temperature, labels)
-    right, by_chance = (1 - noise.rates.sum()) * own, noise.rates[labels]
-    certainty = by_chance / (right + by_chance) * _share(evidence, noise.temperature, best)
-    return best, np.where(evidence[rows, labels] == evidence[rows, best], 0.0, certainty)
+    wrong = np.maximum(fit_noise(evidence, labels, alike=True).wrong, fit_noise(evidence, labels, alike=False).wrong)
+    best = evidence.argmax(1)
+    rows = np.arange(len(labels))
+    return best, np.where(evidence[rows, labels] < evidence[rows, best], wrong, 0.0)
 
 
-def fit_noise(evidence: FloatArray, labels: Labels) -> Noise:
-    """The rates and the temperature that make the labels most probable, together with `PRIOR_IMAGES` right ones.
+def fit_noise(evidence: FloatArray, labels: Labels, *, alike: bool) -> Noise:
+    """The rates and the temperature that make the labels most probable, together with some right ones beside them.
 
     Args:
-        evidence: of shape (n, k).
+        evidence: of shape (n, k), k at least 2.
         labels: class numbers, of shape (n,).
+        alike: whether a wrong label falls on images of all other classes alike, so that each label has one rate; else
+            each pair of classes has its own.
     """
     n_images, n_classes = evidence.shape
-    best, found = -np.inf, Noise(np.zeros(n_classes), 1.0)
+    pairs = _pairs(evidence, labels)
+    likelihood, found = -np.inf, Noise(np.identity(n_classes, np.float64), 1.0, np.zeros(n_images))
     for temperature in _TEMPERATURES:
-        own = _share(evidence, temperature, labels)
-        rates = np.full(n_classes, _START / n_classes)
+        shares = _softmax(temperature * evidence)
+        own, others = shares[np.arange(n_images), labels], np.take_along_axis(shares, pairs.others, axis=1)
+        rates = np.full(len(pairs.true), _START / n_classes)
         for _ in range(_STEPS):
-            by_chance = rates[labels] / ((1 - rates.sum()) * own + rates[labels])
-            rates = np.bincount(labels, by_chance, minlength=n_classes) / (n_images + PRIOR_IMAGES)
-        right = 1 - rates.sum()
-        likelihood = np.log(right * own + rates[labels]).sum() + PRIOR_IMAGES * np.log(right)
-        if likelihood > best:
-            best, found = likelihood, Noise(rates, float(temperature))
+            kept = 1 - np.bincount(pairs.true, rates, minlength=n_classes)
+            wrong, total = _posterior(own * kept[labels], others * rates[pairs.places])
+            rates = _rates(wrong, labels, pairs, n_classes, alike=alike)
+        prior = PRIOR_IMAGES * np.log(kept).mean() if alike else PRIOR_IMAGES_OF_A_CLASS * np.log(kept).sum()
+        if np.log(total).sum() + prior > likelihood:
+            matrix = np.asarray(np.diag(kept), np.float64)
+            matrix[pairs.true, pairs.given] = rates
+            likelihood = np.log(total).sum() + prior
+            found = Noise(matrix, float(temperature), wrong[:, 0])
     return found
 
 
-def _share(evidence: FloatArray, temperature: float, classes: Labels) -> FloatArray:
-    """softmax(temperature * evidence) of one class for each image, above 0, of shape (n,)."""
-    powers = np.exp(temperature * (evidence - evidence.max(1, keepdims=True)))
-    return np.asarray(powers[np.arange(len(classes)), classes] / powers.sum(1))
+class _Pairs(NamedTuple):
+    """The likeliest other classes of each image, and the pairs that they make with its label.
+
+    Attributes:
+        others: class numbers, the likeliest first, of shape (n, m).
+        places: the numbers of their pairs, of shape (n, m).
+        true: the other class of each pair, of shape (pairs,).
+        given: the label of each pair, of shape (pairs,).
+    """
+
+    others: Labels
+    places: Labels
+    true: Labels
+    given: Labels
+
+
+def _pairs(evidence: FloatArray, labels: Labels) -> _Pairs:
+    n_images, n_classes = evidence.shape
+    foreign = evidence.copy()
+    foreign[np.arange(n_images), labels] = -np.inf
+    others = np.argsort(-foreign, axis=1, kind="stable")[:, : min(_ALTERNATIVES, n_classes - 1)]
+    found, places = np.unique(others * n_classes + labels[:, None], return_inverse=True)
+    return _Pairs(others, places.reshape(others.shape), found // n_classes, found % n_classes)
+
+
+def _posterior(right: FloatArray, wrong: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Probability of each other class given the label, of shape (n, m), and of the label itself, of shape (n,)."""
+    total = np.maximum(right + wrong.sum(1), np.finfo(np.float64).tiny)
+    return wrong / total[:, None], total
+
+
+def _rates(wrong: FloatArray, labels: Labels, pairs: _Pairs, n_classes: int, *, alike: bool) -> FloatArray:
+    """The rate of each pair that follows from how likely each image is of another class, of shape (pairs,)."""
+    errors = np.bincount(pairs.places.ravel(), wrong.ravel(), minlength=len(pairs.true))
+    of_class = np.bincount(labels, 1 - wrong.sum(1), minlength=n_classes)
+    of_class += np.bincount(pairs.true, errors, minlength=n_classes)
+    if alike:
+        of_label = np.bincount(pairs.given, errors, minlength=n_classes)
+        return np.asarray((of_label / (len(labels) - of_class + PRIOR_IMAGES))[pairs.given])
+    return np.asarray(errors / (of_class[pairs.true] + PRIOR_IMAGES_OF_A_CLASS))
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
 def neighbour_evidence(features: npt.ArrayLike, labels: Labels, groups: Labels | None, n_classes: int) -> FloatArray:

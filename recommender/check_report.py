@@ -10,7 +10,7 @@ from probes.findings import ERROR, SEVERITIES, WARNING, Finding, count
 from recommender.recommendation import Recommendation
 from recommender.report import clean, print_plainly
 
-_SHOWN = 10  # examples of a finding
+_SHOWN = 5  # examples of a finding
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", "note": "cyan"}
 
 

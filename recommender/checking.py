@@ -1,6 +1,6 @@
 """From what was seen of the images to findings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ from probes.dataset import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex, draw_sam
 from probes.facts_table import Inspection, Records, record
 from probes.features import Features
 from probes.findings import (
-    EXAMPLES,
     SEVERITIES,
     WARNING,
     Finding,
@@ -29,7 +28,7 @@ from probes.shortcuts import Nuisance, shortcuts
 from probes.splits import Rows
 from recommender import thresholds
 
-Progress = Callable[[int, int], None]
+_EXAMPLES = 5  # of a class that is given away
 
 
 def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, seed: int) -> Inspection:
@@ -49,14 +48,12 @@ def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, see
         for name, label, held_out, facts in (*measured, *copies, *failed)
     ]
     seen += _test_images(index, with_test, seed)
-    n_listed = sum(index.split_sizes().values())
     return Inspection(
         names=tuple(name for name, *_ in seen),
         labels=np.array([label for _, label, *_ in seen], np.int64),
         splits=np.array([SPLITS.index(split) for _, _, split, _ in seen], np.int8),
         rows=np.concatenate([record(place, facts) for place, (*_, facts) in enumerate(seen)]),
         reasons={name: str(facts) for name, _, _, facts in seen if isinstance(facts, Exception)},
-        whole=len(seen) == n_listed,
     )
 
 
@@ -161,7 +158,7 @@ def _shortcuts(index: ImageIndex, seen: Inspection) -> Iterator[Finding]:
             kind=f"shortcut_{found.kind}",
             severity=WARNING,
             n_files=int((labels == found.label).sum()),
-            examples=tuple(seen.names[place] for place in rows["place"][labels == found.label][:EXAMPLES]),
+            examples=tuple(seen.names[place] for place in rows["place"][labels == found.label][:_EXAMPLES]),
             message=f"{index.class_names[found.label]!r} can be told by {found.kind} alone, with a balanced accuracy "
             f"of {found.accuracy:.0%}: {found.words}.",
             done="Measured all the same: the network may have learned that and not what the pictures show.",

@@ -42,7 +42,6 @@ def seen(*pictures, labels=None, splits=None):
         reasons={
             f"{place}.jpg": str(picture) for place, picture in enumerate(pictures) if isinstance(picture, Exception)
         },
-        whole=True,
     )
 
 
