@@ -2,9 +2,9 @@
 
 python benchmarks/checks.py [SET ...]
 
-For each data set: every image is looked at (`--check=full`), and findings are counted by kind. Then a copy of every
-image is planted under another name, once as it is and once saved anew as a JPEG of quality 80; the expected accuracy
-should not rise beyond its standard error. One JSON line a set in results/checks.jsonl; a run resumes.
+For each data set: every image is looked at (`--check=full`), and findings are counted by kind. Then, of at most 1,000 of
+its images, a copy of each is planted under another name, once as it is and once saved anew as a JPEG of quality 80; the
+expected accuracy should not rise beyond its standard error. One JSON line a set in results/checks.jsonl; a run resumes.
 """
 
 import sys
@@ -15,17 +15,19 @@ from pathlib import Path
 from common import ResultFile, data_sets
 from PIL import Image
 
+from probes.dataset import draw_sample
 from recommender import recommend
 
 IMAGES = 1000
 
 
-def doubled(folder: Path, target: Path, copy: Callable[[Path, Path], None]) -> Path:
-    """A folder of links to all images, and a copy of each beside it."""
-    for path in sorted(folder.glob("*/*")):
+def doubled(paths: list[Path], target: Path, copy: Callable[[Path, Path], None] | None) -> Path:
+    """A folder of links to images, and a copy of each beside it."""
+    for number, path in enumerate(paths):
         (target / path.parent.name).mkdir(exist_ok=True)
         (target / path.parent.name / path.name).symlink_to(path.resolve())
-        copy(path.resolve(), target / path.parent.name / f"copy of {path.stem}.jpg")
+        if copy is not None:
+            copy(path.resolve(), target / path.parent.name / f"copy {number}.jpg")
     return target
 
 
@@ -44,15 +46,24 @@ def main(names: list[str]) -> None:
             "set": name,
             "images": index.n_images,
             "findings": {finding.kind: finding.n_files for finding in found.findings},
-            "accuracy": found.expected_accuracy,
-            "standard_error": found.probe.standard_error,
             "seconds": found.seconds,
         }
-        for kind, copy in (("same", lambda path, target: target.symlink_to(path)), ("anew", saved_anew)):
+        draw = draw_sample(index.files, IMAGES, 0)
+        chosen = [
+            folder / file for quota, files in zip(draw.quota, draw.candidates, strict=True) for file in files[:quota]
+        ]
+        for kind, copy in (
+            ("plain", None),
+            ("same", lambda path, target: target.symlink_to(path)),
+            ("anew", saved_anew),
+        ):
             with tempfile.TemporaryDirectory() as target:
-                again = recommend(doubled(folder, Path(target), copy), max_images=2 * IMAGES)
-            row[f"accuracy_{kind}"] = again.expected_accuracy
-            row[f"counted_{kind}"] = again.measurements.size.n_images
+                again = recommend(doubled(chosen, Path(target), copy), max_images=2 * IMAGES)
+            row[kind] = {
+                "accuracy": again.expected_accuracy,
+                "standard_error": again.probe.standard_error,
+                "counted": again.measurements.size.n_images,
+            }
         results.add(row)
         print(row)
 

@@ -28,7 +28,7 @@ from recommender.wiring import probed_network
 
 BACKBONE = "efficientnet_lite0"
 IMAGES = 1000
-SEEDS = range(4)
+SEEDS = range(8)
 SHARES = (0.02, 0.05, 0.1)
 CONFUSED, ONE_WAY = 0.05, 0.15
 EARLY_CUTS = 5  # that are never the best

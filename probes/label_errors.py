@@ -150,7 +150,7 @@ def fit_noise(evidence: FloatArray, labels: Labels, *, alike: bool) -> Noise:
         own, others = shares[np.arange(n_images), labels], np.take_along_axis(shares, pairs.others, axis=1)
         rates = np.full(len(pairs.true), _START / n_classes)
         for _ in range(_STEPS):
-            kept = 1 - np.bincount(pairs.true, rates, minlength=n_classes)
+            kept = np.maximum(1 - np.bincount(pairs.true, rates, minlength=n_classes), _SMALLEST)
             wrong, total = _posterior(own * kept[labels], others * rates[pairs.places])
             rates = _rates(wrong, labels, pairs, n_classes, alike=alike)
         prior = PRIOR_IMAGES * np.log(kept).mean() if alike else PRIOR_IMAGES_OF_A_CLASS * np.log(kept).sum()

@@ -61,9 +61,10 @@ def _within_class(seen: Inspection, rows: Records, exact: Groups, alike: Groups)
             severity=WARNING,
             n_files=int(copies.sum()),
             examples=_shown(seen, rows[twins], exact[twins]),
-            message=f"{count(int(copies.sum()), 'file')} with the same pixels as another of the class.",
-            done="One of each is measured and counted.",
-            advice="Remove the copies: they are no new images.",
+            message=f"{count(int(copies.sum()), 'file')} with the same pixels as another of the class, of {len(rows):,} "
+            "looked at.",
+            done="One of each is measured; those that were seen are not counted.",
+            advice="Remove the copies: they are no new images. --check=full counts all of them.",
         )
     near = _later(np.stack([alike, place])) & ~copies
     if near.any():
