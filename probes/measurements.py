@@ -15,14 +15,14 @@ class DatasetSize:
         kind: of source: "folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream" or "dataset".
         splits: images listed in each of "train", "validation" and "test" that there is.
         class_names: in the order of the labels.
-        class_counts: training images of each class; files found to be unreadable and copies found are not counted.
+        class_counts: training images of each class; files found to be unreadable and repeats found are not counted.
         median_size_px: median native (width, height) over the sample.
         grey_share: share of the sample without colour, 0 to 1.
         n_sampled: images that were measured.
         n_checked: images that were looked at, whether they could be read or not.
         unsampled_classes: classes of which the sample holds no image.
         unreadable: file -> reason, among the files that were read.
-        n_copies: files with the same pixels as another of their class, among the files that were read.
+        n_repeats: training files found to repeat another of their class: of look-alikes all but one.
         ignored: suffix -> number of files passed over, since they are no images.
     """
 
@@ -37,7 +37,7 @@ class DatasetSize:
     n_checked: int
     unsampled_classes: tuple[str, ...]
     unreadable: Mapping[str, str]
-    n_copies: int
+    n_repeats: int
     ignored: Mapping[str, int]
 
     @property

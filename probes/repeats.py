@@ -1,6 +1,7 @@
 """Findings about pictures that repeat others: copies, contradictory labels, and leaks between splits."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +15,51 @@ Groups = npt.NDArray[np.int64]
 _KEPT_TOGETHER = "Kept on one side of every split."
 
 
-def repeats(seen: Inspection, index: ImageIndex) -> Iterator[Finding]:
-    """Pictures with the same pixels, or that look the same, within a class, across classes and across splits."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Repeats:
+    """Which of the pictures that could be read repeat others.
+
+    Attributes:
+        exact: numbers, equal for the same pixels, of shape (n,), in the order of `Inspection.read`.
+        alike: numbers, equal for pictures that look the same as well, of the same shape.
+    """
+
+    exact: Groups
+    alike: Groups
+
+
+def find_repeats(seen: Inspection) -> Repeats:
+    """Compare all pictures with each other."""
     rows = seen.read
-    if len(rows) < 2:
-        return
     exact = _numbered([row.tobytes() for row in rows["digest"]])
     hashes = [row.tobytes() for row in rows["perceptual"]]
     # The same pixels look the same; blank pictures, which have no hash, would not be linked otherwise.
     first = np.unique(exact, return_index=True)[1]
     pairs = [*near_duplicates(hashes), *((int(first[group]), row) for row, group in enumerate(exact))]
-    alike = np.asarray(components(len(rows), [(a, b) for a, b in pairs if a != b]), np.int64)
-    yield from _within_class(seen, rows, exact, alike)
-    yield from _across_classes(seen, rows, exact, alike)
-    yield from _across_splits(seen, rows, exact, alike)
+    alike = components(len(rows), [(a, b) for a, b in pairs if a != b])
+    return Repeats(exact=exact, alike=np.asarray(alike, np.int64))
+
+
+def distinct_counts(index: ImageIndex, seen: Inspection, found: Repeats) -> tuple[int, ...]:
+    """Training images of each class, less those that were seen to be unreadable, and of look-alikes all but one."""
+    n_classes, trained = len(index.class_names), seen.in_split(seen.rows, TRAIN)
+    failed = seen.rows[trained & (seen.rows["failure"] >= 0)]
+    rows = seen.read
+    inside = seen.in_split(rows, TRAIN)
+    labels = seen.labels[rows["place"]][inside]
+    later = _later(np.stack([found.alike[inside], labels]))
+    lost = np.concatenate([seen.labels[failed["place"]], labels[later]])
+    return tuple(int(n) for n in np.asarray(index.class_counts) - np.bincount(lost, minlength=n_classes))
+
+
+def repeats(seen: Inspection, index: ImageIndex, found: Repeats) -> Iterator[Finding]:
+    """Pictures with the same pixels, or that look the same, within a class, across classes and across splits."""
+    rows = seen.read
+    if len(rows) < 2:
+        return
+    yield from _within_class(seen, rows, found.exact, found.alike)
+    yield from _across_classes(seen, rows, found.exact, found.alike)
+    yield from _across_splits(seen, rows, found.exact, found.alike)
     yield from _parted_groups(seen, rows, index)
 
 
@@ -61,8 +93,8 @@ def _within_class(seen: Inspection, rows: Records, exact: Groups, alike: Groups)
             severity=WARNING,
             n_files=int(copies.sum()),
             examples=_shown(seen, rows[twins], exact[twins]),
-            message=f"{count(int(copies.sum()), 'file')} with the same pixels as another of the class, of {len(rows):,} "
-            "looked at.",
+            message=f"{count(int(copies.sum()), 'file')} with the same pixels as another of the class, of "
+            f"{len(rows):,} looked at.",
             done="One of each is measured; those that were seen are not counted.",
             advice="Remove the copies: they are no new images. --check=full counts all of them.",
         )
@@ -76,8 +108,8 @@ def _within_class(seen: Inspection, rows: Records, exact: Groups, alike: Groups)
             examples=_shown(seen, rows[twins], alike[twins]),
             message=f"{count(int(near.sum()), 'file')} nearly the same as another of the class: resized, saved "
             "anew, or the next frame of a film.",
-            done=_KEPT_TOGETHER,
-            advice="Keep them together when you split the data; count them as one when you ask if there are enough.",
+            done=f"{_KEPT_TOGETHER} Counted as one when it is asked if there are enough.",
+            advice="Keep them together when you split the data, too.",
         )
 
 

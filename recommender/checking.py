@@ -22,7 +22,7 @@ from probes.findings import (
 from probes.images import quiet_decoders
 from probes.inspection import inspect
 from probes.label_errors import label_errors
-from probes.repeats import repeats
+from probes.repeats import Repeats, repeats
 from probes.separability import Judged
 from probes.shortcuts import Nuisance, shortcuts
 from probes.splits import Rows
@@ -71,24 +71,10 @@ def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[st
             yield (*chosen[found.place], TEST, found.facts or found.failure)
 
 
-def distinct_counts(index: ImageIndex, seen: Inspection) -> tuple[int, ...]:
-    """Training images of each class, less those that were seen to be unreadable or copies."""
-    rows = training(seen, seen.rows)
-    read = rows[rows["failure"] < 0]
-    labels = seen.labels[rows["place"]]
-    lost = np.bincount(labels[rows["failure"] >= 0], minlength=len(index.class_names))
-    keys = np.column_stack([read["digest"], seen.labels[read["place"]].astype(">i8").view(np.uint8).reshape(-1, 8)])
-    distinct = np.unique(keys, axis=0)
-    of_distinct = np.ascontiguousarray(distinct[:, -8:]).view(">i8").ravel().astype(np.int64)
-    copies = np.bincount(labels[rows["failure"] < 0], minlength=len(lost)) - np.bincount(
-        of_distinct, minlength=len(lost)
-    )
-    return tuple(int(n) for n in np.asarray(index.class_counts) - lost - copies)
-
-
 def find(
     index: ImageIndex,
     seen: Inspection,
+    repeated: Repeats,
     features: Features,
     rows: Rows,
     judged: Judged | None,
@@ -99,6 +85,7 @@ def find(
     Args:
         index: the images.
         seen: what was seen of them.
+        repeated: which of them repeat others.
         features: of those that were measured.
         rows: the same as the splitter sees them.
         judged: how a classifier does on each of them that had not seen it; None where that can't be.
@@ -106,7 +93,7 @@ def find(
     """
     found = [
         *failures(seen),
-        *repeats(seen, index),
+        *repeats(seen, index, repeated),
         *_label_errors(index, features, rows, judged),
         *_shortcuts(index, seen),
         *class_sizes(index.class_names, class_counts, notable_imbalance=thresholds.WEIGHTED_IMBALANCE),

@@ -80,6 +80,7 @@ class Job:
 
     def measure_and_decide(self, backbone: "Backbone", everything: "Inspection | None") -> "Decision":
         """Run the network over the sample, ask every probe, and apply the rules."""
+        from probes.repeats import distinct_counts, find_repeats
         from recommender import checking
         from recommender.measuring import require_finite, require_readable, rows_of, run_network, similarity_of
 
@@ -93,7 +94,8 @@ class Job:
         clock.lap("similarity")
         tests = self.sample.n_wanted // 4 if self.check else 0
         inspected = everything or checking.inspect_sample(index, features, with_test=tests, seed=seed)
-        counts = checking.distinct_counts(index, inspected)
+        repeated = find_repeats(inspected)
+        counts = distinct_counts(index, inspected, repeated)
         rows = rows_of(index, features)
         balanced = rules.class_weights(counts) is not None
         separability = _separability(features, rows, seed, balanced, self.at("classifiers"))
@@ -113,7 +115,7 @@ class Job:
 
             levels = [features.pooled[level] for level in plan.strategy.head.levels]
             judged = judge(levels, rows.pooled(), seed=seed, balanced=balanced)
-        findings = checking.find(index, inspected, features, rows, judged, counts)
+        findings = checking.find(index, inspected, repeated, features, rows, judged, counts)
         clock.lap("findings")
         return Decision(measurements=replace(measured, findings=findings), verdict=verdict, plan=plan, probe=probe)
 
@@ -170,6 +172,6 @@ def _dataset_size(index: ImageIndex, features: Any, seen: "Inspection", counts: 
         n_checked=len(seen.rows),
         unsampled_classes=tuple(name for label, name in enumerate(index.class_names) if label not in drawn),
         unreadable=dict(sorted(seen.reasons.items())),
-        n_copies=index.n_images - sum(counts) - seen.n_failed,
+        n_repeats=index.n_images - sum(counts) - seen.n_failed,
         ignored=index.ignored,
     )

@@ -104,7 +104,7 @@ def _dataset(size: DatasetSize) -> dict[str, Any]:
         "n_sampled": size.n_sampled,
         "n_checked": size.n_checked,
         "unreadable": {printable(file): reason for file, reason in size.unreadable.items()},
-        "n_copies": size.n_copies,
+        "n_repeats": size.n_repeats,
         "ignored": {printable(suffix): count for suffix, count in size.ignored.items()},
     }
 

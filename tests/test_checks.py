@@ -129,4 +129,4 @@ def test_a_copy_of_every_image_does_not_raise_the_expected_accuracy(sound, tmp_p
     once, twice = (recommend(folder, input_size=96) for folder in (sound / "train", tmp_path))
     assert twice.expected_accuracy == once.expected_accuracy
     assert twice.measurements.size.n_images == once.measurements.size.n_images
-    assert twice.measurements.size.n_copies == once.measurements.size.n_images
+    assert twice.measurements.size.n_repeats == once.measurements.size.n_images

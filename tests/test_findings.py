@@ -8,7 +8,8 @@ from probes.facts_table import Inspection, records
 from probes.findings import class_sizes, failures, family, listing, oddities
 from probes.images import UnreadableImage
 from probes.inspection import PictureFacts
-from probes.repeats import repeats
+from probes.repeats import distinct_counts, find_repeats
+from probes.repeats import repeats as findings_of
 
 
 def fingerprint(seed):
@@ -49,6 +50,10 @@ def seen(*pictures, labels=None, splits=None):
 def index():
     """An index without groups."""
     return index_entries([Entry("a", "x"), Entry("b", "y")], None, source="data", kind="folder")
+
+
+def repeats(inspected, listed):
+    return findings_of(inspected, listed, find_repeats(inspected))
 
 
 def kinds(findings):
@@ -184,3 +189,20 @@ def test_every_finding_says_what_was_done_and_what_to_do(index):
 def test_an_index_lists_no_image_twice():
     listed = index_entries([Entry("a", "x"), Entry("a", "x"), Entry("b", "y")], None, source="data", kind="manifest")
     assert listed.class_counts == (1, 1)
+
+
+def test_copies_look_alikes_and_broken_files_are_not_counted():
+    entries = [*(Entry(f"{n}.jpg", "x") for n in range(26)), Entry("other", "y")]
+    listed = index_entries(entries, None, source="data", kind="folder")
+    pictures = [
+        *(facts(seed) for seed in range(20)),
+        facts(1),
+        facts(1),
+        alike(30),
+        alike(31),
+        UnreadableImage("broken"),
+    ]
+    inspected = seen(*pictures)
+    assert distinct_counts(listed, inspected, find_repeats(inspected)) == (26 - 4, 1)
+    held_out = seen(*pictures, splits=["train"] * 20 + ["validation"] * 5)
+    assert distinct_counts(listed, held_out, find_repeats(held_out)) == (26, 1)
