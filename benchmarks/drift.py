@@ -14,7 +14,8 @@ import numpy as np
 from common import ResultFile, data_sets
 
 from builders.backbones import BACKBONES, load_backbone
-from probes.dataset import ImageIndex, draw_sample
+from probes.dataset import ImageIndex
+from probes.drawing import draw_sample
 from probes.features import Network, run_over
 from probes.images import quiet_decoders, read_picture, resize
 from probes.reading import Prepared, median_short_side

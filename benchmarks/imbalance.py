@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common import ResultFile, data_sets
 
-from probes.dataset import draw_splits
+from probes.drawing import draw_splits
 from probes.separability import fit_linear_probe
 from recommender import recommend, rules
 from recommender.measuring import rows_of, run_network

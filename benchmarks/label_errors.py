@@ -17,7 +17,8 @@ import numpy as np
 from common import ResultFile, data_sets, features_of
 
 from builders.backbones import BACKBONES, load_backbone
-from probes.dataset import ImageIndex, draw_sample
+from probes.dataset import ImageIndex
+from probes.drawing import draw_sample
 from probes.images import quiet_decoders
 from probes.label_errors import label_errors
 from probes.reading import median_short_side

@@ -17,7 +17,8 @@ from scipy.stats import spearmanr
 from builders.backbone import Backbone
 from builders.backbones import BACKBONES
 from builders.loading import open_backbone
-from probes.dataset import ImageIndex, draw_sample, draw_splits
+from probes.dataset import ImageIndex
+from probes.drawing import draw_sample, draw_splits
 from probes.drift import bootstrap_drift, bootstrap_weights
 from probes.images import quiet_decoders
 from probes.reading import median_short_side

@@ -11,7 +11,8 @@ from common import ResultFile, data_sets, features_of, shared_datasets
 from networks import MOBILENET, load
 
 from builders.backbone import Backbone
-from probes.dataset import ImageIndex, draw_sample
+from probes.dataset import ImageIndex
+from probes.drawing import draw_sample
 from probes.drift import bootstrap_drift, bootstrap_weights
 from probes.features import Features, Network, tapped
 from probes.images import quiet_decoders

@@ -11,7 +11,8 @@ from common import ResultFile, data_sets
 from networks import MOBILENET, load
 
 from builders.pixels import SCALINGS
-from probes.dataset import ImageIndex, draw_sample
+from probes.dataset import ImageIndex
+from probes.drawing import draw_sample
 from probes.features import tapped
 from probes.images import quiet_decoders
 from probes.reading import Skipped, readable

@@ -36,7 +36,7 @@ def passes(name: str, folder: Path, size: int, n_images: int) -> dict:
     import tensorflow as tf
 
     from builders.backbones import load_backbone
-    from probes.dataset import draw_splits
+    from probes.drawing import draw_splits
     from probes.features import BATCH_SIZE, extract, tapped
     from probes.sources.folder import index_folder
     from recommender.wiring import probed_network

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probes.dataset import ImageIndex, Sample
+from probes.dataset import ImageIndex
+from probes.drawing import Sample
 from probes.images import quiet_decoders
 from probes.inspection import PictureFacts
 from probes.reading import Prepared, Skipped, readable

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from probes.dataset import Draw, ImageIndex
+from probes.dataset import ImageIndex
+from probes.drawing import Draw
 from probes.images import UnreadableImage, in_order, quiet_decoders, read_size, resize, unreadable
 from probes.inspection import PictureFacts, facts_of, open_picture
 

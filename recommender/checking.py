@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from probes.dataset import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex, draw_sample
+from probes.dataset import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex
+from probes.drawing import draw_sample
 from probes.facts_table import Inspection, Records, record
 from probes.features import Features
 from probes.findings import (

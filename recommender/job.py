@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probes.dataset import ImageIndex, Sample
+from probes.dataset import ImageIndex
+from probes.drawing import Sample
 from probes.measurements import DatasetSize, Measurements, Separability
 from recommender import rules
 from recommender.planning import CutFacts, Plan, likeness_evidence, plan_strategy

@@ -9,7 +9,8 @@ import numpy as np
 from builders.backbone import Backbone
 from builders.errors import BuildError
 from builders.pixels import SCALINGS
-from probes.dataset import ImageIndex, Sample
+from probes.dataset import ImageIndex
+from probes.drawing import Sample
 from probes.errors import ProbeError
 from probes.features import Features, Network, Tapped, extract, tapped
 from probes.groups import group_numbers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from builders.backbones import check_backbone
 from builders.strategy import Strategy
-from probes.dataset import draw_splits
+from probes.drawing import draw_splits
 from probes.findings import Finding
 from probes.measurements import Measurements
 from probes.sources import open_source

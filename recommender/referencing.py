@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.backbones import check_backbone
-from probes.dataset import draw_splits
+from probes.drawing import draw_splits
 from probes.drift import bootstrap_drift, bootstrap_weights
 from probes.errors import ProbeError
 from probes.features import Features, Network, Norm, extract

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probes.dataset import ImageIndex, draw_sample, quotas
+from probes.dataset import ImageIndex
+from probes.drawing import draw_sample, quotas
 from probes.errors import ProbeError
 from probes.sources.folder import FolderStore, index_folder
 

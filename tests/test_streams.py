@@ -9,7 +9,7 @@ import tensorflow as tf
 from pictures import write_images
 from PIL import Image
 
-from probes.dataset import quotas
+from probes.drawing import quotas
 from probes.errors import ProbeError
 from probes.sources.reservoir import Reservoir
 from probes.sources.streams import index_builder, index_stream, is_builder, is_stream

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probes.dataset import Label, label_order, quotas
+from probes.dataset import Label, label_order
+from probes.drawing import quotas
 
 
 class Kept(NamedTuple):
