@@ -16,7 +16,7 @@ from common import ResultFile, data_sets, features_of, linked_folder, shared_dat
 from probes.dataset import ImageIndex
 from probes.features import Features
 from probes.images import read_picture
-from probes.separability import LinearProbe, fit_linear_probe
+from probes.linear_probe import LinearProbe, fit_linear_probe
 from probes.splits import Rows
 from recommender import recommend, rules
 from recommender.recommendation import Recommendation

@@ -12,8 +12,11 @@ from pathlib import Path
 from common import ResultFile, data_sets
 
 from probes.drawing import draw_splits
-from probes.separability import fit_linear_probe
-from recommender import recommend, rules
+from probes.linear_probe import fit_linear_probe
+from probes.repeats import find_repeats
+from recommender import recommend
+from recommender.balance import imbalance
+from recommender.checking import inspect_sample
 from recommender.measuring import rows_of, run_network
 
 IMAGES = 1000
@@ -26,9 +29,10 @@ def main(names: list[str]) -> None:
             continue
         found = recommend(Path(index.source), max_images=IMAGES)
         features = run_network(found.backbone, index, draw_splits(index, IMAGES, 0), None).features
-        rows = rows_of(index, features)
+        seen = inspect_sample(index, features, with_test=0, seed=0)
+        rows = rows_of(index, features, seen, find_repeats(seen, index))
         blocks = [features.pooled[level] for level in found.strategy.head.levels]
-        row = {"set": name, "imbalance": rules.imbalance(index.class_counts)}
+        row = {"set": name, "imbalance": imbalance(index.class_counts)}
         for kind, balanced in (("images", False), ("classes", True)):
             judged = fit_linear_probe(blocks, rows, len(index.class_names), seed=0, balanced=balanced).judged
             row[kind] = {"accuracy": judged.accuracy, "balanced_accuracy": judged.balanced_accuracy}

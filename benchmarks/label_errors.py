@@ -17,12 +17,12 @@ import numpy as np
 from common import ResultFile, data_sets, features_of
 
 from builders.backbones import BACKBONES, load_backbone
+from probes.classifier import cross_validate
 from probes.dataset import ImageIndex
 from probes.drawing import draw_sample
 from probes.images import quiet_decoders
 from probes.label_errors import label_errors
 from probes.reading import median_short_side
-from probes.separability import cross_validate
 from probes.splits import Rows, held_out_splits
 from recommender.rules import input_size
 from recommender.wiring import probed_network

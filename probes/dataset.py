@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.errors import ProbeError
+from probes.outputs import Label as Label
+from probes.outputs import label_order, outputs_of
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
@@ -23,8 +25,6 @@ _SPLIT_NAMES = {
 }
 _EXAMPLES = 100
 _SEVERAL_LABELS = 0.05  # share of images listed under several classes from which the data count as multi-label
-
-Label = str | int | bool
 
 
 class Store(Protocol):
@@ -112,6 +112,9 @@ class ImageIndex:
         ignored: how many files were passed over, by suffix.
         left_out: what else is missing from the index, and why.
         counts: training images of each class, where `files` holds only a sample of them; else None.
+        listed: images of each split of which only a sample is held; splits held as a whole are missing.
+        silent: classes of which there is no training image, though the model has an output for them.
+        numbers: the labels in the order of the outputs, where they are whole numbers without names other than 0, 1, …
     """
 
     source: str
@@ -127,6 +130,9 @@ class ImageIndex:
     ignored: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
     counts: tuple[int, ...] | None = None
+    listed: Mapping[str, int] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -143,20 +149,13 @@ class ImageIndex:
 
     def split_sizes(self) -> dict[str, int]:
         """How many images each split has; splits without any are missing."""
-        sizes = {name: sum(len(files) for files in self.split(name)) for name in SPLITS} | {TRAIN: self.n_images}
-        return {name: size for name, size in sizes.items() if size}
+        held = {name: sum(len(files) for files in self.split(name)) for name in SPLITS} | {TRAIN: self.n_images}
+        return {name: size for name, size in {**held, **self.listed}.items() if size}
 
 
 def split_name(text: str) -> str | None:
     """The split that a folder's or a column's word means, in any case: one of `SPLITS`, or None."""
     return _SPLIT_NAMES.get(text.strip().lower())
-
-
-def label_order(labels: Iterable[Label]) -> list[Label]:
-    """Labels in the order of the model's outputs: numbers by value, words by their letters."""
-    found = set(labels)
-    numbers = all(isinstance(label, int) for label in found)
-    return sorted(found) if numbers else sorted(found, key=str)
 
 
 def index_entries(
@@ -177,7 +176,8 @@ def index_entries(
         store: opens an image by its name.
         source: what the user named, for messages.
         kind: of source.
-        class_names: names of the labels 0, 1, …, where labels are such numbers; by default labels name themselves.
+        class_names: of all classes, in the order of the outputs: names of the labels 0, 1, …, or the labels themselves
+            where these are words; by default labels name themselves.
         left_out: what the source itself has left out by the time the stream ends.
         ignored: how many files the source has passed over, by suffix.
         in_order: keep the stream's order within a class; by default names are sorted.
@@ -186,7 +186,8 @@ def index_entries(
         The index.
 
     Raises:
-        ProbeError: the training images are of fewer than two classes, or the data are multi-label.
+        ProbeError: the training images are of fewer than two classes, the data are multi-label, or labels and class
+            names don't go together.
     """
     left_out = left_out or LeftOutCounter()
     by_label: dict[str, dict[Label, list[str]]] = {name: {} for name in SPLITS}
@@ -206,36 +207,33 @@ def index_entries(
     _refuse_several_labels(several, len(label_of), source)
     n_listed = len(label_of)
     del label_of
-    labels = label_order(by_label[TRAIN])
-    _require_two_classes(labels, n_listed, by_label, source, left_out)
-    for split in (VALIDATION, TEST):
-        for label in [label for label in by_label[split] if label not in by_label[TRAIN]]:
-            for name in by_label[split].pop(label):
-                left_out.add(f"{split} images of a class without training images", f"{name} ({label})")
+    _require_two_classes(label_order(by_label[TRAIN]), n_listed, by_label, source, left_out)
+    outputs = outputs_of(by_label[TRAIN], class_names)
+    _leave_out_unseen(by_label, left_out)
+    train, validation, test = (_by_class(by_label[split], outputs.labels, in_order, left_out) for split in SPLITS)
     return ImageIndex(
         source=source,
         kind=kind,
-        class_names=_names(labels, class_names),
-        files=_by_class(by_label[TRAIN], labels, in_order, left_out),
+        class_names=outputs.names,
+        files=train,
         store=store,
-        validation=_by_class(by_label[VALIDATION], labels, in_order, left_out),
-        test=_by_class(by_label[TEST], labels, in_order, left_out),
+        validation=validation,
+        test=test,
         groups=groups,
         weights=weights,
         ignored=dict(sorted((ignored or {}).items())),
         left_out=left_out.result(),
+        silent=outputs.silent,
+        numbers=outputs.numbers,
     )
 
 
-def _names(labels: Sequence[Label], class_names: Sequence[str] | None) -> tuple[str, ...]:
-    if class_names is None:
-        return tuple(str(label) for label in labels)
-    if any(not isinstance(label, int) or not 0 <= label < len(class_names) for label in labels):
-        raise ProbeError(
-            f"Expected labels from 0 to {len(class_names) - 1}, one for each of the {len(class_names)} class names. "
-            f"Received: {labels[0]!r} to {labels[-1]!r}."
-        )
-    return tuple(str(class_names[int(label)]) for label in labels)
+def _leave_out_unseen(by_label: Mapping[str, dict[Label, list[str]]], left_out: LeftOutCounter) -> None:
+    """Take out held-out images of classes that can't be learnt."""
+    for split in (VALIDATION, TEST):
+        for label in [label for label in by_label[split] if label not in by_label[TRAIN]]:
+            for name in by_label[split].pop(label):
+                left_out.add(f"{split} images of a class without training images", f"{name} ({label})")
 
 
 def _by_class(

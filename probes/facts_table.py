@@ -16,6 +16,8 @@ RECORD = np.dtype(
     [
         ("place", "<i8"),  # of its name in the list of names
         ("failure", "i1"),  # number in FAILURES; -1 for a picture that could be read
+        ("bytes", "<i8"),  # size of its file and when that was changed, in ns, where it is a file on disk; else 0
+        ("changed", "<i8"),
         ("digest", "u1", DIGEST_BYTES),
         ("perceptual", "u1", HASH_BYTES),
         ("format", "S8"),
@@ -79,8 +81,3 @@ class Inspection:
     def in_split(self, rows: Records, split: str) -> npt.NDArray[np.bool_]:
         """Which of these rows are of a split."""
         return np.asarray(self.splits[rows["place"]] == SPLITS.index(split))
-
-    @property
-    def n_failed(self) -> int:
-        """Training images that could not be read."""
-        return int((self.rows["failure"][self.in_split(self.rows, SPLITS[0])] >= 0).sum())

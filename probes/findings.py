@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from probes.dataset import TRAIN, ImageIndex
 from probes.facts_table import FAILURES, Inspection, Records
@@ -49,6 +48,12 @@ class Finding:
 def count(number: int, one: str, many: str | None = None) -> str:
     """ "1 file", "2 files"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def quoted(names: Sequence[str], most: int = 3) -> str:
+    """ "'a', 'b'", or "'a', 'b', 'c' and 7 more"."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 _FAILED = {
@@ -210,53 +215,74 @@ def listing(index: ImageIndex) -> Iterator[Finding]:
             severity=WARNING,
             n_files=0,
             examples=index.empty[:EXAMPLES],
-            message=f"{_names(index.empty)}: no images in it; not taken for a class.",
+            message=f"{quoted(index.empty)}: no images in it; not taken for a class.",
             done="The model has no output for it.",
             advice="Fill the folder or remove it.",
         )
 
 
-def _names(names: Sequence[str], most: int = 3) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
-
-
-def class_sizes(
-    class_names: tuple[str, ...], class_counts: Sequence[int], *, notable_imbalance: float
-) -> Iterator[Finding]:
-    """Classes with too few images, and classes that are unbalanced.
+def class_sizes(names: tuple[str, ...], class_counts: Sequence[int]) -> Iterator[Finding]:
+    """Classes with too few images.
 
     Args:
-        class_names: of all classes.
-        class_counts: training images of each.
-        notable_imbalance: largest over smallest class from which classes count as unbalanced.
+        names: of all classes.
+        class_counts: training images of each; a class without any is told of elsewhere.
     """
-    counts: npt.NDArray[np.int64] = np.asarray(class_counts)
-    few = [class_names[place] for place in np.argsort(counts, kind="stable") if counts[place] < _FEW]
-    single = [name for name, number in zip(class_names, class_counts, strict=True) if number == 1]
-    if few:
-        alone = f" {_names(single)}: one image, which can't be cross-validated." if single else ""
+    ranked = sorted((number, name) for name, number in zip(names, class_counts, strict=True) if 0 < number < _FEW)
+    if not ranked:
+        return
+    few, single = [name for _, name in ranked], [name for number, name in ranked if number == 1]
+    alone = f" {quoted(single)}: one image, which can't be cross-validated." if single else ""
+    yield Finding(
+        kind="small_class",
+        severity=WARNING,
+        n_files=sum(number for number, _ in ranked),
+        examples=tuple(f"{name}: {number:,}" for number, name in ranked[:EXAMPLES]),
+        message=f"{count(len(few), 'class has', 'classes have')} fewer than {_FEW} images: {quoted(few)}.{alone}",
+        done="Measured as far as it goes.",
+        advice="Add images: a class's own accuracy can't be told from so few.",
+    )
+
+
+def imbalance(names: tuple[str, ...], file_counts: Sequence[int], *, notable: float) -> Iterator[Finding]:
+    """Classes that are unbalanced.
+
+    Args:
+        names: of all classes.
+        file_counts: training files of each.
+        notable: largest over smallest class from which classes count as unbalanced.
+    """
+    ranked = sorted((number, name) for name, number in zip(names, file_counts, strict=True) if number)
+    (fewest, least), (largest, most) = ranked[0], ranked[-1]
+    if largest < notable * fewest:
+        return
+    yield Finding(
+        kind="imbalance",
+        severity=WARNING,
+        n_files=sum(file_counts),
+        examples=(f"{least}: {fewest:,}", f"{most}: {largest:,}"),
+        message=f"The largest class, {most!r}, has {largest / fewest:.0f} times the images of the smallest, {least!r}: "
+        "accuracy says little of the smallest.",
+        done="Each class counts alike in what is fitted; balanced accuracy stands beside accuracy.",
+        advice="Train with the class weights of the recommendation, and look at each class's own accuracy.",
+    )
+
+
+def class_names(index: ImageIndex) -> Iterator[Finding]:
+    """Classes that are likely one, or none."""
+    spelt: dict[str, list[str]] = {}
+    for name in index.class_names:
+        spelt.setdefault(" ".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(name)
+    twice = [names for names in spelt.values() if len(names) > 1]
+    if twice:
         yield Finding(
-            kind="small_class",
+            kind="similar_names",
             severity=WARNING,
-            n_files=int(counts[counts < _FEW].sum()),
-            examples=tuple(f"{name}: {class_counts[class_names.index(name)]:,}" for name in few[:EXAMPLES]),
-            message=f"{count(len(few), 'class has', 'classes have')} fewer than {_FEW} images: {_names(few)}.{alone}",
-            done="Measured as far as it goes.",
-            advice="Add images: a class's own accuracy can't be told from so few.",
-        )
-    ratio = counts.max() / max(counts.min(), 1)
-    if ratio >= notable_imbalance:
-        most, least = class_names[int(counts.argmax())], class_names[int(counts.argmin())]
-        yield Finding(
-            kind="imbalance",
-            severity=WARNING,
-            n_files=int(counts.sum()),
-            examples=(f"{least}: {counts.min():,}", f"{most}: {counts.max():,}"),
-            message=f"The largest class, {most!r}, has {ratio:.0f} times the images of the smallest, {least!r}: "
-            "accuracy says little of the smallest.",
-            done="Each class counts alike in what is fitted; balanced accuracy stands beside accuracy.",
-            advice="Train with the class weights of the recommendation, and look at each class's own accuracy.",
+            n_files=0,
+            examples=tuple(" = ".join(names) for names in twice[:EXAMPLES]),
+            message=f"{count(len(twice), 'class is', 'classes are')} spelt in several ways: {quoted(twice[0])}.",
+            done="Taken for different classes.",
+            advice="Spell them alike, if they are one.",
         )
 
 

@@ -28,8 +28,9 @@ class Interrupted(KeyboardInterrupt):
 def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] | None = None) -> Inspection:
     """Look at every image of every split, on all cores.
 
-    What was found is kept in the user's data directory until the end is reached: the next call with the same images
-    goes on from there, and looks anew at files that were changed since.
+    What was found of files on disk is kept in the user's data directory until the end is reached: the next call with
+    the same images goes on from there, and looks anew at files that are of another size or time. Of data in memory or
+    in other places nothing is kept.
 
     Args:
         index: the images.
@@ -81,10 +82,18 @@ def _look(
     known = journal.read(index, names)
     rows[known["place"]], done[known["place"]] = known, True
     finished = int(done.sum())
+    stamps: dict[int, tuple[int, int]] = {}
+
+    def stamped() -> Iterator[int]:
+        for place in np.flatnonzero(~done).tolist():
+            stamps[place] = _stamp(index, names[place]) or (0, 0)  # before it is read
+            yield place
+
     with quiet_decoders():
-        for found in inspect(index.store, names, np.flatnonzero(~done).tolist()):
+        for found in inspect(index.store, names, stamped()):
             facts = found.facts or found.failure or UnreadableImage("not read")
             row = record(found.place, facts)
+            row["bytes"], row["changed"] = stamps.pop(found.place)
             rows[found.place] = row[0]
             journal.write(row)
             if found.failure is not None and len(reasons) < _REASONS:
@@ -99,10 +108,10 @@ class _Journal:
     """Rows on disk, appended as they are found; without a place to write, nothing is kept.
 
     Args:
-        path: of the file.
+        path: of the file; None to keep nothing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.file: BinaryIO | None = None
         self.n_written = 0
@@ -111,6 +120,8 @@ class _Journal:
     def read(self, index: ImageIndex, names: tuple[str, ...]) -> Records:
         """What an interrupted run found, but for what has changed since; then further rows may be written."""
         known = np.zeros(0, RECORD)
+        if self.path is None:
+            return known
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and time.time() - self.path.stat().st_mtime < _WEEK:
@@ -118,7 +129,7 @@ class _Journal:
                 whole = len(content) // RECORD.itemsize * RECORD.itemsize  # a last row may be torn
                 known = np.frombuffer(content[:whole], RECORD)
                 known = known[(known["place"] >= 0) & (known["place"] < len(names)) & (known["failure"] == -1)]
-                known = known[[_unchanged(index, names[place], self.path) for place in known["place"]]]
+                known = known[[_unchanged(index, names[row["place"]], row) for row in known]]
             fresh = self.path.with_suffix(".new")
             fresh.write_bytes(known.tobytes())
             fresh.replace(self.path)
@@ -146,8 +157,9 @@ class _Journal:
     def finish(self) -> None:
         """The end is reached: nothing needs to be kept."""
         self.close()
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         if self.file is not None:
@@ -157,15 +169,21 @@ class _Journal:
             self.file = None
 
 
-def _unchanged(index: ImageIndex, name: str, journal: Path) -> bool:
-    """Whether a file on disk is no newer than what is known of it; other stores are taken for unchanged."""
+def _stamp(index: ImageIndex, name: str) -> tuple[int, int] | None:
+    """Size in bytes and time of change in ns of the file that holds an image; None where it is no file on disk."""
     root = getattr(index.store, "root", None)
-    if not isinstance(root, Path):
-        return True
+    file = root / name if isinstance(root, Path) else Path(index.source) if index.kind == "archive" else None
+    if file is None:
+        return None
     try:
-        return os.stat(root / name).st_mtime < journal.stat().st_mtime
-    except OSError:
-        return False
+        facts = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _unchanged(index: ImageIndex, name: str, row: Records) -> bool:
+    return _stamp(index, name) == (int(row["bytes"]), int(row["changed"]))
 
 
 @contextlib.contextmanager
@@ -173,7 +191,8 @@ def _journal(index: ImageIndex, names: tuple[str, ...]) -> Iterator[_Journal]:
     key = blake2b(digest_size=16)
     for part in (str(RECORD), index.kind, os.path.abspath(index.source), *names):
         key.update(part.encode("utf-8", "surrogateescape") + b"\0")
-    journal = _Journal(data_directory() / "checks" / f"{key.hexdigest()}.rows")
+    on_disk = bool(names) and _stamp(index, names[0]) is not None
+    journal = _Journal(data_directory() / "checks" / f"{key.hexdigest()}.rows" if on_disk else None)
     try:
         yield journal
     finally:

@@ -41,6 +41,7 @@ class LabelError:
         suggested: number of the class that it likely belongs to.
         probability_given: out-of-fold probability of the given class, 0 to 1.
         probability_suggested: of the suggested class.
+        certainty: how sure it is that the label is wrong and the suggestion right, 0 to 1.
     """
 
     index: int
@@ -48,6 +49,7 @@ class LabelError:
     suggested: int
     probability_given: float
     probability_suggested: float
+    certainty: float
 
 
 class Noise(NamedTuple):
@@ -100,11 +102,11 @@ def label_errors(
     seen, certainty = doubts(evidence[np.ix_(rows, classes)], np.searchsorted(classes, numbers[rows]))
     sure = np.flatnonzero(certainty >= CERTAINTY)
     ranked = sure[np.argsort(-certainty[sure], kind="stable")]
-    found = (_error(int(rows[row]), int(classes[seen[row]]), values, numbers) for row in ranked)
+    found = (_error(int(rows[row]), int(classes[seen[row]]), values, numbers, float(certainty[row])) for row in ranked)
     return tuple(error for error in found if error.probability_suggested > error.probability_given)
 
 
-def _error(index: int, suggested: int, probabilities: FloatArray, labels: Labels) -> LabelError:
+def _error(index: int, suggested: int, probabilities: FloatArray, labels: Labels, certainty: float) -> LabelError:
     given = int(labels[index])
     return LabelError(
         index=index,
@@ -112,6 +114,7 @@ def _error(index: int, suggested: int, probabilities: FloatArray, labels: Labels
         suggested=suggested,
         probability_given=float(probabilities[index, given]),
         probability_suggested=float(probabilities[index, suggested]),
+        certainty=certainty,
     )
 
 

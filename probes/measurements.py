@@ -16,6 +16,7 @@ class DatasetSize:
         splits: images listed in each of "train", "validation" and "test" that there is.
         class_names: in the order of the labels.
         class_counts: training images of each class; files found to be unreadable and repeats found are not counted.
+        file_counts: training files of each class that can be read, repeats included: what training sees.
         median_size_px: median native (width, height) over the sample.
         grey_share: share of the sample without colour, 0 to 1.
         n_sampled: images that were measured.
@@ -31,6 +32,7 @@ class DatasetSize:
     splits: Mapping[str, int]
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
+    file_counts: tuple[int, ...]
     median_size_px: tuple[int, int]
     grey_share: float
     n_sampled: int

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probes.dataset import SPLITS, TRAIN, ImageIndex
+from probes.dataset import SPLITS, TRAIN, VALIDATION, ImageIndex
 from probes.duplicates import components, near_duplicates
 from probes.facts_table import Inspection, Records
 from probes.findings import ERROR, EXAMPLES, WARNING, Finding, count
@@ -22,13 +22,17 @@ class Repeats:
     Attributes:
         exact: numbers, equal for the same pixels, of shape (n,), in the order of `Inspection.read`.
         alike: numbers, equal for pictures that look the same as well, of the same shape.
+        together: numbers, equal for images of one group of the user's as well: such are never parted.
+        leaked: whether an image is of the validation or test split, and belongs together with a training image.
     """
 
     exact: Groups
     alike: Groups
+    together: Groups
+    leaked: npt.NDArray[np.bool_]
 
 
-def find_repeats(seen: Inspection) -> Repeats:
+def find_repeats(seen: Inspection, index: ImageIndex) -> Repeats:
     """Compare all pictures with each other."""
     rows = seen.read
     exact = _numbered([row.tobytes() for row in rows["digest"]])
@@ -36,20 +40,39 @@ def find_repeats(seen: Inspection) -> Repeats:
     # The same pixels look the same; blank pictures, which have no hash, would not be linked otherwise.
     first = np.unique(exact, return_index=True)[1]
     pairs = [*near_duplicates(hashes), *((int(first[group]), row) for row, group in enumerate(exact))]
-    alike = components(len(rows), [(a, b) for a, b in pairs if a != b])
-    return Repeats(exact=exact, alike=np.asarray(alike, np.int64))
+    alike = np.asarray(components(len(rows), [(a, b) for a, b in pairs if a != b]), np.int64)
+    together = alike
+    if index.groups:
+        told = [index.groups.get(seen.names[place]) for place in rows["place"]]
+        together = np.asarray(components(len(rows), [(a, b) for a, b in [*pairs, *_linked(told)] if a != b]), np.int64)
+    trained = seen.in_split(rows, TRAIN)
+    leaked = ~trained & np.isin(together, together[trained])
+    return Repeats(exact=exact, alike=alike, together=together, leaked=leaked)
+
+
+def _linked(keys: Sequence[object]) -> Iterator[tuple[int, int]]:
+    """Pairs that link each item to the first one of the same key; None is the key of nothing."""
+    first: dict[object, int] = {}
+    for place, key in enumerate(keys):
+        if key is not None and first.setdefault(key, place) != place:
+            yield first[key], place
+
+
+def readable_counts(index: ImageIndex, seen: Inspection) -> tuple[int, ...]:
+    """Training images of each class, less those that were seen to be unreadable."""
+    failed = seen.rows[seen.in_split(seen.rows, TRAIN) & (seen.rows["failure"] >= 0)]
+    lost = np.bincount(seen.labels[failed["place"]], minlength=len(index.class_names))
+    return tuple(int(n) for n in np.asarray(index.class_counts) - lost)
 
 
 def distinct_counts(index: ImageIndex, seen: Inspection, found: Repeats) -> tuple[int, ...]:
     """Training images of each class, less those that were seen to be unreadable, and of look-alikes all but one."""
-    n_classes, trained = len(index.class_names), seen.in_split(seen.rows, TRAIN)
-    failed = seen.rows[trained & (seen.rows["failure"] >= 0)]
     rows = seen.read
     inside = seen.in_split(rows, TRAIN)
     labels = seen.labels[rows["place"]][inside]
     later = _later(np.stack([found.alike[inside], labels]))
-    lost = np.concatenate([seen.labels[failed["place"]], labels[later]])
-    return tuple(int(n) for n in np.asarray(index.class_counts) - np.bincount(lost, minlength=n_classes))
+    repeated = np.bincount(labels[later], minlength=len(index.class_names))
+    return tuple(int(n) for n in np.asarray(readable_counts(index, seen)) - repeated)
 
 
 def repeats(seen: Inspection, index: ImageIndex, found: Repeats) -> Iterator[Finding]:
@@ -166,18 +189,23 @@ def _across_splits(seen: Inspection, rows: Records, exact: Groups, alike: Groups
             n_files=int(leaked.sum()),
             examples=_shown(seen, rows[both], groups[both]),
             message=f"{count(int(leaked.sum()), 'held-out file')} {what} a training image: accuracy there is too high.",
-            done="Left out of the expected accuracy.",
+            done=_left_out(seen, rows[leaked]),
             advice="Remove them from the validation or test split.",
         )
+
+
+def _left_out(seen: Inspection, leaked: Records) -> str:
+    if seen.in_split(leaked, VALIDATION).any():
+        return "Left out of the expected accuracy."
+    return "Nothing: no number here comes from the test split."
 
 
 def _parted_groups(seen: Inspection, rows: Records, index: ImageIndex) -> Iterator[Finding]:
     names = [seen.names[place] for place in rows["place"]]
     trained = seen.in_split(rows, TRAIN)
     training = {index.groups.get(name) for name, inside in zip(names, trained, strict=True) if inside} - {None}
-    parted = [
-        name for name, inside in zip(names, trained, strict=True) if not inside and index.groups.get(name) in training
-    ]
+    leaked = [not inside and index.groups.get(name) in training for name, inside in zip(names, trained, strict=True)]
+    parted = [name for name, inside in zip(names, leaked, strict=True) if inside]
     if parted:
         yield Finding(
             kind="group_leak",
@@ -186,6 +214,6 @@ def _parted_groups(seen: Inspection, rows: Records, index: ImageIndex) -> Iterat
             examples=tuple(f"{name} (group {index.groups[name]})" for name in parted[:EXAMPLES]),
             message=f"{count(len(parted), 'held-out file')} of a group that is in training, too: accuracy there is too "
             "high.",
-            done="Left out of the expected accuracy.",
+            done=_left_out(seen, rows[np.array(leaked)]),
             advice="Put every group into one split.",
         )

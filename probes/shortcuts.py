@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeClassifier
 
-from probes.separability import accuracy_error
+from probes.linear_probe import accuracy_error
 
 FOLDS = 5
 KINDS = ("format", "size", "mode", "brightness")

@@ -23,12 +23,14 @@ class Rows:
         groups: images of one group are never parted, of shape (n,).
         validation: whether an image is of the user's own validation split, of shape (n,).
         weights: of the images in what is fitted, of shape (n,).
+        barred: validation images that are known to leak from training images that are not among the rows.
     """
 
     labels: Labels
     groups: Labels
     validation: Mask
     weights: npt.NDArray[np.float64]
+    barred: Mask
 
     @classmethod
     def of(
@@ -37,6 +39,7 @@ class Rows:
         groups: npt.ArrayLike | None = None,
         validation: npt.ArrayLike | None = None,
         weights: npt.ArrayLike | None = None,
+        barred: npt.ArrayLike | None = None,
     ) -> "Rows":
         """Rows of which each is a group of its own, a training image and of weight 1, unless told otherwise."""
         numbers = np.asarray(labels, np.int64)
@@ -45,6 +48,7 @@ class Rows:
             groups=np.arange(len(numbers)) if groups is None else np.asarray(groups, np.int64),
             validation=np.zeros(len(numbers), bool) if validation is None else np.asarray(validation, bool),
             weights=np.ones(len(numbers)) if weights is None else np.asarray(weights, np.float64),
+            barred=np.zeros(len(numbers), bool) if barred is None else np.asarray(barred, bool),
         )
 
     def __len__(self) -> int:
@@ -57,6 +61,7 @@ class Rows:
             groups=self.groups[chosen],
             validation=self.validation[chosen],
             weights=self.weights[chosen],
+            barred=self.barred[chosen],
         )
 
     def pooled(self) -> "Rows":
@@ -71,12 +76,18 @@ class Rows:
     @property
     def leaked(self) -> Mask:
         """Validation rows whose group is in training, too."""
-        return self.validation & np.isin(self.groups, self.groups[self.training])
+        return self.validation & (self.barred | np.isin(self.groups, self.groups[self.training]))
 
     @property
     def held_out(self) -> Mask:
-        """The user's validation rows that are fit to judge by: no leaked ones, and only of classes seen in training."""
-        return self.validation & ~self.leaked & np.isin(self.labels, self.labels[self.training])
+        """The user's validation rows that are fit to judge by: no leaked ones, and only of classes seen in training.
+
+        None where they are of fewer than two classes, or of fewer than half of those in training.
+        """
+        known = np.unique(self.labels[self.training])
+        fit = self.validation & ~self.leaked & np.isin(self.labels, known)
+        n_classes = len(np.unique(self.labels[fit]))
+        return fit if n_classes > 1 and 2 * n_classes >= len(known) else np.zeros_like(fit)
 
 
 def groups_per_class(rows: Rows) -> npt.NDArray[np.int64]:
@@ -90,7 +101,8 @@ def held_out_splits(rows: Rows, *, seed: int, folds: int = FOLDS) -> list[tuple[
     """Part the rows into training and held-out ones.
 
     Where the user has a validation split, that is the one held-out part. Else the training rows are parted into folds,
-    stratified by class, no group parted; each row is held out once. The same rows and seed give the same folds.
+    stratified by class, no group parted; each row is held out once, but for those of classes of a single group, which
+    can't be judged. The same rows and seed give the same folds.
 
     Args:
         rows: at least two classes.
@@ -98,11 +110,24 @@ def held_out_splits(rows: Rows, *, seed: int, folds: int = FOLDS) -> list[tuple[
         folds: how many, or as many as the class with most groups has, if that is fewer.
 
     Returns:
-        (training, held out) row numbers of each part; empty where no class has two groups.
+        (training, held out) row numbers of each part; empty where fewer than two classes can be judged.
     """
     if rows.held_out.any():
-        return [(np.flatnonzero(rows.training), np.flatnonzero(rows.held_out))]
+        parts = [(np.flatnonzero(rows.training), np.flatnonzero(rows.held_out))]
+    else:
+        parts = _folds(rows, seed=seed, folds=folds)
+    kept = [(train, held_out) for train, held_out in parts if _can_be_fitted(rows, train) and len(held_out)]
+    judged = {label for _, held_out in kept for label in rows.labels[held_out].tolist()}
+    return kept if len(judged) > 1 else []
+
+
+def _can_be_fitted(rows: Rows, train: Labels) -> bool:
+    return len(np.unique(rows.labels[train[rows.weights[train] > 0]])) > 1
+
+
+def _folds(rows: Rows, *, seed: int, folds: int) -> list[tuple[Labels, Labels]]:
     training = np.flatnonzero(rows.training)
+    judgeable = groups_per_class(rows) > 1
     folds = int(min(folds, groups_per_class(rows).max(initial=0)))
     if folds < 2:
         return []
@@ -115,11 +140,7 @@ def held_out_splits(rows: Rows, *, seed: int, folds: int = FOLDS) -> list[tuple[
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         parts: Sequence[tuple[Labels, Labels]] = list(splitter.split(np.zeros(len(labels)), labels, numbers))
-    return [
-        (training[train], training[held_out])
-        for train, held_out in parts
-        if len(held_out) and len(np.unique(labels[train])) > 1
-    ]
+    return [(training[train], training[held_out[judgeable[labels[held_out]]]]) for train, held_out in parts]
 
 
 def balanced_weights(labels: Labels, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -131,5 +152,5 @@ def balanced_weights(labels: Labels, weights: npt.NDArray[np.float64]) -> npt.ND
     """
     totals = np.bincount(labels, weights)
     present = totals > 0
-    share = np.divide(weights.sum() / max(present.sum(), 1), totals, out=np.zeros_like(totals), where=present)
+    share = np.divide(len(labels) / max(present.sum(), 1), totals, out=np.zeros_like(totals), where=present)
     return np.asarray(weights * share[labels])

@@ -19,6 +19,11 @@ def print_page(found: Recommendation, console: Console) -> None:
     print_plainly(_page(found), console)
 
 
+def print_findings(findings: tuple[Finding, ...], console: Console) -> None:
+    """Print what was found in data that can't be measured."""
+    print_plainly(Group(*(part for finding in findings for part in (_block(finding), Text()))), console)
+
+
 def one_line(found: Recommendation) -> str:
     """How many findings there are of each severity, and the worst of them."""
     if not found.findings:

@@ -1,7 +1,7 @@
 """From what was seen of the images to findings."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from probes.findings import (
     SEVERITIES,
     WARNING,
     Finding,
+    class_names,
     class_sizes,
     count,
     failures,
+    imbalance,
     listing,
     oddities,
     training,
@@ -23,8 +25,9 @@ from probes.findings import (
 from probes.images import quiet_decoders
 from probes.inspection import inspect
 from probes.label_errors import label_errors
+from probes.linear_probe import Judged
+from probes.measurements import DatasetSize
 from probes.repeats import Repeats, repeats
-from probes.separability import Judged
 from probes.shortcuts import Nuisance, shortcuts
 from probes.splits import Rows
 from recommender import thresholds
@@ -72,14 +75,16 @@ def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[st
             yield (*chosen[found.place], TEST, found.facts or found.failure)
 
 
+class Judgement(NamedTuple):
+    """The measured images, and how a classifier does on each of them that had not seen it; None where that can't be."""
+
+    features: Features
+    rows: Rows
+    judged: Judged | None
+
+
 def find(
-    index: ImageIndex,
-    seen: Inspection,
-    repeated: Repeats,
-    features: Features,
-    rows: Rows,
-    judged: Judged | None,
-    class_counts: tuple[int, ...],
+    index: ImageIndex, seen: Inspection, repeated: Repeats, size: DatasetSize, judgement: Judgement
 ) -> tuple[Finding, ...]:
     """Everything that is wrong or odd, the worst first.
 
@@ -87,24 +92,56 @@ def find(
         index: the images.
         seen: what was seen of them.
         repeated: which of them repeat others.
-        features: of those that were measured.
-        rows: the same as the splitter sees them.
-        judged: how a classifier does on each of them that had not seen it; None where that can't be.
-        class_counts: training images of each class.
+        size: how many there are.
+        judgement: of those that were measured.
     """
     found = [
         *failures(seen),
         *repeats(seen, index, repeated),
-        *_label_errors(index, features, rows, judged),
-        *_shortcuts(index, seen),
-        *class_sizes(index.class_names, class_counts, notable_imbalance=thresholds.WEIGHTED_IMBALANCE),
+        *_label_errors(index, judgement),
+        *_shortcuts(index, seen, repeated),
+        *class_sizes(index.class_names, size.class_counts),
+        *imbalance(index.class_names, size.file_counts, notable=thresholds.WEIGHTED_IMBALANCE),
+        *class_names(index),
+        *_validation(index, judgement.rows),
         *listing(index),
         *oddities(seen),
     ]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
-def _label_errors(index: ImageIndex, features: Features, measured: Rows, judged: Judged | None) -> Iterator[Finding]:
+def find_failures(index: ImageIndex, seen: Inspection) -> tuple[Finding, ...]:
+    """What can be found in data that can't be measured: what was left out, and what can't be read."""
+    return (*failures(seen), *listing(index))
+
+
+def _validation(index: ImageIndex, rows: Rows) -> Iterator[Finding]:
+    """A validation split that can't judge, or not every class."""
+    listed = sum(len(names) for names in index.validation)
+    lacking = [
+        name
+        for name, names, training in zip(index.class_names, index.validation, index.files, strict=False)
+        if training and not names
+    ]
+    used = rows.held_out.any()
+    if not listed or (used and not lacking):
+        return
+    what = f"of {len(lacking):,} of {len(index.class_names):,} classes no image" if lacking else "no image fit to judge"
+    yield Finding(
+        kind="validation",
+        severity=WARNING,
+        n_files=listed,
+        examples=tuple(lacking),
+        message=f"The validation split of {count(listed, 'image')} has {what}.",
+        done="Accuracy is measured on the other classes."
+        if used
+        else "Accuracy is cross-validated in training instead.",
+        advice="Hold images of every class out, none of them like a training image.",
+    )
+
+
+def _label_errors(index: ImageIndex, judgement: Judgement) -> Iterator[Finding]:
+    features, measured, judged = judgement
     if judged is None:
         return
     rows = judged.rows
@@ -116,7 +153,7 @@ def _label_errors(index: ImageIndex, features: Features, measured: Rows, judged:
         return
     lines = [
         f"{features.files[rows[error.index]]}: {index.class_names[error.given]!r}, looks like "
-        f"{index.class_names[error.suggested]!r} ({error.probability_suggested:.0%})"
+        f"{index.class_names[error.suggested]!r} ({error.certainty:.0%} sure)"
         for error in found
     ]
     yield Finding(
@@ -124,14 +161,14 @@ def _label_errors(index: ImageIndex, features: Features, measured: Rows, judged:
         severity=WARNING,
         n_files=len(found),
         examples=tuple(lines),
-        message=f"{count(len(found), 'image')} that may be labelled wrong: a classifier that never saw them is sure of "
-        "another class.",
+        message=f"{count(len(found), 'image')} that may be labelled wrong: a classifier that never saw them and their "
+        "nearest neighbours speak for another class.",
         done="Measured as they are labelled.",
         advice="Look at them, best first; right or wrong is yours to say.",
     )
 
 
-def _shortcuts(index: ImageIndex, seen: Inspection) -> Iterator[Finding]:
+def _shortcuts(index: ImageIndex, seen: Inspection, repeated: Repeats) -> Iterator[Finding]:
     rows: Records = training(seen, seen.read)
     nuisance = Nuisance(
         formats=tuple(value.decode() for value in rows["format"].tolist()),
@@ -141,7 +178,8 @@ def _shortcuts(index: ImageIndex, seen: Inspection) -> Iterator[Finding]:
         grey=rows["grey"],
     )
     labels = seen.labels[rows["place"]]
-    for found in shortcuts(nuisance, labels, index.class_names):
+    groups = repeated.together[seen.in_split(seen.read, TRAIN)]
+    for found in shortcuts(nuisance, labels, index.class_names, groups=groups):
         yield Finding(
             kind=f"shortcut_{found.kind}",
             severity=WARNING,

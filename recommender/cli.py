@@ -1,12 +1,8 @@
 """The command `recommend`. Nothing heavy is imported before the work begins."""
 
-import contextlib
 import io
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
+from recommender.terminal import import_tensorflow, loading_quietly, progress
 
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
@@ -176,6 +173,8 @@ def main(data: str | None, list_cuts: str | None, pictures: Path | None, target:
     except Exception as error:
         if not _is_the_users(error):
             raise
+        if arguments["check"]:
+            _print_findings(error, as_json=arguments["as_json"])
         _fail(str(error))
 
 
@@ -186,6 +185,23 @@ def _is_the_users(error: Exception) -> bool:
     from recommender.errors import RecommendError
 
     return isinstance(error, (BuildError, ProbeError, RecommendError))
+
+
+def _print_findings(error: Exception, *, as_json: bool) -> None:
+    """What was found in data that can't be measured."""
+    from probes.errors import BrokenData
+
+    if not isinstance(error, BrokenData):
+        return
+    from rich.console import Console
+
+    from recommender import check_report
+    from recommender.serialise import finding_as_dict
+
+    if as_json:
+        click.echo(json.dumps({"findings": [finding_as_dict(finding) for finding in error.findings]}, indent=2))
+    else:
+        check_report.print_findings(error.findings, Console())
 
 
 def _fail(message: str) -> None:
@@ -200,7 +216,7 @@ def _list_cuts(backbone: str, *, trust: bool) -> None:
     from builders.backbones import check_backbone
 
     check_backbone(backbone)
-    _import_tensorflow()
+    import_tensorflow()
     from builders.loading import structure
     from builders.surgery import cut_points
     from recommender.report import cut_table
@@ -214,20 +230,9 @@ def _make_reference(pictures: Path, *, as_json: bool, quiet: bool, **arguments: 
 
     for name in ("scenario", "verbose", "check", "columns"):
         arguments.pop(name)
-    with _progress(shown=not (quiet or as_json)) as show:
-        path = make_reference(pictures, progress=_loading_quietly(show), **arguments)
+    with progress(shown=not (quiet or as_json)) as show:
+        path = make_reference(pictures, progress=loading_quietly(show), **arguments)
     click.echo(json.dumps({"reference": str(path)}) if as_json else f"Wrote {path}")
-
-
-def _loading_quietly(show: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
-    """Import TensorFlow, without what it logs, when the work comes to it."""
-
-    def progress(phase: str, done: int, wanted: int) -> None:
-        show(phase, done, wanted)
-        if phase == "loading":
-            _import_tensorflow()
-
-    return progress
 
 
 def _run(target: Path | None, *, as_json: bool, quiet: bool, verbose: bool, data: str, **arguments: Any) -> None:
@@ -236,8 +241,8 @@ def _run(target: Path | None, *, as_json: bool, quiet: bool, verbose: bool, data
 
     if target is not None:
         files.check_target(target)
-    with _progress(shown=not (quiet or as_json)) as show:
-        found = recommend(data, progress=_loading_quietly(show), **arguments)
+    with progress(shown=not (quiet or as_json)) as show:
+        found = recommend(data, progress=loading_quietly(show), **arguments)
         if target is not None:
             show("writing", 0, 1)
             files.write_model(found.build(), found.to_dict(), target)
@@ -273,57 +278,3 @@ def _print(found: "Recommendation", *, as_json: bool, quiet: bool, check: bool) 
         click.echo(report.one_line(found))
     else:
         report.print_page(found, Console())
-
-
-@contextlib.contextmanager
-def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error, if that is a terminal."""
-    if not shown or not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    # A copy of standard error: the bar stays visible while native logs are sent away.
-    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=Console(file=terminal, force_terminal=True), transient=True) as bar:
-            task = bar.add_task("Listing the images", total=None)
-            titles = {
-                "checking": "Looking at every image",
-                "loading": "Loading TensorFlow",
-                "network": "Running the network over the images",
-                "classifiers": "Fitting a classifier at each cut",
-                "writing": "Writing the model",
-            }
-
-            def update(phase: str, done: int, wanted: int) -> None:
-                bar.update(task, description=titles[phase], completed=done, total=wanted)
-
-            yield update
-
-
-def _import_tensorflow() -> None:
-    with _native_logs_hidden():
-        import tensorflow as tf
-
-        tf.constant(0)  # the first operation logs, too
-
-
-@contextlib.contextmanager
-def _native_logs_hidden() -> Iterator[None]:
-    """Keep what TensorFlow's C++ code logs while it loads from standard error; shown after all if loading fails."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            hidden.seek(0)
-            os.write(stderr, hidden.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

@@ -9,8 +9,10 @@ import numpy as np
 
 from probes.dataset import ImageIndex
 from probes.drawing import Sample
-from probes.measurements import DatasetSize, Measurements, Separability
+from probes.errors import BrokenData, ProbeError
+from probes.measurements import DatasetSize, Measurements
 from recommender import rules
+from recommender.balance import class_weights, small_class
 from recommender.planning import CutFacts, Plan, likeness_evidence, plan_strategy
 from recommender.rules import Verdict
 from recommender.scenario import Scenario
@@ -82,27 +84,33 @@ class Job:
     def measure_and_decide(self, backbone: "Backbone", everything: "Inspection | None") -> "Decision":
         """Run the network over the sample, ask every probe, and apply the rules."""
         from probes.repeats import distinct_counts, find_repeats
+        from probes.separability import measure_separability
         from recommender import checking
         from recommender.measuring import require_finite, require_readable, rows_of, run_network, similarity_of
 
         index, clock, seed = self.index, self.clock, self.seed
         seen = run_network(backbone, index, self.sample, self.at("network"))
         features = seen.features
-        require_readable(index, self.sample, features)
+        tests = self.sample.n_wanted // 4 if self.check else 0
+        inspected = everything or checking.inspect_sample(index, features, with_test=tests, seed=seed)
+        try:
+            require_readable(index, self.sample, features)
+        except ProbeError as error:
+            raise BrokenData(str(error), checking.find_failures(index, inspected)) from error
         require_finite(backbone, features)
         clock.lap("network")
         similarity = similarity_of(seen, backbone, len(index.class_names), seed)
         clock.lap("similarity")
-        tests = self.sample.n_wanted // 4 if self.check else 0
-        inspected = everything or checking.inspect_sample(index, features, with_test=tests, seed=seed)
-        repeated = find_repeats(inspected)
-        counts = distinct_counts(index, inspected, repeated)
-        rows = rows_of(index, features)
-        balanced = rules.class_weights(counts) is not None
-        separability = _separability(features, rows, seed, balanced, self.at("classifiers"))
+        repeated = find_repeats(inspected, index)
+        size = _dataset_size(index, features, inspected, distinct_counts(index, inspected, repeated))
+        rows = rows_of(index, features, inspected, repeated)
+        balanced = class_weights(size.file_counts) is not None
+        separability = measure_separability(
+            features.pooled, rows, seed=seed, balanced=balanced, progress=self.at("classifiers")
+        )
         clock.lap("separability")
         measured = Measurements(
-            size=_dataset_size(index, features, inspected, counts),
+            size=size,
             similarity=similarity,
             separability=separability,
             input_size=backbone.input_size,
@@ -112,11 +120,11 @@ class Job:
         clock.lap("head")
         judged = probe.judged
         if measured.n_held_out:  # the user's split judges the model; labels are doubted in training, too
-            from probes.separability import judge
+            from probes.linear_probe import judge
 
             levels = [features.pooled[level] for level in plan.strategy.head.levels]
             judged = judge(levels, rows.pooled(), seed=seed, balanced=balanced)
-        findings = checking.find(index, inspected, repeated, features, rows, judged, counts)
+        findings = checking.find(index, inspected, repeated, size, checking.Judgement(features, rows, judged))
         clock.lap("findings")
         return Decision(measurements=replace(measured, findings=findings), verdict=verdict, plan=plan, probe=probe)
 
@@ -129,17 +137,22 @@ class Job:
         ]
         verdict = rules.choose_scenario(
             n_images=measured.size.n_images,
-            images_per_class=rules.small_class(measured.size.class_counts),
+            images_per_class=small_class(measured.size.class_counts),
             evidence=likeness_evidence(measured, facts, self.seed),
             forced=None if self.scenario is None else Scenario.numbered(self.scenario),
         )
         plan = plan_strategy(backbone.name, facts, verdict, measured)
 
+        held_out = [len(names) for names in self.index.validation] if measured.n_held_out else None
+        counts = held_out or measured.size.file_counts
+
         def fitted(chosen: Plan) -> Any:
-            from probes.separability import fit_linear_probe
+            from probes.linear_probe import fit_linear_probe
 
             blocks = [features.pooled[level] for level in chosen.strategy.head.levels]
-            return fit_linear_probe(blocks, rows, measured.size.n_classes, seed=self.seed, balanced=balanced)
+            return fit_linear_probe(
+                blocks, rows, measured.size.n_classes, seed=self.seed, balanced=balanced, class_counts=counts
+            )
 
         probe = fitted(plan)
         if len(plan.strategy.head.levels) > 1:
@@ -150,14 +163,9 @@ class Job:
         return verdict, plan, probe
 
 
-def _separability(features: Any, rows: Any, seed: int, balanced: bool, progress: Any) -> Separability:
-    """How well the classes separate at each cut."""
-    from probes.separability import measure_separability
-
-    return measure_separability(features.pooled, rows, seed=seed, balanced=balanced, progress=progress)
-
-
 def _dataset_size(index: ImageIndex, features: Any, seen: "Inspection", counts: tuple[int, ...]) -> DatasetSize:
+    from probes.repeats import readable_counts
+
     training = ~features.validation
     width, height = np.median(features.sizes[training], axis=0)
     drawn = set(features.labels[training].tolist())
@@ -167,12 +175,13 @@ def _dataset_size(index: ImageIndex, features: Any, seen: "Inspection", counts: 
         splits=index.split_sizes(),
         class_names=index.class_names,
         class_counts=counts,
+        file_counts=readable_counts(index, seen),
         median_size_px=(round(float(width)), round(float(height))),
         grey_share=float(features.grey[training].mean()),
         n_sampled=len(features.labels),
         n_checked=len(seen.rows),
         unsampled_classes=tuple(name for label, name in enumerate(index.class_names) if label not in drawn),
         unreadable=dict(sorted(seen.reasons.items())),
-        n_repeats=index.n_images - sum(counts) - seen.n_failed,
+        n_repeats=sum(readable_counts(index, seen)) - sum(counts),
         ignored=index.ignored,
     )

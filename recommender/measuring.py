@@ -12,12 +12,13 @@ from builders.pixels import SCALINGS
 from probes.dataset import ImageIndex
 from probes.drawing import Sample
 from probes.errors import ProbeError
+from probes.facts_table import Inspection
 from probes.features import Features, Network, Tapped, extract, tapped
-from probes.groups import group_numbers
 from probes.images import quiet_decoders
 from probes.measurements import FeatureSimilarity
 from probes.reading import Skipped, readable
 from probes.reference import Reference, find_reference
+from probes.repeats import Repeats
 from probes.scaling import PICTURES, ScalingChoice, choose_scaling
 from probes.similarity import (
     LEAST_NORMS,
@@ -159,11 +160,30 @@ def require_readable(index: ImageIndex, sample: Sample, features: Features) -> N
             )
 
 
-def rows_of(index: ImageIndex, features: Features) -> Rows:
-    """The measured images as the splitter sees them: which belong together, which the user holds out."""
+def rows_of(index: ImageIndex, features: Features, seen: Inspection, repeated: Repeats) -> Rows:
+    """The measured images as the splitter sees them: which belong together, which the user holds out.
+
+    Args:
+        index: the images.
+        features: of those that were measured.
+        seen: what was seen of them, and of others.
+        repeated: which of the images that were seen belong together.
+
+    Raises:
+        ProbeError: fewer than two classes have an image whose weight is not 0.
+    """
+    number = {seen.names[place]: row for row, place in enumerate(seen.read["place"].tolist())}
+    places = np.array([number[name] for name in features.files], np.int64)
+    weights = np.array([index.weights.get(name, 1.0) for name in features.files])
+    if len(set(features.labels[~features.validation & (weights > 0)].tolist())) < 2:
+        raise ProbeError(
+            f"Expected weights above 0 in at least two classes. Received: {index.source!r}, whose images weigh 0 in "
+            "all but one. Mend the column `weight`, or leave it out."
+        )
     return Rows.of(
         features.labels,
-        group_numbers(features.facts, features.files, index.groups),
+        repeated.together[places],
         features.validation,
-        [index.weights.get(name, 1.0) for name in features.files],
+        weights,
+        features.validation & repeated.leaked[places],
     )

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from probes.findings import count
 from recommender import thresholds
-from recommender.rules import CutChoice, amount, caution, likeness, small_class
+from recommender.balance import small_class
+from recommender.rules import CutChoice, amount, caution, likeness
 from recommender.scenario import Amount, Likeness, Scenario
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def cautions(found: "Recommendation") -> tuple[str, ...]:
     notes = [finding.message for finding in found.findings]
     if size.unsampled_classes:
         notes.append(
-            f"{_count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample and start without "
+            f"{count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample and start without "
             f"knowledge in the model. Raise --max-images to {2 * size.n_classes:,} or more."
         )
     if evidence.note:
@@ -68,15 +70,6 @@ def _network_cautions(found: "Recommendation") -> list[str]:
     return notes
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _names(names: "list[str] | tuple[str, ...]", most: int = 3) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
-
-
 def _override(found: "Recommendation") -> str:
     ruled, chosen = found.verdict.overridden, found.scenario
     if ruled is None:
@@ -89,7 +82,7 @@ def _amount(found: "Recommendation") -> str:
     small = small_class(size.class_counts)
     which = _small_class(size.n_classes)
     needs = f"{thresholds.PLENTIFUL_IMAGES:,} images and {thresholds.PLENTIFUL_IMAGES_PER_CLASS} in {which}"
-    have = f"{_count(size.n_images, 'image')} in {size.n_classes:,} classes, {small:,} in {which}"
+    have = f"{count(size.n_images, 'image')} in {size.n_classes:,} classes, {small:,} in {which}"
     if amount(size.n_images, small) is Amount.PLENTIFUL:
         return f"The data are plentiful: {have}; fine-tuning pays from {needs}."
     return f"The data are limited: {have}; fine-tuning pays only from {needs}."
@@ -231,7 +224,7 @@ def _other_way(found: "Recommendation") -> str:
     if verdict.nearer is Amount.PLENTIFUL:
         more = thresholds.PLENTIFUL_IMAGES - size.n_images
         lack = (
-            f"{_count(more, 'more image')}"
+            f"{count(more, 'more image')}"
             if more > 0
             else f"{thresholds.PLENTIFUL_IMAGES_PER_CLASS} images in {_small_class(size.n_classes)}"
         )

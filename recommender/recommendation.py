@@ -12,7 +12,7 @@ from probes.drawing import draw_splits
 from probes.findings import Finding
 from probes.measurements import Measurements
 from probes.sources import open_source
-from recommender import rules
+from recommender.balance import class_weights
 from recommender.errors import RecommendError
 from recommender.job import Clock, Job, Progress
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
@@ -70,7 +70,7 @@ class Recommendation:
     @property
     def class_weight(self) -> dict[int, float] | None:
         """Weights for `model.fit(class_weight=...)` where the classes are unbalanced; else None."""
-        weights = rules.class_weights(self.measurements.size.class_counts)
+        weights = class_weights(self.measurements.size.file_counts)
         return None if weights is None else dict(enumerate(weights))
 
     @property

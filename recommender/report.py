@@ -12,9 +12,10 @@ from rich.text import Text
 
 from probes.measurements import DatasetSize, FeatureSimilarity
 from recommender import thresholds
+from recommender.balance import small_class
 from recommender.reasons import cautions, source_of
 from recommender.recommendation import Recommendation
-from recommender.rules import amount, likeness, small_class
+from recommender.rules import amount, likeness
 from recommender.scenario import Likeness
 from recommender.serialise import printable
 

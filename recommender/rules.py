@@ -21,34 +21,6 @@ def input_size(median_short_side_px: float, native_size_px: int) -> int:
     return min(native_size_px, max(thresholds.SMALLEST_INPUT, round(median_short_side_px / step) * step))
 
 
-def small_class(class_counts: Sequence[int]) -> int:
-    """Images of the smallest class that counts: all but `thresholds.NEGLIGIBLE_CLASSES` of the classes have as many.
-
-    Args:
-        class_counts: images of each class.
-    """
-    return sorted(class_counts)[int(thresholds.NEGLIGIBLE_CLASSES * (len(class_counts) - 1))]
-
-
-def imbalance(class_counts: Sequence[int]) -> float:
-    """How many times as many images the largest class has as the smallest."""
-    return max(class_counts) / max(min(class_counts), 1)
-
-
-def class_weights(class_counts: Sequence[int]) -> tuple[float, ...] | None:
-    """Weights under which every class counts alike in training; None where the classes are balanced enough.
-
-    Args:
-        class_counts: images of each class.
-
-    Returns:
-        For each class n_images / (n_classes * images of the class), as scikit-learn's "balanced".
-    """
-    if imbalance(class_counts) < thresholds.WEIGHTED_IMBALANCE:
-        return None
-    return tuple(sum(class_counts) / (len(class_counts) * max(count, 1)) for count in class_counts)
-
-
 def amount(n_images: int, images_per_class: float) -> Amount:
     """Whether there is enough data to fine-tune.
 

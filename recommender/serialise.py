@@ -9,8 +9,9 @@ import numpy as np
 from probes.findings import Finding
 from probes.measurements import DatasetSize, FeatureSimilarity, Separability
 from recommender import thresholds
+from recommender.balance import imbalance, small_class
 from recommender.reasons import cautions
-from recommender.rules import amount, amount_margin, drift_margin, likeness, small_class
+from recommender.rules import amount, amount_margin, drift_margin, likeness
 
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
@@ -52,7 +53,7 @@ def as_dict(found: "Recommendation") -> dict[str, Any]:
         "accuracy_from": None if judged is None else ("validation" if measured.n_held_out else "cross-validation"),
         "n_held_out": measured.n_held_out,
         "class_weight": None if found.class_weight is None else list(found.class_weight.values()),
-        "findings": [_finding(finding) for finding in found.findings],
+        "findings": [finding_as_dict(finding) for finding in found.findings],
         "reasons": [printable(reason) for reason in found.reasons],
         "warnings": [printable(note) for note in cautions(found)],
         "seconds": dict(found.seconds),
@@ -60,7 +61,8 @@ def as_dict(found: "Recommendation") -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_as_dict(finding: Finding) -> dict[str, Any]:
+    """A finding as plain data."""
     return {
         "kind": finding.kind,
         "severity": finding.severity,
@@ -96,8 +98,9 @@ def _dataset(size: DatasetSize) -> dict[str, Any]:
         "class_counts": {
             printable(name): count for name, count in zip(size.class_names, size.class_counts, strict=True)
         },
+        "file_counts": list(size.file_counts),
         "images_per_class": {"min": int(counts.min()), "median": float(np.median(counts)), "max": int(counts.max())},
-        "imbalance": float(counts.max() / max(counts.min(), 1)),
+        "imbalance": imbalance(size.file_counts),
         "effective_classes": math.exp(-float((shares * np.log(shares)).sum())),
         "median_size_px": list(size.median_size_px),
         "grey_share": size.grey_share,

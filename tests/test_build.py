@@ -143,9 +143,9 @@ def mixed_sizes(tmp_path_factory):
 @pytest.mark.parametrize("scenario", [1, 2, 3, 4])
 def test_the_untrained_model_gives_scikit_learns_probabilities(mixed_sizes, scenario):
     """Files through the probe's pass, scaling and logistic regression, against `model.predict` on the same pictures."""
+    from probes.classifier import fit_quietly, linear_classifier
     from probes.drawing import draw_splits
     from probes.features import extract
-    from probes.separability import fit_quietly, linear_classifier
     from probes.sources.folder import index_folder
     from recommender.wiring import probed_network
 

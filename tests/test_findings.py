@@ -5,7 +5,7 @@ import pytest
 
 from probes.dataset import SPLITS, Entry, index_entries
 from probes.facts_table import Inspection, records
-from probes.findings import class_sizes, failures, family, listing, oddities
+from probes.findings import class_sizes, failures, family, imbalance, listing, oddities
 from probes.images import UnreadableImage
 from probes.inspection import PictureFacts
 from probes.repeats import distinct_counts, find_repeats
@@ -53,7 +53,7 @@ def index():
 
 
 def repeats(inspected, listed):
-    return findings_of(inspected, listed, find_repeats(inspected))
+    return findings_of(inspected, listed, find_repeats(inspected, listed))
 
 
 def kinds(findings):
@@ -151,19 +151,19 @@ def test_palettes_are_colour():
 
 
 def test_few_images_and_single_ones_are_told_by_class():
-    [finding] = class_sizes(("cat", "dog", "emu"), [12, 9, 1], notable_imbalance=99)
+    [finding] = class_sizes(("cat", "dog", "emu"), [12, 9, 1])
     assert (finding.kind, finding.examples) == ("small_class", ("emu: 1", "dog: 9"))
     assert "2 classes have fewer than 10 images: 'emu', 'dog'. 'emu': one image" in finding.message
 
 
 def test_unbalanced_classes_are_told_with_both_ends():
-    [finding] = class_sizes(("cat", "dog"), [50, 500], notable_imbalance=3)
+    [finding] = imbalance(("cat", "dog"), [50, 500], notable=3)
     assert (finding.kind, finding.examples) == ("imbalance", ("cat: 50", "dog: 500"))
     assert "'dog', has 10 times" in finding.message
 
 
 def test_balanced_classes_raise_no_finding():
-    assert kinds(class_sizes(("cat", "dog"), [50, 60], notable_imbalance=3)) == []
+    assert kinds(imbalance(("cat", "dog"), [50, 60], notable=3)) == []
 
 
 def test_what_the_index_left_out_is_told():
@@ -203,6 +203,6 @@ def test_copies_look_alikes_and_broken_files_are_not_counted():
         UnreadableImage("broken"),
     ]
     inspected = seen(*pictures)
-    assert distinct_counts(listed, inspected, find_repeats(inspected)) == (26 - 4, 1)
+    assert distinct_counts(listed, inspected, find_repeats(inspected, listed)) == (26 - 4, 1)
     held_out = seen(*pictures, splits=["train"] * 20 + ["validation"] * 5)
-    assert distinct_counts(listed, held_out, find_repeats(held_out)) == (26, 1)
+    assert distinct_counts(listed, held_out, find_repeats(held_out, listed)) == (26, 1)

@@ -10,6 +10,7 @@ from pictures import write_images
 from probes import full_check
 from probes.full_check import Interrupted, inspect_everything
 from probes.inspection import inspect
+from probes.sources import open_source
 from probes.sources.folder import index_folder
 
 
@@ -78,15 +79,16 @@ def test_a_torn_last_row_is_looked_at_again(place, folder, monkeypatch):
     assert len(second) == 31
 
 
-def test_a_file_that_was_changed_is_looked_at_again(place, folder, monkeypatch):
+@pytest.mark.usefixtures("place")
+def test_a_file_that_was_changed_is_looked_at_again(folder, monkeypatch):
     index = index_folder(folder)
     looked_at(monkeypatch, stop_after=10)
     with pytest.raises(Interrupted):
         inspect_everything(index)
-    [journal] = place.iterdir()
     changed = folder / index.files[0][3]
+    before = changed.stat()
     shutil.copyfile(folder / index.files[1][0], changed)
-    os.utime(changed, (journal.stat().st_mtime + 5,) * 2)
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))  # of another size, as old as before
     second = looked_at(monkeypatch)
     seen = inspect_everything(index)
     assert 3 in second
@@ -113,3 +115,29 @@ def test_progress_is_told_from_where_it_goes_on(folder, monkeypatch):
     told = []
     inspect_everything(index, lambda done, wanted: told.append((done, wanted)))
     assert told == [(39, 40), (40, 40)]
+
+
+@pytest.mark.usefixtures("place")
+def test_data_in_memory_are_looked_at_from_the_start(monkeypatch):
+    rng = np.random.default_rng(0)
+    first, other = (rng.integers(0, 255, (30, 16, 16), np.uint8) for _ in range(2))
+    labels = [0, 1] * 15
+    looked_at(monkeypatch, stop_after=20)
+    with pytest.raises(Interrupted, match=r"^Interrupted. Nothing was written.$"):
+        inspect_everything(open_source((first, labels)))
+    again = looked_at(monkeypatch)
+    inspect_everything(open_source((other, labels)))
+    assert len(again) == 30
+
+
+@pytest.mark.usefixtures("place")
+def test_an_archive_that_was_replaced_is_looked_at_from_the_start(folder, tmp_path, monkeypatch):
+    archive = shutil.make_archive(str(tmp_path / "data"), "zip", folder)
+    looked_at(monkeypatch, stop_after=20)
+    with pytest.raises(Interrupted, match=r"goes on from there"):
+        inspect_everything(open_source(archive))
+    (folder / "flower" / "0000.jpg").write_bytes(b"no picture")
+    shutil.make_archive(str(tmp_path / "data"), "zip", folder)
+    again = looked_at(monkeypatch)
+    inspect_everything(open_source(archive))
+    assert len(again) == 40

@@ -5,16 +5,9 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score
 
-from probes.separability import (
-    ParetoScaler,
-    accuracy_error,
-    cross_validate,
-    fit_linear_probe,
-    fit_quietly,
-    linear_classifier,
-    measure_separability,
-    neighbour_accuracy,
-)
+from probes.classifier import ParetoScaler, cross_validate, fit_quietly, linear_classifier
+from probes.linear_probe import accuracy_error, fit_linear_probe
+from probes.separability import measure_separability, neighbour_accuracy
 from probes.splits import Rows, held_out_splits
 
 

@@ -9,7 +9,7 @@ import pytest
 from pictures import photograph
 from PIL import Image, ImageEnhance
 
-from probes.separability import accuracy_error
+from probes.linear_probe import accuracy_error
 from probes.shortcuts import (
     KINDS,
     LEAST_IMAGES,

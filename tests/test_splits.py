@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from probes.separability import balanced_accuracy, fit_linear_probe, measure_separability, neighbour_accuracy
+from probes.linear_probe import accuracy_error, balanced_accuracy, class_shares, fit_linear_probe
+from probes.separability import measure_separability, neighbour_accuracy
 from probes.splits import Rows, balanced_weights, groups_per_class, held_out_splits
 
 
@@ -69,9 +70,29 @@ def test_the_users_validation_split_takes_the_place_of_folds():
 
 
 def test_leaked_validation_images_judge_nothing():
-    rows = Rows.of([0, 1, 0, 1, 0], groups=[0, 1, 2, 1, 3], validation=[False, False, False, True, True])
-    assert rows.leaked.tolist() == [False, False, False, True, False]
-    assert held_out_splits(rows, seed=0)[0][1].tolist() == [4]
+    validation = [False] * 3 + [True] * 4
+    rows = Rows.of([0, 1, 0, 1, 0, 1, 0], [0, 1, 2, 1, 3, 4, 5], validation, barred=[False] * 6 + [True])
+    assert rows.leaked.tolist() == [False] * 3 + [True, False, False, True]
+    assert held_out_splits(rows, seed=0)[0][1].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("held_out", [[0], [0, 0, 0], [0, 1]])
+def test_a_validation_split_of_too_few_classes_gives_way_to_folds(held_out):
+    labels = [*range(5), *range(5), *range(5), *held_out]
+    rows = Rows.of(labels, validation=np.arange(len(labels)) >= 15)
+    assert not rows.held_out.any()
+    assert len(held_out_splits(rows, seed=0)) == 3
+
+
+def test_a_class_of_a_single_group_is_not_judged():
+    rows = Rows.of([0] * 9 + [1] * 9 + [2] * 9, [*range(18), *[18] * 9])
+    judged = np.concatenate([held_out for _, held_out in held_out_splits(rows, seed=0)])
+    assert sorted(judged) == list(range(18))
+
+
+def test_nothing_is_judged_where_only_one_class_could_be():
+    assert held_out_splits(Rows.of([0] * 30 + [1]), seed=0) == []
+    assert held_out_splits(Rows.of([0] * 30 + [1] * 30, [*range(30), *[30] * 30]), seed=0) == []
 
 
 def test_where_all_validation_images_leak_folds_are_made():
@@ -153,6 +174,35 @@ def test_weights_count_like_repeated_images(noise):
     weighted = fit_linear_probe([features], Rows.of(labels, weights=weights), 2, seed=0)
     plain = fit_linear_probe([features], Rows.of(labels), 2, seed=0)
     assert np.abs(weighted.kernel - plain.kernel).max() > 0.01
+
+
+def test_the_scale_of_weights_changes_nothing(noise):
+    features, labels = noise
+    weights = 1.0 + np.arange(200) % 3
+    for balanced in (False, True):
+        one, other = (
+            fit_linear_probe([features], Rows.of(labels, weights=scale * weights), 2, seed=0, balanced=balanced)
+            for scale in (1.0, 1000.0)
+        )
+        assert one.kernel == pytest.approx(other.kernel)
+        assert one.accuracy == other.accuracy
+
+
+def test_parts_in_which_one_class_alone_has_weight_are_not_fitted(noise):
+    features, labels = noise
+    weights = np.where(labels == 0, 1.0, 0.0)
+    weights[1] = 1.0  # a single image of class 1 counts
+    judged = fit_linear_probe([features], Rows.of(labels, weights=weights), 2, seed=0).judged
+    assert 1 not in judged.rows
+
+
+def test_accuracy_is_that_of_the_data_and_not_of_a_sample_with_other_shares():
+    labels = np.repeat([0, 1], [10, 10])
+    correct = np.repeat([True, False], [10, 10])
+    weights = class_shares(labels, [900, 100])
+    assert weights.mean() == pytest.approx(1.0)
+    assert np.average(correct, weights=weights) == pytest.approx(0.9)
+    assert accuracy_error(correct, weights) > accuracy_error(np.arange(20) < 18)
 
 
 def test_balancing_helps_the_rare_class():

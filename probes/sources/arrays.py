@@ -1,5 +1,6 @@
 """Images in memory, or the paths of their files, with labels beside them."""
 
+import contextlib
 import math
 import os
 import threading
@@ -10,14 +11,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from probes.dataset import SPLITS, TRAIN, Entry, ImageIndex, index_entries, split_name
 from probes.errors import ProbeError
 from probes.images import UnreadableImage, unreadable
 from probes.sources.folder import FolderStore
-from probes.sources.labels import plain_labels, told
-from probes.sources.pixels import EXPECTED, PixelRange, Pixels, are_unit, as_numpy, check_shape, to_uint8
+from probes.sources.labels import named_outputs, plain_labels, told
+from probes.sources.pixels import EXPECTED, PixelRange, Pixels, as_numpy, check_shape, to_uint8, unit_kinds
 
 _CHUNK = 1 << 21  # numbers of an array to look at in one go
 _NOT_NUMPY = (TypeError, ValueError, RuntimeError, KeyError, IndexError, OSError)  # what a foreign array may raise
@@ -60,11 +61,11 @@ class ArrayStore:
 
     Attributes:
         images: split -> its images.
-        unit: whether floating-point pixels lie within 0 to 1.
+        unit: which kinds of pixels lie within 0 to 1, as from `unit_kinds`.
     """
 
     images: Mapping[str, Any] = field(repr=False)
-    unit: bool
+    unit: str
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, name: str) -> npt.NDArray[np.uint8]:
@@ -83,6 +84,9 @@ class ArrayStore:
 def _pil_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     try:
         image.load()
+        with contextlib.suppress(Exception):  # a broken EXIF block says nothing of the pixels
+            if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+                image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
             wide = np.asarray(image).astype(np.int64)
             deep = image.mode != "I" or wide.max(initial=0) > 255  # 32 bits, of which only eight may be used
@@ -110,9 +114,10 @@ def _look_at_array(images: Any, found: PixelRange) -> int:
     if shape[:1] == (0,):
         return 0
     check_shape(shape[1:], f"an array of shape {shape}")
-    if as_numpy(images[:1]).dtype not in (np.uint8, np.bool_):
-        for chunk in _chunks(images, shape):
-            found.add(chunk)
+    for chunk in _chunks(images, shape):
+        found.add(chunk)
+        if chunk.dtype.kind == "b" or (chunk.dtype == np.uint8 and found.is_wide):
+            break  # the rest tells nothing new
     return shape[0]
 
 
@@ -133,7 +138,7 @@ def _look_at(images: Any, split: str, found: PixelRange) -> tuple[Any, int]:
             images = np.asarray(images)
             if not images.ndim:
                 raise TypeError("no array")
-        if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind == "O":
+        if getattr(images, "ndim", None) == 1 and getattr(images.dtype, "kind", "") == "O":
             images = list(images)
         n = _look_at_list(images, found) if isinstance(images, (list, tuple)) else _look_at_array(images, found)
     except _NOT_NUMPY as error:
@@ -151,9 +156,9 @@ def index_arrays(splits: Mapping[str, tuple[Any, Any]], *, class_names: Sequence
 
     Args:
         splits: of `SPLITS`, each with its images and labels. Images are an array of shape (n, h, w) or
-            (n, h, w, 1, 3 or 4), or a list of arrays or PIL images of any sizes; whole numbers within 0 to 255, truth
-            values, or floating-point numbers within 0 to 1 or 0 to 255. Labels are as in `plain_labels`.
-        class_names: names of the labels 0, 1, …
+            (n, h, w, 1, 3 or 4), or a list of arrays or PIL images of any sizes; whole or floating-point numbers within
+            0 to 1 or 0 to 255, or truth values. Labels are as in `plain_labels`.
+        class_names: of all classes: names of the labels 0, 1, …, or the labels themselves where these are words.
 
     Raises:
         ProbeError: they are no such images or labels, or of fewer than two classes.
@@ -161,13 +166,15 @@ def index_arrays(splits: Mapping[str, tuple[Any, Any]], *, class_names: Sequence
     images: dict[str, Any] = {}
     ranges = {split: PixelRange() for split in splits}
     entries: list[Entry] = []
+    widths: set[int] = set()
     for split, (given, labels) in splits.items():
         images[split], n = _look_at(given, split, ranges[split])
         width = max(7, len(str(n - 1)))
-        for number, label in enumerate(plain_labels(labels, n)):
+        for number, label in enumerate(plain_labels(labels, n, widths)):
             entries.append(Entry(image_name(split, f"{number:0{width}}"), label, split))
-    store = ArrayStore(images, are_unit(ranges))
-    return index_entries(entries, store, source="arrays", kind="arrays", class_names=class_names)
+    store = ArrayStore(images, unit_kinds(ranges))
+    names = named_outputs(class_names, widths)
+    return index_entries(entries, store, source="arrays", kind="arrays", class_names=names)
 
 
 def index_paths(splits: Mapping[str, tuple[Any, Any]], *, class_names: Sequence[str] | None = None) -> ImageIndex:
@@ -175,20 +182,32 @@ def index_paths(splits: Mapping[str, tuple[Any, Any]], *, class_names: Sequence[
 
     Args:
         splits: of `SPLITS`, each with the paths of its images and their labels, as in `plain_labels`.
-        class_names: names of the labels 0, 1, …
+        class_names: as for `index_arrays`.
 
     Raises:
         ProbeError: they are no paths or no labels, or of fewer than two classes.
     """
     entries: list[Entry] = []
+    widths: set[int] = set()
     for split, (paths, labels) in splits.items():
         names = [_path(path) for path in _listed(paths)]
         if not names:
             raise ProbeError(f"Expected paths of images. Received: none in the {split} split. Give some.")
-        entries += [
-            Entry(name, label, split) for name, label in zip(names, plain_labels(labels, len(names)), strict=True)
-        ]
-    return index_entries(entries, FolderStore(Path.cwd()), source="paths", kind="paths", class_names=class_names)
+        plain = plain_labels(labels, len(names), widths)
+        entries += [Entry(name, label, split) for name, label in zip(names, plain, strict=True)]
+    store, outputs = FolderStore(Path.cwd()), named_outputs(class_names, widths)
+    return index_entries(entries, store, source="paths", kind="paths", class_names=outputs)
+
+
+def are_paths(images: Any) -> bool:
+    """Whether it is a list, a tuple, an array of one axis or a column of a table that begins with a path or a text."""
+    if not isinstance(images, (list, tuple)) and getattr(images, "ndim", None) != 1:
+        return False
+    try:
+        first = next(iter(images), None)
+    except _NOT_NUMPY:  # what only looks like an array
+        return False
+    return isinstance(first, (str, os.PathLike))
 
 
 def _listed(paths: Any) -> Sequence[Any]:

@@ -112,12 +112,13 @@ def read_elements(dataset: Any, keys: Keys | None) -> Iterator[_Parts]:
         yield _parts(element, keys)
 
 
-def examples(elements: Iterable[_Parts], found: PixelRange) -> Iterator[Example]:
+def examples(elements: Iterable[_Parts], found: PixelRange, widths: set[int]) -> Iterator[Example]:
     """The images of elements, batched or not.
 
     Args:
         elements: of a dataset; whether they are batches is told from the first.
         found: takes note of what range the pixels lie in.
+        widths: takes note of how many classes one-hot labels have.
 
     Raises:
         ProbeError: they are no images with one label each.
@@ -128,7 +129,7 @@ def examples(elements: Iterable[_Parts], found: PixelRange) -> Iterator[Example]
         if batched is None:
             batched = _is_batch(tuple(parts.image.shape), tuple(parts.label.shape), parts.image.dtype.name == "string")
         images = _images(parts.image, batched)
-        labels = _labels(parts.label, batched, len(images))
+        labels = _labels(parts.label, batched, len(images), widths)
         weights = _weights(parts.weight, len(images))
         for image, label, weight in zip(images, labels, weights, strict=True):
             if not isinstance(image, bytes) and image.shape not in shapes:
@@ -161,14 +162,14 @@ def _images(value: Any, batched: bool) -> list[Any]:
     return [array[0] if array.ndim == 4 and len(array) else array]  # the first frame of an animation
 
 
-def _labels(value: Any, batched: bool, n: int) -> list[Label]:
+def _labels(value: Any, batched: bool, n: int, widths: set[int]) -> list[Label]:
     if hasattr(value, "to_tensor"):  # ragged
         raise ProbeError(
             f"Expected one label an image. Received: labels as {type(value).__name__}. Multi-label data are not "
             "supported: keep one label for each image."
         )
     array = as_numpy(value)
-    return plain_labels(array if batched else array[None], n)
+    return plain_labels(array if batched else array[None], n, widths)
 
 
 def _weights(value: Any, n: int) -> list[float]:

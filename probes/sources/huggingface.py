@@ -71,7 +71,8 @@ def index_huggingface(data: Any, *, class_names: Sequence[str] | None = None) ->
 
     Args:
         data: a `datasets.Dataset`, a `DatasetDict`, or split -> `Dataset`.
-        class_names: names of the labels 0, 1, …; by default those of the column of labels.
+        class_names: of all classes: names of the labels 0, 1, …, or the labels themselves where these are words; by
+            default those of the column of labels.
 
     Raises:
         ProbeError: it is streaming, does not tell which columns are the image and its label, or has fewer than two

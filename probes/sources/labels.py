@@ -1,5 +1,6 @@
 """Labels in any of the forms that arrays and tables have them in, as plain values."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 
 from probes.dataset import Label
 from probes.errors import ProbeError
+from probes.outputs import checked_names
 
 
 def _from_rows(rows: npt.NDArray[Any]) -> list[Label]:
@@ -71,12 +73,13 @@ def _plain(label: Any) -> Label:
     raise ProbeError(f"Expected labels as whole numbers or words. Received: {told(label)}. {what}")
 
 
-def plain_labels(labels: Any, n: int) -> list[Label]:
+def plain_labels(labels: Any, n: int, widths: set[int] | None = None) -> list[Label]:
     """Labels as Python's own numbers, words or truth values.
 
     Args:
         labels: whole numbers, words or truth values of shape (n,) or (n, 1), or one-hot rows of shape (n, classes).
         n: how many images there are.
+        widths: takes note of how many classes one-hot rows have.
 
     Raises:
         ProbeError: they are not one label for each image.
@@ -92,7 +95,10 @@ def plain_labels(labels: Any, n: int) -> list[Label]:
             f"Expected one label for each image. Received: {n:,} images and {len(found):,} labels. Give as many labels."
         )
     if found.ndim == 2 and found.shape[1] != 1:
-        return _from_rows(found)
+        numbers = _from_rows(found)
+        if widths is not None:
+            widths.add(found.shape[1])
+        return numbers
     plain = [_plain(label) for label in found.reshape(-1).tolist()]
     words = [label for label in plain if isinstance(label, str)]
     if words and len(words) < len(plain):
@@ -102,3 +108,31 @@ def plain_labels(labels: Any, n: int) -> list[Label]:
             "all labels as words."
         )
     return plain
+
+
+def named_outputs(class_names: Sequence[str] | None, widths: Collection[int]) -> Sequence[str] | None:
+    """Names of all classes, where they or the width of one-hot rows are known; else None.
+
+    Args:
+        class_names: what the user named them.
+        widths: how many classes one-hot rows have; empty where there are no such rows.
+
+    Raises:
+        ProbeError: rows differ in width, or there are not as many names.
+    """
+    if class_names is not None:
+        class_names = checked_names(class_names)
+    if not widths:
+        return class_names
+    if len(widths) > 1:
+        told = " and ".join(str(width) for width in sorted(widths))
+        raise ProbeError(f"Expected one-hot rows of one width. Received: rows of {told} numbers. Give all the same.")
+    (width,) = widths
+    if class_names is None:
+        return [str(number) for number in range(width)]
+    if len(class_names) != width:
+        raise ProbeError(
+            f"Expected a class name for each number of a one-hot row. Received: {len(class_names)} names and rows of "
+            f"{width} numbers. Give {width} names."
+        )
+    return class_names

@@ -17,18 +17,20 @@ Pixels = npt.NDArray[Any]
 
 @dataclass(slots=True)
 class PixelRange:
-    """The values of pixels seen so far, where their type alone does not tell that they are 0 to 255.
+    """The values of pixels seen so far, as far as their type alone does not tell what range they lie in.
 
     Attributes:
-        low: the smallest.
-        high: the largest.
+        low: the smallest, of other types than uint8.
+        high: the largest, of other types than uint8.
         floats: the largest floating-point value; None before there was one.
-        dtype: of the last pixels.
+        whole: the largest whole number, or one above 1; None before there was one.
+        dtype: of the last pixels that are not uint8.
     """
 
     low: float = np.inf
     high: float = -np.inf
     floats: float | None = None
+    whole: int | None = None
     dtype: str = ""
 
     def add(self, pixels: Pixels) -> None:
@@ -37,15 +39,24 @@ class PixelRange:
         Raises:
             ProbeError: they are no real numbers.
         """
-        if pixels.dtype in (np.uint8, np.bool_) or not pixels.size:
+        if pixels.dtype.kind == "b" or not pixels.size or (pixels.dtype == np.uint8 and self.is_wide):
             return
         if pixels.dtype.kind not in "iuf":
             raise ProbeError(f"{EXPECTED} Received: elements of type {pixels.dtype}. Give the pixels as numbers.")
+        if pixels.dtype.kind in "iu":
+            self.whole = max(self.whole or 0, int(pixels.max()))
+        if pixels.dtype == np.uint8:
+            return
         low, high = float(pixels.min()), float(pixels.max())
         self.low, self.high = float(np.minimum(self.low, low)), float(np.maximum(self.high, high))  # NaN stays
         self.dtype = str(pixels.dtype)
         if pixels.dtype.kind == "f":
             self.floats = high if self.floats is None else float(np.maximum(self.floats, high))
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a whole number above 1 has been seen, so that nothing more is to be learnt from uint8."""
+        return self.whole is not None and self.whole > 1
 
     def check(self) -> None:
         """Refuse what can't be turned into 0 to 255.
@@ -62,28 +73,30 @@ class PixelRange:
         )
 
 
-def are_unit(ranges: Mapping[str, PixelRange]) -> bool:
-    """Whether floating-point pixels lie within 0 to 1 rather than 0 to 255, in all splits alike.
+def unit_kinds(ranges: Mapping[str, PixelRange]) -> str:
+    """The kinds of NumPy types whose pixels lie within 0 to 1 rather than 0 to 255, in all splits alike: "b", "f", "iu".
+
+    Truth values do always; whole numbers do if the largest of all is 1, as in masks.
 
     Raises:
-        ProbeError: in some splits they do, in others not.
+        ProbeError: floating-point pixels do in some splits, in others not.
     """
     highest = {name: found.floats for name, found in ranges.items() if found.floats is not None}
     unit = {name: high <= 1 + _SLACK for name, high in highest.items()}
     if len(set(unit.values())) > 1:
         told = ", ".join(f"{name} up to {high:.4g}" for name, high in highest.items())
         raise ProbeError(f"Expected pixels in one range. Received: {told}. Scale all splits alike.")
-    return any(unit.values())
+    whole = max((found.whole for found in ranges.values() if found.whole is not None), default=0)
+    return "b" + "f" * any(unit.values()) + "iu" * (whole == 1)
 
 
-def to_uint8(pixels: Pixels, unit: bool) -> npt.NDArray[np.uint8]:
-    """Pixels as 0 to 255, rounded; `unit` tells that floating-point ones lie within 0 to 1."""
-    if pixels.dtype.kind == "b":
-        pixels = pixels * np.uint8(255)
+def to_uint8(pixels: Pixels, unit: str) -> npt.NDArray[np.uint8]:
+    """Pixels as 0 to 255, rounded; `unit` tells the kinds of types that lie within 0 to 1, as from `unit_kinds`."""
+    factor = 255 if pixels.dtype.kind in unit else 1
     if pixels.dtype.kind == "f":
-        scaled = pixels.astype(np.float32) * np.float32(255 if unit else 1)
-        pixels = np.clip(np.rint(scaled), 0, 255)
-    return pixels.astype(np.uint8, copy=False)
+        return np.clip(np.rint(pixels.astype(np.float32) * np.float32(factor)), 0, 255).astype(np.uint8)
+    whole = pixels.astype(np.uint8, copy=False)
+    return whole * np.uint8(factor) if factor > 1 else whole
 
 
 def as_numpy(pixels: Any) -> Pixels:
