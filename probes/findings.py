@@ -14,7 +14,6 @@ EXAMPLES = 1000  # of a finding at most: enough to act on, whatever the size of 
 _BLANK = 2.0  # standard deviation of the luma, of 255: below it a picture shows nothing
 _ODD_SIZE = 4.0  # times the median short side, or that part of it
 _ODD_ASPECT = 2.5  # times as wide, or as high, as the median picture
-_FEW = 10  # images of a class: its own accuracy is then known to no better than 15 points
 _FAMILIES = {
     "CMYK": "CMYK",
     **dict.fromkeys(("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"), "grey"),
@@ -218,71 +217,6 @@ def listing(index: ImageIndex) -> Iterator[Finding]:
             message=f"{quoted(index.empty)}: no images in it; not taken for a class.",
             done="The model has no output for it.",
             advice="Fill the folder or remove it.",
-        )
-
-
-def class_sizes(names: tuple[str, ...], class_counts: Sequence[int]) -> Iterator[Finding]:
-    """Classes with too few images.
-
-    Args:
-        names: of all classes.
-        class_counts: training images of each; a class without any is told of elsewhere.
-    """
-    ranked = sorted((number, name) for name, number in zip(names, class_counts, strict=True) if 0 < number < _FEW)
-    if not ranked:
-        return
-    few, single = [name for _, name in ranked], [name for number, name in ranked if number == 1]
-    alone = f" {quoted(single)}: one image, which can't be cross-validated." if single else ""
-    yield Finding(
-        kind="small_class",
-        severity=WARNING,
-        n_files=sum(number for number, _ in ranked),
-        examples=tuple(f"{name}: {number:,}" for number, name in ranked[:EXAMPLES]),
-        message=f"{count(len(few), 'class has', 'classes have')} fewer than {_FEW} images: {quoted(few)}.{alone}",
-        done="Measured as far as it goes.",
-        advice="Add images: a class's own accuracy can't be told from so few.",
-    )
-
-
-def imbalance(names: tuple[str, ...], file_counts: Sequence[int], *, notable: float) -> Iterator[Finding]:
-    """Classes that are unbalanced.
-
-    Args:
-        names: of all classes.
-        file_counts: training files of each.
-        notable: largest over smallest class from which classes count as unbalanced.
-    """
-    ranked = sorted((number, name) for name, number in zip(names, file_counts, strict=True) if number)
-    (fewest, least), (largest, most) = ranked[0], ranked[-1]
-    if largest < notable * fewest:
-        return
-    yield Finding(
-        kind="imbalance",
-        severity=WARNING,
-        n_files=sum(file_counts),
-        examples=(f"{least}: {fewest:,}", f"{most}: {largest:,}"),
-        message=f"The largest class, {most!r}, has {largest / fewest:.0f} times the images of the smallest, {least!r}: "
-        "accuracy says little of the smallest.",
-        done="Each class counts alike in what is fitted; balanced accuracy stands beside accuracy.",
-        advice="Train with the class weights of the recommendation, and look at each class's own accuracy.",
-    )
-
-
-def class_names(index: ImageIndex) -> Iterator[Finding]:
-    """Classes that are likely one, or none."""
-    spelt: dict[str, list[str]] = {}
-    for name in index.class_names:
-        spelt.setdefault(" ".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(name)
-    twice = [names for names in spelt.values() if len(names) > 1]
-    if twice:
-        yield Finding(
-            kind="similar_names",
-            severity=WARNING,
-            n_files=0,
-            examples=tuple(" = ".join(names) for names in twice[:EXAMPLES]),
-            message=f"{count(len(twice), 'class is', 'classes are')} spelt in several ways: {quoted(twice[0])}.",
-            done="Taken for different classes.",
-            advice="Spell them alike, if they are one.",
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probes.class_findings import class_names, class_sizes, imbalance
 from probes.dataset import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex
 from probes.drawing import draw_sample
 from probes.facts_table import Inspection, Records, record
@@ -13,11 +14,8 @@ from probes.findings import (
     SEVERITIES,
     WARNING,
     Finding,
-    class_names,
-    class_sizes,
     count,
     failures,
-    imbalance,
     listing,
     oddities,
     training,

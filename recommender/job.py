@@ -180,7 +180,9 @@ def _dataset_size(index: ImageIndex, features: Any, seen: "Inspection", counts: 
         grey_share=float(features.grey[training].mean()),
         n_sampled=len(features.labels),
         n_checked=len(seen.rows),
-        unsampled_classes=tuple(name for label, name in enumerate(index.class_names) if label not in drawn),
+        unsampled_classes=tuple(
+            name for label, name in enumerate(index.class_names) if index.files[label] and label not in drawn
+        ),
         unreadable=dict(sorted(seen.reasons.items())),
         n_repeats=sum(readable_counts(index, seen)) - sum(counts),
         ignored=index.ignored,

@@ -157,7 +157,10 @@ def recommend(
     _check_arguments(input_size, max_images, scenario, seed, check)
     check_backbone(backbone)
     clock = Clock()
-    index = open_source(data, columns=columns, class_names=class_names, max_images=max_images, seed=seed)
+    importing = None if progress is None else (lambda: progress("loading", 0, 1))
+    index = open_source(
+        data, columns=columns, class_names=class_names, max_images=max_images, seed=seed, importing=importing
+    )
     sample = draw_splits(index, max_images, seed)
     clock.lap("index")
     job = Job(index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=progress, clock=clock)

@@ -109,4 +109,5 @@ def write_faulty(sound, folder):
         "label_error": None,
         "passed_over": 1,
         "empty_class": 0,
+        "validation": None,  # ferns and gorse are in training alone
     }

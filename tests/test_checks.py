@@ -117,7 +117,7 @@ def test_the_short_form_is_in_every_run(faulty, found, invoke):
 
 
 def test_the_page_of_the_documentation_has_an_example_of_each(faulty):
-    for kind in [*faulty[1], "missing", "left_out", "group_leak"]:
+    for kind in [*faulty[1], "missing", "left_out", "group_leak", "silent_class", "label_numbers", "similar_names"]:
         assert f"`{kind}`" in PAGE
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from probes.class_findings import class_sizes, imbalance
 from probes.dataset import SPLITS, Entry, index_entries
 from probes.facts_table import Inspection, records
 from probes.findings import class_sizes, failures, family, imbalance, listing, oddities

@@ -114,3 +114,16 @@ def test_what_is_broken_is_told_even_where_nothing_can_be_measured(tmp_path, inv
 def test_classes_that_are_spelt_in_two_ways_are_told(pixels):
     found = run((pixels[:40], ["Cat", "cat", "dog", "cow"] * 10))
     assert kinds(found)["similar_names"].examples == ("Cat = cat",)
+
+
+def test_a_named_class_without_images_keeps_its_output(pixels):
+    found = run((pixels[:40], [0, 2] * 20), class_names=["ant", "bee", "cat"])
+    assert found.measurements.size.class_names == ("ant", "bee", "cat")
+    assert found.probe.kernel.shape[1] == 3
+    assert kinds(found)["silent_class"].examples == ("bee",)
+    assert found.build().output_shape == (None, 3)
+
+
+def test_numbers_that_are_not_those_of_the_outputs_are_told(pixels):
+    found = run((pixels[:40], [1, 3] * 20))
+    assert kinds(found)["label_numbers"].examples == ("label 1 is output 0", "label 3 is output 1")
