@@ -63,7 +63,8 @@ def class_names(index: ImageIndex) -> Iterator[Finding]:
             severity=WARNING,
             n_files=0,
             examples=index.silent[:EXAMPLES],
-            message=f"{count(len(index.silent), 'class has', 'classes have')} no training image: {quoted(index.silent)}.",
+            message=f"{count(len(index.silent), 'class has', 'classes have')} no training image: "
+            f"{quoted(index.silent)}.",
             done="The model has an output for it, which starts without knowledge.",
             advice="Add images of it, or leave its name out.",
         )

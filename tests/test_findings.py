@@ -6,7 +6,7 @@ import pytest
 from probes.class_findings import class_sizes, imbalance
 from probes.dataset import SPLITS, Entry, index_entries
 from probes.facts_table import Inspection, records
-from probes.findings import class_sizes, failures, family, imbalance, listing, oddities
+from probes.findings import failures, family, listing, oddities
 from probes.images import UnreadableImage
 from probes.inspection import PictureFacts
 from probes.repeats import distinct_counts, find_repeats
