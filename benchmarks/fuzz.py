@@ -33,7 +33,7 @@ from probes.findings import failures, oddities
 from probes.full_check import inspect_everything
 from probes.images import quiet_decoders
 from probes.inspection import inspect
-from probes.repeats import repeats
+from probes.repeats import find_repeats, repeats
 from probes.sources.folder import index_folder
 
 SLOW = 1.0  # seconds for one file
@@ -82,7 +82,7 @@ def all_at_once(folder: str) -> None:
     clock = time.perf_counter()
     seen = inspect_everything(index)
     seconds = time.perf_counter() - clock
-    found = [*failures(seen), *repeats(seen, index), *oddities(seen)]
+    found = [*failures(seen), *repeats(seen, index, find_repeats(seen, index)), *oddities(seen)]
     kinds = Counter(seen.rows["failure"].tolist())
     print(
         json.dumps(
@@ -157,9 +157,7 @@ def of_seed(n: int, seed: int) -> dict[str, Any]:
         folder = write_damaged(Path(name), n, seed)
         single = look(folder, n)
         with tempfile.TemporaryFile() as said, child("--all-at-once", folder, stderr=said) as process:
-            found: dict[str, Any] = {}
-            for found in lines_of(process):
-                pass
+            found: dict[str, Any] = next(iter([*lines_of(process)][-1:]), {})
             process.wait()
             said.seek(0)
             words = said.read().decode(errors="replace").splitlines()

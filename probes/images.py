@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from probes.decoders import IN_WORK, MAX_PIXELS, excess, has_excess_scans, n_pixels, silent_libtiff
+
 _KNOWN = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _GREY_TOLERANCE = 4  # of 255: how far JPEG may pull the channels of a grey picture apart
 _GREY_GRID = 64  # a picture is grey if a grid of about so many points a side is
-_MAX_PIXELS = 89_478_485  # Pillow's own limit; a picture above it is taken for a decompression bomb
+_BAND = 1 << 22  # px that are converted at once: what lies between must not need as much memory as the picture
 
 _ORIENTATION = 0x0112  # the EXIF tag
 
@@ -75,11 +77,13 @@ def _open(source: Source) -> Image.Image:
     if _is_empty(source):
         raise UnreadableImage("empty file", "empty")
     image = Image.open(source, formats=_FORMATS)
-    if image.width * image.height > _MAX_PIXELS:
+    try:
+        reason = excess(image)
+        if reason is not None:
+            raise UnreadableImage(reason, "bomb")
+    except BaseException:
         image.close()
-        raise UnreadableImage(
-            f"{image.width} x {image.height} px: over {_MAX_PIXELS // 10**6} million, a decompression bomb", "bomb"
-        )
+        raise
     return image
 
 
@@ -99,7 +103,15 @@ def _from_array(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-_CUT_OFF = ("truncated", "not enough image data", "premature", "buffer is not large enough", "unexpected end")
+_CUT_OFF = (
+    "truncated",
+    "not enough image data",
+    "premature",
+    "buffer is not large enough",
+    "unexpected end",
+    "but only",
+)
+_LONGEST = 100  # characters of a reason
 
 
 def unreadable(error: Exception) -> UnreadableImage:
@@ -107,15 +119,27 @@ def unreadable(error: Exception) -> UnreadableImage:
     if isinstance(error, UnreadableImage):
         return error
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return UnreadableImage(f"over {_MAX_PIXELS // 10**6} million px, a decompression bomb", "bomb")
+        return UnreadableImage(f"over {MAX_PIXELS // 10**6} million px, a decompression bomb", "bomb")
+    if isinstance(error, MemoryError):
+        return UnreadableImage("more memory than there is is needed for it", "bomb")
     if isinstance(error, UnidentifiedImageError):
         return UnreadableImage("not a picture in a known format")
     if isinstance(error, FileNotFoundError):
         return UnreadableImage("no such file", "missing")
     if isinstance(error, OSError) and error.strerror:
         return UnreadableImage(error.strerror.lower())
-    reason = (str(error).split("\n")[0] or type(error).__name__).lower()
+    reason = _in_words(str(error).split("\n")[0] or type(error).__name__)
     return UnreadableImage(reason, "truncated" if any(word in reason for word in _CUT_OFF) else "unreadable")
+
+
+def _in_words(message: str) -> str:
+    """What a decoder says, in one short line; what is meant for programmers, in words."""
+    if message.startswith(("b'", 'b"', "invalid literal")):
+        return "a header with broken numbers"
+    if message.startswith(("decoder error", "could not create decoder", "cannot load this image")):
+        return "broken data"
+    reason = "".join(char if char.isprintable() else "?" for char in message.lower().rstrip("."))
+    return reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1]}…"
 
 
 def _guarded(source: Source, read: Callable[[Image.Image], T]) -> T:
@@ -123,8 +147,6 @@ def _guarded(source: Source, read: Callable[[Image.Image], T]) -> T:
     try:
         with _open(source) as image:
             return read(image)
-    except MemoryError:
-        raise
     except Exception as error:  # Pillow's decoders raise nearly any exception on broken files
         raise unreadable(error) from error
 
@@ -159,11 +181,18 @@ def read_picture(source: Source, channels: int = 3) -> Picture:
 
 
 def _decode(image: Image.Image, channels: int) -> Picture:
+    if has_excess_scans(image):
+        raise UnreadableImage("too many scans, a decompression bomb", "bomb")
+    with IN_WORK.take(n_pixels(image)):
+        return _decode_bounded(image, channels)
+
+
+def _decode_bounded(image: Image.Image, channels: int) -> Picture:
     kind, mode, rotated = image.format or "array", image.mode, False
     image.load()
     with contextlib.suppress(Exception):  # a broken EXIF block says nothing of the pixels
         rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-        image = ImageOps.exif_transpose(image)
+        image = ImageOps.exif_transpose(image) if rotated else image
     rgb = _to_rgb(image)
     step = [max(1, n // _GREY_GRID) for n in rgb.shape[:2]]
     grid = rgb[:: step[0], :: step[1]].astype(np.int16)
@@ -179,13 +208,24 @@ def _decode(image: Image.Image, channels: int) -> Picture:
 def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode == "F":
         raise UnreadableImage("floating-point pixels, whose range is unknown")
+    extrema: Any = image.getextrema() if image.mode == "I" else (0, 65535)
+    if extrema[0] < 0 or extrema[1] > 65535:
+        raise UnreadableImage("pixels of more than 16 bits, whose range is unknown")
+    shift = 0 if extrema[1] <= 255 else 8  # of 32 bits only eight may be used
+    width, height = image.size
+    rows = max(1, _BAND // width)
+    if rows >= height:
+        return _band_to_rgb(image, shift)
+    rgb = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        below = min(top + rows, height)
+        rgb[top:below] = _band_to_rgb(image.crop((0, top, width, below)), shift)
+    return rgb
+
+
+def _band_to_rgb(image: Image.Image, shift: int) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        if wide.min(initial=0) < 0 or wide.max(initial=0) > 65535:
-            raise UnreadableImage("pixels of more than 16 bits, whose range is unknown")
-        if image.mode == "I" and wide.max(initial=0) <= 255:  # 32 bits, but only eight are used
-            wide <<= 8
-        return np.repeat((wide >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+        return np.repeat((np.asarray(image) >> shift).astype(np.uint8)[..., None], 3, axis=-1)
     if "A" in image.getbands() or "transparency" in image.info:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
@@ -212,8 +252,10 @@ def resize(pixels: Any, size: int) -> Any:
     import tensorflow as tf
 
     # Where nothing shrinks antialiasing changes nothing, and the plain kernel is four times as fast.
-    shrinks = pixels.shape[0] > size or pixels.shape[1] > size
-    return tf.image.resize(pixels, (size, size), method="bilinear", antialias=shrinks)
+    height, width = pixels.shape[:2]
+    shrinks = height > size or width > size
+    with IN_WORK.take(height * width):
+        return tf.image.resize(pixels, (size, size), method="bilinear", antialias=shrinks)
 
 
 def in_order(function: Callable[[T], Any], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[Any]:
@@ -236,8 +278,8 @@ def in_order(function: Callable[[T], Any], items: Iterable[T], *, workers: int, 
 
 @contextlib.contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Pillow's warnings on odd files stay silent inside, and its bomb warning is an error."""
-    with warnings.catch_warnings():
+    """Pillow's warnings and libtiff's messages on odd files stay silent inside; Pillow's bomb warning is an error."""
+    with warnings.catch_warnings(), silent_libtiff():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageStat
 
 from probes.dataset import Store
+from probes.decoders import IN_WORK
 from probes.duplicates import perceptual_hash
 from probes.images import Picture, UnreadableImage, in_order, read_picture, unreadable
 from probes.sources.layout import IMAGE_SUFFIXES, suffix
@@ -61,6 +62,11 @@ class PictureFacts:
 
 def facts_of(picture: Picture, name: str) -> PictureFacts:
     """Take down what is known of a decoded picture."""
+    with IN_WORK.take(picture.size[0] * picture.size[1]):
+        return _facts_of(picture, name)
+
+
+def _facts_of(picture: Picture, name: str) -> PictureFacts:
     height, width = picture.rgb.shape[:2]
     digest = blake2b(f"{width}x{height}:".encode(), digest_size=DIGEST_BYTES)
     digest.update(np.ascontiguousarray(picture.rgb).data)
@@ -89,9 +95,7 @@ def open_picture(store: Store, name: str, channels: int = 3) -> Picture:
     """
     try:
         opened = store.open(name)
-    except MemoryError:
-        raise
-    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+    except (OSError, ValueError, MemoryError) as error:  # a path with a null byte is a ValueError
         raise unreadable(error) from error
     if isinstance(opened, np.ndarray):
         return read_picture(opened, channels)

@@ -218,3 +218,39 @@ def sound_pictures():
         except (KeyError, OSError, ValueError, RuntimeError):  # this build of Pillow does not write it
             continue
     return found
+
+
+def _jpeg_of_scans(n):
+    """A progressive JPEG in which the smallest scan is there n times more."""
+    whole = _saved(Image.new("L", (64, 64), 7), "JPEG", progressive=True)
+    head, *scans = whole.removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    return b"\xff\xda".join([head, *scans, *[min(scans, key=len)] * n]) + b"\xff\xd9"
+
+
+def _jpeg2000_of_tiles(side):
+    """A JPEG 2000 of one grey, with a tile for each pixel."""
+    whole = _saved(Image.new("L", (16, 16), 3), "JPEG2000", no_jp2=True)
+    at = whole.index(b"\xff\x51") + 6
+    return whole[:at] + struct.pack(">8I", side, side, 0, 0, 1, 1, 0, 0) + whole[at + 32 :]
+
+
+def hostile_pictures():
+    """Name -> bytes of a small file that would cost its decoder minutes or gigabytes, and why it is refused."""
+    grey = {256: (4, [16]), 257: (4, [16]), 258: (3, [8]), 259: (3, [5]), 262: (3, [1]), 277: (3, [1])}
+    tiles = {322: (4, [65536]), 323: (4, [8192]), 324: (4, [8]), 325: (4, [1000])}
+    strips = {273: (4, [8]), 278: (4, [16]), 279: (4, [256])}
+    long, deep = (
+        struct.pack(">IIBBBBB", 2_000_000, 1, 8, 0, 0, 0, 0),
+        struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0),
+    )
+    rest = png_chunk(b"IDAT", zlib.compress(bytes(2_000_001))) + png_chunk(b"IEND", b"")
+    return {
+        "tiles.tif": (tiff(grey | tiles, bytes(1000)), "tiles of 65536 x 8192 px"),
+        "samples.tif": (tiff(grey | strips | {277: (4, [100_000])}, bytes(256)), "not a picture"),
+        "lengths.bmp": (bmp_rle(9_000, 9_000, b"\0\0" * 9_000 + b"\0\1"), "run lengths"),
+        "long lengths.bmp": (bmp_rle(80_000_000, 1, b"\0\2\xff\xff" * 50), "a side of over 1 million"),
+        "long.png": (b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", long) + rest, "a side of over 1 million"),
+        "large.png": (b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", deep) + rest, "over 89 million px"),
+        "scans.jpg": (_jpeg_of_scans(5_000), "too many scans"),
+        "tiles.jp2": (_jpeg2000_of_tiles(250), "tiles"),
+    }

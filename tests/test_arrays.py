@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from probes.errors import ProbeError
 from probes.images import UnreadableImage
-from probes.sources.arrays import index_arrays, index_paths, sort_splits
+from probes.sources.arrays import are_paths, index_arrays, index_paths, sort_splits
 from probes.sources.labels import plain_labels
 
 RNG = np.random.default_rng(0)
@@ -77,9 +77,26 @@ def test_whole_numbers_keep_their_values(dtype):
     assert same(opened(of_images(pixels.astype(dtype))), list(pixels))
 
 
-def test_whole_numbers_up_to_one_are_not_scaled():
-    pixels = RNG.integers(0, 2, (6, 5, 4))
-    assert same(opened(of_images(pixels)), list(pixels.astype(np.uint8)))
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int64"])
+@pytest.mark.parametrize("wrap", [np.asarray, list])
+def test_whole_numbers_up_to_one_are_black_and_white(dtype, wrap):
+    pixels = RNG.integers(0, 2, (6, 5, 4)).astype(dtype)
+    assert same(opened(of_images(wrap(pixels))), list(pixels.astype(np.uint8) * 255))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+@pytest.mark.parametrize("wrap", [np.asarray, list])
+def test_whole_numbers_are_looked_at_to_the_last_before_they_are_scaled(dtype, wrap, monkeypatch):
+    monkeypatch.setattr("probes.sources.arrays._CHUNK", 8)
+    pixels = RNG.integers(0, 2, (6, 5, 4)).astype(dtype)
+    pixels[5, 4, 3] = 2
+    assert same(opened(of_images(wrap(pixels))), list(pixels.astype(np.uint8)))
+
+
+def test_a_split_of_dark_whole_numbers_is_scaled_as_the_others_are():
+    dark = np.ones((2, 2, 2), np.uint8)
+    index = index_arrays({"train": (PIXELS, LABELS), "validation": (dark, [0, 1])})
+    assert opened(index, "validation")[0].max() == 1
 
 
 def test_truth_values_are_black_and_white():
@@ -232,6 +249,18 @@ def test_pil_images_give_the_pixels_they_show():
     assert same(opened(index), [np.asarray(image) for image in expected])
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pil_images_are_turned_upright_by_exif(orientation):
+    stored, file, exif = Image.fromarray(PIXELS[0]), io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(file, "PNG", exif=exif)
+    with Image.open(file) as lying:
+        upright = np.asarray(ImageOps.exif_transpose(lying))
+        index = of_images([lying, PIXELS[0]])
+        assert same([index.store.open("image 0000000")], [upright])
+    assert (upright.shape[0] == 7) == (orientation >= 5)
+
+
 def test_pil_images_may_be_opened_by_many_threads_at_once(tmp_path):
     Image.fromarray(np.tile(PIXELS[0], (60, 60, 1))).save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as lazy:
@@ -367,6 +396,31 @@ def test_labels_must_fit_the_class_names():
         of_images(PIXELS, [0, 1, 2] * 2, class_names=["cat", "dog"])
 
 
+def test_labels_may_be_words_from_the_class_names_whose_order_wins():
+    index = of_images(PIXELS, ["dog", "cat", "dog", "cat", "dog", "dog"], class_names=["dog", "cat", "owl"])
+    assert (index.class_names, index.class_counts, index.silent) == (("dog", "cat", "owl"), (4, 2, 0), ("owl",))
+    with pytest.raises(ProbeError, match="Received: the label 'elk'"):
+        of_images(PIXELS, ["dog", "cat", "elk"] * 2, class_names=["dog", "cat", "owl"])
+
+
+def test_one_hot_rows_keep_an_output_for_each_number():
+    rows = np.eye(5)[[1, 3] * 3]
+    for index in (of_images(PIXELS, rows), index_paths({"train": (list("abcdef"), rows)})):
+        assert index.class_names == ("0", "1", "2", "3", "4")
+        assert index.class_counts == (0, 3, 0, 3, 0)
+        assert (index.silent, index.numbers) == (("0", "2", "4"), ())
+
+
+def test_one_hot_rows_must_agree_with_the_class_names_and_with_each_other():
+    rows = np.eye(5)[[1, 3] * 3]
+    named = of_images(PIXELS, rows, class_names=list("abcde"))
+    assert (named.class_names, named.silent) == (tuple("abcde"), ("a", "c", "e"))
+    with pytest.raises(ProbeError, match=r"2 names and rows of 5 numbers\. Give 5 names"):
+        of_images(PIXELS, rows, class_names=["a", "b"])
+    with pytest.raises(ProbeError, match="rows of 5 and 6 numbers"):
+        index_arrays({"train": (PIXELS, rows), "test": (PIXELS[:1], np.eye(6)[:1])})
+
+
 def test_splits_are_known_by_any_of_their_names():
     assert sort_splits({"val": 1, "Training": 2, "extra": 3}) == ({"train": 2, "validation": 1}, {"extra": 3})
     assert sort_splits({"full": 1}) == ({"train": 1}, {})
@@ -426,6 +480,30 @@ def test_a_tensor_without_values_is_neither_images_nor_paths():
     assert "Convert it to a NumPy array" in refusal(placeholder)
     with pytest.raises(ProbeError, match="Convert it to a list"):
         index_paths({"train": (placeholder, LABELS)})
+
+
+def test_columns_of_a_table_may_be_paths_or_images():
+    pandas = pytest.importorskip("pandas")
+    paths = pandas.Series(["a.jpg", "b.jpg"], index=[7, 3])
+    assert are_paths(paths)
+    assert index_paths({"train": (paths, [0, 1])}).files == (("a.jpg",), ("b.jpg",))
+    assert are_paths(paths.map(Path))
+    assert index_paths({"train": (paths.map(Path), [0, 1])}).files == (("a.jpg",), ("b.jpg",))
+    images = pandas.Series([Image.fromarray(image) for image in PIXELS], index=range(5, -1, -1))
+    assert not are_paths(images)
+    assert same(opened(of_images(images)), list(PIXELS))
+
+
+@pytest.mark.parametrize("first", ["a", Path("a"), np.str_("a")])
+def test_paths_are_told_by_the_first_of_them(first):
+    assert all(are_paths(paths) for paths in ([first, 1], (first,), np.array([first]), np.array([first], object)))
+
+
+@pytest.mark.parametrize(
+    "other", [[], (), PIXELS, PIXELS[0, 0, :, 0], [PIXELS[0]], "a", b"a", None, {"a"}, np.array([])]
+)
+def test_other_things_are_no_paths(other):
+    assert not are_paths(other)
 
 
 def test_no_paths_are_refused():

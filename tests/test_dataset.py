@@ -30,6 +30,11 @@ def tree(tmp_path):
     return tree
 
 
+def left_out(index):
+    """Reason -> examples."""
+    return {left.reason: left.examples for left in index.left_out}
+
+
 @pytest.fixture
 def refusal(tree):
     """Indexes a folder that must be refused, and returns the message."""
@@ -37,6 +42,7 @@ def refusal(tree):
     def refusal(*names):
         with pytest.raises(ProbeError) as caught:
             index_folder(tree(*names))
+        assert str(caught.value).isprintable()
         return str(caught.value)
 
     return refusal
@@ -117,6 +123,22 @@ def test_a_linked_image_is_followed_and_a_dangling_one_passed_over(tree):
     assert index_folder(root).class_counts == (1, 2)
 
 
+def test_links_that_lead_nowhere_are_counted_where_they_are_called_like_images(tree):
+    root = tree("cat/1.jpg", "dog/1.jpg")
+    for name in ("cat/2.jpg", "cat/3.PNG", "cat/notes.txt", "fish"):
+        (root / name).symlink_to(root / "gone")
+    (root / "dog" / "itself.jpg").symlink_to(root / "dog" / "itself.jpg")
+    index = index_folder(root)
+    assert index.class_counts == (1, 1)
+    assert left_out(index) == {"links that lead nowhere": ("cat/2.jpg", "cat/3.PNG", "dog/itself.jpg")}
+
+
+def test_a_folder_of_nothing_but_links_that_lead_nowhere_is_refused_with_the_reason(tree, refusal):
+    root = tree("cat/1.txt", "dog/1.txt")
+    (root / "cat" / "1.jpg").symlink_to(root / "gone")
+    assert "no image in them (2 .txt, 1 links that lead nowhere)" in refusal()
+
+
 @pytest.mark.parametrize("target", [".", "..", "../../cat", "link"])
 def test_a_link_back_to_where_it_comes_from_adds_nothing(tree, target):
     root = tree("cat/1.jpg", "cat/deep/2.jpg", "dog/1.jpg")
@@ -191,6 +213,10 @@ def test_sub_folders_without_images_are_refused_with_what_they_hold(refusal):
     assert ".jpg" in message
 
 
+def test_names_that_can_not_be_printed_are_escaped_in_refusals(refusal):
+    assert r"(1 .\x1b[31mt\nxt)" in refusal("cat/1.\x1b[31mt\nxt")
+
+
 def test_a_single_class_is_refused(refusal):
     message = refusal("cat/1.jpg", "cat/2.jpg")
     assert "the single class 'cat'" in message
@@ -233,13 +259,55 @@ def test_validation_images_of_an_unknown_class_are_left_out_and_said(tree):
 
 
 def test_held_out_images_without_training_images_are_refused(refusal):
-    # Without a training split among them, such folders are taken for classes.
-    assert "the single class 'val'" in refusal("val/cat/1.jpg")
+    message = refusal("val/cat/1.jpg")
+    assert "with the split val and no training split. Name one folder 'train'." in message
+    message = refusal("test/cat/1.jpg", "test/dog/1.jpg", "val/dog/1.jpg")
+    assert "with the splits test, val and no training split. Name one folder 'train'." in message
+
+
+def test_a_training_split_without_images_is_refused_with_its_name(tree, refusal):
+    (tree() / "Train").mkdir()
+    message = refusal("val/cat/1.jpg", "val/dog/1.jpg")
+    assert "with the split val and no training split. Put class folders with images into 'Train'." in message
+
+
+def test_images_beside_the_splits_are_left_out_and_said(tree):
+    index = index_folder(
+        tree(*(f"{split}/{kind}/1.jpg" for split in ("train", "test", "predict") for kind in ("cat", "dog")))
+    )
+    assert index.class_names == ("cat", "dog")
+    assert index.split_sizes() == {"train": 2, "test": 2}
+    assert left_out(index) == {"images outside the splits": ("predict/cat/1.jpg", "predict/dog/1.jpg")}
+    assert index.empty == ()
+
+
+def test_a_class_folder_without_images_in_a_split_is_noted_unless_another_split_has_some(tree):
+    root = tree("train/cat/1.jpg", "train/dog/1.jpg", "val/cat/1.jpg", "more/fish/1.txt")
+    for name in ("train/emu", "val/dog", "more/owl"):
+        (root / name).mkdir()
+    assert index_folder(root).empty == ("emu",)
 
 
 def test_classes_that_happen_to_be_called_like_splits_are_classes(tree):
     assert index_folder(tree("train/1.jpg", "bus/1.jpg")).class_names == ("bus", "train")
     assert index_folder(tree("test/1.jpg")).class_names == ("bus", "test", "train")
+
+
+def test_classes_of_such_names_may_hold_sub_folders(tree):
+    index = index_folder(tree("train/2019/1.jpg", "train/2020/1.jpg", "bus/2019/1.jpg", "car/2019/1.jpg"))
+    assert (index.class_names, index.class_counts) == (("bus", "car", "train"), (1, 1, 2))
+    assert index.left_out == ()
+
+
+def test_a_held_out_split_that_is_not_in_classes_makes_the_training_split_no_class(tree):
+    index = index_folder(tree("train/cat/1.jpg", "train/dog/1.jpg", "test/1.jpg", "sample/1.jpg"))
+    assert index.class_names == ("cat", "dog")
+    assert set(left_out(index)) == {"images outside the class folders", "images outside the splits"}
+
+
+def test_tfrecord_files_beside_the_classes_are_counted(tree):
+    index = index_folder(tree("cat/1.jpg", "dog/1.jpg", "cache.tfrecord", "cat/cache.tfrec"))
+    assert index.ignored == {".tfrec": 1, ".tfrecord": 1}
 
 
 def hand_out_one_by_one(counts, max_images):

@@ -137,6 +137,14 @@ def test_no_image_is_touched_to_make_the_index(make, names):
         index.store.open("image 0000000")
 
 
+def test_classes_without_images_keep_their_output(hf, make):
+    index = index_huggingface(make(label=([0] * 4 + [2] * 4, hf.ClassLabel(names=["flower", "pond", "temple"]))))
+    assert (index.class_names, index.class_counts) == (("flower", "pond", "temple"), (4, 0, 4))
+    assert index.silent == ("pond",)
+    numbers = index_huggingface(make(label=([1] * 4 + [2] * 4, hf.Value("int64"))))
+    assert (numbers.class_names, numbers.numbers) == (("1", "2"), (1, 2))
+
+
 @pytest.mark.parametrize("column", ["label", "labels", "class"])
 def test_a_column_called_so_gives_the_labels(hf, make, column):
     words = index_huggingface(make(**{column: (["a"] * 4 + ["b"] * 4, hf.Value("string"))}))

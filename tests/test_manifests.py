@@ -216,7 +216,7 @@ def test_rows_that_can_not_be_used_are_left_out_and_told_with_their_lines(index)
 
 
 def test_a_refusal_for_want_of_classes_tells_what_was_left_out(refusal):
-    assert "2 rows without a label" in refusal("path,label\na.jpg,\nb.jpg,\n")
+    assert "(left out: rows without a label: 2)" in refusal("path,label\na.jpg,\nb.jpg,\n")
 
 
 def test_an_image_listed_twice_counts_once(index):

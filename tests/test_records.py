@@ -15,9 +15,9 @@ from PIL import Image
 
 from probes.errors import ProbeError
 from probes.images import UnreadableImage
-from probes.sources import tfrecord
+from probes.sources import open_source, tfrecord
+from probes.sources.layout import is_shard
 from probes.sources.records import index_records
-from probes.sources.shards import is_shard
 from probes.sources.tfrecord import crc32c
 
 
@@ -202,6 +202,7 @@ def test_names_of_shards_are_known():
         "a.tfrecord-00000-of-00010",
         "train-00000-of-01024",
         "a.tfrecord.gz",
+        "A.TFRecord",
     )
     assert all(map(is_shard, known))
     assert not any(map(is_shard, ("a.jpg", "train-0000.txt", "tfrecord", "train-00000-of-01024.json")))
@@ -252,6 +253,46 @@ def test_the_last_word_of_a_name_tells_the_split(write):
     assert index_records(folder).split_sizes() == {"train": 2, "validation": 1}
 
 
+def test_shards_of_a_single_split_are_for_training(shards):
+    index = index_records(f"{shards}/*validation*")
+    assert index.split_sizes() == {"train": 2}
+    assert index.files[0] == ("flowers-validation.tfrecord-00000-of-00001#0",)
+
+
+def test_shards_in_linked_folders_are_found(write, tmp_path):
+    shard = write("elsewhere/a.tfrecord", labelled(1), labelled(2))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "link").symlink_to(shard.parent, target_is_directory=True)
+    assert index_records(tmp_path / "linked").n_images == 2
+
+
+def test_a_folder_is_one_of_shards_where_no_image_lies_in_a_folder_of_it(write):
+    for name in ("train/0.tfrec", "val/0.tfrec"):
+        root = write(name, labelled(1), labelled(2)).parent.parent
+    (root / "figure.png").touch()
+    index = open_source(root)
+    assert (index.kind, index.split_sizes()) == ("tfrecord", {"train": 2, "validation": 2})
+
+
+def test_a_stray_shard_hides_no_images(pictures, write):
+    root = write("data/cache.tfrecord", labelled(1), labelled(2)).parent
+    for name in ("flower", "temple"):
+        (root / name).symlink_to(pictures / name, target_is_directory=True)
+    index = open_source(root)
+    assert (index.kind, index.class_names, index.ignored) == ("folder", ("flower", "temple"), {".tfrecord": 1})
+
+
+def test_before_tensorflow_is_imported_for_a_path_the_caller_is_told_once(pictures, write):
+    told = []
+    open_source(pictures, importing=lambda: told.append("folder"))
+    assert told == []
+    open_source(write("a.tfrec", labelled(1), labelled(2)), importing=lambda: told.append("shard"))
+    assert told == ["shard"]
+    with pytest.raises(ProbeError):
+        open_source("ram://nowhere", importing=lambda: told.append("URL"))
+    assert told == ["shard", "URL"]
+
+
 def test_shards_that_a_set_lacks_are_counted(write):
     write("train-00001-of-00004", labelled(1), labelled(2))
     index = index_records(write("train-00003-of-00004", labelled(1)).parent)
@@ -287,6 +328,7 @@ def test_shards_can_be_remote(shards):
     index = index_records(folder)
     assert index.split_sizes() == {"train": 4, "validation": 2, "test": 1}
     assert index.store.open("flowers-train.tfrecord-00001-of-00002#1").read() == b"picture"
+    assert open_source(folder).split_sizes() == index.split_sizes()
     assert index_records(f"{folder}/*train*").n_images == 4
     assert "no such" in refusal("ram://none/a.tfrecord").lower()
     assert "matches no file" in refusal("ram://records/*none*")

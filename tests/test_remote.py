@@ -1,5 +1,6 @@
 """Folders and files at URLs, on the file system in memory that TensorFlow carries."""
 
+import gzip
 import io
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from PIL import Image
 
 from probes.errors import ProbeError
 from probes.images import UnreadableImage
-from probes.sources import spool
+from probes.sources import open_source, spool
 from probes.sources.archive import index_archive, is_archive
 from probes.sources.remote import RemoteStore, fetch, index_remote, is_remote, open_remote
 
@@ -68,6 +69,30 @@ def test_splits_depths_other_files_and_empty_folders_are_as_on_a_disk(upload):
     assert (index.class_names, index.split_sizes()) == (("cat", "dog"), {"train": 2, "validation": 1})
     assert (index.empty, index.ignored) == (("fish",), {".txt": 1})
     assert index.store.open("train/cat/deep/1.jpg").read() == b"train/cat/deep/1.jpg"
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.tsv.gz", "list.parquet"])
+def test_a_remote_manifest_names_files_below_its_folder_and_urls(upload, tmp_path, name):
+    far = f"{upload('far/2.jpg')}/far/2.jpg"
+    rows = {"path": ["cat/1.jpg", far], "label": ["cat", "dog"]}
+    if name.endswith("parquet"):
+        table = pytest.importorskip("pyarrow").table(rows)
+        pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+    else:
+        lines = [tuple(rows), *zip(*rows.values(), strict=True)]
+        content = "\n".join(("\t" if "tsv" in name else ",").join(line) for line in lines).encode()
+    url = upload("data/cat/1.jpg", **{f"data/{name}": gzip.compress(content) if name.endswith("gz") else content})
+    index = open_source(f"{url}/data/{name}")
+    assert (index.kind, index.source, index.class_names) == ("manifest", f"{url}/data/{name}", ("cat", "dog"))
+    assert index.store.open(index.files[0][0]).read() == b"data/cat/1.jpg"
+    assert index.store.open(index.files[1][0]).read() == b"far/2.jpg"
+
+
+def test_what_is_no_remote_manifest_is_refused_by_its_url(upload):
+    root = upload(**{"a.csv": b"name,label", "b.csv": b"", "c.csv": b"\xff", "d.parquet": b"text"})
+    for name in ("a.csv", "b.csv", "c.csv", "d.parquet", "none.csv"):
+        assert f"Received: '{root}/{name}'" in refusal(open_source, f"{root}/{name}")
 
 
 def test_hidden_names_are_passed_over(upload):

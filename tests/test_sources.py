@@ -201,7 +201,7 @@ def test_a_manifest_keeps_groups_on_one_side(listed, tmp_path):
     ("data", "message"),
     [
         (3, "Received: a int"),
-        ((np.zeros((2, 8, 8, 3)), [0, 1], [1, 1]), "Received: a tuple of 3"),
+        ((np.zeros((2, 8, 8, 3)), [0, 1], [1, 1]), "Received: a tuple of 3. For a validation split pass {'train': "),
         ({"train": (np.zeros((2, 8, 8)), [0, 1]), "trial": None}, "Received: the keys 'train', 'trial'"),
         ({"test": (np.zeros((2, 8, 8)), [0, 1])}, "with the split 'train'. Received: test"),
         ((np.zeros((3, 8, 8)), [[1, 0], [1, 1], [0, 1]]), "ulti-label"),
@@ -210,6 +210,14 @@ def test_a_manifest_keeps_groups_on_one_side(listed, tmp_path):
 def test_objects_that_are_no_labelled_images_are_refused(data, message):
     with pytest.raises(ProbeError, match=message):
         open_source(data)
+
+
+@pytest.mark.parametrize("column", ["pandas", "numpy"])
+def test_paths_may_be_a_column_of_a_table(listed, column):
+    paths, labels = [str(path) for path, _ in listed], [label for _, label in listed]
+    make = np.array if column == "numpy" else pytest.importorskip("pandas").Series
+    index = open_source((make(paths), make(labels)))
+    assert (index.kind, index.n_images) == ("paths", len(listed))
 
 
 def test_options_for_other_forms_are_refused(folder):

@@ -242,10 +242,60 @@ def test_weights_are_kept():
     assert "as weight" in refusal(slices(PIXELS, LABELS, np.ones((12, 2))))
 
 
-def test_exact_copies_stay_two_images():
-    found = index(slices(np.concatenate([PIXELS, PIXELS[:2]]), [*LABELS, 0, 0]))
-    assert found.class_counts == (6, 4, 4)
+def test_exact_copies_within_a_class_count_once_and_are_told():
+    found = index(slices(np.concatenate([PIXELS, PIXELS[:2]]), [*LABELS, *LABELS[:2]]))
+    assert found.class_counts == (4, 4, 4)
+    assert [(one.reason, one.n, one.examples) for one in found.left_out] == [
+        ("images that repeat another of their class", 2, ("image 12", "image 13"))
+    ]
+
+
+def test_exact_copies_in_two_classes_or_of_two_weights_stay_two_images():
+    found = index(slices(np.concatenate([PIXELS, PIXELS[:2]]), [*LABELS, 1, 2]))
+    assert (found.class_counts, found.left_out) == ((4, 5, 5), ())
     assert sum(name.endswith(" copy 2") for files in found.files for name in files) == 2
+    weighted = index(slices(np.concatenate([PIXELS, PIXELS[:1]]), [*LABELS, 0], [1.0] * 12 + [2.0]))
+    assert weighted.class_counts == (5, 4, 4)
+
+
+def test_a_repeated_stream_gives_the_sample_of_one_pass():
+    images, labels = many(120, (0.5, 0.5))
+    for max_images in (40, 100):
+        once, thrice = (index(data, max_images) for data in (slices(images, labels), slices(images, labels).repeat(3)))
+        assert (thrice.class_counts, thrice.files) == ((60, 60), once.files)
+        assert thrice.left_out[0].n == 240
+
+
+def test_whole_numbers_up_to_one_are_black_and_white():
+    pixels = RNG.integers(0, 2, PIXELS.shape, dtype=np.uint8)
+    assert contents(index(slices(pixels))) == given(pixels * 255)
+    pixels[-1, -1, -1] = 2
+    assert contents(index(slices(pixels))) == given(pixels)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_one_hot_rows_keep_an_output_for_each_number(batched):
+    data = slices(PIXELS, np.eye(5, dtype=np.float32)[LABELS + 1])
+    found = index(data.batch(5) if batched else data, max_images=5)
+    assert found.class_names == ("0", "1", "2", "3", "4")
+    assert found.counts == (0, 4, 4, 4, 0)
+    assert (found.silent, found.numbers) == (("0", "4"), ())
+
+
+def test_counts_follow_the_order_of_the_class_names():
+    words = np.array(["a", "b", "a"])[LABELS]
+    found = index(slices(PIXELS, words), max_images=5, class_names=["b", "c", "a"])
+    assert (found.class_names, found.counts, found.silent) == (("b", "c", "a"), (4, 0, 8), ("c",))
+
+
+def test_class_names_are_checked_before_the_stream_is_read():
+    def rows():
+        raise RuntimeError("read")
+        yield
+
+    data = tf.data.Dataset.from_generator(rows, output_signature=signature((6, 8, 3)))
+    assert "Received: 'x' twice" in refusal(data, class_names=["x", "y", "x"])
+    assert "Received: str" in refusal(data, class_names="xy")
 
 
 def test_the_same_image_in_two_splits_stays_two_images():
@@ -273,6 +323,14 @@ def test_of_a_long_stream_a_stratified_sample_is_kept_and_all_are_counted():
     assert found.n_images == 600
     assert tuple(map(len, found.files)) == quotas(found.counts, 50) == (24, 15, 11)
     assert not contents(found) - given(images, labels)
+
+
+def test_held_out_splits_are_counted_beyond_the_sample():
+    (images, labels), (others, answers) = many(), many(300, (0.5, 0.5))
+    found = index({"train": slices(images, labels), "val": slices(others, answers), "test": slices()}, max_images=60)
+    assert found.split_sizes() == {"train": 600, "validation": 300, "test": 12}
+    assert found.listed == {"train": 600, "validation": 300}
+    assert sum(map(len, found.validation)) == 60
 
 
 def test_up_to_twice_the_sample_everything_is_kept():
@@ -365,8 +423,9 @@ def test_endless_streams_are_refused(form):
     assert ".take(n)" in refusal(form(slices()))
 
 
-def test_a_generator_that_begins_anew_without_end_is_noticed():
-    images, labels = many(100)
+@pytest.mark.parametrize("n", [10, 40, 100])
+def test_a_generator_that_begins_anew_without_end_is_noticed(n):
+    images, labels = many(n)
 
     def endless():
         while True:
@@ -374,7 +433,26 @@ def test_a_generator_that_begins_anew_without_end_is_noticed():
 
     data = tf.data.Dataset.from_generator(endless, output_signature=signature((4, 4, 3)))
     assert "repeats itself without end" in refusal(data)
-    assert index(data.take(100)).n_images == 100
+    assert index(data.take(n)).n_images == n
+
+
+def test_a_generator_of_ever_new_images_is_noticed(monkeypatch):
+    monkeypatch.setattr("probes.sources.endless._MOST", 500)
+    images, labels = many(510)
+
+    def rows():
+        while True:
+            yield RNG.integers(0, 256, (4, 4, 3), dtype=np.uint8), RNG.integers(2)
+
+    data = tf.data.Dataset.from_generator(rows, output_signature=signature((4, 4, 3)))
+    assert "more than 500 images" in refusal(data)
+    assert index(slices(images, labels)).n_images == 510  # the length of which is known
+
+
+def test_images_are_told_apart_even_beyond_those_known_again(monkeypatch):
+    monkeypatch.setattr("probes.sources.reservoir._MOST_KNOWN", 6)
+    found = index(slices().repeat(2))
+    assert (found.n_images, found.left_out[0].n) == (18, 6)
 
 
 def test_a_pipeline_that_fails_is_told_in_one_line():
@@ -517,7 +595,8 @@ def test_a_prepared_builder_gives_files_names_and_splits(tfds, tree, make_builde
         of_builder(builder)
     builder.download_and_prepare()
     found = of_builder(builder)
-    assert (found.class_names, found.class_counts) == (("flower", "temple"), (8, 8))
+    assert (found.class_names, found.class_counts) == (("flower", "temple", "pond"), (8, 8, 0))
+    assert found.silent == ("pond",)
     assert {one.reason: one.n for one in found.left_out} == {
         "splits that are neither train, validation nor test": 1,
         "images without a label": 4,

@@ -2,9 +2,7 @@
 
 import glob
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from probes.dataset import SPLITS, TRAIN, ImageIndex, split_name
@@ -12,7 +10,6 @@ from probes.errors import ProbeError
 
 _MANIFEST = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".csv.gz", ".tsv.gz")
 _ARCHIVE = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_SHARD = re.compile(r"\.tfrecords?(\.gz)?(-\d+-of-\d+)?$|-\d+-of-\d+$", re.IGNORECASE)
 _FORMS = "a folder of class folders, a manifest (.csv, .tsv, .parquet), a zip or tar archive, or TFRecord shards"
 
 
@@ -23,6 +20,7 @@ def open_source(
     class_names: Sequence[str] | None = None,
     max_images: int = 1000,
     seed: int = 0,
+    importing: Callable[[], None] | None = None,
 ) -> ImageIndex:
     """Make the index of labelled images in any form.
 
@@ -32,6 +30,7 @@ def open_source(
         class_names: names of the labels 0, 1, … where these are numbers.
         max_images: how many images of a stream to keep a sample for.
         seed: of that sample.
+        importing: called once before TensorFlow is imported to read a path.
 
     Returns:
         The index.
@@ -43,28 +42,31 @@ def open_source(
         path = os.fsdecode(data)
         if class_names is not None:
             raise ProbeError(f"Expected `class_names` with data in memory only. Received: it with {path!r}.")
-        return _open_path(path, columns)
+        return _open_path(path, columns, importing)
     if columns:
         raise ProbeError("Expected `columns` with a manifest only. Received: it with data in memory.")
     return _open_object(data, class_names, max_images, seed)
 
 
-def _open_path(path: str, columns: Mapping[str, str] | None) -> ImageIndex:
+def _open_path(path: str, columns: Mapping[str, str] | None, importing: Callable[[], None] | None) -> ImageIndex:
+    from probes.sources.layout import is_shard
     from probes.sources.remote import is_remote
 
     remote, name = is_remote(path), os.path.basename(path).lower()
     if not remote and os.path.isdir(path):
-        form = "records" if _holds_shards(path) else "folder"
+        form = "records" if _is_folder_of_shards(path) else "folder"
     elif name.endswith(_MANIFEST):
         form = "manifest"
     elif name.endswith(_ARCHIVE):
         form = "archive"
-    elif _SHARD.search(name):
+    elif is_shard(name):
         form = "records"
     else:
         form = "folder" if remote else _form_by_content(path)
     if columns and form != "manifest":
         raise ProbeError(f"Expected --column with a manifest only. Received: it with {path!r}.")
+    if importing and (remote or form == "records"):
+        importing()
     return _INDEXERS[form](path, columns)
 
 
@@ -84,11 +86,13 @@ def _form_by_content(path: str) -> str:
     raise ProbeError(f"Expected {_FORMS}. Received: {path!r}, a file of another kind.")
 
 
-def _holds_shards(folder: str) -> bool:
-    """Whether a folder holds TFRecord shards; one that can't be listed is told of by whoever lists it next."""
+def _is_folder_of_shards(folder: str) -> bool:
+    """Whether a folder is one of TFRecord files; one that can't be listed is told of by whoever lists it next."""
+    from probes.sources.folder import files_below
+    from probes.sources.layout import holds_shards_alone
+
     try:
-        with os.scandir(folder) as entries:
-            return any(_SHARD.search(entry.name) and entry.is_file() for entry in entries)
+        return holds_shards_alone(files_below(folder))
     except OSError:
         return False
 
@@ -144,9 +148,9 @@ def _open_object(data: Any, class_names: Sequence[str] | None, max_images: int, 
     if all(is_stream(part) for part in parts):
         return index_stream(splits, class_names=class_names, max_images=max_images, seed=seed)
     pairs = {name: _pair(part) for name, part in splits.items()}
-    from probes.sources.arrays import index_arrays, index_paths
+    from probes.sources.arrays import are_paths, index_arrays, index_paths
 
-    if all(_are_paths(images) for images, _ in pairs.values()):
+    if all(are_paths(images) for images, _ in pairs.values()):
         return index_paths(pairs, class_names=class_names)
     return index_arrays(pairs, class_names=class_names)
 
@@ -169,16 +173,14 @@ def _by_split(data: Mapping[Any, Any]) -> dict[str, Any]:
 def _pair(data: Any) -> tuple[Any, Any]:
     if isinstance(data, (tuple, list)) and len(data) == 2:
         return data[0], data[1]
+    several = isinstance(data, (tuple, list))
+    advice = " For a validation split pass {'train': (x, y), 'validation': (x, y)}." if several else ""
     raise ProbeError(
         "Expected a path, (images, labels), (paths, labels), a tf.data.Dataset, or a data set of tensorflow-datasets "
-        f"or Hugging Face. Received: {_kind_of(data)}."
+        f"or Hugging Face. Received: {_kind_of(data)}.{advice}"
     )
 
 
 def _kind_of(data: Any) -> str:
     count = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
     return f"a {type(data).__name__}{count}"
-
-
-def _are_paths(images: Any) -> bool:
-    return isinstance(images, (list, tuple)) and bool(images) and isinstance(images[0], (str, Path))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from probes.dataset import ImageIndex
+from probes.dataset import ImageIndex, LeftOutCounter
 from probes.errors import ProbeError
 from probes.sources.layout import index_tree, is_image
 
@@ -52,7 +52,18 @@ def _kind(entry: os.DirEntry[str]) -> str:
         raise
 
 
-def _walk(folder: str, prefix: str, inside: frozenset[tuple[int, int]], folders: list[str]) -> Iterator[str]:
+def files_below(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """Names of all files below a folder, links followed, hidden names passed over; it lists as it is read.
+
+    Raises:
+        OSError: a folder can't be listed.
+    """
+    return _walk(os.fspath(folder), "", frozenset(), [], LeftOutCounter())
+
+
+def _walk(
+    folder: str, prefix: str, inside: frozenset[tuple[int, int]], folders: list[str], left_out: LeftOutCounter
+) -> Iterator[str]:
     """All files below a folder, links followed, hidden names and links back to a folder in `inside` passed over.
 
     Args:
@@ -60,6 +71,7 @@ def _walk(folder: str, prefix: str, inside: frozenset[tuple[int, int]], folders:
         prefix: of the names, empty or ending in "/".
         inside: identities of the folders that this one lies in.
         folders: names of the folders of the first two levels are added to it.
+        left_out: counts links that lead nowhere and are called like images.
     """
     here = _identity(folder)
     if here in inside:
@@ -73,9 +85,11 @@ def _walk(folder: str, prefix: str, inside: frozenset[tuple[int, int]], folders:
             continue
         kind = _kind(entry)
         if kind == "folder":
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", inside | {here}, folders)
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", inside | {here}, folders, left_out)
         elif kind == "file":
             yield f"{prefix}{entry.name}"
+        elif entry.is_symlink() and is_image(entry.name) and not Path(entry.path).exists():
+            left_out.add("links that lead nowhere", f"{prefix}{entry.name}")
 
 
 def index_folder(path: str | os.PathLike[str]) -> ImageIndex:
@@ -92,8 +106,9 @@ def index_folder(path: str | os.PathLike[str]) -> ImageIndex:
     """
     root = Path(path)
     folders: list[str] = []
+    left_out = LeftOutCounter()
     try:
-        names = list(_walk(str(root), "", frozenset(), folders))
+        names = list(_walk(str(root), "", frozenset(), folders, left_out))
     except FileNotFoundError:
         raise ProbeError(
             f"Expected a folder with one sub-folder a class. Received: {str(root)!r}, no such folder."
@@ -108,7 +123,7 @@ def index_folder(path: str | os.PathLike[str]) -> ImageIndex:
             f"Expected to list the folder {str(error.filename or root)!r}. Received: {error.strerror}. Check its "
             "permissions."
         ) from error
-    return index_tree(names, folders, FolderStore(root), source=str(root), kind="folder")
+    return index_tree(names, folders, FolderStore(root), source=str(root), kind="folder", left_out=left_out)
 
 
 def index_pictures(path: str | os.PathLike[str]) -> ImageIndex:
@@ -119,7 +134,7 @@ def index_pictures(path: str | os.PathLike[str]) -> ImageIndex:
     """
     root = Path(path)
     try:
-        names = tuple(name for name in _walk(str(root), "", frozenset(), []) if is_image(name))
+        names = tuple(name for name in files_below(root) if is_image(name))
     except OSError as error:
         raise ProbeError(
             f"Expected a folder with pictures. Received: {str(root)!r}: {(error.strerror or str(error)).lower()}."

@@ -1,8 +1,9 @@
 """Classes and splits from where files lie, whether in a folder, an archive or a remote store."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from probes.dataset import TRAIN, Entry, ImageIndex, LeftOutCounter, Store, index_entries, split_name
@@ -14,6 +15,7 @@ IMAGE_SUFFIXES = frozenset((
     ".jp2", ".avif",
 ))
 # fmt: on
+_SHARD = re.compile(r"\.(tfrecords?|tfrec)(\.gz|\.gzip)?(-\d+-of-\d+)?$|-\d{5,}-of-\d{5,}$", re.IGNORECASE)
 _EXPECTED = "Expected a folder with one sub-folder a class."
 
 
@@ -27,12 +29,43 @@ def is_image(name: str) -> bool:
     return suffix(name) in IMAGE_SUFFIXES
 
 
+def is_shard(name: str | os.PathLike[str]) -> bool:
+    """Whether a file's name is one that TFRecord files have, as train.tfrecord or train-00000-of-00010."""
+    return _SHARD.search(os.fspath(name)) is not None
+
+
+def holds_shards_alone(names: Iterable[str]) -> bool:
+    """Whether a tree is one of TFRecord files: there are some, and no image lies in a folder of the tree.
+
+    Args:
+        names: of its files, relative to its root; no more of them are looked at than needed.
+    """
+    found = False
+    for name in names:
+        if "/" in name and is_image(name):
+            return False
+        found = found or is_shard(name)
+    return found
+
+
+def _printable(name: str) -> str:
+    """A part of a file's name in one line of what can be printed."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
+
+
 def index_tree(
-    names: Sequence[str], folders: Collection[str], store: Store, *, source: str, kind: str, hint: bool = True
+    names: Sequence[str],
+    folders: Collection[str],
+    store: Store,
+    *,
+    source: str,
+    kind: str,
+    hint: bool = True,
+    left_out: LeftOutCounter | None = None,
 ) -> ImageIndex:
     """Make the index from the names of all files of a tree.
 
-    The first folder of a path is the class; where the first folders are all splits (train, val, test …), the second is.
+    The first folder of a path is the class; where the first folders are splits (train, val, test …), the second is.
 
     Args:
         names: of files, relative to the root, parts separated by "/".
@@ -41,6 +74,7 @@ def index_tree(
         source: what the user named.
         kind: of source.
         hint: whether a user can point at a folder inside.
+        left_out: what has been left out of `names`.
 
     Returns:
         The index.
@@ -48,43 +82,76 @@ def index_tree(
     Raises:
         ProbeError: the tree does not hold at least two classes of images.
     """
+    left_out = left_out or LeftOutCounter()
     tops = sorted({name.split("/", 1)[0] for name in names if "/" in name} | {name.split("/")[0] for name in folders})
     images = [name for name in names if is_image(name)]
-    ignored = Counter(suffix(name) or "no suffix" for name in names if "/" in name and not is_image(name))
+    ignored = _ignored(names)
     inside = sorted({name.split("/", 1)[0] for name in images if "/" in name})
-    _require_images(tops, images, inside, ignored, source)
-    left_out = LeftOutCounter()
-    by_split = _are_splits(inside, images)
-    classes = {parts[1] if by_split else parts[0] for name in images if len(parts := name.split("/")) > 1 + by_split}
-    if not by_split:
+    _require_images(tops, images, inside, ignored, left_out, source)
+    splits = _splits(inside, images)
+    by_split = bool(splits)
+    if by_split:
+        _require_training(splits, tops, source)
+    else:
         _require_two(inside, images, source, hint)
     index = index_entries(
-        _entries(images, by_split, left_out), store, source=source, kind=kind, left_out=left_out, ignored=ignored
+        _entries(images, splits, left_out), store, source=source, kind=kind, left_out=left_out, ignored=ignored
     )
-    level = {parts[by_split] for name in folders if len(parts := name.split("/")) > by_split}
-    return replace(index, empty=tuple(sorted(level - classes)))
+    return replace(index, empty=_empty(images, folders, splits))
 
 
-def _are_splits(inside: Sequence[str], images: Sequence[str]) -> bool:
-    """Whether the first folders are splits that hold class folders, rather than classes of such names."""
-    if not inside or any(split_name(name) is None for name in inside):
-        return False
-    return any(name.count("/") > 1 and split_name(name.split("/", 1)[0]) == TRAIN for name in images)
+def _ignored(names: Sequence[str]) -> Counter[str]:
+    """How many files are passed over, by suffix: those in folders that are no images, and all TFRecord files."""
+    others = (name for name in names if not is_image(name) and ("/" in name or is_shard(name)))
+    return Counter(_printable(suffix(name)) or "no suffix" for name in others)
 
 
-def _entries(images: Sequence[str], by_split: bool, left_out: LeftOutCounter) -> Iterator[Entry]:
+def _splits(inside: Sequence[str], images: Sequence[str]) -> frozenset[str]:
+    """The first folders that are splits; none where they are classes, some of which may be called like a split.
+
+    Some split must hold class folders. Besides, all first folders are called like splits, or several are and the
+    training split is among those with class folders: then whatever lies beside them belongs to none.
+
+    Args:
+        inside: the first folders that hold images.
+        images: names of all images.
+    """
+    called = {name: split for name in inside if (split := split_name(name))}
+    deep = {called[top] for name in images if name.count("/") > 1 and (top := name.split("/", 1)[0]) in called}
+    several = TRAIN in deep and len(set(called.values())) > 1
+    return frozenset(called) if deep and (several or len(called) == len(inside)) else frozenset()
+
+
+def _entries(images: Sequence[str], splits: Collection[str], left_out: LeftOutCounter) -> Iterator[Entry]:
+    level = 1 if splits else 0
     for name in images:
-        parts = name.split("/", 1 + by_split)
-        if len(parts) <= 1 + by_split:
+        parts = name.split("/", 1 + level)
+        if splits and len(parts) > 1 and parts[0] not in splits:
+            left_out.add("images outside the splits", name)
+        elif len(parts) <= 1 + level:
             left_out.add("images outside the class folders", name)
-        elif by_split:
-            yield Entry(name, parts[1], split_name(parts[0]) or TRAIN)
         else:
-            yield Entry(name, parts[0])
+            yield Entry(name, parts[level], (split_name(parts[0]) if splits else None) or TRAIN)
+
+
+def _empty(images: Sequence[str], folders: Collection[str], splits: Collection[str]) -> tuple[str, ...]:
+    """Folders where classes lie that hold no image."""
+    level = 1 if splits else 0
+
+    def classes(paths: Iterable[Sequence[str]]) -> set[str]:
+        return {parts[level] for parts in paths if len(parts) > level and (not splits or parts[0] in splits)}
+
+    full = classes(name.split("/")[:-1] for name in images)
+    return tuple(sorted(classes(name.split("/") for name in folders) - full))
 
 
 def _require_images(
-    tops: Sequence[str], images: Sequence[str], inside: Sequence[str], ignored: Counter[str], source: str
+    tops: Sequence[str],
+    images: Sequence[str],
+    inside: Sequence[str],
+    ignored: Counter[str],
+    left_out: LeftOutCounter,
+    source: str,
 ) -> None:
     if inside:
         return
@@ -94,12 +161,24 @@ def _require_images(
             "images into a sub-folder named after it."
         )
     if tops or ignored:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) or "no files"
+        found = [f"{count} {kind}" for kind, count in sorted(ignored.items())]
+        kinds = ", ".join(found + [f"{left.n} {left.reason}" for left in left_out.result()]) or "no files"
         raise ProbeError(
             f"{_EXPECTED} Received: {source!r} with {len(tops)} sub-folders and no image in them ({kinds}). "
             f"Images are {' '.join(sorted(IMAGE_SUFFIXES))}."
         )
     raise ProbeError(f"{_EXPECTED} Received: {source!r}, an empty folder.")
+
+
+def _require_training(splits: Collection[str], tops: Sequence[str], source: str) -> None:
+    if any(split_name(name) == TRAIN for name in splits):
+        return
+    unsorted = [name for name in tops if split_name(name) == TRAIN]
+    advice = f"Put class folders with images into {unsorted[0]!r}." if unsorted else "Name one folder 'train'."
+    raise ProbeError(
+        f"{_EXPECTED} Received: {source!r} with the split{'s' if len(splits) > 1 else ''} "
+        f"{', '.join(_printable(name) for name in sorted(splits))} and no training split. {advice}"
+    )
 
 
 def _require_two(inside: Sequence[str], images: Sequence[str], source: str, hint: bool) -> None:

@@ -1,13 +1,14 @@
 """A table that names the file and the label of each image: CSV, TSV or Parquet."""
 
+import io
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from probes.dataset import TRAIN, Entry, ImageIndex, Label, LeftOutCounter, Stor
 from probes.errors import ProbeError
 from probes.images import UnreadableImage
 from probes.sources.layout import suffix
+from probes.sources.remote import RemoteStore, fetch, is_remote
 from probes.sources.tables import Columns, ParquetTable, Table, TextTable
 
 _TEXTS, _PARQUETS = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
@@ -42,6 +44,24 @@ class ManifestStore:
             return path.open("rb")
         except ValueError:  # NUL and lone surrogates
             raise UnreadableImage("not a possible name of a file") from None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A file at a URL, whose content is in memory; it is used as a `Path` is."""
+
+    url: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    def open(self, _mode: Literal["rb"]) -> BinaryIO:
+        return io.BytesIO(self.content)
 
 
 def _shown(cell: object) -> str:
@@ -174,14 +194,20 @@ def _refuse_combined(words: Set[str], source: str) -> None:
             )
 
 
-def _table(file: Path, wanted: Mapping[str, str]) -> Table:
-    source = str(file)
+def _file(source: str) -> Path | FetchedFile:
+    if is_remote(source):
+        return FetchedFile(source, fetch(source).getvalue())
+    file = Path(source)
     try:
         kind = "" if file.is_file() else "a folder" if file.is_dir() else "no file" if file.exists() else "no such file"
     except (OSError, ValueError) as error:
         kind = (getattr(error, "strerror", None) or str(error)).lower()
     if kind:
         raise ProbeError(f"Expected a manifest, a CSV, TSV or Parquet file. Received: {source!r}, {kind}.")
+    return file
+
+
+def _table(file: Path | FetchedFile, wanted: Mapping[str, str]) -> Table:
     ending = suffix(file.name.lower().removesuffix(".gz"))
     if ending in _PARQUETS:
         return ParquetTable(file)
@@ -189,7 +215,7 @@ def _table(file: Path, wanted: Mapping[str, str]) -> Table:
         return TextTable(file, frozenset(str(wanted.get(name, name)).strip().lower() for name in Columns._fields))
     raise ProbeError(
         f"Expected a manifest that ends in {', '.join(_TEXTS)}, also with .gz, or {', '.join(_PARQUETS)}. Received: "
-        f"{source!r}. Save it as CSV."
+        f"{str(file)!r}. Save it as CSV."
     )
 
 
@@ -200,7 +226,8 @@ def index_manifest(
 
     Args:
         path: a .csv, .tsv or .txt file in UTF-8, which may be compressed to .gz, or a .parquet or .pq file, with the
-            columns path, label and optionally split, group and weight. Relative paths count from its folder.
+            columns path, label and optionally split, group and weight; or its URL. Relative paths count from its
+            folder.
         columns: our names of columns -> the file's, where they differ.
         remote: opens paths with "://" in them.
 
@@ -211,7 +238,7 @@ def index_manifest(
         ProbeError: the file can't be read, lacks a column, holds several labels for an image, or does not hold at least
             two classes.
     """
-    file, wanted = Path(path), columns or {}
+    file, wanted = _file(os.fspath(path)), columns or {}
     source, table = str(file), _table(file, wanted)
     header = table.header()
     if not header:
@@ -226,4 +253,5 @@ def index_manifest(
     entries = (
         Entry(name, labels.get(cell, str(cell)), split, group, weight) for name, cell, split, group, weight in rows
     )
-    return index_entries(entries, ManifestStore(file.parent, remote), source=source, kind="manifest", left_out=left_out)
+    store = ManifestStore(file.parent, remote) if isinstance(file, Path) else RemoteStore(source.rpartition("/")[0])
+    return index_entries(entries, store, source=source, kind="manifest", left_out=left_out)

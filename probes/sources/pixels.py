@@ -23,14 +23,14 @@ class PixelRange:
         low: the smallest, of other types than uint8.
         high: the largest, of other types than uint8.
         floats: the largest floating-point value; None before there was one.
-        whole: the largest whole number, or one above 1; None before there was one.
+        whole: the largest whole number, or one above 1; 0 before there was one.
         dtype: of the last pixels that are not uint8.
     """
 
     low: float = np.inf
     high: float = -np.inf
     floats: float | None = None
-    whole: int | None = None
+    whole: int = 0
     dtype: str = ""
 
     def add(self, pixels: Pixels) -> None:
@@ -44,7 +44,7 @@ class PixelRange:
         if pixels.dtype.kind not in "iuf":
             raise ProbeError(f"{EXPECTED} Received: elements of type {pixels.dtype}. Give the pixels as numbers.")
         if pixels.dtype.kind in "iu":
-            self.whole = max(self.whole or 0, int(pixels.max()))
+            self.whole = max(self.whole, int(pixels.max()))
         if pixels.dtype == np.uint8:
             return
         low, high = float(pixels.min()), float(pixels.max())
@@ -56,7 +56,7 @@ class PixelRange:
     @property
     def is_wide(self) -> bool:
         """Whether a whole number above 1 has been seen, so that nothing more is to be learnt from uint8."""
-        return self.whole is not None and self.whole > 1
+        return self.whole > 1
 
     def check(self) -> None:
         """Refuse what can't be turned into 0 to 255.
@@ -67,16 +67,16 @@ class PixelRange:
         if not self.dtype or (self.low >= -_SLACK and self.high <= 255 * (1 + _SLACK)):
             return
         raise ProbeError(
-            "Expected pixels within 0 to 255, or floating-point ones within 0 to 1. "
+            "Expected pixels within 0 to 255, or within 0 to 1. "
             f"Received: {self.low:.4g} to {self.high:.4g} ({self.dtype}). Give the pixels as they were before any "
             "normalisation."
         )
 
 
 def unit_kinds(ranges: Mapping[str, PixelRange]) -> str:
-    """The kinds of NumPy types whose pixels lie within 0 to 1 rather than 0 to 255, in all splits alike: "b", "f", "iu".
+    """The kinds of NumPy types, as "b", "f" and "iu", whose pixels lie within 0 to 1 rather than 0 to 255.
 
-    Truth values do always; whole numbers do if the largest of all is 1, as in masks.
+    Truth values do always; whole numbers do if the largest of all splits is 1, as in masks.
 
     Raises:
         ProbeError: floating-point pixels do in some splits, in others not.
@@ -86,7 +86,7 @@ def unit_kinds(ranges: Mapping[str, PixelRange]) -> str:
     if len(set(unit.values())) > 1:
         told = ", ".join(f"{name} up to {high:.4g}" for name, high in highest.items())
         raise ProbeError(f"Expected pixels in one range. Received: {told}. Scale all splits alike.")
-    whole = max((found.whole for found in ranges.values() if found.whole is not None), default=0)
+    whole = max((found.whole for found in ranges.values()), default=0)
     return "b" + "f" * any(unit.values()) + "iu" * (whole == 1)
 
 
@@ -94,8 +94,9 @@ def to_uint8(pixels: Pixels, unit: str) -> npt.NDArray[np.uint8]:
     """Pixels as 0 to 255, rounded; `unit` tells the kinds of types that lie within 0 to 1, as from `unit_kinds`."""
     factor = 255 if pixels.dtype.kind in unit else 1
     if pixels.dtype.kind == "f":
-        return np.clip(np.rint(pixels.astype(np.float32) * np.float32(factor)), 0, 255).astype(np.uint8)
-    whole = pixels.astype(np.uint8, copy=False)
+        pixels = np.clip(np.rint(pixels.astype(np.float32) * np.float32(factor)), 0, 255)
+        factor = 1
+    whole: npt.NDArray[np.uint8] = pixels.astype(np.uint8, copy=False)
     return whole * np.uint8(factor) if factor > 1 else whole
 
 

@@ -238,4 +238,4 @@ def index_records(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str
         weakref.finalize(store, stack.pop_all().close)
     texts = {str(label): text for label, text in reading.texts.items()}
     names = tuple(texts[name] for name in index.class_names)
-    return replace(index, class_names=names) if all(names) and len(set(names)) == len(names) else index
+    return replace(index, class_names=names, numbers=()) if all(names) and len(set(names)) == len(names) else index

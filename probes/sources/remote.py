@@ -11,7 +11,7 @@ from typing import BinaryIO
 from probes.dataset import ImageIndex
 from probes.errors import ProbeError
 from probes.images import UnreadableImage
-from probes.sources.layout import index_tree, is_image
+from probes.sources.layout import holds_shards_alone, index_tree, is_image
 from probes.sources.spool import TOO_LARGE, read_whole
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: one is a drive of Windows
@@ -171,6 +171,8 @@ def list_remote(url: str) -> tuple[list[str], list[str]]:
 def index_remote(url: str) -> ImageIndex:
     """List the images of a folder at a URL; it holds one sub-folder a class, or the splits train, val and test of such.
 
+    A folder of TFRecord files and no images in sub-folders will do, too.
+
     Args:
         url: of the folder, as "gs://bucket/data".
 
@@ -180,5 +182,9 @@ def index_remote(url: str) -> ImageIndex:
     Raises:
         ProbeError: there is no such folder, it can't be listed, or it does not hold at least two classes of images.
     """
+    from probes.sources.records import index_records  # which opens files by this module
+
     files, folders = list_remote(url)
+    if holds_shards_alone(files):
+        return index_records(url)
     return index_tree(files, folders, RemoteStore(url), source=url, kind="folder")

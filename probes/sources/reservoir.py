@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probes.dataset import Label, label_order
 from probes.drawing import quotas
+from probes.outputs import Label, label_order
+
+_MOST_KNOWN = 10_000_000  # different images to know again, at about 100 bytes each
 
 
 class Kept(NamedTuple):
@@ -36,7 +38,9 @@ class Kept(NamedTuple):
 
 @dataclass(slots=True)
 class Reservoir:
-    """Counts the images of a stream and keeps a sample of them.
+    """Counts the different images of a stream and keeps a sample of them.
+
+    An image that comes again with the same label and weight is not counted, lest copies crowd out others.
 
     In memory are the images of lowest priority over all classes, and the two lowest of each class: in all no more than
     2 * `max_images`, or about one a class where those are more. Priorities know nothing of classes, so that each class
@@ -45,19 +49,20 @@ class Reservoir:
     Attributes:
         max_images: how many images the sample is to have.
         seed: of the choice.
-        counts: label -> images that came.
+        counts: label -> different images that came.
     """
 
     max_images: int
     seed: int
     counts: Counter[Label] = field(default_factory=Counter)
     _kept: list[Kept] = field(default_factory=list)
+    _times: dict[int, int] = field(default_factory=dict)  # how often each image came, by a hash of it and its label
     _limit: int = 0  # from how many on to drop some, where classes are too many for twice `max_images`
     _bar: int | None = None  # the highest priority kept, apart from the two of each class; None before any was dropped
     _lowest: dict[Label, list[int]] = field(default_factory=dict)  # the two lowest priorities of each class
 
-    def offer(self, image: Any, label: Label, weight: float = 1.0) -> str:
-        """Count an image, and keep it for now if its priority is low enough.
+    def offer(self, image: Any, label: Label, weight: float = 1.0) -> int:
+        """Count an image, and keep it for now if it is new and its priority is low enough.
 
         Args:
             image: an array, which is copied, or bytes.
@@ -65,9 +70,12 @@ class Reservoir:
             weight: of the image in what is fitted.
 
         Returns:
-            The digest of its content.
+            How often it has come by now, with this label and weight.
         """
         digest = _digest(image)
+        times = self._count(hash((digest, str(label), weight)))
+        if times > 1:
+            return times
         key = str(self.seed).encode()[:64]
         priority = int.from_bytes(hashlib.blake2b(digest.encode(), digest_size=8, key=key).digest())
         self.counts[label] += 1
@@ -80,7 +88,13 @@ class Reservoir:
             self._kept.append(Kept(priority, digest, label, weight, held))
             if len(self._kept) > max(2 * self.max_images, self._limit):
                 self._trim()
-        return digest
+        return times
+
+    def _count(self, known_by: int) -> int:
+        times = self._times.get(known_by, 0) + 1
+        if times > 1 or len(self._times) < _MOST_KNOWN:
+            self._times[known_by] = times
+        return times
 
     @property
     def n_kept(self) -> int:
@@ -93,7 +107,7 @@ class Reservoir:
         return self._bar is not None
 
     def result(self) -> list[Kept]:
-        """All images, if they were few; else of each class its share of `max_images`, and one at least."""
+        """All different images, if they were few; else of each class its share of `max_images`, and one at least."""
         if self.dropped:
             self._trim()
             labels = label_order(self.counts)

@@ -4,21 +4,17 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from probes.dataset import TRAIN, LeftOutCounter, split_name
 from probes.errors import ProbeError
+from probes.sources.folder import files_below
+from probes.sources.layout import is_shard
 from probes.sources.remote import cant_open, is_remote, list_remote
 
-_SHARD = re.compile(r"\.(tfrecords?|tfrec)(\.gz|\.gzip)?(-\d+-of-\d+)?$|-\d{5}-of-\d{5}$")
 _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(.*)")
 _EXPECTED = "Expected TFRecord files: one, a pattern such as 'data/train-*.tfrecord', or a folder that holds them."
-
-
-def is_shard(name: str | os.PathLike[str]) -> bool:
-    """Whether a file's name is one that TFRecord files have, as train.tfrecord or train-00000-of-00010."""
-    return _SHARD.search(os.fspath(name)) is not None
 
 
 def find_shards(source: str, left_out: LeftOutCounter) -> list[str]:
@@ -42,7 +38,7 @@ def find_shards(source: str, left_out: LeftOutCounter) -> list[str]:
 def _find_local(source: str) -> tuple[list[str], bool]:
     try:
         if Path(source).is_dir():
-            return sorted(_below(source)), True
+            return sorted(os.path.join(source, name) for name in files_below(source) if is_shard(name)), True
         if Path(source).is_file():
             return [source], False
         if glob.has_magic(source):
@@ -52,18 +48,6 @@ def _find_local(source: str) -> tuple[list[str], bool]:
         raise ProbeError(f"{_EXPECTED} Received: {source!r}: {error}. Check its name and permissions.") from error
     what = "which is no file" if Path(source).exists() else "no such file or folder"
     raise ProbeError(f"{_EXPECTED} Received: {source!r}, {what}.")
-
-
-def _below(folder: str) -> Iterable[str]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for here, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = os.path.join(here, name)
-            if is_shard(name) and not name.startswith(".") and Path(path).is_file():
-                yield path
 
 
 def _find_remote(url: str) -> tuple[list[str], bool]:
@@ -96,8 +80,12 @@ def shard_names(shards: Sequence[str]) -> list[str]:
 
 
 def shard_splits(shards: Sequence[str]) -> list[str]:
-    """The split of each shard: the last word in its file's name that means one, or in its folders'; else training."""
-    return [_split(name) for name in _relative(shards)]
+    """The split of each shard: the last word in its file's name that means one, or in its folders'; else training.
+
+    Where all shards are of a single split, they were chosen to be looked at, so that one is for training.
+    """
+    splits = [_split(name) for name in _relative(shards)]
+    return splits if len(set(splits)) > 1 else [TRAIN] * len(splits)
 
 
 def _split(name: str) -> str:

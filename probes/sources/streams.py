@@ -10,16 +10,18 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from probes.dataset import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries, label_order
+from probes.dataset import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries
 from probes.errors import ProbeError
 from probes.images import unreadable
+from probes.outputs import checked_names, outputs_of
 from probes.sources.arrays import image_name, sort_splits
 from probes.sources.elements import EXPECTED, LABEL_KEYS, Keys, examples, read_elements, readable
-from probes.sources.pixels import PixelRange, are_unit, to_uint8
+from probes.sources.endless import Endless
+from probes.sources.labels import named_outputs
+from probes.sources.pixels import PixelRange, to_uint8, unit_kinds
 from probes.sources.reservoir import Reservoir
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data calls such cardinalities
-_FIRST_IMAGES, _PASSES = 64, 10  # a stream is endless if each of its first images has come so many times
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
@@ -38,33 +40,15 @@ class StreamStore:
 
     Attributes:
         images: by their names.
-        unit: whether floating-point pixels lie within 0 to 1.
+        unit: which kinds of pixels lie within 0 to 1, as from `unit_kinds`.
     """
 
     images: Mapping[str, Any] = field(repr=False)
-    unit: bool
+    unit: str
 
     def open(self, name: str) -> BinaryIO | npt.NDArray[np.uint8]:
         image = self.images[name]
         return io.BytesIO(image) if isinstance(image, bytes) else to_uint8(image, self.unit)
-
-
-@dataclass(slots=True)
-class _Repeats:
-    """Notices a stream that begins anew again and again, though its length is not known."""
-
-    seen: dict[str, int] = field(default_factory=dict)
-
-    def add(self, digest: str) -> None:
-        if digest in self.seen:
-            self.seen[digest] += 1
-            if len(self.seen) == _FIRST_IMAGES and min(self.seen.values()) >= _PASSES:
-                raise ProbeError(
-                    f"{EXPECTED} Received: one that repeats itself without end: each of its first {_FIRST_IMAGES} "
-                    f"images has come {_PASSES} times. Give one pass over the images, as with `.take(n)`."
-                )
-        elif len(self.seen) < _FIRST_IMAGES:
-            self.seen[digest] = 1
 
 
 def index_stream(
@@ -80,13 +64,14 @@ def index_stream(
     """Read a stream of labelled images once, count them all and keep a sample.
 
     The sample depends on the images and the seed, not on the order in which they come. No more than twice `max_images`
-    of a split are in memory.
+    of a split are in memory. Images that repeat another of their class and split are left out.
 
     Args:
         splits: name -> `tf.data.Dataset`. Its elements are (image, label), (image, label, weight) or dictionaries with
             an image and a label, batched or not. An image is of shape (h, w) or (h, w, 1, 3 or 4), or the bytes of a
             file; a label is a whole number, a word or a one-hot row.
-        class_names: names of the labels 0, 1, …; by default those that the training split has as `class_names`.
+        class_names: of all classes: names of the labels 0, 1, …, or the labels themselves where these are words; by
+            default those that the training split has as `class_names`.
         max_images: how many images of each split to keep where it has more than twice as many.
         seed: of the choice.
         progress: called with the number of elements read, and of all of them; 0 where that is unknown.
@@ -94,13 +79,15 @@ def index_stream(
         source: what the user named, for messages.
 
     Returns:
-        The index. Its `counts` tell how many training images there are, where not all are kept.
+        The index. Its `counts` and `listed` tell how many different images there are, where not all are kept.
 
     Raises:
         ProbeError: the stream is endless, can't be read, or has no such elements or fewer than two classes.
     """
     known, others = sort_splits(splits)
     names = class_names if class_names is not None else getattr(known.get(TRAIN), "class_names", None)
+    if names is not None:
+        checked_names(names)  # before the stream is read
     left_out = LeftOutCounter()
     for name in others:
         left_out.add("splits that are neither train, validation nor test", name)
@@ -108,17 +95,20 @@ def index_stream(
     counting = _counting(list(lengths.values()), progress)
     ranges = {split: PixelRange() for split in known}
     samples = {split: Reservoir(max_images, seed) for split in known}
+    widths: set[int] = set()
     for split, dataset in known.items():
-        repeats = _Repeats() if lengths[split] == _UNKNOWN else None
+        endless = Endless() if lengths[split] == _UNKNOWN else None
         elements = map(counting, read_elements(dataset, keys))
-        for number, (image, label, weight) in enumerate(examples(elements, ranges[split])):
+        for number, (image, label, weight) in enumerate(examples(elements, ranges[split], widths)):
             if names is not None and label == -1:
                 left_out.add("images without a label", image_name(split, number))
                 continue
-            digest = samples[split].offer(image, label, weight)
-            if repeats:
-                repeats.add(digest)
-    return _index(samples, are_unit(ranges), names, left_out, source)
+            times = samples[split].offer(image, label, weight)
+            if times > 1:
+                left_out.add("images that repeat another of their class", image_name(split, number))
+            if endless:
+                endless.add(times)
+    return _index(samples, unit_kinds(ranges), named_outputs(names, widths), left_out, source)
 
 
 def _cardinality(dataset: Any) -> int:
@@ -148,7 +138,7 @@ def _counting(lengths: Sequence[int], progress: Progress | None) -> Callable[[T]
 
 def _index(
     samples: Mapping[str, Reservoir],
-    unit: bool,
+    unit: str,
     class_names: Sequence[str] | None,
     left_out: LeftOutCounter,
     source: str,
@@ -167,10 +157,13 @@ def _index(
     index = index_entries(
         entries, StreamStore(images, unit), source=source, kind="stream", class_names=class_names, left_out=left_out
     )
-    train = samples.get(TRAIN)
-    if train is None or not train.dropped:
-        return index
-    return replace(index, counts=tuple(train.counts[label] for label in label_order(train.counts)))
+    labels = outputs_of(samples[TRAIN].counts, class_names).labels
+    counts = {split: [sample.counts[label] for label in labels] for split, sample in samples.items() if sample.dropped}
+    return replace(
+        index,
+        counts=tuple(counts[TRAIN]) if TRAIN in counts else None,
+        listed={split: sum(found) for split, found in counts.items()},
+    )
 
 
 def is_builder(data: object) -> bool:
@@ -193,7 +186,7 @@ def index_builder(
 
     Args:
         builder: a `tfds.core.DatasetBuilder`.
-        class_names: names of the labels 0, 1, …; by default the builder's.
+        class_names: as for `index_stream`; by default the builder's.
         max_images: as for `index_stream`.
         seed: as for `index_stream`.
         progress: as for `index_stream`.

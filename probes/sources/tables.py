@@ -3,14 +3,14 @@
 import csv
 import gzip
 import importlib
+import io
 import itertools
 import zlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, Protocol
 
 from probes.dataset import LeftOutCounter
 from probes.errors import ProbeError
@@ -28,6 +28,15 @@ class Columns(NamedTuple):
     split: int | None = None
     group: int | None = None
     weight: int | None = None
+
+
+class TableFile(Protocol):
+    """Where a table lies; a `Path`, or whatever is like it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO: ...
 
 
 class Table(Protocol):
@@ -64,15 +73,18 @@ class TextTable:
         wanted: names of columns that are likely in its header, by which its delimiter is known.
     """
 
-    file: Path
+    file: TableFile
     wanted: frozenset[str] = frozenset()
     unit: ClassVar[str] = "line"
     typed: ClassVar[bool] = False
 
     def _lines(self) -> Generator[str, None, None]:
-        opened = gzip.open if self.file.suffix.lower() == ".gz" else open
+        packed = self.file.name.lower().endswith(".gz")
         try:
-            with opened(self.file, "rt", encoding="utf-8-sig", newline="") as text:
+            with (
+                self.file.open("rb") as raw,
+                io.TextIOWrapper(gzip.open(raw) if packed else raw, encoding="utf-8-sig", newline="") as text,
+            ):
                 for number, line in enumerate(iter(lambda: text.readline(_MAX_LINE), ""), 1):
                     if "\0" in line or len(line) == _MAX_LINE:
                         what = "a NUL byte" if "\0" in line else f"over {_MAX_LINE:,} characters"
@@ -148,7 +160,7 @@ class ParquetTable:
         file: where it lies.
     """
 
-    file: Path
+    file: TableFile
     unit: ClassVar[str] = "row"
     typed: ClassVar[bool] = True
 
