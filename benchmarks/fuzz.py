@@ -135,6 +135,8 @@ def look(folder: Path, n: int) -> dict[str, Any]:
             break
         crashes.append({"name": last.get("name"), "returncode": process.returncode, "said": words[-3:]})
         start = last.get("begun", last.get("place", n)) + 1
+    if not rows:
+        raise SystemExit(f"Nothing was looked at. {crashes}")
     by_seconds = sorted(rows, key=lambda row: -row["seconds"])
     by_memory = sorted(rows, key=lambda row: -row["mib"])
     reasons = Counter((row["kind"], row["reason"]) for row in rows if row["reason"])
