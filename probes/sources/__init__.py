@@ -73,7 +73,7 @@ def _open_path(path: str, columns: Mapping[str, str] | None, importing: Callable
 def _form_by_content(path: str) -> str:
     from probes.sources.archive import is_archive
 
-    if glob.has_magic(path) and not os.path.lexists(path):
+    if not os.path.lexists(path) and glob.has_magic(path) and glob.glob(path):
         return "records"
     if not os.path.lexists(path):
         raise ProbeError(f"Expected {_FORMS}. Received: {path!r}, no such file or folder.")
