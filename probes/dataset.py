@@ -24,7 +24,7 @@ _SPLIT_NAMES = {
     "testing": TEST,
 }
 _EXAMPLES = 100
-_SEVERAL_LABELS = 0.05  # share of images listed under several classes from which the data count as multi-label
+_SEVERAL_LABELS = 0.05  # share of images listed under several classes from which data are multi-label. Ours
 
 
 class Store(Protocol):
@@ -190,23 +190,7 @@ def index_entries(
             names don't go together.
     """
     left_out = left_out or LeftOutCounter()
-    by_label: dict[str, dict[Label, list[str]]] = {name: {} for name in SPLITS}
-    groups: dict[str, str] = {}
-    weights: dict[str, float] = {}
-    label_of: dict[str, Label] = {}
-    several: dict[str, str] = {}
-    for name, label, split, group, weight in entries:
-        known = label_of.setdefault(name, label)
-        if known is not label and known != label:
-            several[name] = f"{name!r} under {str(known)!r} and {str(label)!r}"
-        by_label[split].setdefault(label, []).append(name)
-        if group is not None:
-            groups[name] = group
-        if weight != 1.0:
-            weights[name] = weight
-    _refuse_several_labels(several, len(label_of), source)
-    n_listed = len(label_of)
-    del label_of
+    by_label, groups, weights, n_listed = _collected(entries, source)
     _require_two_classes(label_order(by_label[TRAIN]), n_listed, by_label, source, left_out)
     outputs = outputs_of(by_label[TRAIN], class_names)
     _leave_out_unseen(by_label, left_out)
@@ -226,6 +210,28 @@ def index_entries(
         silent=outputs.silent,
         numbers=outputs.numbers,
     )
+
+
+def _collected(
+    entries: Iterable[Entry], source: str
+) -> tuple[dict[str, dict[Label, list[str]]], dict[str, str], dict[str, float], int]:
+    """Names by split and label, groups, weights other than 1, and how many names there are."""
+    by_label: dict[str, dict[Label, list[str]]] = {name: {} for name in SPLITS}
+    groups: dict[str, str] = {}
+    weights: dict[str, float] = {}
+    label_of: dict[str, Label] = {}
+    several: dict[str, str] = {}
+    for name, label, split, group, weight in entries:
+        known = label_of.setdefault(name, label)
+        if known is not label and known != label:
+            several[name] = f"{name!r} under {str(known)!r} and {str(label)!r}"
+        by_label[split].setdefault(label, []).append(name)
+        if group is not None:
+            groups[name] = group
+        if weight != 1.0:
+            weights[name] = weight
+    _refuse_several_labels(several, len(label_of), source)
+    return by_label, groups, weights, len(label_of)
 
 
 def _leave_out_unseen(by_label: Mapping[str, dict[Label, list[str]]], left_out: LeftOutCounter) -> None:

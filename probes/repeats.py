@@ -80,9 +80,9 @@ def repeats(seen: Inspection, index: ImageIndex, found: Repeats) -> Iterator[Fin
     rows = seen.read
     if len(rows) < 2:
         return
-    yield from _within_class(seen, rows, found.exact, found.alike)
-    yield from _across_classes(seen, rows, found.exact, found.alike)
-    yield from _across_splits(seen, rows, found.exact, found.alike)
+    yield from _within_class(seen, rows, found)
+    yield from _across_classes(seen, rows, found)
+    yield from _across_splits(seen, rows, found)
     yield from _parted_groups(seen, rows, index)
 
 
@@ -105,35 +105,47 @@ def _shown(seen: Inspection, rows: Records, groups: Groups) -> tuple[str, ...]:
     return tuple(" = ".join(sorted(names)[:3]) for names in list(lines.values())[:EXAMPLES])
 
 
-def _within_class(seen: Inspection, rows: Records, exact: Groups, alike: Groups) -> Iterator[Finding]:
+def _about(seen: Inspection, groups: Groups, chosen: npt.NDArray[np.bool_], **told: str) -> Iterator[Finding]:
+    """A finding about the chosen rows, if there are any, with the groups that they are of as examples.
+
+    Args:
+        seen: what was seen.
+        groups: numbers of the readable rows.
+        chosen: which of the rows it is about.
+        told: the other fields of the finding; the message goes on from "3 files ".
+    """
+    if not chosen.any():
+        return
+    twins = np.isin(groups, groups[chosen])
+    message = f"{count(int(chosen.sum()), 'file')} {told.pop('message')}"
+    examples = _shown(seen, seen.read[twins], groups[twins])
+    yield Finding(n_files=int(chosen.sum()), examples=examples, message=message, **told)
+
+
+def _within_class(seen: Inspection, rows: Records, found: Repeats) -> Iterator[Finding]:
     # A class of a split: what a copy lies in together with its original.
     place = seen.labels[rows["place"]] * len(SPLITS) + seen.splits[rows["place"]]
-    copies = _later(np.stack([exact, place]))
-    if copies.any():
-        twins = np.isin(exact, exact[copies])
-        yield Finding(
-            kind="duplicate",
-            severity=WARNING,
-            n_files=int(copies.sum()),
-            examples=_shown(seen, rows[twins], exact[twins]),
-            message=f"{count(int(copies.sum()), 'file')} with the same pixels as another of the class, of "
-            f"{len(rows):,} looked at.",
-            done="One of each is measured; those that were seen are not counted.",
-            advice="Remove the copies: they are no new images. --check=full counts all of them.",
-        )
-    near = _later(np.stack([alike, place])) & ~copies
-    if near.any():
-        twins = np.isin(alike, alike[near])
-        yield Finding(
-            kind="near_duplicate",
-            severity=WARNING,
-            n_files=int(near.sum()),
-            examples=_shown(seen, rows[twins], alike[twins]),
-            message=f"{count(int(near.sum()), 'file')} nearly the same as another of the class: resized, saved "
-            "anew, or the next frame of a film.",
-            done=f"{_KEPT_TOGETHER} Counted as one when it is asked if there are enough.",
-            advice="Keep them together when you split the data, too.",
-        )
+    copies = _later(np.stack([found.exact, place]))
+    yield from _about(
+        seen,
+        found.exact,
+        copies,
+        kind="duplicate",
+        severity=WARNING,
+        message=f"with the same pixels as another of the class, of {len(rows):,} looked at.",
+        done="One of each is measured; those that were seen are not counted.",
+        advice="Remove the copies: they are no new images. --check=full counts all of them.",
+    )
+    yield from _about(
+        seen,
+        found.alike,
+        _later(np.stack([found.alike, place])) & ~copies,
+        kind="near_duplicate",
+        severity=WARNING,
+        message="nearly the same as another of the class: resized, saved anew, or the next frame of a film.",
+        done=f"{_KEPT_TOGETHER} Counted as one when it is asked if there are enough.",
+        advice="Keep them together when you split the data, too.",
+    )
 
 
 def _later(keys: Groups) -> npt.NDArray[np.bool_]:
@@ -144,51 +156,45 @@ def _later(keys: Groups) -> npt.NDArray[np.bool_]:
     return later
 
 
-def _across_classes(seen: Inspection, rows: Records, exact: Groups, alike: Groups) -> Iterator[Finding]:
+def _across_classes(seen: Inspection, rows: Records, found: Repeats) -> Iterator[Finding]:
     labels = seen.labels[rows["place"]]
-    same = _several(exact, labels)
-    if same.any():
-        yield Finding(
-            kind="conflict",
-            severity=ERROR,
-            n_files=int(same.sum()),
-            examples=_shown(seen, rows[same], exact[same]),
-            message=f"{count(int(same.sum()), 'file')} with the same pixels under different classes: one label of each "
-            "pair is wrong.",
-            done=f"{_KEPT_TOGETHER} They count as they are labelled.",
-            advice="Decide on one class for each, or remove them.",
-        )
-    near = _several(alike, labels) & ~same
-    if near.any():
-        yield Finding(
-            kind="near_conflict",
-            severity=WARNING,
-            n_files=int(near.sum()),
-            examples=_shown(seen, rows[near], alike[near]),
-            message=f"{count(int(near.sum()), 'file')} nearly the same as one of another class.",
-            done=_KEPT_TOGETHER,
-            advice="Look at them: either a label is wrong, or what tells the classes apart is too small to see.",
-        )
+    same = _several(found.exact, labels)
+    yield from _about(
+        seen,
+        found.exact,
+        same,
+        kind="conflict",
+        severity=ERROR,
+        message="with the same pixels under different classes: one label of each pair is wrong.",
+        done=f"{_KEPT_TOGETHER} They count as they are labelled.",
+        advice="Decide on one class for each, or remove them.",
+    )
+    yield from _about(
+        seen,
+        found.alike,
+        _several(found.alike, labels) & ~same,
+        kind="near_conflict",
+        severity=WARNING,
+        message="nearly the same as one of another class.",
+        done=_KEPT_TOGETHER,
+        advice="Look at them: either a label is wrong, or what tells the classes apart is too small to see.",
+    )
 
 
-def _across_splits(seen: Inspection, rows: Records, exact: Groups, alike: Groups) -> Iterator[Finding]:
+def _across_splits(seen: Inspection, rows: Records, found: Repeats) -> Iterator[Finding]:
     trained = seen.in_split(rows, TRAIN)
-    for kind, groups, what, severity in (
-        ("leak", exact, "with the same pixels as", ERROR),
-        ("near_leak", alike, "nearly the same as", ERROR),
+    same, near = (~trained & np.isin(groups, groups[trained]) for groups in (found.exact, found.alike))
+    for kind, groups, leaked, what in (
+        ("leak", found.exact, same, "with the same pixels as"),
+        ("near_leak", found.alike, near & ~same, "nearly the same as"),
     ):
-        leaked = ~trained & np.isin(groups, groups[trained])
-        if kind == "near_leak":
-            leaked &= ~np.isin(exact, exact[trained])
-        if not leaked.any():
-            continue
-        both = np.isin(groups, groups[leaked])
-        yield Finding(
+        yield from _about(
+            seen,
+            groups,
+            leaked,
             kind=kind,
-            severity=severity,
-            n_files=int(leaked.sum()),
-            examples=_shown(seen, rows[both], groups[both]),
-            message=f"{count(int(leaked.sum()), 'held-out file')} {what} a training image: accuracy there is too high.",
+            severity=ERROR,
+            message=f"held out, {what} a training image: accuracy there is too high.",
             done=_left_out(seen, rows[leaked]),
             advice="Remove them from the validation or test split.",
         )
@@ -212,8 +218,8 @@ def _parted_groups(seen: Inspection, rows: Records, index: ImageIndex) -> Iterat
             severity=ERROR,
             n_files=len(parted),
             examples=tuple(f"{name} (group {index.groups[name]})" for name in parted[:EXAMPLES]),
-            message=f"{count(len(parted), 'held-out file')} of a group that is in training, too: accuracy there is too "
-            "high.",
+            message=f"{count(len(parted), 'file')} held out, of a group that is in training, too: accuracy there is "
+            "too high.",
             done=_left_out(seen, rows[np.array(leaked)]),
             advice="Put every group into one split.",
         )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from recommender.scenario import Scenario
 if TYPE_CHECKING:
     from builders.backbone import Backbone
     from probes.facts_table import Inspection
+    from probes.scaling import ScalingChoice
 
 Progress = Callable[[str, int, int], None]
 
@@ -36,8 +37,7 @@ class Clock:
         self.seconds[phase], self._last = round(now - self._last, 3), now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(TypedDict):
     """What was measured, what was chosen, and the linear classifier that the prediction layer starts from."""
 
     measurements: Measurements
@@ -72,6 +72,20 @@ class Job:
         side = median_short_side(self.index, self.sample.train)
         wanted = opened.native_size if side is None else rules.input_size(side, opened.native_size)
         return int(max(wanted, opened.smallest_size))
+
+    def load(
+        self, backbone: Any, weights: Any, pixels: str | None, *, trust: bool, input_size: int | None
+    ) -> "tuple[Backbone, ScalingChoice | None]":
+        """Load the network for the size of the images, with the scaling of its pixels in front."""
+        if self.progress is not None:
+            self.progress("loading", 0, 1)
+        from builders.loading import open_backbone
+        from recommender.measuring import with_scaling
+
+        opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
+        loaded, scaling = with_scaling(opened.at(input_size or self.input_size(opened)), self.index, self.sample)
+        self.clock.lap("load")
+        return loaded, scaling
 
     def inspect_everything(self) -> "Inspection":
         """Look at every image of the data."""

@@ -140,8 +140,8 @@ def recommend(
         input_size: height and width in px that the network shall see; by default it follows the images.
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
-        check: "sample" looks for leaks into the test split, too; "full" looks at every image of the data, and goes on
-            where it was interrupted. By default the images that are measured are checked.
+        check: "sample" looks for leaks into the test split, too; "full" looks at every image of the data (of a stream,
+            at the sample that it keeps), and goes on where it was interrupted. By default what is measured is checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
         progress: called with the phase ("checking", "loading", before TensorFlow is imported, "network" or
             "classifiers"), steps done and steps wanted.
@@ -165,25 +165,9 @@ def recommend(
     clock.lap("index")
     job = Job(index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=progress, clock=clock)
     everything = job.inspect_everything() if check == "full" else None
-    if progress is not None:
-        progress("loading", 0, 1)
-    from builders.loading import open_backbone
-    from recommender.measuring import with_scaling
-
-    opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
-    loaded = opened.at(input_size or job.input_size(opened))
-    loaded, scaling = with_scaling(loaded, index, sample)
-    clock.lap("load")
+    loaded, scaling = job.load(backbone, weights, pixels, trust=trust, input_size=input_size)
     decided = job.measure_and_decide(loaded, everything)
-    return Recommendation(
-        measurements=decided.measurements,
-        verdict=decided.verdict,
-        plan=decided.plan,
-        probe=decided.probe,
-        seconds=clock.seconds,
-        backbone=loaded,
-        scaling=scaling,
-    )
+    return Recommendation(seconds=clock.seconds, backbone=loaded, scaling=scaling, **decided)
 
 
 def ready_model(data: Any, **arguments: Any) -> Any:

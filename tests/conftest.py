@@ -1,5 +1,7 @@
 """What tests share: data sets and two ways to run the command."""
 
+import contextlib
+import ctypes
 import gc
 import os
 import subprocess
@@ -33,6 +35,8 @@ def _freed():
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
     gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # where the C library is not glibc
+        ctypes.CDLL(None).malloc_trim(0)  # else freed memory stays with the process
 
 
 @pytest.fixture(scope="session")

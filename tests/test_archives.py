@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 from corrupt import corruptions
+from indexes import attempt, left_out, refusal_of, unreadable
 from pictures import write_images
 from PIL import Image
 
 from probes.errors import ProbeError
-from probes.images import UnreadableImage
 from probes.sources import spool, zips
 from probes.sources.archive import index_archive, is_archive
 
@@ -70,29 +70,7 @@ def pack(request, tmp_path):
 
 def refusal(path):
     """The one line with which an archive is refused."""
-    with pytest.raises(ProbeError) as caught:
-        index_archive(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def unreadable(index, name):
-    """Why a member can't be read."""
-    with pytest.raises(UnreadableImage) as caught:
-        index.store.open(name)
-    return str(caught.value)
-
-
-def attempt(function, *arguments):
-    """What a function returns, or the error that bad input may end in."""
-    try:
-        return function(*arguments)
-    except (ProbeError, UnreadableImage, OSError) as error:
-        return error
-
-
-def left_out(index):
-    return {found.reason: found.n for found in index.left_out}
+    return refusal_of(index_archive, path)
 
 
 # What archives hold

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from corrupt import corruptions
+from indexes import attempt, left_out, refusal_of, unreadable
 from pictures import write_images
 from PIL import Image
 
@@ -76,28 +77,7 @@ def shard(request, pictures, tmp_path_factory):
 
 def refusal(paths):
     """The one line with which records are refused."""
-    with pytest.raises(ProbeError) as caught:
-        index_records(paths)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def unreadable(index, name):
-    with pytest.raises(UnreadableImage) as caught:
-        index.store.open(name)
-    return str(caught.value)
-
-
-def attempt(function, *arguments):
-    """What a function returns, or the error that bad input may end in."""
-    try:
-        return function(*arguments)
-    except (ProbeError, UnreadableImage, OSError) as error:
-        return error
-
-
-def left_out(index):
-    return {found.reason: found.n for found in index.left_out}
+    return refusal_of(index_records, paths)
 
 
 # What records hold
