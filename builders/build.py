@@ -63,15 +63,20 @@ def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: B
         set_head(model, head.kernel, head.bias)
     freeze_below(model, strategy.freeze)
     hold_batch_norm(model, train_batch_norm=strategy.train_batch_norm)
+    compile_model(model, strategy.learning_rate)
+    return model
+
+
+def compile_model(model: Any, learning_rate: float) -> None:
+    """Compile a model for integer labels, with a plain Adam."""
     model.compile(
-        optimizer=keras.optimizers.Adam(strategy.learning_rate),
+        optimizer=keras.optimizers.Adam(learning_rate),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,  # on a CPU, XLA makes a depthwise network ten times slower
     )
     # Keras builds the optimiser when a file is loaded and would warn that the one saved had no slots yet.
     model.optimizer.build(model.trainable_variables)
-    return model
 
 
 def _valid_name(name: str) -> str:

@@ -144,20 +144,22 @@ class LayerGraph:
         wanted: Sequence[int],
         operation: Callable[[Call], Any] | None = None,
         call: Callable[[Any, Any, Mapping[str, Any]], Any] | None = None,
+        start: int = 0,
     ) -> list[Any]:
         """Run the part of the graph that the wanted nodes depend on.
 
         Args:
             inputs: a tensor, symbolic or not.
-            wanted: indices in `nodes`.
+            wanted: indices in `nodes`, none before `start`.
             operation: what to run in the place of a call's operation; itself by default.
             call: how to run it on arguments; a plain call by default.
+            start: index in `nodes` of the one that puts `inputs` out, through which every path passes.
 
         Returns:
             The outputs of the wanted nodes, in their order.
         """
-        values: dict[int, Any] = {self.input: inputs}
-        needed = self.ancestors(wanted)
+        values: dict[int, Any] = {self._output_of(start): inputs}
+        needed = {index for index in self.ancestors(wanted) if index > start}
         for index, step in enumerate(self.calls, start=1):
             if index not in needed:
                 continue
@@ -165,7 +167,26 @@ class LayerGraph:
             function = operation(step) if operation else step.operation
             result = call(function, arguments, keywords) if call else function(*arguments, **keywords)
             values.update(zip(step.outputs, keras.tree.flatten(result), strict=True))
-        return [values[self.calls[index - 1].outputs[0] if index else self.input] for index in wanted]
+        return [values[self._output_of(index)] for index in wanted]
+
+    def _output_of(self, index: int) -> int:
+        """Number of the value that a node puts out first."""
+        return self.calls[index - 1].outputs[0] if index else self.input
+
+    @property
+    def passages(self) -> list[int]:
+        """Indices in `nodes` of those through whose one output every path from input to output passes."""
+        nearest = [len(self.nodes)] * len(self.nodes)  # the earliest parent of each node and of all behind it
+        for index in range(len(self.nodes) - 1, 0, -1):
+            behind = nearest[index + 1] if index + 1 < len(self.nodes) else len(self.nodes)
+            nearest[index] = min(behind, *self.nodes[index].parents, len(self.nodes))
+        last = len(self.nodes) - 1
+        return [
+            index
+            for index, node in enumerate(self.nodes)
+            if (index == last or nearest[index + 1] >= index)
+            and (index == 0 or len(self.calls[index - 1].outputs) == 1)
+        ]
 
     def ancestors(self, wanted: Sequence[int]) -> set[int]:
         """Indices in `nodes` of the wanted ones and of all that they depend on."""

@@ -122,7 +122,6 @@ def tapped(network: Network) -> Tapped:
         cut, a mean and a mean square of each norm, and the network's own output.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     def over_positions(x: Any) -> Any:
         return tf.reduce_mean(x, tuple(range(1, x.shape.rank - 1))) if x.shape.rank > 2 else x
@@ -133,10 +132,18 @@ def tapped(network: Network) -> Tapped:
         moments = [over_positions(power) for x in outputs[len(network.cuts) : -1] for power in (x, x * x)]
         return [*pooled, *moments, over_positions(outputs[-1])]
 
-    shape = (None, network.input_size, network.input_size, network.channels)
-    function = tf.function(forward, input_signature=[tf.TensorSpec(shape, tf.float32)], jit_compile=False)
+    return with_constant_weights(forward, (network.input_size, network.input_size, network.channels))
+
+
+def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[int]) -> Tapped:
+    """Compile a function of a batch of inputs of that shape, the weights that it reads as constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    signature = [tf.TensorSpec((None, *shape), tf.float32)]
+    function = tf.function(forward, input_signature=signature, jit_compile=False)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
-    return lambda pixels: frozen(tf.convert_to_tensor(pixels, tf.float32))
+    return lambda inputs: frozen(tf.convert_to_tensor(inputs, tf.float32))
 
 
 def standardise(norm: Norm, mean: Any, square: Any) -> tuple[FloatArray, FloatArray]:
@@ -159,7 +166,8 @@ def standardise(norm: Norm, mean: Any, square: Any) -> tuple[FloatArray, FloatAr
     return z_mean, z_square
 
 
-def _batches(items: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+def batches(items: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+    """Lists of `BATCH_SIZE` pictures; the last may be shorter."""
     batch: list[Prepared] = []
     for item in items:
         batch.append(item)
@@ -220,7 +228,7 @@ def run_over(
     run = run or tapped(network)
     kept: list[Prepared] = []
     outputs: list[list[Any]] = []
-    for batch in _batches(pictures):
+    for batch in batches(pictures):
         outputs.append([x.numpy() for x in run(np.stack([item.pixels for item in batch]))])
         kept.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
         if progress:

@@ -108,6 +108,38 @@ class LinearProbe:
         return () if self.judged is None else self.judged.correct
 
 
+def solve(
+    blocks: Sequence[npt.ArrayLike], rows: Rows, n_classes: int, *, balanced: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Fit the classifier on all training images.
+
+    Args:
+        blocks: pooled features of each cut that it reads, each of shape (n, channels).
+        rows: the images, n of them; labels below `n_classes`, training images of at least two classes.
+        n_classes: number of outputs; classes without an image start at a probability near 0.
+        balanced: whether every class counts alike.
+
+    Returns:
+        Its kernel of shape (features, classes) and its bias of shape (classes,), the scaling folded in.
+    """
+    widths = [np.shape(block)[1] for block in blocks]
+    features = np.concatenate([np.asarray(block, np.float64) for block in blocks], axis=1)
+    train = np.flatnonzero(rows.training)
+    seen, numbers = np.unique(rows.labels[train], return_inverse=True)
+    weights = fitting_weights(rows, train, balanced)
+    scaler, regression = fit_quietly(linear_classifier(len(train), widths), features[train], numbers, weights)
+    coefficients, intercept = regression.coef_, regression.intercept_
+    if len(seen) == 2:  # one row for both: softmax(-z / 2, z / 2) is (1 - sigmoid(z), sigmoid(z))
+        coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
+        intercept = np.concatenate([-intercept / 2, intercept / 2])
+    folded = (coefficients / scaler.scale_).T
+    kernel = np.zeros((features.shape[1], n_classes))
+    bias = np.full(n_classes, float(intercept.min()) - _UNSEEN)
+    kernel[:, seen] = folded
+    bias[seen] = intercept - scaler.mean_ @ folded
+    return kernel, bias
+
+
 def fit_linear_probe(
     blocks: Sequence[npt.ArrayLike],
     rows: Rows,
@@ -130,21 +162,7 @@ def fit_linear_probe(
     Returns:
         The classifier fitted on all training images, and how it does on held-out ones.
     """
-    widths = [np.shape(block)[1] for block in blocks]
-    features = np.concatenate([np.asarray(block, np.float64) for block in blocks], axis=1)
-    train = np.flatnonzero(rows.training)
-    seen, numbers = np.unique(rows.labels[train], return_inverse=True)
-    weights = fitting_weights(rows, train, balanced)
-    scaler, regression = fit_quietly(linear_classifier(len(train), widths), features[train], numbers, weights)
-    coefficients, intercept = regression.coef_, regression.intercept_
-    if len(seen) == 2:  # one row for both: softmax(-z / 2, z / 2) is (1 - sigmoid(z), sigmoid(z))
-        coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
-        intercept = np.concatenate([-intercept / 2, intercept / 2])
-    folded = (coefficients / scaler.scale_).T
-    kernel = np.zeros((features.shape[1], n_classes))
-    bias = np.full(n_classes, float(intercept.min()) - _UNSEEN)
-    kernel[:, seen] = folded
-    bias[seen] = intercept - scaler.mean_ @ folded
+    kernel, bias = solve(blocks, rows, n_classes, balanced=balanced)
     return LinearProbe(
         kernel=kernel, bias=bias, judged=judge(blocks, rows, seed=seed, balanced=balanced, class_counts=class_counts)
     )

@@ -54,15 +54,20 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def only(self, chosen: Mask) -> "Rows":
-        """Some of the rows, their labels numbered anew from 0."""
+    def taken(self, chosen: Labels | Mask) -> "Rows":
+        """Some of the rows, by their numbers or a mask, in that order."""
         return Rows(
-            labels=np.unique(self.labels[chosen], return_inverse=True)[1],
+            labels=self.labels[chosen],
             groups=self.groups[chosen],
             validation=self.validation[chosen],
             weights=self.weights[chosen],
             barred=self.barred[chosen],
         )
+
+    def only(self, chosen: Mask) -> "Rows":
+        """Some of the rows, their labels numbered anew from 0."""
+        rows = self.taken(chosen)
+        return replace(rows, labels=np.unique(rows.labels, return_inverse=True)[1])
 
     def pooled(self) -> "Rows":
         """The same rows, none of them in a validation split."""

@@ -44,6 +44,8 @@ class Decision(TypedDict):
     verdict: Verdict
     plan: Plan
     probe: Any
+    features: Any
+    rows: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,14 @@ class Job:
             judged = judge(levels, rows.pooled(), seed=seed, balanced=balanced)
         findings = checking.find(index, inspected, repeated, size, checking.Judgement(features, rows, judged))
         clock.lap("findings")
-        return Decision(measurements=replace(measured, findings=findings), verdict=verdict, plan=plan, probe=probe)
+        return Decision(
+            measurements=replace(measured, findings=findings),
+            verdict=verdict,
+            plan=plan,
+            probe=probe,
+            features=features,
+            rows=rows,
+        )
 
     def _decide(
         self, backbone: "Backbone", measured: Measurements, features: Any, rows: Any, balanced: bool

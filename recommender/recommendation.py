@@ -1,9 +1,10 @@
 """The library's two calls: measure, decide and hold the model ready."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builders.backbones import check_backbone
@@ -22,7 +23,13 @@ from recommender.scenario import Scenario
 
 if TYPE_CHECKING:
     from builders.backbone import Backbone
+    from builders.training import Schedule
+    from builders.training_state import Check
+    from probes.dataset import ImageIndex
+    from probes.features import Features
     from probes.scaling import ScalingChoice
+    from probes.splits import Rows
+    from recommender.fit_result import FitResult, TrainingPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,10 @@ class Recommendation:
         seconds: by phase.
         backbone: the pretrained network, loaded.
         scaling: how the scaling of its pixels was told, where that was not known.
+        index: the images.
+        features: what the pass over the sample brought.
+        rows: the sample as the splitter sees it.
+        seed: of the sample and the folds.
     """
 
     measurements: Measurements
@@ -46,6 +57,10 @@ class Recommendation:
     seconds: dict[str, float]
     backbone: "Backbone" = field(repr=False, compare=False)
     scaling: "ScalingChoice | None" = None
+    index: "ImageIndex" = field(repr=False, compare=False)
+    features: "Features" = field(repr=False, compare=False)
+    rows: "Rows" = field(repr=False, compare=False)
+    seed: int = 0
 
     @property
     def scenario(self) -> Scenario:
@@ -98,6 +113,82 @@ class Recommendation:
 
         head = HeadWeights(kernel=self.probe.kernel, bias=self.probe.bias)
         return build_model(self.strategy, head, self.backbone)
+
+    def fit(
+        self,
+        model: Any = None,
+        *,
+        epochs: float | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        optimizer: str = "adamw",
+        augmentation: Sequence[str] | None = None,
+        cache: bool = True,
+        precision: str | None = None,
+        callbacks: Sequence[Any] = (),
+        logs: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        announce: "Callable[[TrainingPlan], None] | None" = None,
+        on_check: "Callable[[Check, Schedule], None] | None" = None,
+    ) -> "FitResult":
+        """Train the model, and judge it on images that it did not learn from.
+
+        Every image is read once. The prediction layer starts from the linear probe; where more than that trains,
+        fine-tuning goes on from there, and the best look at the held-out images is what comes back: never worse than
+        the start. Where the backbone is frozen the linear probe is the whole training, on all images, cross-validated.
+        Made inside the scope of a `tf.distribute` strategy, the call trains under it.
+
+        Args:
+            model: what to train, in place: what `build` returned, perhaps changed. By default it is built. Its
+                prediction layer is fitted anew on the images that are learnt from.
+            epochs: how often each image is seen in fine-tuning; by default the length follows from their number.
+            steps: batches, in place of `epochs`.
+            batch_size: images a batch; 32 by default.
+            learning_rate: the peak, of the last layers; lower layers have lower rates.
+            optimizer: "adamw" or "sgd".
+            augmentation: some of "mirror" and "crop"; by default what is measured to keep the labels.
+            cache: whether what the frozen part puts out, or the prepared pictures, are kept, in memory or in a
+                temporary file; without it they are computed anew each time.
+            precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default what the machine gains from.
+            callbacks: Keras callbacks; an epoch is a round of steps between two looks.
+            logs: folder for TensorBoard.
+            resume: whether to go on where the same training was broken off, if it was.
+            seed: of order and augmentation; by default that of the recommendation.
+            progress: called with the phase ("augmentation", "images" or "training"), steps done and steps wanted.
+            announce: called with the plan before training starts.
+            on_check: called with each look at the held-out images, and the schedule.
+
+        Returns:
+            The trained model, compiled, with its accuracy on held-out images and the rest.
+
+        Raises:
+            RecommendError: an argument is out of range, or the model does not fit the data.
+            BuildError: the model can't be trained.
+            ProbeError: images have changed since they were measured.
+        """
+        from recommender.fitting import FitOptions, fit
+
+        options = FitOptions(
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            augmentation=augmentation,
+            cache=cache,
+            precision=precision,
+            callbacks=callbacks,
+            logs=None if logs is None else Path(logs),
+            resume=resume,
+            seed=self.seed if seed is None else seed,
+            progress=progress,
+            announce=announce,
+            on_check=on_check,
+        )
+        return fit(self, model, options)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data; `docs/recommendation.schema.json` describes it."""
@@ -167,7 +258,7 @@ def recommend(
     everything = job.inspect_everything() if check == "full" else None
     loaded, scaling = job.load(backbone, weights, pixels, trust=trust, input_size=input_size)
     decided = job.measure_and_decide(loaded, everything)
-    return Recommendation(seconds=clock.seconds, backbone=loaded, scaling=scaling, **decided)
+    return Recommendation(seconds=clock.seconds, backbone=loaded, scaling=scaling, index=index, seed=seed, **decided)
 
 
 def ready_model(data: Any, **arguments: Any) -> Any:

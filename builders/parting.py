@@ -1,0 +1,115 @@
+"""Part a model into what is frozen, which is computed once, and what trains."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from builders.errors import BuildError
+from builders.layer_graph import LayerGraph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parted:
+    """A model in two parts that share its layers.
+
+    Attributes:
+        graph: of the whole model.
+        entry: index in its nodes of the one that puts out prepared pictures: the resizing, or the input.
+        size: height and width in px of prepared pictures.
+        channels: of prepared pictures.
+        joint: index in its nodes where the frozen part ends: `entry` where no weight is frozen.
+        tail: `keras.Model` from what the joint puts out to the model's output.
+        head_input: index in the nodes of what the prediction layer reads; None where the model ends in no Dense layer.
+    """
+
+    graph: LayerGraph
+    entry: int
+    size: int
+    channels: int
+    joint: int
+    tail: Any
+    head_input: int | None
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether the tail reads prepared pictures, since nothing below is worth keeping."""
+        return self.joint == self.entry
+
+    @property
+    def solvable(self) -> bool:
+        """Whether the prediction layer alone trains, so that a linear classifier is the whole training."""
+        return self.head_input is not None and self.joint == self.head_input
+
+
+def part(model: Any) -> Parted:
+    """Find the frozen part of a model.
+
+    It ends at the last node through which every path from input to output passes and below which nothing trains.
+
+    Args:
+        model: a built `keras.Model` with one input and one output, from pictures to a vector.
+
+    Returns:
+        The parts; they share the model's layers, so that training the tail trains the model.
+
+    Raises:
+        BuildError: nothing trains, or the model takes pictures of any size and resizes them nowhere.
+    """
+    graph = LayerGraph(model)
+    if not model.trainable_variables:
+        raise BuildError(
+            f"Expected {graph.title} to have layers that train. Received: a model that is frozen as a whole. Set "
+            "`trainable` on the layers that shall train."
+        )
+    entry, size = _entry(graph)
+    passages = graph.passages
+    trains = [index for index, call in enumerate(graph.calls, start=1) if _trains(call.operation)]
+    weighted = [index for index, call in enumerate(graph.calls, start=1) if _has_weights(call.operation)]
+    below = [index for index in passages if entry < index < trains[0]]
+    frozen = [index for index in below if weighted and index >= weighted[0]]
+    joint = frozen[-1] if frozen else entry
+    shape = graph.nodes[joint].shape if joint != entry else (size, size, graph.input_shape[-1])
+    if shape is None or None in shape:
+        shape = graph.shapes_for((size, size, graph.input_shape[-1]))[joint - 1]
+    inputs = keras.Input(shape, name="features" if joint != entry else "pictures")
+    tail = keras.Model(inputs, graph.run(inputs, [len(graph.nodes) - 1], start=joint)[0], name=f"{model.name}_tail")
+    return Parted(
+        graph=graph,
+        entry=entry,
+        size=size,
+        channels=graph.input_shape[-1],
+        joint=joint,
+        tail=tail,
+        head_input=_head_input(graph),
+    )
+
+
+def _entry(graph: LayerGraph) -> tuple[int, int]:
+    """The node that puts out prepared pictures, and their side in px."""
+    for index, call in enumerate(graph.calls, start=1):
+        if isinstance(call.operation, keras.layers.Resizing) and index in graph.passages:
+            height, width = call.operation.height, call.operation.width
+            if height == width:
+                return index, int(height)
+    shape = graph.input_shape
+    if len(shape) != 3 or shape[0] is None or shape[0] != shape[1]:
+        raise BuildError(
+            f"Expected {graph.title} to take square pictures, or to resize what it takes. Received: an input of shape "
+            f"{shape}. Start from what `build` returns."
+        )
+    return 0, int(shape[0])
+
+
+def _has_weights(operation: Any) -> bool:
+    return isinstance(operation, keras.Layer) and bool(operation.weights)
+
+
+def _trains(operation: Any) -> bool:
+    return isinstance(operation, keras.Layer) and bool(operation.trainable_variables)
+
+
+def _head_input(graph: LayerGraph) -> int | None:
+    last = graph.calls[-1]
+    is_dense = isinstance(last.operation, keras.layers.Dense) and last.operation.use_bias
+    return graph.nodes[-1].parents[0] if is_dense and len(last.outputs) == 1 else None

@@ -1,0 +1,141 @@
+"""How a grafted model is trained: phases, steps, rates. Keras-free; each number is named once, with its source."""
+
+from dataclasses import dataclass
+
+from builders.errors import BuildError
+
+AUGMENTATIONS = ("mirror", "crop")
+BATCH_SIZE = 32
+# The length. BiT-HyperRule (arXiv 1912.11370) gives 500 steps below 20,000 images and more above, whatever the task;
+# here 500 batches of 32 at 1,600 images, growing with the square root of the images, so that a CPU comes to an end.
+STEPS = 500
+STEPS_AT_IMAGES = 1600
+# Share of the steps over which the rate rises, and the peak. The head is fitted first, so that fine-tuning does not
+# distort features by the gradients of a random head (LP-FT, arXiv 2202.10054).
+WARM_UP = 0.1
+LEARNING_RATES = {"adamw": 3e-4, "sgd": 3e-3}
+WEIGHT_DECAY = 1e-4
+# Rate of the first layer as a share of the last one's, geometrically between (discriminative rates of ULMFiT,
+# arXiv 1801.06146; layer-wise decay).
+LOWEST_RATE = 0.3
+# BiT-HyperRule mixes pairs of images, with alpha 0.1, from 20,000 images on. Below that it costs more than it gives.
+MIXUP_FROM_IMAGES = 20_000
+MIXUP_ALPHA = 0.1
+LABEL_SMOOTHING = 0.0
+# Looks at the held-out images, and how many of them in a row may bring nothing before training stops.
+CHECKS = 12
+PATIENCE = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One part of the training.
+
+    Attributes:
+        name: "linear_probe" or "fine_tune".
+        what: what is trained, for a reader.
+        steps: batches; 0 where it is solved at once.
+        learning_rate: the highest of the last layers; None where there is none.
+        trainable_parameters: how many parameters change.
+    """
+
+    name: str
+    what: str
+    steps: int
+    learning_rate: float | None
+    trainable_parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How fine-tuning runs.
+
+    Attributes:
+        steps: batches in all, a multiple of `check_every`; 0 trains nothing.
+        batch_size: images a batch.
+        check_every: steps between looks at the held-out images.
+        patience: looks in a row without gain after which it stops.
+        optimizer: "adamw" or "sgd" (with momentum 0.9).
+        learning_rate: the peak, of the last layers.
+        lowest_rate: rate of the first layer as a share of that.
+        warm_up: steps over which the rate rises from 0; a cosine takes it back there.
+        weight_decay: of AdamW.
+        label_smoothing: in [0, 1).
+        mixup: alpha of the Beta distribution; 0 mixes nothing.
+        seed: of order, augmentation and mixing.
+    """
+
+    steps: int
+    batch_size: int
+    check_every: int
+    patience: int
+    optimizer: str
+    learning_rate: float
+    lowest_rate: float
+    warm_up: int
+    weight_decay: float
+    label_smoothing: float
+    mixup: float
+    seed: int
+
+
+def plan_schedule(
+    n_images: int,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    optimizer: str = "adamw",
+    seed: int = 0,
+) -> Schedule:
+    """The schedule of fine-tuning for a number of training images.
+
+    Args:
+        n_images: training images, at least 1.
+        epochs: how often each image is seen; by default the length follows from the number of images.
+        steps: batches, in place of `epochs`.
+        batch_size: images a batch.
+        learning_rate: the peak rate.
+        optimizer: "adamw" or "sgd".
+        seed: of order, augmentation and mixing.
+
+    Raises:
+        BuildError: an argument is out of range, or both `epochs` and `steps` are given.
+    """
+    _check(epochs, steps, batch_size, learning_rate, optimizer)
+    size = min(batch_size or BATCH_SIZE, n_images)
+    if steps is None and epochs is not None:
+        steps = max(1, round(epochs * n_images / size))
+    elif steps is None:
+        steps = round(STEPS * (n_images / STEPS_AT_IMAGES) ** 0.5)
+    check_every = max(1, round(steps / CHECKS))
+    steps = check_every * max(1, round(steps / check_every)) if steps else 0
+    return Schedule(
+        steps=steps,
+        batch_size=size,
+        check_every=check_every,
+        patience=PATIENCE,
+        optimizer=optimizer,
+        learning_rate=LEARNING_RATES[optimizer] if learning_rate is None else learning_rate,
+        lowest_rate=LOWEST_RATE,
+        warm_up=round(WARM_UP * steps),
+        weight_decay=WEIGHT_DECAY,
+        label_smoothing=LABEL_SMOOTHING,
+        mixup=MIXUP_ALPHA if n_images >= MIXUP_FROM_IMAGES else 0.0,
+        seed=seed,
+    )
+
+
+def _check(
+    epochs: float | None, steps: int | None, batch_size: int | None, learning_rate: float | None, optimizer: str
+) -> None:
+    if epochs is not None and steps is not None:
+        raise BuildError(f"Expected `epochs` or `steps`. Received both: {epochs} and {steps}. Give one.")
+    for name, value, least in (("epochs", epochs, 0), ("steps", steps, 0), ("batch_size", batch_size, 1)):
+        if value is not None and value < least:
+            raise BuildError(f"Expected `{name}` to be at least {least}. Received: {value}.")
+    if learning_rate is not None and not 0 < learning_rate < float("inf"):
+        raise BuildError(f"Expected `learning_rate` to be above 0. Received: {learning_rate}.")
+    if optimizer not in LEARNING_RATES:
+        raise BuildError(f"Expected `optimizer` to be one of {', '.join(LEARNING_RATES)}. Received: {optimizer!r}.")

@@ -1,0 +1,47 @@
+"""The end of a training: temperature into the prediction layer, the model compiled, memory counted."""
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from probes.evaluation import Evaluation
+    from recommender.fitting import Lesson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibrated:
+    """How well probabilities are what they say.
+
+    Attributes:
+        temperature: to divide the logits by; 1.0 where that does not help.
+        errors: expected calibration error before and after, cross-fitted; None where there was nothing to judge by.
+        evaluation: with the temperature; None likewise.
+    """
+
+    temperature: float
+    errors: tuple[float, float] | None
+    evaluation: "Evaluation | None"
+
+
+def finish(
+    lesson: "Lesson", *, kernel: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], temperature: float
+) -> None:
+    """Set the prediction layer, its logits divided by the temperature, and compile the model as it was built."""
+    from builders.build import compile_model
+
+    lesson.model.layers[-1].set_weights([kernel / temperature, bias / temperature])
+    compile_model(lesson.model, lesson.found.strategy.learning_rate)
+
+
+def peak_memory() -> int | None:
+    """Bytes that the process had in memory at its peak; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

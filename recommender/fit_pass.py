@@ -1,0 +1,174 @@
+"""One pass over all images for training: what the frozen part puts out, what the prediction layer reads, and facts."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from builders.inputs import Pictures
+from builders.parting import Parted
+from probes.dataset import ByClass, ImageIndex
+from probes.drawing import Draw
+from probes.errors import ProbeError
+from probes.features import Features, batches, with_constant_weights
+from probes.images import UnreadableImage, in_order, quiet_decoders, resize
+from probes.inspection import open_picture
+from probes.reading import Prepared, Skipped, readable
+from recommender.feature_cache import MEMORY_LIMIT, FeatureCache, fits
+
+Progress = Callable[[int, int], None]
+_WORKERS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gathered:
+    """What the pass brought, a row an image, in the order in which they were read.
+
+    Attributes:
+        features: facts of the images; `pooled` holds what the prediction layer reads under "head".
+        inputs: what the model's tail reads: of each view an array of shape (n, ...), the plain one first; prepared
+            pictures as whole numbers where it reads pictures. Empty where that would not fit into memory or disk.
+        order: rows in an order that depends on the pictures' content alone, of shape (n,).
+    """
+
+    features: Features
+    inputs: tuple[npt.NDArray[Any], ...]
+    order: npt.NDArray[np.int64]
+
+
+def everything(files: ByClass) -> Draw:
+    """A draw of all images."""
+    return Draw(quota=tuple(len(names) for names in files), candidates=files)
+
+
+def gather(
+    index: ImageIndex,
+    parted: Parted,
+    *,
+    mirrored: bool,
+    keep_inputs: bool = True,
+    directory: Path | None = None,
+    progress: Progress | None = None,
+) -> Gathered:
+    """Read every training and validation image once, and run the network over it.
+
+    Args:
+        index: the images.
+        parted: the model; its frozen part is computed here.
+        mirrored: whether to run the frozen part over the mirrored picture as well.
+        keep_inputs: whether the tail's inputs are kept.
+        directory: for what does not fit into memory.
+        progress: called with images done and wanted.
+    """
+    skipped = Skipped()
+    wanted = sum(len(names) for split in (index.files, index.validation) for names in split)
+    run = _compiled(parted)
+    shape, dtype = _kept(parted)
+    n_views = 2 if mirrored and not parted.takes_pictures else 1
+    keep = keep_inputs and fits((n_views * wanted, *shape), dtype, directory=directory)
+    memory = MEMORY_LIMIT // n_views
+    caches = [
+        FeatureCache(wanted if keep else 0, shape, dtype, memory=memory, directory=directory) for _ in range(n_views)
+    ]
+    kept: list[Prepared] = []
+    heads: list[npt.NDArray[np.float32]] = []
+    with quiet_decoders():
+        for batch in batches(_pictures(index, parted, skipped)):
+            pixels = np.stack([item.pixels for item in batch])
+            joint, head = (x.numpy() for x in run(pixels))
+            heads.append(head)
+            if keep and parted.takes_pictures:
+                caches[0].add(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+            elif keep:
+                caches[0].add(joint)
+                if n_views == 2:
+                    caches[1].add(run(pixels[:, :, ::-1])[0].numpy())
+            kept.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
+            if progress is not None:
+                progress(len(kept), wanted)
+    return _gathered(kept, heads, skipped, [cache.rows for cache in caches] if keep else [])
+
+
+def _pictures(index: ImageIndex, parted: Parted, skipped: Skipped) -> Iterator[Prepared]:
+    for files, validation in ((index.files, False), (index.validation, True)):
+        yield from readable(index, everything(files), parted.size, parted.channels, skipped, validation=validation)
+
+
+def _kept(parted: Parted) -> tuple[tuple[int, ...], Any]:
+    shape = tuple(int(side) for side in parted.tail.input_shape[1:])
+    return shape, np.uint8 if parted.takes_pictures else np.float32
+
+
+def _compiled(parted: Parted) -> Callable[[Any], list[Any]]:
+    """From prepared pictures to what the joint puts out and what the prediction layer reads."""
+    from recommender.wiring import infer
+
+    head = parted.joint if parted.head_input is None else parted.head_input
+    # Pictures themselves are at hand, and a head that is not refitted reads nothing.
+    joint = parted.joint if parted.joint != parted.entry else head
+
+    def forward(pixels: Any) -> list[Any]:
+        return parted.graph.run(pixels, [joint, head], call=infer, start=parted.entry)
+
+    return with_constant_weights(forward, (parted.size, parted.size, parted.channels))
+
+
+def _gathered(kept: list[Prepared], heads: list[Any], skipped: Skipped, inputs: list[npt.NDArray[Any]]) -> Gathered:
+    features = Features(
+        files=tuple(item.file for item in kept),
+        labels=np.array([item.label for item in kept], np.int64),
+        validation=np.array([item.validation for item in kept], bool),
+        sizes=np.array([item.size for item in kept], np.int64).reshape(-1, 2),
+        grey=np.array([item.grey for item in kept], bool),
+        facts=tuple(item.facts for item in kept if item.facts is not None),
+        pooled={"head": np.concatenate(heads) if heads else np.empty((0, 0), np.float32)},
+        norm_means={},
+        norm_squares={},
+        output=np.empty((len(kept), 0), np.float32),
+        skipped=skipped,
+    )
+    order = sorted(range(len(kept)), key=lambda row: (features.facts[row].digest, features.labels[row]))
+    return Gathered(features=features, inputs=tuple(inputs), order=np.array(order, np.int64))
+
+
+class OnDemand:
+    """Inputs that are read and computed anew each time, where keeping them would take too much room.
+
+    Args:
+        index: the images.
+        files: their names, by row.
+        parted: the model whose tail reads them.
+        mirror: whether left and right may change places.
+        crop: whether a part may stand for the whole.
+    """
+
+    def __init__(self, index: ImageIndex, files: tuple[str, ...], parted: Parted, *, mirror: bool, crop: bool) -> None:
+        self._index, self._files, self._parted = index, files, parted
+        self._mirror, self._crop = mirror, crop
+        self._run = None if parted.takes_pictures else _compiled(parted)
+
+    def plain(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return self._through(self._read(rows))
+
+    def varied(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        pictures = Pictures(self._read(rows), mirror=self._mirror, crop=self._crop)
+        return self._through(pictures.varied(np.arange(len(rows)), rng))
+
+    def _through(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return pixels if self._run is None else np.asarray(self._run(pixels)[0])
+
+    def _read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return np.stack(list(in_order(self._picture, rows.tolist(), workers=_WORKERS, ahead=len(rows))))
+
+    def _picture(self, row: int) -> npt.NDArray[np.float32]:
+        name = self._files[row]
+        try:
+            pixels = resize(open_picture(self._index.store, name, self._parted.channels).pixels, self._parted.size)
+        except UnreadableImage as error:
+            raise ProbeError(
+                f"Expected the image {name!r} to stay as it was during training. Received: {error}. Start again."
+            ) from error
+        return np.asarray(np.clip(np.rint(pixels), 0, 255) if self._parted.takes_pictures else pixels, np.float32)

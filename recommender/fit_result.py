@@ -1,0 +1,132 @@
+"""What training brought, as data."""
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builders.training import Phase, Schedule
+
+if TYPE_CHECKING:
+    from builders.training_state import Check
+    from probes.evaluation import Evaluation, Gain
+
+FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """What training will do.
+
+    Attributes:
+        phases: in order.
+        schedule: of the fine-tuning; None where the linear probe is the whole training.
+        augmentation: what is done to pictures at random: "mirror", "crop"; empty for nothing.
+        n_training: images that are learnt from.
+        n_held_out: images that judge; 0 where accuracy is cross-validated.
+        class_weight: of each class in the loss; None where classes are balanced.
+        cached: whether the frozen part is computed once; None where nothing is frozen.
+        precision: "float32" or "mixed_float16".
+        seconds: estimated from a few timed steps on this machine; None before they were timed.
+    """
+
+    phases: tuple[Phase, ...]
+    schedule: Schedule | None
+    augmentation: tuple[str, ...]
+    n_training: int
+    n_held_out: int
+    class_weight: tuple[float, ...] | None
+    cached: bool | None
+    precision: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FitResult:
+    """A trained model, and how it does on images that it did not learn from.
+
+    Attributes:
+        model: compiled; the best of all looks. Never worse on the held-out images than the start.
+        plan: what was done.
+        chosen: "fine_tuned", or "linear_probe" where fine-tuning brought nothing or there was none; "as_given" where
+            nothing was better than the model that was handed in.
+        start: how the linear probe does, before fine-tuning; None where nothing can be held out.
+        evaluation: how `model` does on the held-out images, calibration included. Where `chosen` is the best of
+            several looks at them, `accuracy` is the honester figure.
+        accuracy: of choosing as it was chosen, each image judged by a choice that the others made; None where nothing
+            can be held out.
+        interval: 95 % of it.
+        gain: over the start, on the same images, with its 95 % interval; None where the start is what comes back.
+        judged_by: "cross-validation", "held-out part" or "validation".
+        history: looks at the held-out images.
+        temperature: that the prediction layer was divided by; 1.0 where that did not help.
+        calibration: expected calibration error before and after, cross-fitted; None where it was not measured.
+        interrupted: whether Ctrl-C ended it.
+        stopped_early: whether it ended for want of gain.
+        resumed_at: step at which an earlier run was gone on with; None for a run of its own.
+        seconds: by phase.
+        peak_memory: of the process, in bytes; None where the system does not tell.
+    """
+
+    model: Any = field(repr=False)
+    plan: TrainingPlan
+    chosen: str
+    start: "Evaluation | None"
+    evaluation: "Evaluation | None"
+    accuracy: float | None
+    interval: tuple[float, float] | None
+    gain: "Gain | None"
+    judged_by: str
+    history: "tuple[Check, ...]"
+    temperature: float
+    calibration: tuple[float, float] | None
+    interrupted: bool
+    stopped_early: bool
+    resumed_at: int | None
+    seconds: dict[str, float]
+    peak_memory: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the model, as plain data; `docs/recommendation.schema.json` describes it under "fit"."""
+        start, found, gain = self.start, self.evaluation, self.gain
+        return {
+            "chosen": self.chosen,
+            "judged_by": self.judged_by,
+            "n_held_out": 0 if found is None else found.n,
+            "accuracy": self.accuracy,
+            "interval": None if self.interval is None else list(self.interval),
+            "start_accuracy": None if start is None else start.accuracy,
+            "gain": None if gain is None else {"points": gain.difference, "interval": [gain.low, gain.high]},
+            "balanced_accuracy": None if found is None else found.balanced_accuracy,
+            "confusion": None if found is None else found.confusion.tolist(),
+            "precision": None if found is None else _numbers(found.precision),
+            "recall": None if found is None else _numbers(found.recall),
+            "calibration_error": None if found is None else found.calibration_error,
+            "temperature": self.temperature,
+            "log_loss": None if found is None else found.log_loss,
+            "plan": plan_as_dict(self.plan),
+            "history": [_check_as_dict(check) for check in self.history],
+            "interrupted": self.interrupted,
+            "stopped_early": self.stopped_early,
+            "resumed_at": self.resumed_at,
+            "seconds": dict(self.seconds),
+            "peak_memory": self.peak_memory,
+        }
+
+
+def plan_as_dict(plan: TrainingPlan) -> dict[str, Any]:
+    """A plan as plain data."""
+    return {
+        **asdict(plan),
+        "augmentation": list(plan.augmentation),
+        "class_weight": None if plan.class_weight is None else list(plan.class_weight),
+        "phases": [asdict(phase) for phase in plan.phases],
+    }
+
+
+def _check_as_dict(check: "Check") -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in asdict(check).items()}
+
+
+def _numbers(values: Any) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
