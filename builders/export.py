@@ -19,11 +19,13 @@ from builders.native_logs import native_logs_discarded
 
 __all__ = ["FORMATS", "ExportFormat", "Exported", "check_format", "export_model", "run_exported", "target_of"]
 
-_LARGEST_DIFFERENCE = 1e-3  # of a probability, where nothing is quantised; float32 in another order gave 3e-6 at most
-# Quantised networks that are sound keep nearly all top classes: EfficientNet-Lite0 to Lite4 lose 0.6 to 1.3 points of
-# accuracy in 8 bits (table of tensorflow/tpu, models/official/efficientnet/lite). Those that break, as EfficientNet-B0
-# and B1 do by swish and squeeze-and-excitation, keep two thirds to none (litert-community/efficientnet_b0 and _b1).
-_SMALLEST_AGREEMENT = 0.8
+_LARGEST_DIFFERENCE = 1e-3  # of a probability, where nothing is quantised; float32 in another order gave 1e-5 at most
+# A quantised network that is sound keeps nearly all top classes: EfficientNet-Lite0 89 to 99 of 100 pictures of each of
+# five data sets, the harder the fewer, and its authors lose 0.6 to 1.3 points of accuracy on ImageNet
+# (tensorflow/tpu, models/official/efficientnet/lite). One that breaks, as EfficientNet-B0 and B1 do by swish and
+# squeeze-and-excitation, keeps two thirds to none (litert-community/efficientnet_b0 and _b1).
+_SMALLEST_AGREEMENT = 0.75
+_NEAR = 0.1  # two classes whose probabilities differ by less are one answer as good as the other. Ours
 _BATCH = 32  # pictures that a SavedModel is given at a time
 
 
@@ -200,11 +202,13 @@ def _compared(
         )
     difference = float(np.abs(found - expected).max())
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
-    if known.quantised and agreement < _SMALLEST_AGREEMENT:
+    likely = expected[np.arange(len(found)), found.argmax(axis=1)]  # how likely the model holds the file's answers
+    sound = float((expected.max(axis=1) - likely < _NEAR).mean())
+    if known.quantised and sound < _SMALLEST_AGREEMENT:
         raise BuildError(
             f"Expected the {known.title} file to put at least {_SMALLEST_AGREEMENT:.0%} of {len(found):,} pictures in "
-            f"the class that the Keras model does. Received: {agreement:.0%}. Nothing was written; choose the format "
-            "litert, or an EfficientNet-Lite backbone, which is made for 8 bits."
+            f"the class that the Keras model does, or one as likely. Received: {sound:.0%}. Nothing was written; "
+            "choose the format litert, or an EfficientNet-Lite backbone, which is made for 8 bits."
         )
     if not known.quantised and difference > _LARGEST_DIFFERENCE:
         raise BuildError(

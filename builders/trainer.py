@@ -119,6 +119,16 @@ class Trainer:
         ]
         return np.concatenate(found)
 
+    def head_features(self, examples: Examples, *, most: int, seed: int) -> FloatArray:
+        """What the last layer reads, of at most that many of the examples, of shape (n, features)."""
+        below = keras.Model(self.model.input, self.model.layers[-1].input)
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(examples))[:most])
+        found = [
+            np.asarray(below.predict_on_batch(examples.inputs.plain(examples.rows[drawn[part]])), np.float32)
+            for part in _parts(len(drawn), PREDICTION_BATCH)
+        ]
+        return np.concatenate(found)
+
     def seconds_per_step(self, steps: int = 2) -> float:
         """Time a few steps; the model and the optimiser are left as they were."""
         before, slots = self.weights(), [variable.numpy() for variable in self.optimizer.variables]
@@ -166,6 +176,7 @@ class Trainer:
                     initial_epoch=state.round,
                     epochs=until,
                     callbacks=[judge, *callbacks],
+                    shuffle=False,  # the batches come in their order
                     verbose=0,
                 )
             except KeyboardInterrupt:

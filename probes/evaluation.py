@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -98,9 +99,10 @@ def evaluate(probabilities: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.A
     n_images, n_classes = values.shape
     predicted = values.argmax(1)
     correct = predicted == numbers
-    accuracy = float(shares @ correct)
-    weighted = _table(numbers, predicted, n_classes, shares)
-    confusion = _table(numbers, predicted, n_classes, np.ones(n_images))
+    accuracy = _mean(correct, shares)
+    cells = numbers * n_classes + predicted
+    confusion = np.bincount(cells, minlength=n_classes**2).reshape(n_classes, -1)
+    weighted = np.bincount(cells, shares, n_classes**2).reshape(n_classes, -1)
     n_effective = counts_as(correct, shares, None)
     recall = _ratio(np.diag(weighted), weighted.sum(1))
     return Evaluation(
@@ -108,18 +110,18 @@ def evaluate(probabilities: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.A
         accuracy=accuracy,
         interval=wilson(accuracy * n_effective, n_effective),
         balanced_accuracy=float(np.nanmean(recall)),
-        confusion=confusion.astype(np.int64),
+        confusion=confusion,
         precision=_ratio(np.diag(weighted), weighted.sum(0)),
         recall=recall,
-        support=confusion.sum(1).astype(np.int64),
+        support=confusion.sum(1),
         calibration_error=calibration_error(values, numbers, shares),
         log_loss=float(shares @ log_losses(values, numbers)),
     )
 
 
-def _table(rows: Labels, columns: Labels, n_classes: int, weights: FloatArray) -> FloatArray:
-    """Sums of weights, of shape (classes, classes)."""
-    return np.asarray(np.bincount(rows * n_classes + columns, weights, n_classes**2), np.float64).reshape(n_classes, -1)
+def _mean(values: npt.NDArray[Any], weights: FloatArray) -> float:
+    """Weighted mean, exact where all weights are equal."""
+    return float(np.average(values, weights=weights / weights.max()))
 
 
 def _ratio(parts: FloatArray, wholes: FloatArray) -> FloatArray:
@@ -138,7 +140,7 @@ def wilson(correct: float, n: float) -> tuple[float, float]:
     """
     if n <= 0:
         return 0.0, 1.0
-    share, z2 = correct / n, _Z**2
+    share, z2 = min(max(correct / n, 0.0), 1.0), _Z**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
     return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
@@ -197,8 +199,7 @@ def paired_gain(
     first, second = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     if first.ndim != 1 or first.shape != second.shape or not first.size:
         raise ProbeError(
-            f"Expected one or more images judged twice. Received: {first.shape} and {second.shape}. Judge the same "
-            "images."
+            f"Expected images judged twice. Received: {first.shape} and {second.shape}. Judge the same images."
         )
     shares = shares_of(weights, len(first))
     change = second.astype(np.float64) - first
@@ -207,7 +208,7 @@ def paired_gain(
     n_added = n_effective + 2
     middle = (gained - lost) / n_added
     half = _Z * np.sqrt(((gained + lost) / n_added - middle**2) / n_added)
-    return Gain(difference=float(shares @ change), low=float(max(middle - half, -1)), high=float(min(middle + half, 1)))
+    return Gain(difference=_mean(change, shares), low=float(max(middle - half, -1)), high=float(min(middle + half, 1)))
 
 
 def parts_of(
@@ -268,9 +269,7 @@ def cross_chosen(
     """
     hits = np.asarray(correct, np.float64)
     if hits.ndim != 2 or not hits.size:
-        raise ProbeError(
-            f"Expected one or more checks of one or more images. Received: shape {hits.shape}. Hold images out."
-        )
+        raise ProbeError(f"Expected checks of one or more images. Received: shape {hits.shape}. Hold images out.")
     n_images = hits.shape[1]
     shares = shares_of(weights, n_images)
     partitions = []
@@ -281,7 +280,7 @@ def cross_chosen(
         partitions.append(hits[best[fold], np.arange(n_images)])
     accuracies = np.array(partitions) @ shares
     judged = partitions[int(np.argsort(accuracies, kind="stable")[repeats // 2])]
-    accuracy, n_effective = float(shares @ judged), counts_as(judged, shares, groups)
+    accuracy, n_effective = _mean(judged, shares), counts_as(judged, shares, groups)
     return Chosen(
         index=int(_best((hits @ shares)[:, None], prefer_first)[0]),
         accuracy=accuracy,

@@ -1,8 +1,8 @@
 """Pictures unlike those that a model was trained on, told by the features that its prediction layer reads.
 
-NumPy and scikit-learn only. Features are brought to length 1; the detector keeps their mean, the directions in which
-training pictures vary most, and how much they vary in each of those and in all others. `benchmarks/foreign.py` compares
-it with others: class means made no difference, so that it needs no labels.
+NumPy, SciPy and scikit-learn only. Features are brought to length 1; the detector keeps their mean, the directions in
+which training pictures vary most, and how much they vary in each of those and in all others. `benchmarks/foreign.py`
+compares it with others: class means made no difference, so that it needs no labels.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 from sklearn.utils.extmath import randomized_svd
 
 from probes.errors import ProbeError
 
 FEWEST = 10  # images, below which "unlike them" says nothing; the benchmark's smallest training set has 20
 FALSE_ALARMS = 0.01  # share of pictures like the training set that is flagged all the same
-_AXES = 64  # of 16, 32, 64 and 128 the best on far and near pictures together: benchmarks/results/foreign.jsonl
-_ROWS = 2000  # images that the axes are fitted on at most; 300 do as well in the benchmark as many more would
+_AXES = 64  # from 16 to 128 they do alike, those of a class left out a little better with more: results/foreign.jsonl
+_ROWS = 2000  # images that the axes are fitted on at most; in the benchmark 100 do nearly as well as 300
+_HELD_OUT = 10_000  # images that the threshold comes from at most: 100 of them lie beyond it
 _FOLDS = 5
+_ITERATIONS = 4  # of the power method; features' spectra fall off fast
 _BLOCK = 1024  # images whose distances are computed at once
+# Smaller distances, as copies have, count as this share of the median and the greatest: they say nothing of the others.
+_LEAST, _LEAST_OF_GREATEST = 0.5, 0.1
 _RESOLUTION = 1e-4  # of the features' length: smaller differences are rounding
 
 FloatArray = npt.NDArray[np.float64]
@@ -82,7 +87,7 @@ class Detector:
         return np.asarray(np.sqrt(((along / self.variances).sum(1) + beside / self.noise) / len(self.mean)))
 
     def is_foreign(self, features: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Whether pictures are unlike the training pictures, of shape (n,); those with features that aren't finite are."""
+        """Whether pictures are unlike the training pictures, of shape (n,); where a feature is not finite they are."""
         return np.asarray(~(self.distance(features) <= self.threshold))
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -143,54 +148,58 @@ def fit_detector(
     Raises:
         ProbeError: there are too few images, or not all features are finite.
     """
-    train = _checked(features, "features of training images", FEWEST)
     rng = np.random.default_rng(seed)
-    drawn = np.sort(rng.permutation(len(train))[:_ROWS])
+    train, drawn = _drawn(features, "features of training images", FEWEST, _ROWS, rng)
     if held_out is None:
-        parts = _parts(np.arange(len(train)) if groups is None else np.asarray(groups), drawn, rng)
-        distances = [
-            _detector(train[drawn[parts != part]], seed).distance(train[drawn[parts == part]])
-            for part in np.unique(parts)
-        ]
+        parts = _parts(drawn if groups is None else np.asarray(groups)[drawn], rng)
+        distances = [_detector(train[parts != part], seed).distance(train[parts == part]) for part in np.unique(parts)]
     else:
-        others = _checked(held_out, "features of held-out images", 1)
-        distances = [_detector(train[drawn], seed).distance(others)]
-    return _detector(train[drawn], seed, np.concatenate(distances), false_alarms)
+        others, _ = _drawn(held_out, "features of held-out images", 1, _HELD_OUT, rng)
+        distances = [_detector(train, seed).distance(others)]
+    return _detector(train, seed, np.concatenate(distances), false_alarms)
 
 
 def threshold_of(distances: npt.ArrayLike, false_alarms: float = FALSE_ALARMS) -> float:
     """A distance that a share of `false_alarms` of pictures like these is beyond.
 
     Of m distances the k-th smallest, k = ceil((1 - false_alarms) (m + 1)): a new picture like them is beyond it with a
-    probability of at most `false_alarms`. That takes 99 images for 1 %. With fewer of them the greatest is one that a
-    share of 1 / (m + 1) is beyond; from there it goes on as an exponential tail, whose mean excess is that of the
-    greatest quarter over the smallest of it.
+    probability of at most `false_alarms`. That takes 99 images for 1 %. With fewer of them the logarithms of distances
+    are taken as normal, and it is the upper end of the prediction interval for a new one, or the greatest distance if
+    that is greater: exp(mean + t s sqrt(1 + 1 / m)), with Student's t of m - 1 degrees of freedom.
 
     Args:
         distances: of images that the detector was not fitted on, of shape (m,), m at least 1.
         false_alarms: the share, over 0 and under 1.
 
     Reference:
-        Bates et al., Testing for outliers with conformal p-values, arXiv:2104.08279. Pickands, Statistical inference
-        using extreme order statistics, 1975, for the tail.
+        Bates et al., Testing for outliers with conformal p-values, arXiv:2104.08279. Hahn, Factors for calculating
+        two-sided prediction intervals for samples from a normal distribution, 1969.
     """
     known = np.sort(np.asarray(distances, np.float64))
     m = len(known)
     place = int(np.ceil((1 - false_alarms) * (m + 1) - 1e-9))  # 0.99 * 100 is a little over 99
     if place <= m:
         return float(known[place - 1])
-    tail = known[m - max(2, -(-m // 4)) :] if m > 1 else known
-    excess = tail[1:].mean() - tail[0] if m > 1 else known[0]
-    return float(known[-1] + excess * np.log(1 / ((m + 1) * false_alarms)))
+    if m < 2 or known[-1] == 0:
+        return float(known[-1])
+    least = max(_LEAST * float(np.median(known)), _LEAST_OF_GREATEST * known[-1])
+    logarithms = np.log(np.maximum(known, least))
+    reach = stdtrit(m - 1, 1 - false_alarms) * np.sqrt(1 + 1 / m)
+    return float(max(known[-1], np.exp(logarithms.mean() + reach * logarithms.std(ddof=1))))
 
 
-def _checked(features: npt.ArrayLike, what: str, fewest: int) -> npt.NDArray[Any]:
+def _drawn(
+    features: npt.ArrayLike, what: str, fewest: int, most: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Features of at most so many images, in their order, and the numbers of these."""
     values = np.asarray(features)
     if values.ndim != 2 or len(values) < fewest or not values.shape[1]:
         raise ProbeError(f"Expected {what} of shape (n, d), n at least {fewest}. Received: {values.shape}.")
+    rows = np.sort(rng.permutation(len(values))[:most])
+    values = values[rows]
     if not np.isfinite(values).all():
         raise ProbeError(f"Expected {what} that are finite. Received: NaN or infinity.")
-    return values
+    return values, rows
 
 
 def _of_length_one(features: npt.NDArray[Any]) -> FloatArray:
@@ -200,12 +209,12 @@ def _of_length_one(features: npt.NDArray[Any]) -> FloatArray:
         return np.asarray(values / np.where(length == 0, 1.0, length))
 
 
-def _parts(groups: npt.NDArray[Any], drawn: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    """For each image drawn the number of its part; whole groups, dealt out in random order."""
-    _, numbers = np.unique(groups[drawn], return_inverse=True)
+def _parts(groups: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """For each image the number of its part; whole groups, dealt out in random order."""
+    _, numbers = np.unique(groups, return_inverse=True)
     n_groups = int(numbers.max()) + 1
     if n_groups == 1:  # all images are copies of one: there is nothing to keep apart
-        numbers, n_groups = np.arange(len(drawn)), len(drawn)
+        numbers, n_groups = np.arange(len(groups)), len(groups)
     return np.asarray((rng.permutation(n_groups) % _FOLDS)[numbers])
 
 
@@ -217,8 +226,8 @@ def _detector(
     centred = x - mean
     n, d = centred.shape
     rank = max(1, min(_AXES, n // 2, d - 1))
-    _, singular, axes = randomized_svd(centred, rank, random_state=seed)
-    variances = singular**2 / max(n - 1, 1)
+    _, singular, axes = randomized_svd(centred.astype(np.float32), rank, n_iter=_ITERATIONS, random_state=seed)
+    variances = singular.astype(np.float64) ** 2 / max(n - 1, 1)
     least = _RESOLUTION**2 / d
     rest = (centred**2).sum() / max(n - 1, 1) - variances.sum()
     return Detector(

@@ -1,19 +1,17 @@
-"""The command `recommend`. Nothing heavy is imported before the work begins."""
+"""The command `recommend`: its arguments. Nothing heavy is imported before the work begins."""
 
-import io
-import json
-import sys
+import re
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
-from recommender.terminal import import_tensorflow, loading_quietly, progress
+from builders.export_formats import FORMATS
+from recommender import commands
+from recommender.limits import LARGEST_SEED, SMALLEST_BUDGET, SMALLEST_INPUT, SMALLEST_SAMPLE
 
-if TYPE_CHECKING:
-    from recommender.recommendation import Recommendation
+_BUDGET = 600.0  # seconds
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -36,9 +34,17 @@ def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted
 
 
 class _Command(click.Command):
-    """A command whose option --check has a value only where one is joined to it: `--check=full`."""
+    """A command whose option --check has a value only where one is joined to it: `--check=full`.
+
+    `recommend predict ...` is a command of its own.
+    """
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        context.meta["arguments"] = list(args)
+        if args[:1] == ["predict"]:
+            from recommender.predict_command import predict
+
+            predict.main(args[1:], prog_name=f"{context.info_name} predict")
         own = args[: args.index("--")] if "--" in args else args
         given = ["--check=sample" if argument == "--check" else argument for argument in own]
         return super().parse_args(context, given + args[len(own) :])
@@ -51,6 +57,19 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[
         if not (name and equals and column):
             raise click.BadParameter(f"Expected NAME=COLUMN, as label=diagnosis. Received: {name!r}.")
     return {name: column for name, _, column in parts} or None
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, given: str | None) -> float | None:
+    """90, 90s, 10m or 1.5h in seconds."""
+    if given is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", given.strip().lower())
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if seconds < SMALLEST_BUDGET:
+        raise click.BadParameter(
+            f"Expected a time of at least {SMALLEST_BUDGET} s, as 90s, 10m or 1h. Received: {given!r}."
+        )
+    return seconds
 
 
 @click.command(
@@ -124,6 +143,31 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[
     metavar="MODEL.keras",
     help="Write the model, and MODEL.json beside it.",
 )
+@click.option("--fit", is_flag=True, help="Train the model, and judge it on images that it did not learn from.")
+@click.option("--epochs", type=click.FloatRange(min=0), metavar="N", help="With --fit: how often each image is seen.")
+@click.option("--steps", type=click.IntRange(min=0), metavar="N", help="With --fit: batches, in place of --epochs.")
+@click.option("--resume", is_flag=True, help="With --fit: go on where the same training was broken off.")
+@click.option(
+    "--logs",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="With --fit: write logs for TensorBoard.",
+)
+@click.option("--compare", is_flag=True, help="Train the recommended strategy and its rivals, and tell which is best.")
+@click.option("--budget", callback=_seconds, metavar="TIME", help="Time for --compare: 90s, 10m or 1h; 10m by default.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --compare: draw accuracy against seconds, as PNG, SVG or PDF.",
+)
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    type=click.Choice(list(FORMATS)),
+    help="With --build: write the model in this form, too; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress, and the answer in one line.")
 @click.option("--verbose", is_flag=True, help="Describe the backbone stage by stage, too.")
@@ -146,13 +190,19 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
-def main(data: str | None, list_cuts: str | None, pictures: Path | None, target: Path | None, **arguments: Any) -> None:
+@click.pass_context
+def main(
+    context: click.Context, /, data: str | None, list_cuts: str | None, pictures: Path | None, **arguments: Any
+) -> None:
     """Measure labelled images and tell how to transfer a pretrained network to them: which of four scenarios, where to
-    cut, what to freeze, and how accurate that is before any training.
+    cut, what to freeze, and how accurate that is before any training. Then train it, compare it with its rivals,
+    export it.
 
     DATA is a folder with one sub-folder a class, or with such a folder for each of train, val and test; a CSV, TSV or
     Parquet manifest with the columns path and label; a zip or tar of such a folder; TFRecord shards; or the address of
     one of these (gs://...).
+
+    `recommend predict MODEL IMAGES...` tells what a built model sees in pictures.
     """
     asked = [
         name for name, value in (("DATA", data), ("--list-cuts", list_cuts), ("--make-reference", pictures)) if value
@@ -161,120 +211,58 @@ def main(data: str | None, list_cuts: str | None, pictures: Path | None, target:
         raise click.UsageError(
             f"Expected one of DATA, --list-cuts and --make-reference. Received: {' and '.join(asked) or 'none'}."
         )
+    wanted = _wanted(arguments)
     try:
         if list_cuts:
-            _list_cuts(list_cuts, trust=arguments["trust"])
+            commands.list_cuts(list_cuts, trust=arguments["trust"])
         elif pictures:
-            _make_reference(pictures, **arguments)
+            commands.make_reference(pictures, as_json=wanted.as_json, quiet=wanted.quiet, **arguments)
         elif data:
-            _run(target, data=data, **arguments)
+            commands.run(data, wanted, command=commands.command_line(context.meta["arguments"]), **arguments)
     except KeyboardInterrupt as error:
-        _fail(str(error) or "Interrupted. Nothing was written.")
+        commands.fail(str(error) or "Interrupted. Nothing was written.")
     except Exception as error:
-        if not _is_the_users(error):
+        if not commands.is_the_users(error):
             raise
         if arguments["check"]:
-            _print_findings(error, as_json=arguments["as_json"])
-        _fail(str(error))
+            commands.print_findings(error, as_json=wanted.as_json)
+        commands.fail(str(error))
 
 
-def _is_the_users(error: Exception) -> bool:
-    """Whether the error is one that a user can cause, and so is told in one line."""
-    from builders.errors import BuildError
-    from probes.errors import ProbeError
-    from recommender.errors import RecommendError
-
-    return isinstance(error, (BuildError, ProbeError, RecommendError))
-
-
-def _print_findings(error: Exception, *, as_json: bool) -> None:
-    """What was found in data that can't be measured."""
-    from probes.errors import BrokenData
-
-    if not isinstance(error, BrokenData):
-        return
-    from rich.console import Console
-
-    from recommender import check_report
-    from recommender.serialise import finding_as_dict
-
-    if as_json:
-        click.echo(json.dumps({"findings": [finding_as_dict(finding) for finding in error.findings]}, indent=2))
-    else:
-        check_report.print_findings(error.findings, Console())
+_ONLY_WITH = {
+    "fit": ("epochs", "steps", "resume", "logs"),
+    "compare": ("budget", "plot"),
+    "target": ("exports",),
+}
+_NAMES = {"target": "build", "exports": "export"}
 
 
-def _fail(message: str) -> None:
-    line = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in message
+def _wanted(arguments: dict[str, Any]) -> commands.Wanted:
+    """Take out of the arguments what is to be done beyond the recommendation.
+
+    Raises:
+        click.UsageError: an option goes with another that is missing, or two exclude one another.
+    """
+    for needed, names in _ONLY_WITH.items():
+        for name in names:
+            if arguments[name] and not arguments[needed]:
+                raise click.UsageError(
+                    f"Expected --{_NAMES.get(name, name)} to come with --{_NAMES.get(needed, needed)}. Received: "
+                    f"--{_NAMES.get(name, name)} alone."
+                )
+    if arguments["check"] and (arguments["fit"] or arguments["compare"]):
+        raise click.UsageError("Expected --check, or --fit and --compare. Received both. Check first, then train.")
+    if arguments["epochs"] is not None and arguments["steps"] is not None:
+        raise click.UsageError("Expected --epochs or --steps. Received both.")
+    fit = {name: arguments.pop(name) for name in ("epochs", "steps", "resume", "logs")}
+    budget = arguments.pop("budget")
+    return commands.Wanted(
+        target=arguments.pop("target"),
+        exports=tuple(dict.fromkeys(arguments.pop("exports"))),
+        fit=fit if arguments.pop("fit") else None,
+        budget=(budget or _BUDGET) if arguments.pop("compare") else None,
+        plot=arguments.pop("plot"),
+        as_json=arguments.pop("as_json"),
+        quiet=arguments.pop("quiet"),
+        verbose=arguments.pop("verbose"),
     )
-    click.echo(f"Error: {line}", err=True)
-    sys.exit(1)
-
-
-def _list_cuts(backbone: str, *, trust: bool) -> None:
-    from builders.backbones import check_backbone
-
-    check_backbone(backbone)
-    import_tensorflow()
-    from builders.loading import structure
-    from builders.surgery import cut_points
-    from recommender.report import cut_table
-
-    for line in cut_table(cut_points(structure(backbone, trust=trust))):
-        click.echo(line)
-
-
-def _make_reference(pictures: Path, *, as_json: bool, quiet: bool, **arguments: Any) -> None:
-    from recommender.referencing import make_reference
-
-    for name in ("scenario", "verbose", "check", "columns"):
-        arguments.pop(name)
-    with progress(shown=not (quiet or as_json)) as show:
-        path = make_reference(pictures, progress=loading_quietly(show), **arguments)
-    click.echo(json.dumps({"reference": str(path)}) if as_json else f"Wrote {path}")
-
-
-def _run(target: Path | None, *, as_json: bool, quiet: bool, verbose: bool, data: str, **arguments: Any) -> None:
-    from recommender import files
-    from recommender.recommendation import recommend
-
-    if target is not None:
-        files.check_target(target)
-    with progress(shown=not (quiet or as_json)) as show:
-        found = recommend(data, progress=loading_quietly(show), **arguments)
-        if target is not None:
-            show("writing", 0, 1)
-            files.write_model(found.build(), found.to_dict(), target)
-    if verbose and not (as_json or quiet):
-        from builders.description import describe
-
-        click.echo(f"{describe(found.backbone.network)}\n")
-    _print(found, as_json=as_json, quiet=quiet, check=arguments["check"] is not None)
-    if target is not None and not (as_json or quiet):
-        from recommender.report import clean
-
-        click.echo("\n" + clean(f"Wrote {target} and {target.with_suffix('.json')}"))
-
-
-def _print(found: "Recommendation", *, as_json: bool, quiet: bool, check: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
-        return
-    from rich.console import Console
-
-    from recommender import report
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # what the terminal's encoding lacks must not cost the answer
-    if check:
-        from recommender import check_report
-
-        if quiet:
-            click.echo(check_report.one_line(found))
-        else:
-            check_report.print_page(found, Console())
-    elif quiet:
-        click.echo(report.one_line(found))
-    else:
-        report.print_page(found, Console())

@@ -1,15 +1,18 @@
 """Write a built model and its description: whole or not at all."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from recommender.errors import RecommendError
+
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 def check_target(path: Path) -> None:
@@ -41,28 +44,70 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def write_model(model: Any, description: dict[str, Any], path: Path) -> None:
-    """Write MODEL.keras and MODEL.json under temporary names and move both into place.
+def write_model(
+    model: Any, description: dict[str, Any], path: Path, beside: Mapping[str, Callable[[Path], object]] | None = None
+) -> tuple[Path, ...]:
+    """Write MODEL.keras, MODEL.json and what else lies beside them under temporary names, and move all into place.
 
     Args:
         model: a `keras.Model`.
         description: plain data for the .json file.
-        path: of the .keras file; the .json file lies beside it.
+        path: of the .keras file; the other files lie beside it.
+        beside: suffix in place of ".keras" -> function that writes such a file to a path.
+
+    Returns:
+        What was written, the model first.
 
     Raises:
         RecommendError: the disk refused.
     """
-    beside = path.with_suffix(".json")
+
+    def describe(target: Path) -> None:
+        target.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+    writers = {".keras": model.save, ".json": describe, **(beside or {})}
+    return write_together({path.with_suffix(suffix): write for suffix, write in writers.items()})
+
+
+def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> tuple[Path, ...]:
+    """Write several files under temporary names, and move them into place when all are whole, the first one last.
+
+    Raises:
+        RecommendError: the disk refused.
+    """
+    first = next(iter(writers))
     try:
-        with _temporary(path) as model_file, _temporary(beside) as json_file:
-            model.save(model_file)
-            json_file.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            json_file.replace(beside)
-            model_file.replace(path)
+        with contextlib.ExitStack() as stack:
+            made = {path: stack.enter_context(_temporary(path)) for path in writers}
+            for path, write in writers.items():
+                write(made[path])
+            for path in reversed(made):
+                made[path].replace(path)
     except OSError as error:
         raise RecommendError(
-            f"Expected to write {str(path)!r}. Received: {error.strerror or error}. Nothing was written."
+            f"Expected to write {str(first)!r}. Received: {error.strerror or error}. Nothing was written."
         ) from error
+    return tuple(writers)
+
+
+def check_plot(path: Path) -> None:
+    """Make sure, before anything is measured, that a picture can be drawn there.
+
+    Raises:
+        RecommendError: it can't; the message says why.
+    """
+    if path.suffix.lower() not in _PICTURES:
+        raise RecommendError(
+            f"Expected `--plot` to name a file that ends in {', '.join(_PICTURES)}. Received: {str(path)!r}."
+        )
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RecommendError(
+            "Expected a package that draws. Received: no matplotlib. Install with: pip install 'netgraft[plot]'."
+        )
+    if not _is_folder(path.parent):
+        raise RecommendError(
+            f"Expected `--plot` to name a file in a folder that exists. Received: {str(path)!r}. Make it first."
+        )
 
 
 @contextlib.contextmanager

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from probes.foreign import FEWEST, Detector, fit_detector
+
 if TYPE_CHECKING:
     from probes.evaluation import Evaluation
     from recommender.fitting import Lesson
+
+MOST_IMAGES = 1000  # that the detector of foreign pictures is fitted on, and as many that its threshold comes from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,3 +49,15 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def fitted_detector(
+    features: npt.NDArray[np.float32],
+    held_out: npt.NDArray[np.float32] | None,
+    groups: npt.NDArray[np.int64] | None,
+    seed: int,
+) -> Detector | None:
+    """A detector, where there are images enough."""
+    if len(features) < FEWEST or (held_out is not None and not len(held_out)):
+        return None
+    return fit_detector(features, held_out, groups=groups, seed=seed)

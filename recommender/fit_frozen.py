@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from builders.training import Phase
 from probes.calibration import apply_temperature, calibrate
 from probes.evaluation import evaluate
 from probes.linear_probe import Judged, fit_linear_probe
 from probes.splits import Rows
-from recommender.fit_finish import Calibrated, finish, peak_memory
+from recommender.fit_finish import Calibrated, finish, fitted_detector, peak_memory
+from recommender.fit_plan import phases
 from recommender.fit_result import LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.fit_split import rows_of_everything
 from recommender.fitting import Lesson
@@ -26,15 +26,7 @@ def fit_frozen(lesson: Lesson) -> FitResult:
     balanced = lesson.class_weight is not None
     training = int(rows.training.sum())
     plan = TrainingPlan(
-        phases=(
-            Phase(
-                name="linear_probe",
-                what=f"the prediction layer, on {training:,} images, solved at once",
-                steps=0,
-                learning_rate=None,
-                trainable_parameters=(sum(block.shape[1] for block in blocks) + 1) * lesson.n_classes,
-            ),
-        ),
+        phases=phases(training, (sum(block.shape[1] for block in blocks) + 1) * lesson.n_classes, None, 0, None),
         schedule=None,
         augmentation=(),
         n_training=training,
@@ -49,6 +41,8 @@ def fit_frozen(lesson: Lesson) -> FitResult:
     lesson.clock.lap("linear_probe")
     found = _calibrated(probe.judged, rows, lesson.options.seed)
     finish(lesson, kernel=probe.kernel, bias=probe.bias, temperature=found.temperature)
+    fitted = np.concatenate(blocks, axis=1)[rows.training]
+    detector = fitted_detector(fitted, None, rows.groups[rows.training], lesson.options.seed)
     lesson.clock.lap("judge")
     evaluation = found.evaluation
     return FitResult(
@@ -67,6 +61,8 @@ def fit_frozen(lesson: Lesson) -> FitResult:
         interrupted=False,
         stopped_early=False,
         resumed_at=None,
+        held_out=(),
+        detector=detector,
         seconds=lesson.clock.seconds,
         peak_memory=peak_memory(),
     )

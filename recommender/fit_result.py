@@ -10,6 +10,7 @@ from builders.training import Phase, Schedule
 if TYPE_CHECKING:
     from builders.training_state import Check
     from probes.evaluation import Evaluation, Gain
+    from probes.foreign import Detector
 
 FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
 
@@ -64,6 +65,8 @@ class FitResult:
         interrupted: whether Ctrl-C ended it.
         stopped_early: whether it ended for want of gain.
         resumed_at: step at which an earlier run was gone on with; None for a run of its own.
+        held_out: (name in the index, class number) of each image that judged, where some were held out for good.
+        detector: tells pictures unlike the training images; None where there are too few of these.
         seconds: by phase.
         peak_memory: of the process, in bytes; None where the system does not tell.
     """
@@ -83,8 +86,15 @@ class FitResult:
     interrupted: bool
     stopped_early: bool
     resumed_at: int | None
+    held_out: tuple[tuple[str, int], ...] = field(repr=False)
+    detector: "Detector | None" = field(repr=False)
     seconds: dict[str, float]
     peak_memory: int | None
+
+    @property
+    def calibration_error(self) -> float | None:
+        """By how much probabilities are off on average, the temperature judged by images that did not choose it."""
+        return None if self.calibration is None else self.calibration[0 if self.temperature == 1.0 else 1]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the model, as plain data; `docs/recommendation.schema.json` describes it under "fit"."""
@@ -96,12 +106,12 @@ class FitResult:
             "accuracy": self.accuracy,
             "interval": None if self.interval is None else list(self.interval),
             "start_accuracy": None if start is None else start.accuracy,
-            "gain": None if gain is None else {"points": gain.difference, "interval": [gain.low, gain.high]},
+            "gain": None if gain is None else {"difference": gain.difference, "interval": [gain.low, gain.high]},
             "balanced_accuracy": None if found is None else found.balanced_accuracy,
             "confusion": None if found is None else found.confusion.tolist(),
             "precision": None if found is None else _numbers(found.precision),
             "recall": None if found is None else _numbers(found.recall),
-            "calibration_error": None if found is None else found.calibration_error,
+            "calibration_error": self.calibration_error,
             "temperature": self.temperature,
             "log_loss": None if found is None else found.log_loss,
             "plan": plan_as_dict(self.plan),

@@ -14,14 +14,16 @@ from builders.build import compile_model
 from builders.optimizers import depths_of, optimizer_for
 from builders.precision import best_precision, use_precision
 from builders.trainer import Trained, Trainer
-from builders.training import Phase, Schedule
+from builders.training import Schedule
 from builders.training_state import StateFile, TrainingState
 from probes.calibration import apply_temperature, calibrate
 from probes.evaluation import Chosen, cross_chosen, evaluate, paired_gain
+from probes.foreign import Detector
 from probes.images import quiet_decoders
 from probes.places import data_directory
 from recommender.fit_data import Data, read_all, start_from_linear_probe
-from recommender.fit_finish import finish, peak_memory
+from recommender.fit_finish import MOST_IMAGES, finish, fitted_detector, peak_memory
+from recommender.fit_plan import phases
 from recommender.fit_result import AS_GIVEN, FINE_TUNED, LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.fitting import Lesson
 from recommender.serialise import versions
@@ -39,7 +41,7 @@ def fit_tuned(lesson: Lesson) -> FitResult:
     lesson.clock.lap("images")
     start_chosen = LINEAR_PROBE if start_from_linear_probe(lesson, data) else AS_GIVEN
     lesson.clock.lap("linear_probe")
-    schedule = options.schedule(len(data.split.training))
+    schedule = options.schedule(len(data.split.training), whole=lesson.parted.takes_pictures)
     if not len(data.split.held_out):
         return _unjudged(lesson, data, start_chosen)
     precision = options.precision or best_precision()
@@ -50,6 +52,8 @@ def fit_tuned(lesson: Lesson) -> FitResult:
         if options.announce is not None:
             options.announce(plan)
         kept = _kept_state(file, lesson, first)
+        if options.on_check is not None:
+            options.on_check(first.checks[0], schedule)
         with quiet_decoders():
             trained = trainer.run(
                 first if kept is None else kept,
@@ -61,8 +65,17 @@ def fit_tuned(lesson: Lesson) -> FitResult:
         if chosen is None:
             trainer.set_weights(first.weights)
         after = trainer.predict()
+        detector = _detector(trainer, lesson)
     lesson.clock.lap("fine_tune")
-    looks = Looks(trained=trained, chosen=chosen, before=before, after=after, start=start_chosen, kept=kept)
+    looks = Looks(
+        trained=trained,
+        chosen=chosen,
+        before=before,
+        after=after,
+        start=start_chosen,
+        detector=detector,
+        kept=kept,
+    )
     result = _result(lesson, data, plan, looks)
     if file is not None and not trained.interrupted:
         file.remove()
@@ -136,27 +149,12 @@ def _callbacks(lesson: Lesson) -> list[Any]:
 
 
 def _plan(lesson: Lesson, data: Data, schedule: Schedule, precision: str, seconds_per_step: float) -> TrainingPlan:
-    tail = lesson.parted.tail
     head = sum(int(np.prod(variable.shape)) for variable in lesson.model.layers[-1].trainable_variables)
-    trainable = sum(int(np.prod(variable.shape)) for variable in tail.trainable_variables)
-    what = "the whole network" if lesson.parted.takes_pictures else _behind(lesson)
+    trainable = sum(int(np.prod(variable.shape)) for variable in lesson.parted.tail.trainable_variables)
+    graph, joint = lesson.parted.graph, lesson.parted.joint
+    freeze = None if lesson.parted.takes_pictures else graph.nodes[joint].name
     return TrainingPlan(
-        phases=(
-            Phase(
-                name="linear_probe",
-                what=f"the prediction layer, on {len(data.split.training):,} images, solved at once",
-                steps=0,
-                learning_rate=None,
-                trainable_parameters=head,
-            ),
-            Phase(
-                name="fine_tune",
-                what=what,
-                steps=schedule.steps,
-                learning_rate=schedule.learning_rate,
-                trainable_parameters=trainable,
-            ),
-        ),
+        phases=phases(len(data.split.training), head, schedule, trainable, freeze),
         schedule=schedule,
         augmentation=data.augmentation,
         n_training=len(data.split.training),
@@ -168,9 +166,13 @@ def _plan(lesson: Lesson, data: Data, schedule: Schedule, precision: str, second
     )
 
 
-def _behind(lesson: Lesson) -> str:
-    graph = lesson.parted.graph
-    return f"what lies behind {graph.nodes[lesson.parted.joint].name}"
+def _detector(trainer: Trainer, lesson: Lesson) -> Detector | None:
+    """Of pictures unlike the training images, by what the trained network makes of both parts."""
+    if lesson.parted.head_input is None:
+        return None
+    training = trainer.head_features(trainer.training, most=MOST_IMAGES, seed=lesson.options.seed)
+    held_out = trainer.head_features(trainer.held_out, most=MOST_IMAGES, seed=lesson.options.seed)
+    return fitted_detector(training, held_out, None, lesson.options.seed)
 
 
 def _chosen(state: TrainingState, data: Data, seed: int) -> Chosen | None:
@@ -193,6 +195,7 @@ class Looks:
         before: probabilities of the held-out images at the start.
         after: the same of what comes back.
         start: what the start was.
+        detector: of pictures unlike the training images, for what comes back.
         kept: the state of an earlier run that was gone on with.
     """
 
@@ -201,6 +204,7 @@ class Looks:
     before: "NDArray[np.float32]"
     after: "NDArray[np.float32]"
     start: str
+    detector: Detector | None
     kept: TrainingState | None
 
 
@@ -213,6 +217,7 @@ def _result(lesson: Lesson, data: Data, plan: TrainingPlan, looks: Looks) -> Fit
     evaluation = evaluate(apply_temperature(looks.after, temperature), held_out.labels)
     kernel, bias = (weight.numpy() for weight in lesson.model.layers[-1].weights)
     finish(lesson, kernel=kernel, bias=bias, temperature=temperature)
+    names = data.gathered.features.files
     lesson.clock.lap("judge")
     return FitResult(
         model=lesson.model,
@@ -230,6 +235,8 @@ def _result(lesson: Lesson, data: Data, plan: TrainingPlan, looks: Looks) -> Fit
         interrupted=looks.trained.interrupted,
         stopped_early=looks.trained.stopped_early,
         resumed_at=None if looks.kept is None else looks.kept.checks[-1].step,
+        held_out=tuple(zip((names[row] for row in data.split.held_out), held_out.labels.tolist(), strict=True)),
+        detector=looks.detector,
         seconds=lesson.clock.seconds,
         peak_memory=peak_memory(),
     )
@@ -267,6 +274,8 @@ def _unjudged(lesson: Lesson, data: Data, chosen: str) -> FitResult:
         interrupted=False,
         stopped_early=False,
         resumed_at=None,
+        held_out=(),
+        detector=None,
         seconds=lesson.clock.seconds,
         peak_memory=peak_memory(),
     )

@@ -48,10 +48,11 @@ class FitOptions:
         progress = self.progress
         return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
 
-    def schedule(self, n_images: int) -> Schedule:
-        """The schedule of fine-tuning for that many training images."""
+    def schedule(self, n_images: int, *, whole: bool = False) -> Schedule:
+        """The schedule of fine-tuning for that many training images; `whole` if the whole network trains."""
         return plan_schedule(
             n_images,
+            whole=whole,
             epochs=self.epochs,
             steps=self.steps,
             batch_size=self.batch_size,

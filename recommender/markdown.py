@@ -17,6 +17,11 @@ def escaped(text: str) -> str:
     return _ADDRESS.sub(lambda found: found[0] + "\\" if found[0] else "\\", plain)
 
 
+def span(name: str) -> str:
+    """A name in a code span, which has no escapes of its own."""
+    return "`" + re.sub(r"[`|]", "?", clean(name)) + "`"
+
+
 def bullets(lines: Iterable[str]) -> str:
     """A list; the lines are Markdown."""
     return "\n".join(f"- {line}" for line in lines)

@@ -6,14 +6,13 @@ Reference:
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from recommender.card_evaluation import evaluation, limits
-from recommender.markdown import bullets, code, escaped, facts, table
+from recommender.card_training import MOST_CLASSES, training
+from recommender.markdown import code, escaped, facts, span, table
 from recommender.scenario import Scenario
 
-_MOST_CLASSES = 50  # in the table
 _CLASSES_NAMED = 8  # in a sentence
 _CLASSES_IN_CODE = 10
 _NUMBERS = {1: "grayscale", 3: "rgb", 4: "rgba"}
@@ -35,7 +34,7 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
         ("Model Details", _details(description)),
         ("Uses", _uses(description)),
         ("How to Get Started with the Model", _start(description, stem)),
-        ("Training Details", _training(description)),
+        ("Training Details", training(description)),
         ("Evaluation", evaluation(description)),
         ("Bias, Risks, and Limitations", limits(description)),
         ("Other formats", _exports(description)),
@@ -80,15 +79,17 @@ def _details(description: dict[str, Any]) -> str:
     size, channels = strategy.get("input_size"), backbone.get("channels", 3)
     paper, licence = _origin(backbone)
     colours = {1: "grey", 3: "RGB", 4: "RGB and alpha"}.get(channels, f"{channels} channels")
-    source = backbone.get("source")
+    source, n_classes = backbone.get("source"), len(_class_names(description))
+    to = f" to {size} × {size} px" if size else ""
+    order = "below" if n_classes <= MOST_CLASSES else "of the JSON beside the model"
     return facts(
         (
             ("Model type", "image classifier, a `keras.Model`"),
             ("Backbone", f"{escaped(str(backbone['title']))}{f' ({paper})' if paper else ''}" if backbone else None),
             ("Pretrained on", (escaped(source) if source else "not known") if backbone else None),
             ("Licence of the pretrained weights", licence if backbone else None),
-            ("Input", f"pictures of any size, {colours}, pixels from 0 to 255; resized to {size} px and scaled inside"),
-            ("Output", f"a probability for each of {len(_class_names(description)):,} classes, in the order below"),
+            ("Input", f"pictures of any size, {colours}, pixels from 0 to 255; resized{to} and scaled inside"),
+            ("Output", f"a probability for each of {n_classes:,} classes, in the order {order}" if n_classes else None),
             ("Way of transfer learning", _scenario(description)),
         )
     )
@@ -140,15 +141,16 @@ def _start(description: dict[str, Any], stem: str) -> str:
     colours = "" if mode == "rgb" else f', color_mode="{mode}"'
     short = len(names) <= _CLASSES_IN_CODE
     beside = f"{stem}.json"
-    reading = f"json.load(open({_quoted(beside)}))"
+    reading = f"json.loads(Path({_quoted(beside)}).read_text())"
     listed = json.dumps(names, ensure_ascii=False) if short else f'list({reading}["dataset"]["class_counts"])'
+    best = f"{listed}[probabilities.argmax()], probabilities.max()" if names else "probabilities"
     lines = [
-        "import keras" if short else "import json\n\nimport keras",
+        "import keras" if short else "import json\nfrom pathlib import Path\n\nimport keras",
         "",
         f"model = keras.models.load_model({_quoted(f'{stem}.keras')})",
         f'picture = keras.utils.img_to_array(keras.utils.load_img("picture.jpg"{colours}))',
         "probabilities = model.predict(picture[None])[0]",
-        f"print({listed}[probabilities.argmax()], probabilities.max())",
+        f"print({best})",
     ]
     text = code("\n".join(lines), "python")
     if backbone and _origin(backbone)[0] is None:
@@ -158,91 +160,6 @@ def _start(description: dict[str, Any], stem: str) -> str:
 
 def _quoted(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)
-
-
-def _training(description: dict[str, Any]) -> str:
-    parts = [_data(description), _procedure(description)]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _data(description: dict[str, Any]) -> str:
-    data = description.get("dataset")
-    if not data:
-        return ""
-    name = re.split(r"[/\\]", data["path"].rstrip("/\\"))[-1] or data["path"]
-    repeats = data.get("n_repeats", 0)
-    lines = [
-        ("Name", f"{escaped(name)} ({escaped(str(data.get('kind', 'data')))})"),
-        ("Images", f"{data['n_images']:,} in {data['n_classes']:,} classes"),
-        ("Images a class", "{min:,} to {max:,}, median {median:,g}".format(**data["images_per_class"])),
-        ("Repeats left out", f"{repeats:,}" if repeats else None),
-        ("Splits", _splits(data.get("splits", {}))),
-    ]
-    counts = data["class_counts"]
-    text = f"### Training Data\n\n{facts(lines)}"
-    if len(counts) > _MOST_CLASSES:
-        return f"{text}\n\nThe {len(counts):,} classes and their counts are in the JSON beside the model."
-    rows = ((str(place), escaped(name), f"{count:,}") for place, (name, count) in enumerate(counts.items()))
-    return f"{text}\n\n{table(('Output', 'Class', 'Images'), rows, (0, 2))}"
-
-
-def _splits(splits: dict[str, int]) -> str | None:
-    return ", ".join(f"{name} {count:,}" for name, count in splits.items()) if len(splits) > 1 else None
-
-
-def _procedure(description: dict[str, Any]) -> str:
-    parts = []
-    if reasons := description.get("reasons"):
-        parts += ["Why it was made so:", bullets(escaped(reason) for reason in reasons)]
-    if strategy := description.get("strategy"):
-        parts.append(facts(_strategy(strategy)))
-    if fit := description.get("fit"):
-        parts += ["How it was trained:", facts(_fit(fit))]
-    elif strategy:
-        parts.append(
-            "Beyond its prediction layer, a logistic regression on what the backbone sees, it has not been trained."
-        )
-    return "### Training Procedure\n\n" + "\n\n".join(parts) if parts else ""
-
-
-def _strategy(strategy: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-    cut, freeze, head = strategy["cut"], strategy["freeze"], strategy["head"]
-    levels = len(head.get("levels", ()))
-    yield "Kept", f"up to `{_plain(cut['layer'])}`, {cut['depth']:.0%} of the depth"
-    layer = freeze["layer"]
-    yield "Frozen", "nothing" if layer is None else f"up to `{_plain(layer)}`, {freeze['depth']:.0%} of the depth"
-    read = f" of {levels} cut points, joined" if levels > 1 else ""
-    yield "Head", f"global {head['pooling']} pooling{read}, softmax over {head['classes']:,} classes"
-    yield "Parameters", f"{freeze['frozen_parameters']:,} frozen, {freeze['trainable_parameters']:,} trainable"
-
-
-def _plain(name: str) -> str:
-    """A layer's name for a code span, which has no escapes."""
-    return re.sub(r"[`|\s]", "?", name)
-
-
-def _fit(fit: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-    plan = fit.get("plan") or {}
-    chosen = {
-        "fine_tuned": "the fine-tuned network",
-        "linear_probe": "the linear probe: fine-tuning brought nothing, or was not tried",
-        "as_given": "the model as it was: training brought nothing",
-    }
-    kept = fit.get("chosen")
-    yield "Kept", None if kept is None else chosen.get(kept, escaped(str(kept)))
-    for phase in plan.get("phases", ()):
-        steps = f", at most {phase['steps']:,} steps" if phase.get("steps") else ""
-        rate = f", learning rate up to {phase['learning_rate']:g}" if phase.get("learning_rate") else ""
-        yield escaped(str(phase.get("name", "phase")).replace("_", " ").capitalize()), (
-            f"{escaped(str(phase.get('what', '')))}{steps}{rate}"
-        )
-    yield "Learnt from", f"{plan['n_training']:,} images" if plan.get("n_training") else None
-    yield "Augmentation", ", ".join(map(escaped, plan["augmentation"])) if plan.get("augmentation") else None
-    yield "Precision", escaped(str(plan["precision"])) if plan.get("precision") else None
-    seconds = fit.get("seconds")
-    total = sum(seconds.values()) if isinstance(seconds, dict) else seconds
-    yield "Time", None if not total else f"{total:,.0f} s"
-    yield "Cut short", "by the user" if fit.get("interrupted") else None
 
 
 def _exports(description: dict[str, Any]) -> str:
@@ -280,4 +197,4 @@ def _again(description: dict[str, Any], command: str | None) -> str:
 
 def _fingerprint(description: dict[str, Any]) -> str | None:
     digest = description.get("backbone", {}).get("fingerprint")
-    return None if not digest else f"SHA-256 fingerprint `{_plain(str(digest))[:16]}…`"
+    return None if not digest else f"SHA-256 fingerprint {span(str(digest)[:16])}…"

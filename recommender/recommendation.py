@@ -101,6 +101,13 @@ class Recommendation:
         return parameter_counts(self.strategy, self.backbone)
 
     @cached_property
+    def training(self) -> "TrainingPlan":
+        """What `fit` does, as far as it is known before; augmentation and time are measured when it begins."""
+        from recommender.fit_plan import planned
+
+        return planned(self)
+
+    @cached_property
     def reasons(self) -> tuple[str, ...]:
         """Why, in sentences with the numbers and thresholds that they rest on."""
         from recommender.reasons import explain

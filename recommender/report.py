@@ -231,9 +231,20 @@ def _strategy(found: Recommendation) -> RenderableType:
     )
     table.add_row("Head", f"global average pooling{reads}, softmax over {strategy.head.classes:,} classes")
     table.add_row("Parameters", f"{frozen:,} frozen, {trainable:,} trainable")
+    table.add_row("Training", _training(found))
     judged = found.probe.judged
     if judged is not None:
         balanced = f" (balanced {judged.balanced_accuracy:.1%} ± {judged.balanced_error:.1%})"
         beside = balanced if found.class_weight else ""
         table.add_row("Accuracy", f"{judged.accuracy:.1%} ± {judged.standard_error:.1%}{beside} before any training")
     return Padding(table, 0)
+
+
+def _training(found: Recommendation) -> str:
+    schedule = found.training.schedule
+    if schedule is None:
+        return "none but the linear probe, which is fitted already; `--fit` fits it on all images and judges it"
+    return (
+        f"`--fit`: the linear probe, then {schedule.steps:,} steps of {schedule.batch_size} images on "
+        f"{found.training.n_training:,}, rate up to {schedule.learning_rate:g}"
+    )

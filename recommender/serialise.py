@@ -10,13 +10,14 @@ from probes.findings import Finding
 from probes.measurements import DatasetSize, FeatureSimilarity, Separability
 from recommender import thresholds
 from recommender.balance import imbalance, small_class
+from recommender.fit_result import plan_as_dict
 from recommender.reasons import cautions
 from recommender.rules import amount, amount_margin, drift_margin, likeness
 
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def as_dict(found: "Recommendation") -> dict[str, Any]:
@@ -46,6 +47,7 @@ def as_dict(found: "Recommendation") -> dict[str, Any]:
             "overridden": None if verdict.overridden is None else verdict.overridden.id,
         },
         "strategy": _strategy(found),
+        "training": plan_as_dict(found.training),
         "expected_accuracy": found.expected_accuracy,
         "expected_accuracy_standard_error": found.probe.standard_error,
         "expected_balanced_accuracy": found.expected_balanced_accuracy,

@@ -14,23 +14,34 @@ def progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda *_: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     # A copy of standard error: the bar stays visible while native logs are sent away.
     with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=Console(file=terminal, force_terminal=True), transient=True) as bar:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(file=terminal, force_terminal=True)
+        # What is printed meanwhile goes above the bar, unless it goes elsewhere than to the terminal.
+        above = sys.stdout.isatty()
+        with Progress(*columns, console=console, transient=True, redirect_stdout=above, redirect_stderr=False) as bar:
             task = bar.add_task("Listing the images", total=None)
             titles = {
                 "checking": "Looking at every image",
                 "loading": "Loading TensorFlow",
                 "network": "Running the network over the images",
                 "classifiers": "Fitting a classifier at each cut",
+                "augmentation": "Asking what keeps the labels",
+                "images": "Reading every image",
+                "training": "Fine-tuning",
+                "comparing": "Comparing",
                 "writing": "Writing the model",
             }
 
             def update(phase: str, done: int, wanted: int) -> None:
-                bar.update(task, description=titles[phase], completed=done, total=wanted)
+                nonlocal task
+                if bar.tasks[0].description != titles[phase]:  # its pace says nothing of the next phase's
+                    bar.remove_task(task)
+                    task = bar.add_task(titles[phase], total=wanted)
+                bar.update(task, completed=done, total=wanted)
 
             yield update
 

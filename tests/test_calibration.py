@@ -50,7 +50,7 @@ def test_few_images_do_less_harm_than_the_temperature_that_fits_them_best(monkey
 
 
 def test_probabilities_and_their_logarithms_are_the_same():
-    probabilities, labels = simulated(200, 2.0)
+    probabilities, labels = simulated(200, 2.0, scale=1.0)
     logarithms = np.log(probabilities)
     assert fit_temperature(logarithms, labels) == pytest.approx(fit_temperature(probabilities, labels))
     assert apply_temperature(logarithms, 3.0) == pytest.approx(apply_temperature(probabilities, 3.0))

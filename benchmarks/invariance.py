@@ -1,0 +1,150 @@
+"""Which augmentations leave labels as they are, and what each way of asking says.
+
+    python benchmarks/invariance.py [SET ...]
+
+Up to 600 images of each data set, and scikit-learn's digits; 250 of them augmented; EfficientNet-Lite0 at 128 px, a
+middle cut and the top. Beside the measurement: what copies in training do to the accuracy on images as they are,
+and how often the mirror passes on smaller samples.
+Results: benchmarks/results/invariance.jsonl, one line a set and augmentation; a run resumes.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from common import ResultFile, data_sets
+from sklearn.datasets import load_digits
+
+from builders.backbones import load_backbone
+from probes.augmentations import CANDIDATES, augmented_blocks
+from probes.classifier import cross_validate
+from probes.dataset import ImageIndex
+from probes.drawing import draw_sample
+from probes.features import Network, Tapped, run_over, tapped
+from probes.images import quiet_decoders, resize
+from probes.invariance import LEAST_IMAGES, Invariance, keeps_label, measure_invariance, paired_difference
+from probes.reading import Prepared, Skipped, readable
+from probes.splits import Rows, held_out_splits
+from recommender.wiring import probed_network
+
+IMAGES, AUGMENTED = 600, 250
+INPUT_SIZE = 128
+SMALLER, REPEATS = (40, 60, 100), 6  # samples of the augmented images, on which mirroring is asked again
+LEVELS = ("block4c_add", "top_activation")
+DIGITS = "sklearn_digits"
+
+
+def digits(size: int) -> Iterator[Prepared]:
+    """Handwritten digits of 8 x 8 px."""
+    data = load_digits()
+    for number, (pixels, label) in enumerate(zip(data.images[:IMAGES], data.target, strict=False)):
+        grey = resize((pixels * 15.9)[..., None], size).numpy()
+        yield Prepared(pixels=np.repeat(grey, 3, -1), label=int(label), file=str(number), size=(8, 8), grey=True)
+
+
+def pictures_of(folder: ImageIndex | None, size: int) -> list[Prepared]:
+    """A stratified sample, in random order."""
+    if folder is None:
+        found = list(digits(size))
+    else:
+        with quiet_decoders():
+            found = list(readable(folder, draw_sample(folder.files, IMAGES, 0), size, 3, Skipped()))
+    return [found[row] for row in np.random.default_rng(0).permutation(len(found))]
+
+
+def gain(plain: list[np.ndarray], copies: list[np.ndarray], rows: Rows) -> tuple[float, float, float]:
+    """What copies of the first rows in training change on images as they are, and the 95 % interval."""
+    n, m = len(rows), len(copies[0])
+    features = np.concatenate([np.concatenate(plain, axis=1), np.concatenate(copies, axis=1)])
+    both = Rows.of(np.append(rows.labels, rows.labels[:m]))
+    splits, widths = held_out_splits(rows, seed=0), [block.shape[1] for block in plain]
+    more = [(np.append(train, n + train[train < m]), held_out) for train, held_out in splits]
+    judged = np.concatenate([held_out for _, held_out in splits])
+    without, with_copies = (
+        (cross_validate(features, both, parts, widths=widths).argmax(1) == both.labels)[judged]
+        for parts in (splits, more)
+    )
+    change, (low, high) = paired_difference(without, with_copies, np.ones(len(judged)))
+    return change, low, high
+
+
+def kept_of_samples(plain: list[np.ndarray], copies: list[np.ndarray], labels: np.ndarray) -> dict[int, int]:
+    """How many of `REPEATS` samples of so many images let the mirror pass."""
+    kept = dict.fromkeys(SMALLER, 0)
+    for n in SMALLER:
+        for seed in range(REPEATS):
+            drawn = np.sort(np.random.default_rng(seed).permutation(len(copies[0]))[:n])
+            rows = Rows.of(np.unique(labels[drawn], return_inverse=True)[1])
+            small = {"mirror": [block[drawn] for block in copies]}
+            found = measure_invariance([block[drawn] for block in plain], small, rows, np.arange(n), seed=seed)
+            # What a sample says, whatever the least number of images is.
+            kept[n] += sum(keeps_label(LEAST_IMAGES, one.interval, one.told_interval) for one in found)
+    return kept
+
+
+def row_of(name: str, found: Invariance, gained: tuple[float, float, float], n: int, seconds: dict[str, float]) -> dict:
+    told = None if found.told is None else [round(found.told, 4), *(round(end, 4) for end in found.told_interval)]
+    return {
+        "set": name,
+        "augmentation": found.name,
+        "images": n,
+        "judged": found.n,
+        "plain": round(found.accuracy_plain, 4),
+        "augmented": round(found.accuracy_augmented, 4),
+        "difference": [round(each, 4) for each in (found.difference, *found.interval)],
+        "told": told,
+        "gain_of_copies": [round(each, 4) for each in gained],
+        "keeps": found.keeps,
+        "seconds": seconds,
+    }
+
+
+def cells(name: str, folder: ImageIndex | None, network: Network, run: Tapped) -> Iterator[dict]:
+    pictures = pictures_of(folder, network.input_size)
+    features = run_over(network, pictures, run=run)
+    start = time.perf_counter()
+    augmented = augmented_blocks(network, pictures[:AUGMENTED], seed=0, run=run)
+    middle = time.perf_counter()
+    plain = [features.pooled[level] for level in LEVELS]
+    copies = {which: [blocks[level] for level in LEVELS] for which, blocks in augmented.items()}
+    rows = Rows.of(np.unique(features.labels, return_inverse=True)[1])
+    chosen = np.arange(min(AUGMENTED, len(rows)))
+    answers = measure_invariance(plain, copies, rows, chosen, seed=0)
+    seconds = {"network": round(middle - start, 1), "classifiers": round(time.perf_counter() - middle, 1)}
+    for found in answers:
+        row = row_of(name, found, gain(plain, copies[found.name], rows), len(rows), seconds)
+        if found.name == "mirror":
+            row["kept_of_samples"] = kept_of_samples(plain, copies["mirror"], features.labels)
+        yield row
+
+
+def interval(values: list[float] | None) -> str:
+    return "-" if values is None else f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]"
+
+
+def main(names: tuple[str, ...]) -> None:
+    results = ResultFile("invariance.jsonl", ("set", "augmentation"))
+    network = probed_network(load_backbone("efficientnet_lite0", INPUT_SIZE))
+    run = tapped(network)
+    sets: list[tuple[str, ImageIndex | None]] = []
+    if not names or names != (DIGITS,):
+        sets += data_sets(tuple(name for name in names if name != DIGITS))
+    if not names or DIGITS in names:
+        sets.append((DIGITS, None))
+    for name, folder in sets:
+        if all(results.has(name, which) for which in CANDIDATES):
+            continue
+        for row in cells(name, folder, network, run):
+            if not results.has(name, row["augmentation"]):
+                results.add(row)
+    print("| set | augmentation | plain | augmented | difference | told | gain of copies | keeps |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in results.rows:
+        figures = " | ".join(interval(row[key]) for key in ("difference", "told", "gain_of_copies"))
+        parts = (row["set"], row["augmentation"], f"{row['plain']:.3f}", f"{row['augmented']:.3f}", figures)
+        print(f"| {' | '.join(parts)} | {'yes' if row['keeps'] else 'no'} |")
+
+
+if __name__ == "__main__":
+    main(tuple(sys.argv[1:]))

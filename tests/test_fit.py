@@ -1,0 +1,244 @@
+"""Training what was recommended: split, judgement, and that it is never worse than the start."""
+
+import numpy as np
+import pytest
+from pictures import write_images
+
+from builders.errors import BuildError
+from recommender import recommend
+from recommender.errors import RecommendError
+from recommender.fit_result import FINE_TUNED, LINEAR_PROBE
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sixty pictures of three classes that a linear probe on tiny pictures does not know perfectly."""
+    return write_images(tmp_path_factory.mktemp("data") / "three", {"digit": 20, "flower": 20, "temple": 20})
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return recommend(folder, input_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    return recommend(folder, input_size=SIZE, scenario=3)
+
+
+@pytest.fixture(scope="module")
+def fitted(found):
+    return found.fit()
+
+
+@pytest.fixture(scope="module")
+def tuned(whole):
+    return whole.fit(steps=12, augmentation=())
+
+
+def pixels_of(found, names):
+    from probes.images import resize
+    from probes.inspection import open_picture
+
+    return np.stack([resize(open_picture(found.index.store, name).pixels, SIZE).numpy() for name in names])
+
+
+def test_where_the_backbone_is_frozen_the_linear_probe_on_all_images_is_the_training(found, fitted):
+    assert fitted.chosen == LINEAR_PROBE
+    assert fitted.plan.schedule is None
+    assert fitted.plan.n_training == 60
+    assert fitted.judged_by == "cross-validation"
+    assert fitted.accuracy == pytest.approx(found.expected_accuracy)
+
+
+def test_the_frozen_model_that_comes_back_is_the_one_that_is_built(found, fitted):
+    pictures = pixels_of(found, found.features.files[:8])
+    built, trained = (model.predict(pictures, verbose=0) for model in (found.build(), fitted.model))
+    np.testing.assert_array_equal(built.argmax(1), trained.argmax(1))
+    if fitted.temperature == 1.0:
+        np.testing.assert_allclose(built, trained, atol=1e-3)
+
+
+def test_a_fifth_of_the_images_is_held_out_and_no_image_is_on_both_sides(tuned):
+    assert tuned.judged_by == "held-out part"
+    assert tuned.plan.n_training + tuned.plan.n_held_out == 60
+    assert 9 <= tuned.plan.n_held_out <= 15
+    assert len({name for name, _ in tuned.held_out}) == tuned.plan.n_held_out
+    assert {label for _, label in tuned.held_out} == {0, 1, 2}
+
+
+def test_the_accuracy_told_is_that_of_the_model_on_the_held_out_images(whole, tuned):
+    names, labels = zip(*tuned.held_out, strict=True)
+    predicted = tuned.model.predict(pixels_of(whole, names), verbose=0).argmax(1)
+    assert (predicted == np.array(labels)).mean() == pytest.approx(tuned.evaluation.accuracy, abs=1e-6)
+    assert tuned.evaluation.confusion.sum() == len(names)
+
+
+def test_it_is_never_worse_than_the_start_on_the_held_out_images(tuned):
+    assert tuned.evaluation.accuracy >= tuned.start.accuracy
+
+
+def test_where_fine_tuning_spoils_the_model_the_linear_probe_comes_back(whole):
+    result = whole.fit(steps=4, learning_rate=10.0, optimizer="sgd", augmentation=())
+    assert result.chosen == LINEAR_PROBE
+    assert result.gain is None
+    assert result.evaluation.accuracy >= result.start.accuracy
+    assert result.accuracy == pytest.approx(result.start.accuracy)
+
+
+def test_looks_begin_with_the_start_and_end_with_the_last_step(tuned):
+    steps = [check.step for check in tuned.history]
+    assert steps[0] == 0
+    assert steps == sorted(steps)
+    assert tuned.history[0].accuracy == pytest.approx(tuned.start.accuracy)
+    assert steps[-1] == tuned.plan.schedule.steps or tuned.stopped_early
+
+
+def test_the_same_seed_gives_the_same_model(whole, tuned):
+    again = whole.fit(steps=12, augmentation=())
+    for one, other in zip(tuned.model.weights, again.model.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
+
+
+def test_what_is_read_anew_at_each_step_gives_what_the_cache_gives(folder):
+    partly = recommend(folder, input_size=SIZE, scenario=2)
+    cached = partly.fit(steps=6, augmentation=())
+    plain = partly.fit(steps=6, augmentation=(), cache=False)
+    assert (cached.plan.cached, plain.plan.cached) == (True, False)
+    for one, other in zip(cached.model.weights, plain.model.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-4)
+
+
+def test_the_users_validation_split_judges_and_nothing_of_it_is_learnt_from(tmp_path):
+    for split, n in (("train", 8), ("val", 5)):
+        write_images(tmp_path / "data" / split, {"flower": n, "temple": n})
+    result = recommend(tmp_path / "data", input_size=SIZE, scenario=3).fit(steps=2, augmentation=())
+    assert result.judged_by == "validation"
+    assert result.plan.n_training <= 16
+    assert all("val" in name for name, _ in result.held_out)
+
+
+def test_where_no_image_can_be_held_out_the_linear_probe_comes_back(tmp_path):
+    folder = write_images(tmp_path / "one_each", {"flower": 1, "temple": 1})
+    result = recommend(folder, input_size=SIZE, scenario=3).fit(steps=2)
+    assert result.chosen == LINEAR_PROBE
+    assert result.accuracy is None
+    assert result.model.predict(np.zeros((1, 8, 8, 3)), verbose=0).shape == (1, 2)
+
+
+def test_a_model_of_the_users_own_is_trained_in_place(whole):
+    model = whole.build()
+    result = whole.fit(model, steps=2, augmentation=())
+    assert result.model is model
+
+
+def test_a_changed_head_is_trained_with_the_rest(whole):
+    import keras
+
+    built = whole.build()
+    x = keras.layers.Dense(16, activation="relu", name="extra")(built.layers[-1].input)
+    model = keras.Model(built.input, keras.layers.Dense(3, activation="softmax", name="other")(x))
+    before = model.get_layer("extra").kernel.numpy()
+    result = whole.fit(model, steps=4, augmentation=(), learning_rate=1e-2)
+    if result.chosen == FINE_TUNED:
+        assert np.abs(model.get_layer("extra").kernel.numpy() - before).max() > 0
+    assert result.evaluation.n == result.plan.n_held_out
+
+
+def test_what_was_frozen_stays_as_it_was(folder):
+    partly = recommend(folder, input_size=SIZE, scenario=2)
+    model = partly.build()
+    frozen = {weight.path: weight.numpy() for weight in model.non_trainable_weights}
+    partly.fit(model, steps=6, augmentation=())
+    assert frozen
+    for weight in model.weights:
+        if weight.path in frozen:
+            np.testing.assert_array_equal(weight.numpy(), frozen[weight.path])
+
+
+def test_the_plan_is_announced_before_the_first_step(whole):
+    told = []
+    whole.fit(
+        steps=2,
+        augmentation=(),
+        announce=lambda plan: told.append(("plan", plan.seconds)),
+        on_check=lambda check, _: told.append(("look", check.step)),
+    )
+    assert told[0][0] == "plan"
+    assert told[0][1] > 0
+    assert [step for kind, step in told[1:]] == [0, 1, 2]
+
+
+def test_the_plan_comes_with_the_recommendation(found, whole, tuned):
+    assert [phase.name for phase in found.training.phases] == ["linear_probe"]
+    assert [phase.name for phase in whole.training.phases] == ["linear_probe", "fine_tune"]
+    assert whole.training.n_training == tuned.plan.n_training
+    assert whole.training.phases[1].trainable_parameters == tuned.plan.phases[1].trainable_parameters
+
+
+def test_augmentation_is_measured_where_it_is_not_said(whole, monkeypatch):
+    import recommender.augmenting
+
+    monkeypatch.setattr(recommender.augmenting, "fitting_augmentation", lambda *_: ("mirror",))
+    assert whole.fit(steps=1).plan.augmentation == ("mirror",)
+
+
+def test_half_precision_trains_and_the_model_that_comes_back_computes_in_full(whole):
+    result = whole.fit(steps=2, augmentation=(), precision="mixed_bfloat16")
+    assert result.plan.precision == "mixed_bfloat16"
+    assert {layer.compute_dtype for layer in result.model.layers} == {"float32"}
+    assert {weight.dtype for weight in result.model.trainable_weights} == {"float32"}
+
+
+def test_the_result_is_plain_data(tuned, fitted):
+    import json
+
+    for result in (tuned, fitted):
+        told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+        assert told["accuracy"] == pytest.approx(result.accuracy)
+        assert len(told["history"]) == len(result.history)
+
+
+def test_logs_for_tensorboard_are_written(whole, tmp_path):
+    whole.fit(steps=2, augmentation=(), logs=tmp_path / "logs")
+    assert any(path.name.startswith("events") for path in (tmp_path / "logs").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"epochs": 1, "steps": 1}, "both"),
+        ({"augmentation": ("rotate",)}, "'rotate'"),
+        ({"precision": "float8"}, "'float8'"),
+        ({"learning_rate": -1.0}, "`learning_rate`"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_before_any_image_is_read(whole, arguments, named):
+    with pytest.raises((RecommendError, BuildError), match=named) as caught:
+        whole.fit(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_for_other_classes_is_refused(whole):
+    import keras
+
+    other = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(7)])
+    with pytest.raises(RecommendError, match="each of 3 classes"):
+        whole.fit(other)
+
+
+def test_a_model_without_softmax_is_refused(whole):
+    import keras
+
+    other = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    with pytest.raises(RecommendError, match="softmax"):
+        whole.fit(other)
+
+
+def test_a_model_that_is_frozen_as_a_whole_is_refused(whole):
+    model = whole.build()
+    model.trainable = False
+    with pytest.raises(BuildError, match="layers that train"):
+        whole.fit(model)
