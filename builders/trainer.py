@@ -46,12 +46,14 @@ class Trained:
         state: looks, and what was right at each.
         interrupted: whether Ctrl-C ended it.
         stopped_early: whether it ended for want of gain.
+        unsaved: why the state could not be kept in its file; None where it could, or there is none.
         seconds: that this run took.
     """
 
     state: TrainingState
     interrupted: bool
     stopped_early: bool
+    unsaved: str | None
     seconds: float
 
 
@@ -186,6 +188,7 @@ class Trainer:
             state=judge.state,
             interrupted=interrupted,
             stopped_early=self.is_over(judge.state) and judge.state.round < checks,
+            unsaved=judge.unsaved,
             seconds=time.perf_counter() - began,
         )
 
@@ -266,6 +269,7 @@ class _Judge(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.trainer, self.state, self.progress, self.on_check = trainer, state, progress, on_check
+        self.unsaved: str | None = None
         self._before = state.checks[-1].seconds
         self._began = 0.0
 
@@ -283,8 +287,11 @@ class _Judge(keras.callbacks.Callback):  # type: ignore[misc]
         rate = float(keras.ops.convert_to_numpy(self.trainer.optimizer.learning_rate))
         seconds = self._before + time.perf_counter() - self._began
         self.state = self.trainer.look(self.state, loss, rate, seconds)
-        if self.trainer.file is not None:
-            self.trainer.file.write(self.state)
+        if self.trainer.file is not None and self.unsaved is None:
+            try:
+                self.trainer.file.write(self.state)
+            except OSError as error:  # hours of training must not end for want of disk
+                self.unsaved = error.strerror or str(error)
         check = self.state.checks[-1]
         if self.on_check is not None:
             self.on_check(check, self.trainer.schedule)

@@ -2,20 +2,19 @@
 
 from typing import Any
 
-__all__ = ["Recommendation", "Scenario", "make_reference", "ready_model", "recommend"]
+__all__ = ["Recommendation", "Scenario", "compare", "make_reference", "predict", "ready_model", "recommend"]
+
+_PLACES = {
+    "Scenario": "scenario",
+    "compare": "comparing",
+    "make_reference": "referencing",
+    "predict": "predicting",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Scenario":
-        from recommender.scenario import Scenario
-
-        return Scenario
-    if name == "make_reference":
-        from recommender.referencing import make_reference
-
-        return make_reference
     if name in __all__:
-        from recommender import recommendation
+        from importlib import import_module
 
-        return getattr(recommendation, name)
+        return getattr(import_module(f"recommender.{_PLACES.get(name, 'recommendation')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

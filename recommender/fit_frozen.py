@@ -63,6 +63,7 @@ def fit_frozen(lesson: Lesson) -> FitResult:
         resumed_at=None,
         held_out=(),
         detector=detector,
+        notes=(),
         seconds=lesson.clock.seconds,
         peak_memory=peak_memory(),
     )

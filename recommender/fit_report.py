@@ -117,6 +117,8 @@ def _summary(result: FitResult) -> RenderableType:
         gain = result.gain
         around = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
         table.add_row("Gain", f"{100 * gain.difference:+.1f} points over the linear probe ({around})")
+    for note in result.notes:
+        table.add_row("Mind", clean(note))
     memory = "" if result.peak_memory is None else f", {result.peak_memory / 2**30:.1f} GiB at the peak"
     table.add_row("Time", f"{duration(sum(result.seconds.values()))}{memory}")
     return table

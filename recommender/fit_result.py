@@ -67,6 +67,7 @@ class FitResult:
         resumed_at: step at which an earlier run was gone on with; None for a run of its own.
         held_out: (name in the index, class number) of each image that judged, where some were held out for good.
         detector: tells pictures unlike the training images; None where there are too few of these.
+        notes: what else a reader has to know, in sentences.
         seconds: by phase.
         peak_memory: of the process, in bytes; None where the system does not tell.
     """
@@ -88,6 +89,7 @@ class FitResult:
     resumed_at: int | None
     held_out: tuple[tuple[str, int], ...] = field(repr=False)
     detector: "Detector | None" = field(repr=False)
+    notes: tuple[str, ...]
     seconds: dict[str, float]
     peak_memory: int | None
 
@@ -119,6 +121,7 @@ class FitResult:
             "interrupted": self.interrupted,
             "stopped_early": self.stopped_early,
             "resumed_at": self.resumed_at,
+            "notes": list(self.notes),
             "seconds": dict(self.seconds),
             "peak_memory": self.peak_memory,
         }

@@ -1,5 +1,6 @@
 """Training by gradient: the linear probe first, then fine-tuning from there; never worse than the start."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -47,8 +48,12 @@ def fit_tuned(lesson: Lesson) -> FitResult:
     precision = options.precision or best_precision()
     with use_precision(lesson.parted.tail, precision):
         trainer, file = _trainer(lesson, data, schedule)
-        first, before = trainer.first_look(), trainer.predict()
-        plan = _plan(lesson, data, schedule, precision, trainer.seconds_per_step() if schedule.steps else 0.0)
+        first = trainer.first_look()
+        began = time.perf_counter()
+        before = trainer.predict()
+        looks = schedule.steps // schedule.check_every * (time.perf_counter() - began)
+        steps = schedule.steps * trainer.seconds_per_step() if schedule.steps else 0.0
+        plan = _plan(lesson, data, schedule, precision, steps + looks)
         if options.announce is not None:
             options.announce(plan)
         kept = _kept_state(file, lesson, first)
@@ -77,12 +82,12 @@ def fit_tuned(lesson: Lesson) -> FitResult:
         kept=kept,
     )
     result = _result(lesson, data, plan, looks)
-    if file is not None and not trained.interrupted:
+    if not trained.interrupted:
         file.remove()
     return result
 
 
-def _trainer(lesson: Lesson, data: Data, schedule: Schedule) -> tuple[Trainer, StateFile | None]:
+def _trainer(lesson: Lesson, data: Data, schedule: Schedule) -> tuple[Trainer, StateFile]:
     balanced = lesson.class_weight is not None
     tail, options = lesson.parted.tail, lesson.options
     place = data_directory() / "fits"
@@ -118,21 +123,24 @@ def digest(lesson: Lesson, data: Data, schedule: Schedule) -> str:
         for number in numbers.tolist():
             hashed.update(facts[number].digest)
         hashed.update(data.rows.labels[numbers].tobytes() + data.rows.weights[numbers].tobytes())
+    fitted = [] if lesson.parted.head_input is None else lesson.model.layers[-1].weights
     for weight in lesson.model.weights:
-        hashed.update(np.ascontiguousarray(weight.numpy()).tobytes())
+        if not any(weight is other for other in fitted):  # rounding may differ in what is fitted anew
+            hashed.update(np.ascontiguousarray(weight.numpy()).tobytes())
     return hashed.hexdigest()[:32]
 
 
 def _forget_old(place: Path) -> None:
     """Remove what trainings left that were broken off long ago."""
-    for folder in place.glob("*"):
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_DAYS * 86_400:
-            shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for folder in place.glob("*"):
+            if time.time() - folder.stat().st_mtime > _KEPT_DAYS * 86_400:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _kept_state(file: StateFile | None, lesson: Lesson, first: TrainingState) -> TrainingState | None:
+def _kept_state(file: StateFile, lesson: Lesson, first: TrainingState) -> TrainingState | None:
     """The state of an earlier run to go on from, if there is one and it is asked for."""
-    if file is None or not lesson.options.resume:
+    if not lesson.options.resume:
         return None
     kept = file.read()
     fits = kept is not None and [w.shape for w in kept.weights] == [w.shape for w in first.weights]
@@ -148,7 +156,7 @@ def _callbacks(lesson: Lesson) -> list[Any]:
     return callbacks
 
 
-def _plan(lesson: Lesson, data: Data, schedule: Schedule, precision: str, seconds_per_step: float) -> TrainingPlan:
+def _plan(lesson: Lesson, data: Data, schedule: Schedule, precision: str, seconds: float) -> TrainingPlan:
     head = sum(int(np.prod(variable.shape)) for variable in lesson.model.layers[-1].trainable_variables)
     trainable = sum(int(np.prod(variable.shape)) for variable in lesson.parted.tail.trainable_variables)
     graph, joint = lesson.parted.graph, lesson.parted.joint
@@ -162,7 +170,7 @@ def _plan(lesson: Lesson, data: Data, schedule: Schedule, precision: str, second
         class_weight=lesson.class_weight,
         cached=data.cached,
         precision=precision,
-        seconds=seconds_per_step * schedule.steps,
+        seconds=seconds,
     )
 
 
@@ -237,9 +245,14 @@ def _result(lesson: Lesson, data: Data, plan: TrainingPlan, looks: Looks) -> Fit
         resumed_at=None if looks.kept is None else looks.kept.checks[-1].step,
         held_out=tuple(zip((names[row] for row in data.split.held_out), held_out.labels.tolist(), strict=True)),
         detector=looks.detector,
+        notes=() if looks.trained.unsaved is None else (_unsaved(looks.trained.unsaved),),
         seconds=lesson.clock.seconds,
         peak_memory=peak_memory(),
     )
+
+
+def _unsaved(reason: str) -> str:
+    return f"The course of the training could not be kept ({reason}): had it been broken off, it could not go on."
 
 
 def _unjudged(lesson: Lesson, data: Data, chosen: str) -> FitResult:
@@ -276,6 +289,7 @@ def _unjudged(lesson: Lesson, data: Data, chosen: str) -> FitResult:
         resumed_at=None,
         held_out=(),
         detector=None,
+        notes=("No image can be held out, so nothing can tell whether fine-tuning helps: there was none.",),
         seconds=lesson.clock.seconds,
         peak_memory=peak_memory(),
     )

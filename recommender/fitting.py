@@ -1,5 +1,6 @@
 """Train what was recommended: one pass of the frozen part, the linear probe, fine-tuning, and an honest judgement."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,11 @@ def check_options(options: FitOptions) -> None:
         raise RecommendError(
             "Expected `precision` to be 'float32', 'mixed_float16' or 'mixed_bfloat16'. "
             f"Received: {options.precision!r}."
+        )
+    if options.logs is not None and importlib.util.find_spec("tensorboard") is None:
+        raise RecommendError(
+            "Expected the package that writes logs. Received: no tensorboard. Install with: pip install "
+            "'netgraft[logs]'."
         )
 
 

@@ -171,12 +171,13 @@ def _exports(description: dict[str, Any]) -> str:
             escaped(str(each["format"])),
             escaped(str(each["file"])),
             f"{each['largest_difference']:.1g}" if each.get("largest_difference") is not None else "",
+            f"{each['same_class']:.0%}" if each.get("same_class") is not None else "",
             f"{each['accuracy']:.1%}" if each.get("accuracy") is not None else "",
             escaped(str(each.get("takes", ""))),
         )
         for each in found
     ]
-    header = ("Format", "File", "Largest difference", "Accuracy", "Takes")
+    header = ("Format", "File", "Largest difference", "Same class", "Accuracy", "Takes")
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     shown = table([header[column] for column in used], ([row[column] for column in used] for row in rows))
     return f"Each was run on real pictures; the difference is of a probability, to the Keras model's.\n\n{shown}"

@@ -147,6 +147,24 @@ def test_a_changed_head_is_trained_with_the_rest(whole):
     assert result.evaluation.n == result.plan.n_held_out
 
 
+def test_a_distribution_strategy_is_honoured(folder, run_python):
+    code = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from recommender import recommend
+found = recommend(sys.argv[1], input_size=32, scenario=3)
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    result = found.fit(steps=2, augmentation=())
+print(type(result.model.trainable_variables[0].value).__name__, len(result.history))
+"""
+    done = run_python(code, folder)
+    assert done.returncode == 0, done.stderr
+    assert "3" in done.stdout.split()[-1]
+    assert "Distributed" in done.stdout or "Mirrored" in done.stdout
+
+
 def test_what_was_frozen_stays_as_it_was(folder):
     partly = recommend(folder, input_size=SIZE, scenario=2)
     model = partly.build()
@@ -204,6 +222,14 @@ def test_the_result_is_plain_data(tuned, fitted):
 def test_logs_for_tensorboard_are_written(whole, tmp_path):
     whole.fit(steps=2, augmentation=(), logs=tmp_path / "logs")
     assert any(path.name.startswith("events") for path in (tmp_path / "logs").rglob("*"))
+
+
+def test_a_disk_that_keeps_no_state_costs_the_state_and_not_the_training(whole, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path / "file"))
+    result = whole.fit(steps=2, augmentation=())
+    assert len(result.history) == 3
+    assert "could not be kept" in result.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,13 @@ FIT = {
 }
 EXPORTS = [
     {"format": "saved_model", "file": "m_saved_model", "largest_difference": 0.0},
-    {"format": "litert_int8", "file": "m_int8.tflite", "largest_difference": 0.0654, "accuracy": 0.915},
+    {
+        "format": "litert_int8",
+        "file": "m_int8.tflite",
+        "largest_difference": 0.0654,
+        "accuracy": 0.915,
+        "same_class": 0.98,
+    },
 ]
 NASTY = [
     "<script>alert(1)</script>",
@@ -122,8 +128,8 @@ def test_training_takes_the_place_of_the_figures_before_it(known):
 
 def test_exports_are_listed_with_what_is_known_of_them(known):
     card = model_card({**known, "exports": EXPORTS}, model_name="m.keras", command=None)
-    assert "| Format | File | Largest difference | Accuracy |" in card
-    assert "| litert_int8 | m_int8.tflite | 0.07 | 91.5% |" in card
+    assert "| Format | File | Largest difference | Same class | Accuracy |" in card
+    assert "| litert_int8 | m_int8.tflite | 0.07 | 98% | 91.5% |" in card
     assert "Takes" not in card
 
 

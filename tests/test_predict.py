@@ -58,6 +58,22 @@ def predictor(home):
     return open_predictor(home / "model.keras")
 
 
+@pytest.fixture(autouse=True)
+def _opened_once(monkeypatch, home, predictor):
+    """Opening the model takes seconds: commands get the one that is open; copies of the file are opened for real."""
+
+    def opened(path, *, trust=False):
+        return predictor if path == home / "model.keras" else open_predictor(path, trust=trust)
+
+    monkeypatch.setattr("recommender.predictor.open_predictor", opened)
+
+
+def copied(home, folder):
+    for suffix in (".keras", ".json", ".features.npz"):
+        shutil.copy(home / f"model{suffix}", folder)
+    return folder / "model.keras"
+
+
 def rows(text):
     return list(csv.DictReader(io.StringIO(text)))
 
@@ -91,10 +107,10 @@ def test_pictures_are_turned_upright_as_in_measuring(home, tmp_path, model, pred
     assert found.probabilities[0] == pytest.approx(own.max(), abs=1e-4)
 
 
-def test_a_table_tells_class_probability_and_what_is_foreign(home, invoke):
-    run = invoke("predict", home / "model.keras", home / "new", home / "odd/digit.png", "--quiet")
+def test_a_table_tells_class_probability_and_what_is_foreign(home, tmp_path, invoke):
+    run = invoke("predict", copied(home, tmp_path), home / "new", home / "odd/digit.png")
     lines = run.stdout.splitlines()
-    assert run.returncode == 0
+    assert (run.returncode, run.stderr) == (0, "")
     assert lines[0].split() == ["file", "class", "note"]
     assert len(lines) == 8
     assert [line.endswith("unlike the training pictures") for line in lines] == [False] * 7 + [True]
@@ -225,7 +241,7 @@ def test_no_picture_at_all_is_an_error(home, tmp_path, invoke):
     assert run.stderr == "Error: Expected pictures, or folders that hold some. Received: none. Check the paths.\n"
 
 
-@pytest.mark.parametrize("name", ["odd/digit.png", "odd", "none.keras", "model.json", "broken.keras", "a\0b"])
+@pytest.mark.parametrize("name", ["odd/digit.png", "odd", "none.keras", "model.json", "broken.keras"])
 def test_what_is_no_model_is_refused_in_one_line(name, home, invoke):
     (home / "broken.keras").write_bytes((home / "model.keras").read_bytes()[:5000])
     run = invoke("predict", home / name, home / "new")
@@ -271,12 +287,6 @@ def test_code_in_a_model_runs_only_when_it_is_trusted(home, tmp_path, invoke):
     trusted = invoke("predict", tmp_path / "code.keras", home / "new", "--quiet", "--trust")
     assert trusted.returncode == 0
     assert len(trusted.stdout.splitlines()) == 7
-
-
-def copied(home, folder):
-    for suffix in (".keras", ".json", ".features.npz"):
-        shutil.copy(home / f"model{suffix}", folder)
-    return folder / "model.keras"
 
 
 @pytest.mark.parametrize(
