@@ -143,9 +143,9 @@ class StateFile:
 
     def remove(self) -> None:
         """Remove it, and what a killed run left beside it."""
-        for path in (self.path, *self.path.parent.glob("*.part")):
-            path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
+            for path in (self.path, *self.path.parent.glob("*.part")):
+                path.unlink(missing_ok=True)
             self.path.parent.rmdir()
 
 
