@@ -127,7 +127,8 @@ def _classes(description: dict[str, Any]) -> Iterator[str]:
             f"Of {len(few):,} class{'es' if len(few) > 1 else ''} it has seen fewer than "
             f"{thresholds.PLENTIFUL_IMAGES_PER_CLASS} images, and knows little: {named}{more}."
         )
-    if description.get("class_weight"):
+    told = any(finding.get("kind") == "imbalance" for finding in description.get("findings") or ())
+    if description.get("class_weight") and not told:
         yield (
             f"The largest class has {data.get('imbalance', 0):.3g} times as many images as the smallest. Each class "
             "was made to count alike, so that rare ones are found; accuracy over all pictures may be lower for it."

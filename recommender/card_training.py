@@ -7,6 +7,7 @@ from typing import Any
 from recommender.markdown import bullets, escaped, facts, span, table
 
 MOST_CLASSES = 50  # in the table
+_PHASES = {"linear_probe": "Linear probe", "fine_tune": "Fine-tuning"}
 
 
 def training(description: dict[str, Any]) -> str:
@@ -74,7 +75,7 @@ def _fit(fit: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
         "as_given": "the model as it was: training brought nothing",
     }
     kept = fit.get("chosen")
-    yield "Kept", None if kept is None else chosen.get(kept, escaped(str(kept)))
+    yield "Outcome", None if kept is None else chosen.get(kept, escaped(str(kept)))
     for phase in plan.get("phases", ()):
         steps = f", at most {phase['steps']:,} steps" if phase.get("steps") else ""
         rate = f", learning rate up to {phase['learning_rate']:g}" if phase.get("learning_rate") else ""

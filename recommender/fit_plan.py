@@ -7,6 +7,8 @@ from probes.splits import FOLDS
 from recommender.balance import class_weights
 from recommender.fit_result import TrainingPlan
 from recommender.fit_split import MOST_HELD_OUT
+from recommender.rules import likeness
+from recommender.scenario import Likeness
 
 if TYPE_CHECKING:
     from builders.training import Schedule
@@ -26,7 +28,11 @@ def planned(found: "Recommendation") -> TrainingPlan:
     else:
         n_held_out = min(n_images // FOLDS, MOST_HELD_OUT)
         n_images -= n_held_out
-    schedule = None if frozen else plan_schedule(max(n_images, 1), whole=strategy.freeze is None, seed=found.seed)
+    schedule = (
+        None
+        if frozen
+        else plan_schedule(max(n_images, 1), anew=strategy.freeze is None and is_unlike(found), seed=found.seed)
+    )
     return TrainingPlan(
         phases=phases(n_images, head, schedule, found.parameters[1], strategy.freeze),
         schedule=schedule,
@@ -37,6 +43,13 @@ def planned(found: "Recommendation") -> TrainingPlan:
         cached=None if strategy.freeze is None else True,
         precision="float32",
     )
+
+
+def is_unlike(found: "Recommendation") -> bool:
+    """Whether the pictures look unlike the source's: as measured, or where that can't be as the scenario says."""
+    similarity = found.measurements.similarity
+    measured = found.scenario.likeness if similarity is None else likeness(similarity.score)
+    return measured is Likeness.DISSIMILAR
 
 
 def phases(

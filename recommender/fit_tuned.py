@@ -24,7 +24,7 @@ from probes.images import quiet_decoders
 from probes.places import data_directory
 from recommender.fit_data import Data, read_all, start_from_linear_probe
 from recommender.fit_finish import MOST_IMAGES, finish, fitted_detector, peak_memory
-from recommender.fit_plan import phases
+from recommender.fit_plan import is_unlike, phases
 from recommender.fit_result import AS_GIVEN, FINE_TUNED, LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.fitting import Lesson
 from recommender.serialise import versions
@@ -42,7 +42,7 @@ def fit_tuned(lesson: Lesson) -> FitResult:
     lesson.clock.lap("images")
     start_chosen = LINEAR_PROBE if start_from_linear_probe(lesson, data) else AS_GIVEN
     lesson.clock.lap("linear_probe")
-    schedule = options.schedule(len(data.split.training), whole=lesson.parted.takes_pictures)
+    schedule = options.schedule(len(data.split.training), anew=lesson.parted.takes_pictures and is_unlike(lesson.found))
     if not len(data.split.held_out):
         return _unjudged(lesson, data, start_chosen)
     precision = options.precision or best_precision()
@@ -51,9 +51,9 @@ def fit_tuned(lesson: Lesson) -> FitResult:
         first = trainer.first_look()
         began = time.perf_counter()
         before = trainer.predict()
-        looks = schedule.steps // schedule.check_every * (time.perf_counter() - began)
-        steps = schedule.steps * trainer.seconds_per_step() if schedule.steps else 0.0
-        plan = _plan(lesson, data, schedule, precision, steps + looks)
+        seconds = schedule.steps // schedule.check_every * (time.perf_counter() - began)
+        seconds += schedule.steps * trainer.seconds_per_step() if schedule.steps else 0.0
+        plan = _plan(lesson, data, schedule, precision, seconds)
         if options.announce is not None:
             options.announce(plan)
         kept = _kept_state(file, lesson, first)

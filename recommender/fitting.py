@@ -49,11 +49,11 @@ class FitOptions:
         progress = self.progress
         return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
 
-    def schedule(self, n_images: int, *, whole: bool = False) -> Schedule:
-        """The schedule of fine-tuning for that many training images; `whole` if the whole network trains."""
+    def schedule(self, n_images: int, *, anew: bool = False) -> Schedule:
+        """The schedule of fine-tuning for that many training images; `anew` as in `plan_schedule`."""
         return plan_schedule(
             n_images,
-            whole=whole,
+            anew=anew,
             epochs=self.epochs,
             steps=self.steps,
             batch_size=self.batch_size,

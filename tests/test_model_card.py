@@ -120,7 +120,7 @@ def test_training_takes_the_place_of_the_figures_before_it(known):
     assert "| Accuracy before fine-tuning | 90.0% |" in card
     assert "| Gain by fine-tuning, points | +4.2 | +0.5 to +8.0 |" in card
     assert "On 120 images held out of the training data at random." in card
-    assert "**Fine tune:** the last 40% of the layers, at most 200 steps, learning rate up to 0.001" in card
+    assert "**Fine-tuning:** the last 40% of the layers, at most 200 steps, learning rate up to 0.001" in card
     assert "**Time:** 64 s" in card
     assert "has not been trained" not in card
     assert f"| Accuracy | {known['expected_accuracy']:.1%} |" not in card
@@ -212,6 +212,14 @@ def test_a_command_with_backticks_stays_in_its_block(known):
     html = render(model_card(known, model_name="m.keras", command=command))
     assert "recommend d --build 'm```.keras'" in html
     assert html.count("<pre>") == 2
+
+
+def test_unbalanced_classes_are_told_once(known):
+    finding = {"kind": "imbalance", "message": "The largest class, 'a', has 4 times the images of 'b'.", "done": ""}
+    weighted = {**known, "class_weight": [0.4, 1.6], "warnings": []}
+    for findings in ([], [finding]):
+        card = model_card({**weighted, "findings": findings}, model_name="m.keras", command=None)
+        assert card.count("- The largest class") == 1
 
 
 def test_many_classes_are_counted_and_not_listed(known):

@@ -38,8 +38,8 @@ def test_pairs_are_mixed_only_where_images_are_many():
     assert plan_schedule(MIXUP_FROM_IMAGES).mixup > 0
 
 
-def test_the_whole_network_trains_at_a_higher_rate_than_its_end():
-    assert plan_schedule(1_000, whole=True).learning_rate > plan_schedule(1_000).learning_rate
+def test_a_network_that_learns_to_see_anew_does_so_at_a_higher_rate():
+    assert plan_schedule(1_000, anew=True).learning_rate > plan_schedule(1_000).learning_rate
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""Successive halving: everyone trains a little, the better half goes on. Pure: it is told of time and accuracy.
+
+Reference:
+    Jamieson and Talwalkar, Non-stochastic best arm identification and hyperparameter optimization, AISTATS 2016,
+    arXiv 1502.07943.
+"""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+RUNGS = (0.25, 0.5, 1.0)  # shares of a training after which the worse half ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What a training costs.
+
+    Attributes:
+        step: seconds of a step whose frozen part is at hand.
+        batch: images of a step.
+        image: seconds that the frozen part takes for an image, once; 0 where nothing is frozen.
+        views: how many images there are for the frozen part, each view of each training image counted.
+        look: seconds of a look at the held-out images whose frozen part is at hand.
+        looks: how many there are.
+        held_out: images that a look sees.
+    """
+
+    step: float
+    batch: int
+    image: float
+    views: int
+    look: float
+    looks: int
+    held_out: int
+
+    def seconds(self, steps: int, share: float = 1.0) -> float:
+        """Of the first `share` of a training of so many steps."""
+        done = share * steps
+        frozen = min(done * self.batch, self.views) + (self.held_out if share > 0 else 0)
+        return done * self.step + frozen * self.image + share * self.looks * self.look
+
+    def steps_within(self, seconds: float, most: int) -> int:
+        """The most steps, at most `most` and a multiple of `looks`, that take no longer than that."""
+        low, high = 0, max(most // self.looks, 1)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.seconds(middle * self.looks) <= seconds:
+                low = middle
+            else:
+                high = middle - 1
+        return low * self.looks
+
+
+def whole_trainings(n: int, always: int = 0) -> float:
+    """How many whole trainings a halving of `n` costs at most, `always` of which run to their end in any case."""
+    cost, before = 0.0, 0.0
+    for share in RUNGS:
+        cost += n * (share - before)
+        before, n = share, min(n, math.ceil(n / 2) + always)
+    return cost
+
+
+def affordable(
+    paces: Sequence[Pace], *, seconds: float, most: Sequence[int], least: int, always: Collection[int]
+) -> dict[int, int]:
+    """Steps for as many trainings as the time is enough for; each gets the same seconds.
+
+    Args:
+        paces: of the trainings.
+        seconds: for all of them.
+        most: steps that each would run without a limit.
+        least: steps below which a training is not worth its while; one that has fewer without a limit needs no more.
+        always: numbers of those that run to their end; they are the last to be left out.
+
+    Returns:
+        Number of the training -> steps.
+    """
+    chosen = list(range(len(paces)))
+    while chosen:
+        each = seconds / whole_trainings(len(chosen), len(set(chosen) & set(always)))
+        steps = {number: paces[number].steps_within(each, most[number]) for number in chosen}
+        short = [number for number in chosen if steps[number] < min(least, most[number])]
+        if not short:
+            return steps
+        dearest = max(short, key=lambda number: (number not in always, paces[number].seconds(least)))
+        chosen.remove(dearest)
+    return {}
+
+
+@dataclass(slots=True, kw_only=True)
+class Halving:
+    """How a halving went.
+
+    Attributes:
+        reached: share of its training that each has behind it, by number.
+        interrupted: whether it was ended from outside.
+    """
+
+    reached: dict[int, float] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def halve(
+    numbers: Sequence[int],
+    advance: Callable[[int, float], float | None],
+    *,
+    always: Collection[int] = (),
+    cost: Callable[[int, float, float], float] = lambda *_: 0.0,
+    left: Callable[[], float] = lambda: math.inf,
+) -> Halving:
+    """Train all for a quarter, the better half of them for a half, the better half of those to the end.
+
+    Args:
+        numbers: of the trainings; those that come first are preferred among equals.
+        advance: takes a number and the share until which to train, and returns the accuracy then; None if it got no
+            farther, which ends the halving.
+        always: numbers of those that run to their end, however they do.
+        cost: takes a number and two shares, and returns the seconds from one to the other.
+        left: seconds that are left; the worst are left out where these are not enough. One goes on in any case.
+
+    Returns:
+        How far each got.
+    """
+    found = Halving(reached=dict.fromkeys(numbers, 0.0))
+    live, accuracy, before = list(numbers), dict.fromkeys(numbers, 0.0), 0.0
+    for rung, share in enumerate(RUNGS):
+        if rung:
+            ranked = sorted(live, key=lambda number: -accuracy[number])
+            better = ranked[: math.ceil(len(ranked) / 2)]
+            live = [number for number in ranked if number in better or number in always]
+        live = _within(live, [cost(number, before, share) for number in live], left(), always)
+        for number in sorted(live, key=lambda number: number not in always):
+            reached = advance(number, share)
+            if reached is None:
+                found.interrupted = True
+                return found
+            accuracy[number], found.reached[number] = reached, share
+        before = share
+    return found
+
+
+def _within(live: Sequence[int], costs: Sequence[float], left: float, always: Collection[int]) -> list[int]:
+    """Leave out the last of them, the ones that always run after all others, until the time is enough; one stays."""
+    kept, of = list(live), dict(zip(live, costs, strict=True))
+    worst_first = sorted(range(len(live)), key=lambda place: (live[place] in always, -place))
+    for number in (live[place] for place in worst_first):
+        if len(kept) == 1 or sum(of[other] for other in kept) <= left:
+            break
+        kept.remove(number)
+    return kept
