@@ -41,6 +41,13 @@ class Parted:
         """Whether the prediction layer alone trains, so that a linear classifier is the whole training."""
         return self.head_input is not None and self.joint == self.head_input
 
+    def below_head(self) -> Any:
+        """`keras.Model` from what the joint puts out to what the prediction layer reads; None where there is none."""
+        if self.head_input is None or self.head_input <= self.joint:
+            return None
+        inputs = keras.Input(self.tail.input_shape[1:])
+        return keras.Model(inputs, self.graph.run(inputs, [self.head_input], start=self.joint)[0])
+
 
 def part(model: Any) -> Parted:
     """Find the frozen part of a model.

@@ -115,21 +115,8 @@ class Trainer:
         return self.predict_on(self.held_out)
 
     def predict_on(self, examples: Examples) -> FloatArray:
-        found = [
-            np.asarray(self.model.predict_on_batch(examples.inputs.plain(examples.rows[rows])), np.float32)
-            for rows in _parts(len(examples), PREDICTION_BATCH)
-        ]
-        return np.concatenate(found)
-
-    def head_features(self, examples: Examples, *, most: int, seed: int) -> FloatArray:
-        """What the last layer reads, of at most that many of the examples, of shape (n, features)."""
-        below = keras.Model(self.model.input, self.model.layers[-1].input)
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(examples))[:most])
-        found = [
-            np.asarray(below.predict_on_batch(examples.inputs.plain(examples.rows[drawn[part]])), np.float32)
-            for part in _parts(len(drawn), PREDICTION_BATCH)
-        ]
-        return np.concatenate(found)
+        """Probabilities of examples, of shape (n, classes)."""
+        return outputs_of(self.model, examples)
 
     def seconds_per_step(self, steps: int = 2) -> float:
         """Time a few steps; the model and the optimiser are left as they were."""
@@ -301,6 +288,14 @@ class _Judge(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
 
-def _parts(n: int, size: int) -> Iterator[npt.NDArray[np.int64]]:
-    for start in range(0, n, size):
-        yield np.arange(start, min(start + size, n))
+def outputs_of(model: Any, examples: Examples, *, most: int | None = None, seed: int = 0) -> FloatArray:
+    """What a model puts out for examples, or for at most that many of them, drawn at random, of shape (n, outputs)."""
+    drawn = np.arange(len(examples))
+    if most is not None and most < len(drawn):
+        drawn = np.sort(np.random.default_rng(seed).permutation(drawn)[:most])
+    found = []
+    for start in range(0, len(drawn), PREDICTION_BATCH):
+        rows = examples.rows[drawn[start : start + PREDICTION_BATCH]]
+        # Under a strategy each replica answers for the whole batch: the first answer is enough.
+        found.append(np.asarray(model.predict_on_batch(examples.inputs.plain(rows)), np.float32)[: len(rows)])
+    return np.concatenate(found)

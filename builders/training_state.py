@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ class StateFile:
     def read(self) -> TrainingState | None:
         """The state that was kept; None where there is none."""
         try:
-            with np.load(self.path, allow_pickle=False) as kept:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 parts = {
                     name: tuple(kept[f"{name}_{number}"] for number in range(_count(kept.files, name)))
                     for name in ("weights", "slots", "best")
@@ -138,7 +139,13 @@ class StateFile:
                     slots=parts["slots"],
                     best=parts["best"],
                 )
-        except (OSError, ValueError, KeyError, EOFError):  # none, or one that a disk has spoilt: begin anew
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            zipfile.BadZipFile,
+        ):  # none, or one that a disk has spoilt: begin anew
             return None
 
     def remove(self) -> None:

@@ -107,10 +107,7 @@ def _frozen(found: "Recommendation", index: int, *, joined: bool) -> Candidate:
 def _with_advice(found: "Recommendation", made: Sequence[Candidate], *, frozen: bool) -> list[Candidate]:
     """The advice first, if it is of their kind; no strategy twice."""
     advice = Candidate(strategy=found.strategy, scenario=found.scenario, recommended=True)
-    unique = {same(each): each for each in reversed([advice, *made])}
-    return [unique[key] for key in reversed(unique) if unique[key].frozen == frozen]
-
-
-def same(candidate: Candidate) -> tuple[str, str | None, tuple[str, ...]]:
-    """What tells candidates apart."""
-    return candidate.strategy.cut, candidate.strategy.freeze, candidate.strategy.head.levels
+    unique: dict[tuple[str, str | None, tuple[str, ...]], Candidate] = {}
+    for each in (advice, *made):
+        unique.setdefault((each.strategy.cut, each.strategy.freeze, each.strategy.head.levels), each)
+    return [each for each in unique.values() if each.frozen == frozen]

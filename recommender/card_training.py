@@ -80,8 +80,8 @@ def _fit(fit: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
         steps = f", at most {phase['steps']:,} steps" if phase.get("steps") else ""
         rate = f", learning rate up to {phase['learning_rate']:g}" if phase.get("learning_rate") else ""
         yield (
-            escaped(str(phase.get("name", "phase")).replace("_", " ").capitalize()),
-            (f"{escaped(str(phase.get('what', '')))}{steps}{rate}"),
+            _PHASES.get(phase.get("name"), "Phase"),
+            f"{escaped(str(phase.get('what', '')))}{steps}{rate}",
         )
     yield "Learnt from", f"{plan['n_training']:,} images" if plan.get("n_training") else None
     yield "Augmentation", ", ".join(map(escaped, plan["augmentation"])) if plan.get("augmentation") else None

@@ -15,7 +15,7 @@ from probes.features import Features, run_over, with_constant_weights
 from probes.images import UnreadableImage, in_order, quiet_decoders, resize
 from probes.inspection import open_picture
 from probes.reading import Prepared, Skipped, readable
-from probes.splits import Rows
+from probes.splits import Rows, balanced_weights
 from recommender.errors import RecommendError
 from recommender.feature_cache import MEMORY_LIMIT, FeatureCache, fits
 from recommender.fit_pass import everything
@@ -23,7 +23,9 @@ from recommender.fit_split import HeldOut, hold_out, rows_of_everything
 from recommender.fitting import SOLVED_AT_ONCE
 
 if TYPE_CHECKING:
+    from builders.inputs import Inputs
     from builders.parting import Parted
+    from builders.trainer import Examples
     from recommender.recommendation import Recommendation
 
 PASS_SHARE = 0.2  # of the budget, for the pass
@@ -59,6 +61,16 @@ class Seen:
     def is_sample(self) -> bool:
         skipped = len(self.features.skipped.failures) + len(self.features.skipped.copies)
         return len(self.rows) + skipped < self.n_images
+
+    def examples(self, inputs: "Inputs", numbers: Numbers, *, balanced: bool) -> "Examples":
+        """Some rows as a trainer takes them; weights have the mean 1."""
+        from builders.trainer import Examples
+
+        labels, weights = self.rows.labels[numbers], self.rows.weights[numbers]
+        if balanced:
+            weights = balanced_weights(labels, weights)
+        mean = weights.mean() if weights.any() else 1.0
+        return Examples(inputs=inputs, rows=numbers, labels=labels, weights=weights / mean)
 
 
 def see(found: "Recommendation", *, budget: float, seed: int, progress: Progress | None) -> Seen:
@@ -187,6 +199,7 @@ class Frozen:
     def __init__(self, pictures: npt.NDArray[np.uint8], parted: "Parted", *, mirror: bool) -> None:
         self._pictures, self._views = pictures, 2 if mirror else 1
         self._run = _frozen_part(parted)
+        self._run(np.zeros((1, *pictures.shape[1:]), np.float32))  # the first time takes longer, which is not counted
         shape = tuple(int(side) for side in parted.tail.input_shape[1:])
         capacity = self._views * len(pictures)
         self._keeps = fits((capacity, *shape), np.float32, memory=_MEMO_MEMORY)

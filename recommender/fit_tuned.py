@@ -14,7 +14,7 @@ import numpy as np
 from builders.build import compile_model
 from builders.optimizers import depths_of, optimizer_for
 from builders.precision import best_precision, use_precision
-from builders.trainer import Trained, Trainer
+from builders.trainer import Trained, Trainer, outputs_of
 from builders.training import Schedule
 from builders.training_state import StateFile, TrainingState
 from probes.calibration import apply_temperature, calibrate
@@ -176,11 +176,14 @@ def _plan(lesson: Lesson, data: Data, schedule: Schedule, precision: str, second
 
 def _detector(trainer: Trainer, lesson: Lesson) -> Detector | None:
     """Of pictures unlike the training images, by what the trained network makes of both parts."""
-    if lesson.parted.head_input is None:
+    below = lesson.parted.below_head()
+    if below is None:
         return None
-    training = trainer.head_features(trainer.training, most=MOST_IMAGES, seed=lesson.options.seed)
-    held_out = trainer.head_features(trainer.held_out, most=MOST_IMAGES, seed=lesson.options.seed)
-    return fitted_detector(training, held_out, None, lesson.options.seed)
+    seed = lesson.options.seed
+    training, held_out = (
+        outputs_of(below, examples, most=MOST_IMAGES, seed=seed) for examples in (trainer.training, trainer.held_out)
+    )
+    return fitted_detector(training, held_out, None, seed)
 
 
 def _chosen(state: TrainingState, data: Data, seed: int) -> Chosen | None:

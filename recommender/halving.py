@@ -34,10 +34,14 @@ class Pace:
     looks: int
     held_out: int
 
+    def between(self, steps: int, before: float, share: float) -> float:
+        """Seconds from one share of a training of so many steps to another."""
+        return self.seconds(steps, share) - (self.seconds(steps, before) if before else 0.0)
+
     def seconds(self, steps: int, share: float = 1.0) -> float:
         """Of the first `share` of a training of so many steps."""
         done = share * steps
-        frozen = min(done * self.batch, self.views) + (self.held_out if share > 0 else 0)
+        frozen = min(done * self.batch, self.views) + self.held_out
         return done * self.step + frozen * self.image + share * self.looks * self.look
 
     def steps_within(self, seconds: float, most: int) -> int:
@@ -103,7 +107,7 @@ class Halving:
 
 def halve(
     numbers: Sequence[int],
-    advance: Callable[[int, float], float | None],
+    advance: Callable[[int, float], tuple[float, ...] | None],
     *,
     always: Collection[int] = (),
     cost: Callable[[int, float, float], float] = lambda *_: 0.0,
@@ -113,7 +117,7 @@ def halve(
 
     Args:
         numbers: of the trainings; those that come first are preferred among equals.
-        advance: takes a number and the share until which to train, and returns the accuracy then; None if it got no
+        advance: takes a number and the share until which to train, and returns how good it is then; None if it got no
             farther, which ends the halving.
         always: numbers of those that run to their end, however they do.
         cost: takes a number and two shares, and returns the seconds from one to the other.
@@ -123,10 +127,11 @@ def halve(
         How far each got.
     """
     found = Halving(reached=dict.fromkeys(numbers, 0.0))
-    live, accuracy, before = list(numbers), dict.fromkeys(numbers, 0.0), 0.0
+    live, before = list(numbers), 0.0
+    score: dict[int, tuple[float, ...]] = {}
     for rung, share in enumerate(RUNGS):
         if rung:
-            ranked = sorted(live, key=lambda number: -accuracy[number])
+            ranked = sorted(live, key=lambda number: score[number], reverse=True)
             better = ranked[: math.ceil(len(ranked) / 2)]
             live = [number for number in ranked if number in better or number in always]
         live = _within(live, [cost(number, before, share) for number in live], left(), always)
@@ -135,7 +140,7 @@ def halve(
             if reached is None:
                 found.interrupted = True
                 return found
-            accuracy[number], found.reached[number] = reached, share
+            score[number], found.reached[number] = reached, share
         before = share
     return found
 

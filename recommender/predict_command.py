@@ -137,13 +137,13 @@ class _Table:
             return
         note = _NOTE if found.foreign else ""
         for number, (name, probability) in enumerate(zip(found.classes, found.probabilities, strict=True)):
-            self._line("" if number else file, _printable(name), f"{probability:8.1%}", "" if number else note)
+            self._line("" if number else file, _printable(name), f"{probability:11.1%}", "" if number else note)
 
     def _line(self, *cells: str) -> None:
         if not any(self._widths):
             self._widths = [len("file"), len("class")]
             self._grow(cells)
-            self._print("file", "class", " " * 8, "note")
+            self._print("file", "class", "probability", "note")
         self._grow(cells)
         self._print(*cells)
 

@@ -284,7 +284,7 @@ def test_a_quantised_export_may_answer_otherwise_only_where_the_model_is_unsure(
 def test_a_quantised_export_that_is_refused_leaves_nothing(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_run", lambda *_: np.eye(3, dtype=np.float32)[[2] * 6])
     model = tiny()
-    model.layers[-1].bias.assign([100.0, 0.0, 0.0])
+    model.layers[-1].set_weights([np.zeros((4, 3)), np.array([9.0, 0.0, 0.0])])
     with pytest.raises(BuildError, match=r"Received: 0%\. Nothing was written"):
         export_model(model, tmp_path / "m", "litert_dynamic", drawn)
     assert not list(tmp_path.iterdir())

@@ -111,7 +111,7 @@ def test_a_table_tells_class_probability_and_what_is_foreign(home, tmp_path, inv
     run = invoke("predict", copied(home, tmp_path), home / "new", home / "odd/digit.png")
     lines = run.stdout.splitlines()
     assert (run.returncode, run.stderr) == (0, "")
-    assert lines[0].split() == ["file", "class", "note"]
+    assert lines[0].split() == ["file", "class", "probability", "note"]
     assert len(lines) == 8
     assert [line.endswith("unlike the training pictures") for line in lines] == [False] * 7 + [True]
     assert "flower" in lines[1]

@@ -1,0 +1,7 @@
+"""stub"""
+
+from typing import Any
+
+
+def verdict_sentence(c: Any) -> str:
+    return f"{c.verdict} {c.regret}"

@@ -1,0 +1,293 @@
+"""What a comparison brought: who won, by how much the advice fell short, and what of it is chance."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from builders.strategy import Strategy
+from probes.evaluation import Chosen, Gain, cross_chosen, paired_gain
+from recommender.scenario import Scenario
+
+if TYPE_CHECKING:
+    from builders.backbone import Backbone
+    from probes.foreign import Detector
+    from probes.learning_curve import LearningCurve
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """A strategy that was trained.
+
+    Attributes:
+        strategy: what was built.
+        scenario: that it is a form of.
+        label: for people, as "2 from block5c_add".
+        recommended: whether it was the advice.
+        accuracy: on the held-out images. Where the best of several looks at them counts, each image is judged by the
+            look that the others choose.
+        interval: 95 % of it.
+        balanced_accuracy: mean over classes of the share that was right.
+        seconds: of its training: its share of the pass over the images, by its depth, and its own.
+        steps: of fine-tuning; 0 for a frozen backbone.
+        ended_early: whether it was given up half-way, or time ran out.
+        correct: whether each held-out image was right, of shape (n,).
+        looks: the same at each look, of shape (looks, n).
+        weights: of the trained model, all of them; of the prediction layer alone where the backbone is frozen.
+    """
+
+    strategy: Strategy
+    scenario: Scenario
+    label: str
+    recommended: bool
+    accuracy: float
+    interval: tuple[float, float]
+    balanced_accuracy: float
+    seconds: float
+    steps: int
+    ended_early: bool
+    correct: Mask = field(repr=False)
+    looks: Mask = field(repr=False)
+    weights: tuple[npt.NDArray[Any], ...] = field(repr=False)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing but the prediction layer was trained."""
+        return self.strategy.freeze == self.strategy.cut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judgement:
+    """Who is best, and how sure that is.
+
+    Attributes:
+        winner: number of the row with the highest accuracy, the cheapest of equals.
+        preferred: number of the cheapest row that is within one standard error of the winner.
+        chosen: how the best of all does on images that did not choose it.
+        gaps: of each row, by how much `chosen` is better on the same images.
+        regret: the same of the advice; 0 where that won, None where it was not trained.
+    """
+
+    winner: int
+    preferred: int
+    chosen: Chosen
+    gaps: tuple[Gain, ...]
+    regret: Gain | None
+
+
+def judge(rows: Sequence[Row], *, seed: int, groups: npt.ArrayLike | None, labels: npt.ArrayLike | None) -> Judgement:
+    """Compare rows on the images that all of them were judged by.
+
+    The accuracy of the best of many is too high by chance, and so is its lead. So each image is judged by the look of
+    the row that is best on the other half of the images: that is what choosing by comparison is worth, and what the
+    advice is held against.
+
+    Args:
+        rows: at least one.
+        seed: of the halves.
+        groups: images of one group are never parted, of shape (n,).
+        labels: class numbers over which the halves are stratified, of shape (n,).
+
+    Reference:
+        Breiman et al., Classification and regression trees, 1984, for the cheapest within one standard error.
+    """
+    order = sorted(range(len(rows)), key=lambda number: rows[number].seconds)
+    looks = np.concatenate([rows[number].looks for number in order])
+    chosen = cross_chosen(looks, seed=seed, groups=groups, labels=labels)
+    gaps = tuple(paired_gain(row.correct, chosen.correct, groups) for row in rows)
+    winner = max(order, key=lambda number: rows[number].accuracy)  # the first of equals, which is the cheapest
+    best = rows[winner].correct
+    near = [
+        number
+        for number in order
+        if not rows[number].ended_early and _near(paired_gain(rows[number].correct, best, groups))
+    ]
+    advice = next((number for number, row in enumerate(rows) if row.recommended), None)
+    regret = None if advice is None else gaps[advice]
+    if advice is not None and advice == winner:
+        regret = paired_gain(rows[advice].correct, rows[advice].correct, groups)
+    return Judgement(
+        winner=winner,
+        preferred=min((*near, winner), key=lambda number: rows[number].seconds),
+        chosen=chosen,
+        gaps=gaps,
+        regret=regret,
+    )
+
+
+def _near(gap: Gain) -> bool:
+    """Whether it is within one standard error."""
+    middle, error = (gap.low + gap.high) / 2, (gap.high - gap.low) / 2 / 1.96
+    return middle <= error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """The recommended strategy and its rivals, trained on the same images and judged by the same others.
+
+    Attributes:
+        rows: by accuracy, the best first.
+        winner: the row with the highest accuracy.
+        preferred: the cheapest within one standard error of the winner.
+        recommended: the advice's; None where it was not trained.
+        accuracy: of choosing the best of all as it was done: the winner's own is the best of many, and too high.
+        interval: 95 % of it.
+        regret: by how much that is better than the advice on the same images; 0 where the advice won.
+        gaps: the same for each row.
+        skipped: label of a strategy -> why it was not trained.
+        n_training: images that were learnt from.
+        n_held_out: images that judged.
+        n_images: that there are; these may be a sample.
+        is_sample: whether they are.
+        judged_by: "validation" for the user's own split, or "held-out part".
+        augmentation: what fine-tuning did to pictures at random; None where it was not asked.
+        curve: accuracy of a linear probe against the number of images; None where there was no time for it.
+        curve_label: of which row.
+        advice: what was recommended, for people.
+        interrupted: whether Ctrl-C ended it.
+        budget: in seconds.
+        seconds: that it took.
+    """
+
+    rows: tuple[Row, ...]
+    winner: Row
+    preferred: Row
+    recommended: Row | None
+    accuracy: float
+    interval: tuple[float, float]
+    regret: Gain | None
+    gaps: tuple[Gain, ...] = field(repr=False)
+    skipped: dict[str, str]
+    n_training: int
+    n_held_out: int
+    n_images: int
+    is_sample: bool
+    judged_by: str
+    augmentation: tuple[str, ...] | None
+    curve: "LearningCurve | None"
+    curve_label: str | None
+    advice: str
+    interrupted: bool
+    budget: float
+    seconds: float
+    backbone: "Backbone" = field(repr=False)
+    detect: "Callable[[Row], Detector | None]" = field(repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """On the advice: "right", "tied", "wrong", or "unknown" where it was not trained."""
+        if self.recommended is None or self.regret is None:
+            return "unknown"
+        if self.recommended is self.winner:
+            return "right"
+        return "wrong" if self.regret.clear else "tied"
+
+    @cached_property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        from recommender.compare_report import verdict_sentence
+
+        return verdict_sentence(self)
+
+    @property
+    def ties(self) -> tuple[Row, ...]:
+        """Rows that are as good as the best as far as can be told, the winner among them."""
+        return tuple(row for row, gap in zip(self.rows, self.gaps, strict=True) if row is self.winner or not gap.clear)
+
+    def build(self, row: Row | None = None) -> Any:
+        """The model of a row, trained and compiled; by default the preferred one's. A new one at each call."""
+        return built(self.preferred if row is None else row, self.backbone)
+
+    @cached_property
+    def detector(self) -> "Detector | None":
+        """Tells pictures unlike the training images, for the preferred model; None where there are too few of these."""
+        return self.detect(self.preferred)
+
+    def save_plot(self, path: str | Path) -> None:
+        """Draw accuracy against seconds, as PNG, SVG or PDF.
+
+        Raises:
+            RecommendError: there is no matplotlib, or the disk refused.
+        """
+        from recommender.compare_plot import save_plot
+
+        save_plot(self, Path(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the models, as plain data."""
+        return {
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "winner": self.winner.label,
+            "preferred": self.preferred.label,
+            "recommended": self.advice,
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "regret": None if self.regret is None else _gain_as_dict(self.regret),
+            "rows": [_row_as_dict(row, gap) for row, gap in zip(self.rows, self.gaps, strict=True)],
+            "skipped": dict(self.skipped),
+            "n_training": self.n_training,
+            "n_held_out": self.n_held_out,
+            "n_images": self.n_images,
+            "is_sample": self.is_sample,
+            "judged_by": self.judged_by,
+            "augmentation": None if self.augmentation is None else list(self.augmentation),
+            "learning_curve": None if self.curve is None else _curve_as_dict(self.curve, self.curve_label),
+            "interrupted": self.interrupted,
+            "budget": self.budget,
+            "seconds": self.seconds,
+        }
+
+
+def built(row: Row, backbone: "Backbone") -> Any:
+    """The model of a row, with the weights that it was trained to."""
+    from builders.build import HeadWeights, build_model
+
+    if row.frozen:
+        kernel, bias = row.weights
+        return build_model(row.strategy, HeadWeights(kernel=kernel, bias=bias), backbone)
+    model = build_model(row.strategy, None, backbone)
+    model.set_weights(list(row.weights))
+    return model
+
+
+def _gain_as_dict(gain: Gain) -> dict[str, Any]:
+    return {"difference": gain.difference, "interval": [gain.low, gain.high]}
+
+
+def _row_as_dict(row: Row, gap: Gain) -> dict[str, Any]:
+    strategy = row.strategy
+    return {
+        "label": row.label,
+        "scenario": row.scenario.id,
+        "recommended": row.recommended,
+        "cut": strategy.cut,
+        "freeze": strategy.freeze,
+        "levels": list(strategy.head.levels),
+        "accuracy": row.accuracy,
+        "interval": list(row.interval),
+        "balanced_accuracy": row.balanced_accuracy,
+        "behind": _gain_as_dict(gap),
+        "seconds": row.seconds,
+        "steps": row.steps,
+        "ended_early": row.ended_early,
+    }
+
+
+def _curve_as_dict(curve: "LearningCurve", label: str | None) -> dict[str, Any]:
+    doubled = curve.doubled
+    return {
+        "strategy": label,
+        "points": [
+            {"n_images": point.n_images, "accuracy": point.accuracy, "standard_error": point.standard_error}
+            for point in curve.points
+        ],
+        "doubled": None if doubled is None else {"accuracy": doubled.accuracy, "interval": [doubled.low, doubled.high]},
+        "gain": None if curve.gain is None else list(curve.gain),
+    }
