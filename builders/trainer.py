@@ -1,5 +1,6 @@
 """Fine-tune a model, look at held-out images now and then, and keep the best; a run can be gone on with."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ class Trainer:
 
     def _batches(self, first_step: int) -> Iterator[tuple[Any, ...]]:
         """Batches from a step on. What is in a batch follows from the seed and the step alone."""
-        for step in range(first_step, self.schedule.steps + 1):
+        for step in itertools.count(first_step):
             rows = self._rows(step)
             rng = np.random.default_rng([self.schedule.seed, step])
             inputs = self.training.inputs.varied(self.training.rows[rows], rng)

@@ -37,14 +37,13 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """For people, as "2 from block5c_add"."""
+        """For people, as "2 from block5c_add"; "joined" where the head reads the end of every stage."""
         strategy, number = self.strategy, self.scenario.id
         if not self.frozen:
             return f"{number} everything" if strategy.freeze is None else f"{number} from {strategy.freeze}"
         whole = strategy.cut_depth == 1.0
         place = "whole" if whole else f"cut at {strategy.cut}"
-        levels = len(strategy.head.levels)
-        return f"{number} {place}" if levels <= 1 else f"{number} {place}, {levels} levels joined"
+        return f"{number} {place}, joined" if len(strategy.head.levels) > 1 else f"{number} {place}"
 
 
 def frozen_candidates(found: "Recommendation") -> list[Candidate]:

@@ -13,14 +13,14 @@ from probes.learning_curve import learning_curve
 from probes.linear_probe import balanced_accuracy, solve
 from recommender.augmenting import fitting_augmentation
 from recommender.candidates import Candidate, frozen_candidates, tuned_candidates
+from recommender.compare_detector import detector_of
+from recommender.compare_judge import judge
 from recommender.compare_pass import PASS_SHARE, Seen, prepared, see
 from recommender.compare_tuned import Start, Tuned, quiet_tracing
-from recommender.comparison import Comparison, Row, built, judge
-from recommender.fit_finish import MOST_IMAGES, fitted_detector
+from recommender.comparison import Comparison, Row
 from recommender.halving import affordable, halve
 
 if TYPE_CHECKING:
-    from probes.foreign import Detector
     from probes.learning_curve import LearningCurve
     from recommender.recommendation import Recommendation
 
@@ -35,7 +35,6 @@ SLACK = 0.1  # of what is left after that: steps that were timed to be faster th
 # network's gradients takes ten seconds on two cores.
 LEAST_STEPS = 24
 LEAST_SECONDS = 20.0
-_BATCH = 64
 
 
 Progress = Callable[[str, int, int], None]
@@ -95,7 +94,7 @@ class Run:
             if len(self.rows) > 1 and time.perf_counter() + rate * width > until:
                 self.skipped[candidate.label] = "no time"
                 continue
-            rate = max(rate, self._fit(candidate) / width)
+            rate = max(rate / 2, self._fit(candidate) / width)  # the first takes longer than it should
             self.tell()
 
     def _fit(self, candidate: Candidate) -> float:
@@ -269,32 +268,9 @@ class Run:
             budget=self.budget,
             seconds=time.perf_counter() - self.began,
             backbone=found.backbone,
-            detect=lambda row: _detector(row, found, seen, seed),
+            detect=lambda row: detector_of(row, found, seen, seed),
         )
 
 
 def _loss(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
-
-
-def _detector(row: Row, found: "Recommendation", seen: Seen, seed: int) -> "Detector | None":
-    """Of pictures unlike the training images, by what the row's prediction layer reads of both parts."""
-    parts = (seen.split.training, seen.split.held_out)
-    if row.frozen:
-        levels = [seen.features.pooled[level] for level in row.strategy.head.levels]
-        training, held_out = (np.concatenate([level[part] for level in levels], axis=1) for part in parts)
-        return fitted_detector(training, held_out, None, seed)
-    import keras
-
-    pictures = prepared(found, seen, until=float("inf"), progress=None)
-    if pictures is None:
-        return None
-    model = built(row, found.backbone)
-    below = keras.Model(model.input, model.layers[-1].input)
-    features = []
-    for part in parts:
-        drawn = np.sort(np.random.default_rng(seed).permutation(part)[:MOST_IMAGES])
-        batches = np.array_split(drawn, max(1, len(drawn) // _BATCH))
-        found_here = [np.asarray(below(pictures[batch].astype(np.float32), training=False)) for batch in batches]
-        features.append(np.concatenate(found_here))
-    return fitted_detector(features[0], features[1], None, seed)

@@ -1,6 +1,6 @@
 """Train the recommended strategy and its rivals on the same images under one budget, and tell if the advice was right.
 
-Nothing heavy is imported before it is called.
+Nothing heavy is imported before `compare` is called.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from builders.training import AUGMENTATIONS
 from recommender.errors import RecommendError
-from recommender.limits import LARGEST_SEED
+from recommender.limits import LARGEST_SEED, SMALLEST_BUDGET
 
 if TYPE_CHECKING:
     from recommender.comparison import Comparison, Row
@@ -63,8 +63,8 @@ def compare(
 
 
 def _check(budget: float, seed: int | None, augmentation: Sequence[str] | None) -> None:
-    if not 0 < budget < float("inf"):
-        raise RecommendError(f"Expected `budget` to be seconds above 0. Received: {budget}.")
+    if not SMALLEST_BUDGET <= budget < float("inf"):
+        raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
     unknown = [name for name in augmentation or () if name not in AUGMENTATIONS]

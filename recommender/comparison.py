@@ -1,6 +1,6 @@
 """What a comparison brought: who won, by how much the advice fell short, and what of it is chance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.strategy import Strategy
-from probes.evaluation import Chosen, Gain, cross_chosen, paired_gain
+from probes.evaluation import Gain
 from recommender.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -61,70 +61,10 @@ class Row:
         """Whether nothing but the prediction layer was trained."""
         return self.strategy.freeze == self.strategy.cut
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Judgement:
-    """Who is best, and how sure that is.
-
-    Attributes:
-        winner: number of the row with the highest accuracy, the cheapest of equals.
-        preferred: number of the cheapest row that is within one standard error of the winner.
-        chosen: how the best of all does on images that did not choose it.
-        gaps: of each row, by how much `chosen` is better on the same images.
-        regret: the same of the advice; 0 where that won, None where it was not trained.
-    """
-
-    winner: int
-    preferred: int
-    chosen: Chosen
-    gaps: tuple[Gain, ...]
-    regret: Gain | None
-
-
-def judge(rows: Sequence[Row], *, seed: int, groups: npt.ArrayLike | None, labels: npt.ArrayLike | None) -> Judgement:
-    """Compare rows on the images that all of them were judged by.
-
-    The accuracy of the best of many is too high by chance, and so is its lead. So each image is judged by the look of
-    the row that is best on the other half of the images: that is what choosing by comparison is worth, and what the
-    advice is held against.
-
-    Args:
-        rows: at least one.
-        seed: of the halves.
-        groups: images of one group are never parted, of shape (n,).
-        labels: class numbers over which the halves are stratified, of shape (n,).
-
-    Reference:
-        Breiman et al., Classification and regression trees, 1984, for the cheapest within one standard error.
-    """
-    order = sorted(range(len(rows)), key=lambda number: rows[number].seconds)
-    looks = np.concatenate([rows[number].looks for number in order])
-    chosen = cross_chosen(looks, seed=seed, groups=groups, labels=labels)
-    gaps = tuple(paired_gain(row.correct, chosen.correct, groups) for row in rows)
-    winner = max(order, key=lambda number: rows[number].accuracy)  # the first of equals, which is the cheapest
-    best = rows[winner].correct
-    near = [
-        number
-        for number in order
-        if not rows[number].ended_early and _near(paired_gain(rows[number].correct, best, groups))
-    ]
-    advice = next((number for number, row in enumerate(rows) if row.recommended), None)
-    regret = None if advice is None else gaps[advice]
-    if advice is not None and advice == winner:
-        regret = paired_gain(rows[advice].correct, rows[advice].correct, groups)
-    return Judgement(
-        winner=winner,
-        preferred=min((*near, winner), key=lambda number: rows[number].seconds),
-        chosen=chosen,
-        gaps=gaps,
-        regret=regret,
-    )
-
-
-def _near(gap: Gain) -> bool:
-    """Whether it is within one standard error."""
-    middle, error = (gap.low + gap.high) / 2, (gap.high - gap.low) / 2 / 1.96
-    return middle <= error
+    @property
+    def gained(self) -> bool:
+        """Whether fine-tuning brought something; else the model is its start, the linear probe."""
+        return self.steps > 0 and not np.array_equal(self.correct, self.looks[0])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,7 +74,7 @@ class Comparison:
     Attributes:
         rows: by accuracy, the best first.
         winner: the row with the highest accuracy.
-        preferred: the cheapest within one standard error of the winner.
+        preferred: the cheapest within one standard error of the winner; the best of several of like cost.
         recommended: the advice's; None where it was not trained.
         accuracy: of choosing the best of all as it was done: the winner's own is the best of many, and too high.
         interval: 95 % of it.
@@ -276,6 +216,7 @@ def _row_as_dict(row: Row, gap: Gain) -> dict[str, Any]:
         "behind": _gain_as_dict(gap),
         "seconds": row.seconds,
         "steps": row.steps,
+        "gained": row.gained,
         "ended_early": row.ended_early,
     }
 

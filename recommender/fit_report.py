@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from builders.training_state import Check
 
 _CLASSES_SHOWN = 10
+_JUDGED = {
+    "cross-validation": "by cross-validation over",
+    "held-out part": "held out:",
+    "validation": "on your validation split's",
+}
 
 
 def print_plan(plan: TrainingPlan, console: Console) -> None:
@@ -48,8 +53,7 @@ def plan_table(plan: TrainingPlan) -> RenderableType:
 
 
 def _schedule_line(schedule: Schedule) -> str:
-    peak = schedule.learning_rate
-    rates = f"rate up to {peak:g}, {peak * schedule.lowest_rate:.2g} in the first layers"
+    rates = f"rate up to {schedule.learning_rate:g}, lower in lower layers"
     extra = f", mixup {schedule.mixup:g}" if schedule.mixup else ""
     extra += f", label smoothing {schedule.label_smoothing:g}" if schedule.label_smoothing else ""
     return (
@@ -108,8 +112,8 @@ def _summary(result: FitResult) -> RenderableType:
         low, high = result.interval
         table.add_row(
             "Accuracy",
-            f"{result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}, by {result.judged_by} of "
-            f"{result.evaluation.n:,} images",
+            f"{result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}, "
+            f"{_JUDGED[result.judged_by]} {result.evaluation.n:,} images",
         )
         table.add_row("Balanced", f"{result.evaluation.balanced_accuracy:.1%}, the mean over classes")
         table.add_row("Calibration", _calibration(result))

@@ -6,10 +6,11 @@ Reference:
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 RUNGS = (0.25, 0.5, 1.0)  # shares of a training after which the worse half ends
+_BISECTIONS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +57,22 @@ class Pace:
         return low * self.looks
 
 
-def whole_trainings(n: int, always: int = 0) -> float:
-    """How many whole trainings a halving of `n` costs at most, `always` of which run to their end in any case."""
-    cost, before = 0.0, 0.0
+def expected(paces: Mapping[int, Pace], steps: Mapping[int, int], always: Collection[int]) -> float:
+    """Seconds that a halving takes if those that always go on are in the better half, and else the dearest are."""
+    live, spent, before = list(steps), 0.0, 0.0
     for share in RUNGS:
-        cost += n * (share - before)
-        before, n = share, min(n, math.ceil(n / 2) + always)
-    return cost
+        costs = {number: paces[number].between(steps[number], before, share) for number in live}
+        spent += sum(costs.values())
+        half = math.ceil(len(live) / 2)
+        dearest = sorted(live, key=lambda number: (number not in always, -paces[number].seconds(steps[number])))
+        live, before = dearest[: max(half, sum(number in always for number in live))], share
+    return spent
 
 
 def affordable(
     paces: Sequence[Pace], *, seconds: float, most: Sequence[int], least: int, always: Collection[int]
 ) -> dict[int, int]:
-    """Steps for as many trainings as the time is enough for; each gets the same seconds.
+    """Steps for as many trainings as the time is enough for; none gets more seconds than another could have.
 
     Args:
         paces: of the trainings.
@@ -80,16 +84,35 @@ def affordable(
     Returns:
         Number of the training -> steps.
     """
-    chosen = list(range(len(paces)))
+    needed = [min(least, each) for each in most]
+    alone = [pace.steps_within(seconds, each) for pace, each in zip(paces, most, strict=True)]
+    chosen = {number: pace for number, pace in enumerate(paces) if 0 < needed[number] <= alone[number]}
     while chosen:
-        each = seconds / whole_trainings(len(chosen), len(set(chosen) & set(always)))
-        steps = {number: paces[number].steps_within(each, most[number]) for number in chosen}
-        short = [number for number in chosen if steps[number] < min(least, most[number])]
+        steps = _equal_seconds(chosen, seconds, most, always)
+        short = [number for number in chosen if steps[number] < needed[number]]
         if not short:
             return steps
-        dearest = max(short, key=lambda number: (number not in always, paces[number].seconds(least)))
-        chosen.remove(dearest)
+        # For the sake of the advice others make room, even if they are not short themselves.
+        others = [number for number in short if number not in always] or [
+            number for number in chosen if number not in always
+        ]
+        del chosen[max(others or short, key=lambda number: paces[number].seconds(needed[number]))]
     return {}
+
+
+def _equal_seconds(
+    paces: Mapping[int, Pace], seconds: float, most: Sequence[int], always: Collection[int]
+) -> dict[int, int]:
+    """Steps under the same limit of seconds for each, the highest with which all is done in time."""
+
+    def under(limit: float) -> dict[int, int]:
+        return {number: pace.steps_within(limit, most[number]) for number, pace in paces.items()}
+
+    low, high = 0.0, max(seconds, 0.0)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected(paces, under(middle), always) <= seconds else (low, middle)
+    return under(low)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,12 +150,13 @@ def halve(
         How far each got.
     """
     found = Halving(reached=dict.fromkeys(numbers, 0.0))
-    live, before = list(numbers), 0.0
+    live, size, before = list(numbers), len(numbers), 0.0
     score: dict[int, tuple[float, ...]] = {}
     for rung, share in enumerate(RUNGS):
         if rung:
             ranked = sorted(live, key=lambda number: score[number], reverse=True)
-            better = ranked[: math.ceil(len(ranked) / 2)]
+            size = math.ceil(size / 2)
+            better = ranked[:size]
             live = [number for number in ranked if number in better or number in always]
         live = _within(live, [cost(number, before, share) for number in live], left(), always)
         for number in sorted(live, key=lambda number: number not in always):

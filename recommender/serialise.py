@@ -58,6 +58,7 @@ def as_dict(found: "Recommendation") -> dict[str, Any]:
         "findings": [finding_as_dict(finding) for finding in found.findings],
         "reasons": [printable(reason) for reason in found.reasons],
         "warnings": [printable(note) for note in cautions(found)],
+        "seed": found.seed,
         "seconds": dict(found.seconds),
         "versions": versions(),
     }

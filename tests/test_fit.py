@@ -113,7 +113,7 @@ def test_what_is_read_anew_at_each_step_gives_what_the_cache_gives(folder):
 
 def test_the_users_validation_split_judges_and_nothing_of_it_is_learnt_from(tmp_path):
     for split, n in (("train", 8), ("val", 5)):
-        write_images(tmp_path / "data" / split, {"flower": n, "temple": n})
+        write_images(tmp_path / "data" / split, {"flower": n, "temple": n}, seed=n)
     result = recommend(tmp_path / "data", input_size=SIZE, scenario=3).fit(steps=2, augmentation=())
     assert result.judged_by == "validation"
     assert result.plan.n_training <= 16

@@ -33,7 +33,7 @@ def run(folder, invoke, tmp_path_factory):
 def test_the_plan_comes_before_the_looks_and_the_result_after_them(run):
     done, _ = run
     assert done.returncode == 0, done.stderr
-    words = ("Scenario 3", "fine tune", "step 12 of 12", "95% interval", "Wrote")
+    words = ("Scenario 3", "fine tune", " of 12   held-out", "95% interval", "Wrote")
     places = [done.stdout.index(word) for word in words]
     assert places == sorted(places)
     assert "held out to judge" in done.stdout
@@ -180,4 +180,4 @@ def test_the_whole_way_on_real_pictures(shared_datasets, tmp_path, invoke):
     assert (tmp_path / "flowers.tflite").stat().st_size > 10**6
     seen = invoke("predict", target, next((data / "daisy").iterdir()), "--json")
     assert seen.returncode == 0, seen.stderr
-    assert json.loads(seen.stdout)[0]["classes"][0]["class"] in {"daisy", "dandelion"}
+    assert json.loads(seen.stdout)[0]["classes"][0]["name"] in {"daisy", "dandelion"}
