@@ -70,12 +70,7 @@ def part(model: Any) -> Parted:
             "`trainable` on the layers that shall train."
         )
     entry, size = _entry(graph)
-    passages = graph.passages
-    trains = [index for index, call in enumerate(graph.calls, start=1) if _trains(call.operation)]
-    weighted = [index for index, call in enumerate(graph.calls, start=1) if _has_weights(call.operation)]
-    below = [index for index in passages if entry < index < trains[0]]
-    frozen = [index for index in below if weighted and index >= weighted[0]]
-    joint = frozen[-1] if frozen else entry
+    joint = _joint(graph, entry)
     shape = graph.nodes[joint].shape if joint != entry else (size, size, graph.input_shape[-1])
     if shape is None or None in shape:
         shape = graph.shapes_for((size, size, graph.input_shape[-1]))[joint - 1]
@@ -93,19 +88,44 @@ def part(model: Any) -> Parted:
 
 
 def _entry(graph: LayerGraph) -> tuple[int, int]:
-    """The node that puts out prepared pictures, and their side in px."""
-    for index, call in enumerate(graph.calls, start=1):
-        if isinstance(call.operation, keras.layers.Resizing) and index in graph.passages:
-            height, width = call.operation.height, call.operation.width
-            if height == width:
-                return index, int(height)
+    """The node that puts out prepared pictures, and their side in px: resizing as `build` does it, or the input."""
+    first = graph.calls[0].operation
+    if isinstance(first, keras.layers.Resizing):
+        config = first.get_config()
+        as_built = {"interpolation": "bilinear", "antialias": True, "crop_to_aspect_ratio": False}
+        padded = config.get("pad_to_aspect_ratio", False)
+        if first.height == first.width and not padded and all(config[key] == as_built[key] for key in as_built):
+            return 1, int(first.height)
     shape = graph.input_shape
     if len(shape) != 3 or shape[0] is None or shape[0] != shape[1]:
         raise BuildError(
-            f"Expected {graph.title} to take square pictures, or to resize what it takes. Received: an input of shape "
-            f"{shape}. Start from what `build` returns."
+            f"Expected {graph.title} to take square pictures, or to begin with the resizing that `build` puts there. "
+            f"Received: an input of shape {shape}, first read by {graph.calls[0].name}. Start from a built model."
         )
     return 0, int(shape[0])
+
+
+def _joint(graph: LayerGraph, entry: int) -> int:
+    """Where the frozen part ends: the last passage below all that trains, `entry` where no weight is frozen.
+
+    Layers that draw at random in training alone, as Dropout, are passed over inside the frozen part, which runs in
+    inference mode; in front of it or behind it they stay out, so that they act.
+    """
+    layers = {index: call.operation for index, call in enumerate(graph.calls, start=1)}
+    trains = min(index for index, layer in layers.items() if _trains(layer))
+    frozen = [index for index, layer in layers.items() if index < trains and _has_weights(layer)]
+    random = [index for index, layer in layers.items() if entry < index < trains and _draws(layer)]
+    if not frozen or any(index < frozen[0] for index in random):
+        return entry
+    end = min((index for index in random if index > frozen[-1]), default=trains)
+    return max((index for index in graph.passages if frozen[0] <= index < end), default=entry)
+
+
+def _draws(operation: Any) -> bool:
+    """Whether a layer does something at random in training."""
+    return isinstance(operation, keras.Layer) and any(
+        hasattr(part, "seed_generator") or hasattr(part, "generator") for part in operation._flatten_layers()
+    )
 
 
 def _has_weights(operation: Any) -> bool:

@@ -10,33 +10,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.inputs import FloatArray, Inputs
+from builders.examples import Examples, mixed, outputs_of
+from builders.inputs import FloatArray
 from builders.training import Schedule
 from builders.training_state import Check, StateFile, TrainingState
 
-PREDICTION_BATCH = 64
 Progress = Callable[[int, int], None]
 OnCheck = Callable[[Check, Schedule], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Examples:
-    """Labelled inputs.
-
-    Attributes:
-        inputs: of these and maybe of other images.
-        rows: where they are among the inputs, of shape (n,).
-        labels: class numbers, of shape (n,).
-        weights: of the images in the loss, of shape (n,).
-    """
-
-    inputs: Inputs
-    rows: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,6 +69,10 @@ class Trainer:
         )
         self.optimizer = model.optimizer  # wrapped to scale the loss where layers compute in half precision
         self.optimizer.build(model.trainable_variables)
+
+    def slot_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of what the optimiser keeps."""
+        return [tuple(variable.shape) for variable in self.optimizer.variables]
 
     def first_look(self) -> TrainingState:
         """The state before any step: the model as it is."""
@@ -229,13 +213,13 @@ class Trainer:
             rows = self._rows(step)
             rng = np.random.default_rng([self.schedule.seed, step])
             inputs = self.training.inputs.varied(self.training.rows[rows], rng)
-            targets = np.eye(self.classes, dtype=np.float32)[self.training.labels[rows]]
+            targets = np.zeros((len(rows), self.classes), np.float32)
+            targets[np.arange(len(rows)), self.training.labels[rows]] = 1.0
+            weights = self.training.weights[rows].astype(np.float32)
             if self.schedule.mixup:
-                share = np.float32(rng.beta(self.schedule.mixup, self.schedule.mixup))
-                other = rng.permutation(len(rows))
-                inputs = share * inputs + (1 - share) * inputs[other]
-                targets = share * targets + (1 - share) * targets[other]
-            yield inputs, targets, self.training.weights[rows].astype(np.float32)
+                share = float(rng.beta(self.schedule.mixup, self.schedule.mixup))
+                inputs, targets, weights = mixed(inputs, targets, weights, share, rng.permutation(len(rows)))
+            yield inputs, targets, weights
 
     def _rows(self, step: int) -> npt.NDArray[np.int64]:
         """Rows of a step: the rows run through one shuffle after the other, without a break between them."""
@@ -287,16 +271,3 @@ class _Judge(keras.callbacks.Callback):  # type: ignore[misc]
             logs |= {"val_accuracy": check.accuracy, "val_loss": check.held_out_loss, "learning_rate": rate}
         if self.trainer.is_over(self.state):
             self.model.stop_training = True
-
-
-def outputs_of(model: Any, examples: Examples, *, most: int | None = None, seed: int = 0) -> FloatArray:
-    """What a model puts out for examples, or for at most that many of them, drawn at random, of shape (n, outputs)."""
-    drawn = np.arange(len(examples))
-    if most is not None and most < len(drawn):
-        drawn = np.sort(np.random.default_rng(seed).permutation(drawn)[:most])
-    found = []
-    for start in range(0, len(drawn), PREDICTION_BATCH):
-        rows = examples.rows[drawn[start : start + PREDICTION_BATCH]]
-        # Under a strategy each replica answers for the whole batch: the first answer is enough.
-        found.append(np.asarray(model.predict_on_batch(examples.inputs.plain(rows)), np.float32)[: len(rows)])
-    return np.concatenate(found)

@@ -139,7 +139,7 @@ def _check(
     if epochs is not None and steps is not None:
         raise BuildError(f"Expected `epochs` or `steps`. Received both: {epochs} and {steps}. Give one.")
     for name, value, least in (("epochs", epochs, 0), ("steps", steps, 0), ("batch_size", batch_size, 1)):
-        if value is not None and value < least:
+        if value is not None and not least <= value < float("inf"):
             raise BuildError(f"Expected `{name}` to be at least {least}. Received: {value}.")
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise BuildError(f"Expected `learning_rate` to be above 0. Received: {learning_rate}.")

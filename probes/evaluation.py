@@ -84,13 +84,19 @@ class Chosen:
     correct: Mask
 
 
-def evaluate(probabilities: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Evaluation:
+def evaluate(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+) -> Evaluation:
     """Compare probabilities with labels.
 
     Args:
         probabilities: of every class, of shape (n, classes).
         labels: class numbers, of shape (n,).
         weights: of the images, at least 0, of shape (n,); None counts each as one.
+        groups: images of one group may be alike, of shape (n,); the interval counts them as fewer.
 
     Raises:
         ProbeError: no images, labels that are no class, or values that are no finite numbers of these shapes.
@@ -103,7 +109,7 @@ def evaluate(probabilities: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.A
     cells = numbers * n_classes + predicted
     confusion = np.bincount(cells, minlength=n_classes**2).reshape(n_classes, -1)
     weighted = np.bincount(cells, shares, n_classes**2).reshape(n_classes, -1)
-    n_effective = counts_as(correct, shares, None)
+    n_effective = counts_as(correct, shares, groups)
     recall = _ratio(np.diag(weighted), weighted.sum(1))
     return Evaluation(
         n=n_images,

@@ -7,10 +7,10 @@ import numpy as np
 
 from builders.training import AUGMENTATIONS
 from probes.augmentations import augmented_blocks
-from probes.images import in_order, quiet_decoders, resize
-from probes.inspection import open_picture
+from probes.images import in_order, quiet_decoders
 from probes.invariance import Invariance, measure_invariance
 from probes.reading import Prepared
+from recommender.pictures import read_prepared
 
 if TYPE_CHECKING:
     from recommender.recommendation import Recommendation
@@ -67,13 +67,13 @@ def _pictures(
 
     def read(row: int) -> Prepared:
         name = found.features.files[row]
-        picture = open_picture(found.index.store, name, channels)
+        picture, pixels = read_prepared(found.index, name, size, channels)
         return Prepared(
             file=name,
             label=int(found.features.labels[row]),
             size=picture.size,
             grey=picture.grey,
-            pixels=np.asarray(resize(picture.pixels, size), np.float32),
+            pixels=pixels,
         )
 
     for done, item in enumerate(in_order(read, rows, workers=4, ahead=32), start=1):

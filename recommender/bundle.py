@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from builders.errors import BuildError
 from probes.foreign import Detector
-from probes.images import UnreadableImage, in_order, quiet_decoders, resize
-from probes.inspection import open_picture
+from probes.images import in_order, quiet_decoders
 from recommender import files
-from recommender.errors import RecommendError
 from recommender.fit_finish import fitted_detector
 from recommender.model_card import labels_text, model_card
+from recommender.pictures import read_prepared
+from recommender.serialise import printable
 
 if TYPE_CHECKING:
     from recommender.fit_result import FitResult
@@ -71,9 +71,14 @@ def write_bundle(
 
     names = found.measurements.size.class_names
     beside: dict[str, Callable[[Path], object]] = {
-        ".labels.txt": lambda target: target.write_text(labels_text(names), encoding="utf-8"),
+        ".labels.txt": lambda target: target.write_text(
+            labels_text([printable(name) for name in names]), encoding="utf-8"
+        ),
         ".md": lambda target: target.write_text(
-            model_card(description, model_name=path.name, command=command), encoding="utf-8"
+            model_card(
+                description, model_name=printable(path.name), command=None if command is None else printable(command)
+            ),
+            encoding="utf-8",
         ),
     }
     if detector is not None:
@@ -88,6 +93,8 @@ def write_bundle(
         made, lines = _export(found, model, path, result, exports)
     except BuildError as error:
         raise BuildError(f"{error} The model itself was written to {str(path)!r}.") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Interrupted. {path} is written, its exports are not all.") from None
     description["exports"] = made
     files.write_model(model, description, path, beside)
     return Written(paths=(*paths, *(path.parent / entry["file"] for entry in made)), lines=lines)
@@ -147,12 +154,7 @@ def _read(found: "Recommendation", names: Sequence[str]) -> npt.NDArray[np.float
     size, channels = found.strategy.input_size, found.backbone.channels
 
     def read(name: str) -> npt.NDArray[np.float32]:
-        return np.asarray(resize(open_picture(found.index.store, name, channels).pixels, size), np.float32)
+        return read_prepared(found.index, name, size, channels)[1]
 
-    try:
-        with quiet_decoders():
-            return np.stack(list(in_order(read, names, workers=4, ahead=32)))
-    except UnreadableImage as error:
-        raise RecommendError(
-            f"Expected the images to stay as they were measured. Received one that can't be read: {error}. Start again."
-        ) from error
+    with quiet_decoders():
+        return np.stack(list(in_order(read, names, workers=4, ahead=32)))

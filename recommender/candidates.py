@@ -37,13 +37,13 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """For people, as "2 from block5c_add"; "joined" where the head reads the end of every stage."""
+        """For people, as "2 from block5c_add"; "(joined)" where the head reads the end of every stage."""
         strategy, number = self.strategy, self.scenario.id
         if not self.frozen:
             return f"{number} everything" if strategy.freeze is None else f"{number} from {strategy.freeze}"
         whole = strategy.cut_depth == 1.0
         place = "whole" if whole else f"cut at {strategy.cut}"
-        return f"{number} {place}, joined" if len(strategy.head.levels) > 1 else f"{number} {place}"
+        return f"{number} {place} (joined)" if len(strategy.head.levels) > 1 else f"{number} {place}"
 
 
 def frozen_candidates(found: "Recommendation") -> list[Candidate]:
@@ -59,7 +59,9 @@ def frozen_candidates(found: "Recommendation") -> list[Candidate]:
     promising = sorted(earlier, key=lambda index: -evidence.get(cuts[index].layer, 0.0))[:_JOINED]
     made = [_frozen(found, len(cuts) - 1, joined=False)]
     made += [_frozen(found, index, joined=False) for index in earlier]
-    made += [candidate for candidate in (whole, shallow) if candidate.frozen]
+    if whole.strategy.cut != cuts[-1].layer:  # the cuts compared earlier spoke for one before the last
+        whole = replace(whole, scenario=Scenario.SHALLOW_FEATURES)
+    made += [whole, shallow]
     made.append(_frozen(found, len(cuts) - 1, joined=True))
     made += [_frozen(found, index, joined=True) for index in promising]
     return _with_advice(found, made, frozen=True)

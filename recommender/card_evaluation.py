@@ -65,7 +65,7 @@ def _fitted(fit: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "Accuracy before fine-tuning", f"{start:.1%}", ""
     if gain:
         low, high = (_PERCENT * bound for bound in gain["interval"])
-        yield "Gain by fine-tuning, points", f"{_PERCENT * gain['points']:+.1f}", f"{low:+.1f} to {high:+.1f}"
+        yield "Gain by fine-tuning, points", f"{_PERCENT * gain['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}"
     if (error := fit.get("calibration_error")) is not None:
         yield "Expected calibration error", f"{error:.3f}", ""
 

@@ -124,6 +124,8 @@ def run(data: str, wanted: Wanted, *, command: str, **arguments: Any) -> None:
     result = None if wanted.fit is None else _fit(found, wanted, description)
     if wanted.target is not None:
         _write(found, result, comparison, wanted, description, command)
+        if result is not None and not result.interrupted:
+            result.forget()  # the model is in its place
     if wanted.as_json:
         click.echo(json.dumps(description, indent=2, allow_nan=False))
 
@@ -141,6 +143,12 @@ def _check(wanted: Wanted) -> None:
             check_format(name)
     if wanted.plot is not None:
         files.check_plot(wanted.plot)
+    if wanted.fit is not None:
+        from builders.training import plan_schedule
+
+        plan_schedule(1000, epochs=wanted.fit["epochs"], steps=wanted.fit["steps"])
+        if wanted.fit["logs"] is not None:
+            files.check_folder(wanted.fit["logs"])
 
 
 def _compare(found: "Recommendation", wanted: Wanted, description: dict[str, Any]) -> "Comparison":
@@ -168,6 +176,7 @@ def _fit(found: "Recommendation", wanted: Wanted, description: dict[str, Any]) -
             progress=show,
             announce=(lambda plan: fit_report.print_plan(plan, _console())) if wanted.page else None,
             on_check=fit_report.CheckLines(click.echo) if wanted.page else None,
+            keep_state=wanted.target is not None,
             **(wanted.fit or {}),
         )
     description["fit"] = result.to_dict()

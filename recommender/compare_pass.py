@@ -23,9 +23,9 @@ from recommender.fit_split import HeldOut, hold_out, rows_of_everything
 from recommender.fitting import SOLVED_AT_ONCE
 
 if TYPE_CHECKING:
+    from builders.examples import Examples
     from builders.inputs import Inputs
     from builders.parting import Parted
-    from builders.trainer import Examples
     from recommender.recommendation import Recommendation
 
 PASS_SHARE = 0.2  # of the budget, for the pass
@@ -64,7 +64,7 @@ class Seen:
 
     def examples(self, inputs: "Inputs", numbers: Numbers, *, balanced: bool) -> "Examples":
         """Some rows as a trainer takes them; weights have the mean 1."""
-        from builders.trainer import Examples
+        from builders.examples import Examples
 
         labels, weights = self.rows.labels[numbers], self.rows.weights[numbers]
         if balanced:

@@ -62,7 +62,9 @@ def draw(comparison: "Comparison") -> Any:
 
 
 def _matters(comparison: "Comparison", row: "Row") -> bool:
-    return not row.frozen or any(row is other for other in _marked(comparison))
+    """Whether it gets a name: what is fine-tuned, what is marked, and the best frozen backbone."""
+    frozen = next((other for other in comparison.rows if other.frozen), None)
+    return not row.frozen or any(row is other for other in (frozen, *_marked(comparison)))
 
 
 def _marked(comparison: "Comparison") -> "tuple[Row | None, ...]":
@@ -145,13 +147,13 @@ def _legend(axes: Any, shown: "list[Row]") -> None:
 
 
 def _title(comparison: "Comparison") -> str:
-    regret = comparison.regret
+    regret, best = comparison.regret, comparison.winner.label
     if comparison.verdict == "right":
-        return "The advice was right"
+        return f"The advice was right: {best} is the best"
     if comparison.verdict == "tied":
         return "The advice ties with the best"
     if comparison.verdict == "wrong" and regret is not None:
-        return f"The advice was wrong by {100 * regret.difference:.1f} points"
+        return f"The advice was wrong by {100 * regret.difference:.1f} points: {best} is better"
     return "The advice was not trained"
 
 

@@ -42,12 +42,15 @@ def verdict_sentence(comparison: "Comparison") -> str:
         )
     else:
         said = (
-            f"The advice was wrong by {100 * regret.difference:.1f} points ({100 * regret.low:.1f} to "
-            f"{100 * regret.high:.1f}): {winner.label} has {winner.accuracy:.1%}, {advice.label}, which was advised, "
-            f"{advice.accuracy:.1%}."
+            f"The advice, {advice.label}, was wrong by {100 * regret.difference:.1f} points ({100 * regret.low:.1f} to "
+            f"{100 * regret.high:.1f}): {winner.label} has {winner.accuracy:.1%} against {advice.accuracy:.1%}."
         )
-    if advice is not None and advice.ended_early:
-        said += " Its training was not finished."
+    if advice is not None and advice.steps < advice.full_steps:
+        cut = " and broke off" if advice.ended_early else ""
+        said += (
+            f" The advice had {advice.steps:,} of the {advice.full_steps:,} steps that `fit` gives it{cut}: a larger "
+            "budget may judge otherwise."
+        )
     if preferred is not winner:
         said += (
             f" Prefer {preferred.label}: within one standard error of the best, with {preferred.accuracy:.1%}, and "
@@ -200,8 +203,9 @@ def _notes(comparison: "Comparison") -> tuple[str, ...]:
         notes.append(f"Tied with {comparison.winner.label}: {names}{more}.")
     if comparison.curve is not None:
         notes.append(_curve_line(comparison))
-    if comparison.skipped:
-        notes.append(f"Not trained for want of time: {'; '.join(comparison.skipped)}.")
+    for reason in dict.fromkeys(comparison.skipped.values()):
+        labels = [label for label, why in comparison.skipped.items() if why == reason]
+        notes.append(f"Not trained, {reason}: {'; '.join(labels)}.")
     if any(row.steps for row in comparison.rows):
         augmentation = " and ".join(comparison.augmentation or ()) or "no augmentation"
         notes.append(f"Fine-tuned with {augmentation}, in as many steps as the budget allows; `--fit` takes longer.")

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
+from builders.errors import BuildError
 from probes.evaluation import cross_chosen
 from probes.learning_curve import learning_curve
 from probes.linear_probe import balanced_accuracy, solve
@@ -35,6 +36,7 @@ SLACK = 0.1  # of what is left after that: steps that were timed to be faster th
 # network's gradients takes ten seconds on two cores.
 LEAST_STEPS = 24
 LEAST_SECONDS = 20.0
+NO_TIME = "for want of time"
 
 
 Progress = Callable[[str, int, int], None]
@@ -92,7 +94,7 @@ class Run:
         for candidate in frozen_candidates(self.found):
             width = sum(self.seen.features.pooled[level].shape[1] for level in candidate.strategy.head.levels)
             if len(self.rows) > 1 and time.perf_counter() + rate * width > until:
-                self.skipped[candidate.label] = "no time"
+                self.skipped[candidate.label] = NO_TIME
                 continue
             rate = max(rate / 2, self._fit(candidate) / width)  # the first takes longer than it should
             self.tell()
@@ -108,7 +110,7 @@ class Run:
         labels = self.seen.rows.labels[held_out]
         correct = logits.argmax(1) == labels
         seconds = time.perf_counter() - began
-        row = self._row(candidate, correct, correct[None], (kernel, bias), seconds, steps=0, ended_early=False)
+        row = self._row(candidate, correct, correct[None], (kernel, bias), seconds, steps=(0, 0), ended_early=False)
         self.fits[id(row)] = seconds
         if candidate.strategy.head.levels == (self.found.plan.cuts[-1].layer,):
             self.start = Start(kernel=kernel, bias=bias, correct=correct, loss=_loss(logits, labels), seconds=seconds)
@@ -122,7 +124,7 @@ class Run:
         weights: tuple[npt.NDArray[Any], ...],
         seconds: float,
         *,
-        steps: int,
+        steps: tuple[int, int],
         ended_early: bool,
     ) -> Row:
         """Note a result and tell it."""
@@ -137,7 +139,8 @@ class Run:
             interval=judged.interval,
             balanced_accuracy=balanced_accuracy(correct, held_out.labels)[0],
             seconds=self.seen.seconds * candidate.strategy.cut_depth + seconds,
-            steps=steps,
+            steps=steps[0],
+            full_steps=steps[1],
             ended_early=ended_early,
             correct=correct,
             looks=looks,
@@ -175,7 +178,7 @@ class Run:
             if number in steps:
                 runner.plan(steps[number])
             else:
-                self.skipped[runner.candidate.label] = "no time"
+                self.skipped[runner.candidate.label] = NO_TIME
         halving = halve(
             list(steps),
             lambda number, share: runners[number].advance(share, self.deadline, self.tell),
@@ -199,10 +202,15 @@ class Run:
         for candidate in candidates:
             began = time.perf_counter()
             if pictures is None or self.start is None or began + longest > until:
-                self.skipped[candidate.label] = "no time"
+                self.skipped[candidate.label] = NO_TIME
                 continue
             kept = self.augmentation or ()
-            runners.append(Tuned(candidate, self.found, self.seen, pictures, self.start, kept, self.seed))
+            try:
+                runner = Tuned(candidate, self.found, self.seen, pictures, self.start, kept, self.seed)
+            except BuildError:  # a network of which nothing can train
+                self.skipped[candidate.label] = "nothing in it can train"
+                continue
+            runners.append(runner)
             longest = max(longest if len(runners) > 1 else 0.0, time.perf_counter() - began)
             self.tell()
         return runners
@@ -224,7 +232,7 @@ class Run:
         """The row of a training: its best look, or the start where that is no better."""
         state = runner.state
         if not state.round:
-            self.skipped[runner.candidate.label] = "no time"
+            self.skipped[runner.candidate.label] = NO_TIME
             return
         held_out = self.seen.rows.taken(self.seen.split.held_out)
         chosen = cross_chosen(state.correct, seed=self.seed, groups=held_out.groups, labels=held_out.labels)
@@ -235,7 +243,7 @@ class Run:
             state.correct,
             runner.weights(best=better),
             runner.seconds,
-            steps=runner.steps,
+            steps=(runner.steps, runner.most),
             ended_early=ended_early,
         )
 

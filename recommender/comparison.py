@@ -36,6 +36,7 @@ class Row:
         balanced_accuracy: mean over classes of the share that was right.
         seconds: of its training: its share of the pass over the images, by its depth, and its own.
         steps: of fine-tuning; 0 for a frozen backbone.
+        full_steps: that it would have without a budget.
         ended_early: whether it was given up half-way, or time ran out.
         correct: whether each held-out image was right, of shape (n,).
         looks: the same at each look, of shape (looks, n).
@@ -51,6 +52,7 @@ class Row:
     balanced_accuracy: float
     seconds: float
     steps: int
+    full_steps: int
     ended_early: bool
     correct: Mask = field(repr=False)
     looks: Mask = field(repr=False)
@@ -216,6 +218,7 @@ def _row_as_dict(row: Row, gap: Gain) -> dict[str, Any]:
         "behind": _gain_as_dict(gap),
         "seconds": row.seconds,
         "steps": row.steps,
+        "full_steps": row.full_steps,
         "gained": row.gained,
         "ended_early": row.ended_early,
     }

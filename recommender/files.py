@@ -12,6 +12,7 @@ from typing import Any
 
 from recommender.errors import RecommendError
 
+BESIDE = (".keras", ".json", ".labels.txt", ".md", ".features.npz")  # what lies beside a model, itself among it
 _PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -25,7 +26,7 @@ def check_target(path: Path) -> None:
     if path.suffix != ".keras":
         raise RecommendError(f"{expected} Received: {str(path)!r}. Give it the suffix .keras.")
     try:
-        for target in (path, path.with_suffix(".json")):
+        for target in (path.with_suffix(suffix) for suffix in BESIDE):
             if _is_folder(target):
                 raise RecommendError(f"{expected} Received: {str(target)!r}, a folder. Name a file.")
         if not _is_folder(path.parent):
@@ -34,6 +35,23 @@ def check_target(path: Path) -> None:
             pass
     except OSError as error:
         raise RecommendError(f"{expected} Received: {str(path)!r}: {error.strerror}. Choose another place.") from error
+
+
+def check_folder(path: Path) -> None:
+    """Make sure, before anything is measured, that a folder is there and can be written into; it is made.
+
+    Raises:
+        RecommendError: it can't; the message says why.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise RecommendError(
+            f"Expected `--logs` to name a writable folder. Received: {str(path)!r}: {error.strerror}. Choose another "
+            "place."
+        ) from error
 
 
 def _is_folder(path: Path) -> bool:
@@ -85,7 +103,7 @@ def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> tuple[Pa
                 made[path].replace(path)
     except OSError as error:
         raise RecommendError(
-            f"Expected to write {str(first)!r}. Received: {error.strerror or error}. Nothing was written."
+            f"Expected to write {str(first)!r}. Received: {error.strerror or error}. Nothing new was written."
         ) from error
     return tuple(writers)
 

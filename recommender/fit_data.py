@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from builders.examples import Examples
 from builders.inputs import Inputs, Pictures, Views
-from builders.trainer import Examples
 from probes.linear_probe import solve
 from probes.splits import Rows, balanced_weights
 from recommender.fit_pass import Gathered, OnDemand, gather
@@ -27,6 +27,7 @@ class Data:
         augmentation: what is done to pictures at random.
         cached: whether the frozen part was computed once; None where nothing is frozen.
         inputs: what the tail reads, by row.
+        notes: what a reader has to know of the images, in sentences.
     """
 
     gathered: Gathered
@@ -35,6 +36,7 @@ class Data:
     augmentation: tuple[str, ...]
     cached: bool | None
     inputs: Inputs
+    notes: tuple[str, ...]
 
     def examples(self, numbers: npt.NDArray[np.int64], *, balanced: bool) -> Examples:
         """Some rows as a trainer takes them; weights have the mean 1."""
@@ -64,7 +66,29 @@ def read_all(lesson: Lesson) -> Data:
         augmentation=augmentation,
         cached=None if parted.takes_pictures else bool(gathered.inputs),
         inputs=_inputs(lesson, gathered, augmentation),
+        notes=(*notes_on(lesson, len(gathered.features.skipped.failures)), *_crop_note(lesson)),
     )
+
+
+def notes_on(lesson: Lesson, n_failed: int) -> tuple[str, ...]:
+    """What a reader has to know: images that could not be read, and streams of which a sample is at hand."""
+    index = lesson.found.index
+    at_hand = sum(len(names) for names in index.files)
+    notes = []
+    if at_hand < index.n_images:
+        notes.append(
+            f"Of {index.n_images:,} training images the {at_hand:,} that were kept of the stream are learnt from, and "
+            "judge: rare classes may be more frequent among them."
+        )
+    if n_failed:
+        notes.append(f"{n_failed:,} images could not be read and were left out.")
+    return tuple(notes)
+
+
+def _crop_note(lesson: Lesson) -> tuple[str, ...]:
+    if "crop" not in (lesson.options.augmentation or ()) or lesson.parted.takes_pictures:
+        return ()
+    return ("Pictures are not cropped: what the frozen part makes of them is computed once.",)
 
 
 def _augmentation(lesson: Lesson) -> tuple[str, ...]:

@@ -32,12 +32,24 @@ class Calibrated:
 
 
 def finish(
-    lesson: "Lesson", *, kernel: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], temperature: float
+    lesson: "Lesson",
+    *,
+    head: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None,
+    temperature: float = 1.0,
 ) -> None:
-    """Set the prediction layer, its logits divided by the temperature, and compile the model as it was built."""
+    """Set the prediction layer, its logits divided by the temperature, and compile the model as it was built.
+
+    Args:
+        lesson: with the model.
+        head: kernel and bias; by default those that the layer has.
+        temperature: 1.0 where the layer is no dense one.
+    """
     from builders.build import compile_model
 
-    lesson.model.layers[-1].set_weights([kernel / temperature, bias / temperature])
+    last = lesson.model.layers[-1]
+    if head is not None or temperature != 1.0:
+        kernel, bias = last.get_weights() if head is None else head
+        last.set_weights([kernel / temperature, bias / temperature])
     compile_model(lesson.model, lesson.found.strategy.learning_rate)
 
 

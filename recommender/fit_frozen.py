@@ -9,11 +9,12 @@ from probes.calibration import apply_temperature, calibrate
 from probes.evaluation import evaluate
 from probes.linear_probe import Judged, fit_linear_probe
 from probes.splits import Rows
+from recommender.fit_data import notes_on
 from recommender.fit_finish import Calibrated, finish, fitted_detector, peak_memory
 from recommender.fit_plan import phases
 from recommender.fit_result import LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.fit_split import rows_of_everything
-from recommender.fitting import Lesson
+from recommender.fitting import FitOptions, Lesson
 
 
 def fit_frozen(lesson: Lesson) -> FitResult:
@@ -21,7 +22,7 @@ def fit_frozen(lesson: Lesson) -> FitResult:
 
     Nothing is held out for good: a classifier of the same make, fitted without an image, tells how such an image fares.
     """
-    blocks, rows = _features(lesson)
+    blocks, rows, notes = _features(lesson)
     lesson.clock.lap("images")
     balanced = lesson.class_weight is not None
     training = int(rows.training.sum())
@@ -40,7 +41,7 @@ def fit_frozen(lesson: Lesson) -> FitResult:
     probe = fit_linear_probe(blocks, rows, lesson.n_classes, seed=lesson.options.seed, balanced=balanced)
     lesson.clock.lap("linear_probe")
     found = _calibrated(probe.judged, rows, lesson.options.seed)
-    finish(lesson, kernel=probe.kernel, bias=probe.bias, temperature=found.temperature)
+    finish(lesson, head=(probe.kernel, probe.bias), temperature=found.temperature)
     fitted = np.concatenate(blocks, axis=1)[rows.training]
     detector = fitted_detector(fitted, None, rows.groups[rows.training], lesson.options.seed)
     lesson.clock.lap("judge")
@@ -53,29 +54,39 @@ def fit_frozen(lesson: Lesson) -> FitResult:
         evaluation=evaluation,
         accuracy=None if evaluation is None else evaluation.accuracy,
         interval=None if evaluation is None else evaluation.interval,
-        gain=None,
-        judged_by="validation" if rows.held_out.any() else "cross-validation",
-        history=(),
+        judged_by="nothing" if evaluation is None else "validation" if rows.held_out.any() else "cross-validation",
         temperature=found.temperature,
         calibration=found.errors,
-        interrupted=False,
-        stopped_early=False,
-        resumed_at=None,
-        held_out=(),
         detector=detector,
-        notes=(),
+        notes=(*notes, *_without_effect(lesson.options)),
         seconds=lesson.clock.seconds,
         peak_memory=peak_memory(),
     )
 
 
-def _features(lesson: Lesson) -> tuple[list[npt.NDArray[np.float32]], Rows]:
+def _without_effect(options: FitOptions) -> tuple[str, ...]:
+    """What was said that can't count here."""
+    said = {
+        "epochs": options.epochs is not None,
+        "steps": options.steps is not None,
+        "batch_size": options.batch_size is not None,
+        "learning_rate": options.learning_rate is not None,
+        "augmentation": bool(options.augmentation),
+        "callbacks": bool(options.callbacks),
+        "logs": options.logs is not None,
+        "resume": options.resume,
+    }
+    names = ", ".join(name for name, value in said.items() if value)
+    return (f"Without effect, since the prediction layer is solved at once: {names}.",) if names else ()
+
+
+def _features(lesson: Lesson) -> tuple[list[npt.NDArray[np.float32]], Rows, tuple[str, ...]]:
     """What the prediction layer reads of every image: as it was measured, or from a pass of its own."""
     found = lesson.found
     wanted = sum(len(names) for split in (found.index.files, found.index.validation) for names in split)
     measured = len(found.features.files) + len(found.features.skipped.failures) + len(found.features.skipped.copies)
     if measured == wanted and not lesson.given:
-        return [found.features.pooled[level] for level in found.strategy.head.levels], found.rows
+        return [found.features.pooled[level] for level in found.strategy.head.levels], found.rows, notes_on(lesson, 0)
     from recommender.fit_pass import gather
 
     gathered = gather(
@@ -83,7 +94,8 @@ def _features(lesson: Lesson) -> tuple[list[npt.NDArray[np.float32]], Rows]:
     )
     rows = rows_of_everything(found.index, gathered.features, lesson.options.seed)
     features: Any = gathered.features.pooled["head"][gathered.order]
-    return lesson.blocks(features), rows.taken(gathered.order)
+    failed = len(gathered.features.skipped.failures)
+    return lesson.blocks(features), rows.taken(gathered.order), notes_on(lesson, failed)
 
 
 def _calibrated(judged: Judged | None, rows: Rows, seed: int) -> Calibrated:
@@ -95,5 +107,5 @@ def _calibrated(judged: Judged | None, rows: Rows, seed: int) -> Calibrated:
     return Calibrated(
         temperature=temperature,
         errors=(found.error_before, found.error_after),
-        evaluation=evaluate(apply_temperature(judged.probabilities, temperature), labels),
+        evaluation=evaluate(apply_temperature(judged.probabilities, temperature), labels, groups=groups),
     )

@@ -12,12 +12,11 @@ from builders.inputs import Pictures
 from builders.parting import Parted
 from probes.dataset import ByClass, ImageIndex
 from probes.drawing import Draw
-from probes.errors import ProbeError
 from probes.features import Features, batches, with_constant_weights
-from probes.images import UnreadableImage, in_order, quiet_decoders, resize
-from probes.inspection import open_picture
+from probes.images import in_order, quiet_decoders
 from probes.reading import Prepared, Skipped, readable
 from recommender.feature_cache import MEMORY_LIMIT, FeatureCache, fits
+from recommender.pictures import read_prepared
 
 Progress = Callable[[int, int], None]
 _WORKERS = 4
@@ -164,11 +163,5 @@ class OnDemand:
         return np.stack(list(in_order(self._picture, rows.tolist(), workers=_WORKERS, ahead=len(rows))))
 
     def _picture(self, row: int) -> npt.NDArray[np.float32]:
-        name = self._files[row]
-        try:
-            pixels = resize(open_picture(self._index.store, name, self._parted.channels).pixels, self._parted.size)
-        except UnreadableImage as error:
-            raise ProbeError(
-                f"Expected the image {name!r} to stay as it was during training. Received: {error}. Start again."
-            ) from error
+        _, pixels = read_prepared(self._index, self._files[row], self._parted.size, self._parted.channels)
         return np.asarray(np.clip(np.rint(pixels), 0, 255) if self._parted.takes_pictures else pixels, np.float32)

@@ -7,6 +7,7 @@ from probes.splits import FOLDS
 from recommender.balance import class_weights
 from recommender.fit_result import TrainingPlan
 from recommender.fit_split import MOST_HELD_OUT
+from recommender.fitting import SOLVED_AT_ONCE
 from recommender.rules import likeness
 from recommender.scenario import Likeness
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 def planned(found: "Recommendation") -> TrainingPlan:
     """What `fit` will do, as far as it is known before: augmentation and time are measured then."""
     size, strategy = found.measurements.size, found.strategy
-    n_images = size.n_images
+    n_images = min(size.n_images, sum(len(names) for names in found.index.files))  # of a stream a sample is at hand
     head = (sum(_channels(found, level) for level in strategy.head.levels) + 1) * strategy.head.classes
-    frozen = strategy.freeze == strategy.cut
+    frozen = strategy.freeze == strategy.cut and n_images <= SOLVED_AT_ONCE
     if frozen:
         n_held_out = found.measurements.n_held_out
     elif found.measurements.n_held_out:

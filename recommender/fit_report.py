@@ -37,8 +37,10 @@ def plan_table(plan: TrainingPlan) -> RenderableType:
             table.add_row("", _schedule_line(plan.schedule))
     if plan.n_held_out:
         table.add_row("Images", f"{plan.n_training:,} to learn from, {plan.n_held_out:,} held out to judge")
-    else:
+    elif plan.phases:
         table.add_row("Images", f"{plan.n_training:,}, all to learn from; cross-validation judges")
+    else:
+        table.add_row("Images", f"{plan.n_training:,}; none can be held out, so there is no fine-tuning")
     if plan.schedule is not None:
         table.add_row("Augmentation", _augmentation(plan))
         if plan.cached is not None:
@@ -47,7 +49,9 @@ def plan_table(plan: TrainingPlan) -> RenderableType:
         table.add_row("Classes", "each counts alike, since they are unbalanced")
     if plan.precision != "float32":
         table.add_row("Precision", plan.precision)
-    if plan.seconds is not None:
+    if plan.resumed_at is not None:
+        table.add_row("Resumed", f"at step {plan.resumed_at:,}" if plan.resumed_at else "no: nothing to go on with")
+    if plan.seconds:
         table.add_row("Time", f"about {duration(plan.seconds)} on this machine, looks at held-out images included")
     return table
 
@@ -120,7 +124,7 @@ def _summary(result: FitResult) -> RenderableType:
     if result.gain is not None:
         gain = result.gain
         around = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-        table.add_row("Gain", f"{100 * gain.difference:+.1f} points over the linear probe ({around})")
+        table.add_row("Gain", f"{100 * gain.difference:+.1f} points over the start ({around})")
     for note in result.notes:
         table.add_row("Mind", clean(note))
     memory = "" if result.peak_memory is None else f", {result.peak_memory / 2**30:.1f} GiB at the peak"
@@ -132,7 +136,8 @@ def _verdict(result: FitResult) -> str:
     if result.chosen == FINE_TUNED:
         words = "fine-tuned"
     elif result.plan.schedule is None:
-        words = "the linear probe, fitted on all images"
+        start = "model as it was given, its prediction layer" if result.chosen == AS_GIVEN else "linear probe,"
+        words = f"the {start} fitted on all {result.plan.n_training:,} images"
     else:
         start = "model as it was given" if result.chosen == AS_GIVEN else "linear probe"
         words = f"the {start}: fine-tuning brought nothing that the held-out images confirm"

@@ -1,5 +1,6 @@
 """What training brought, as data."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from probes.evaluation import Evaluation, Gain
     from probes.foreign import Detector
 
+_DENSE = 200 * 200  # cells of a confusion matrix that is told whole
 FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
 
 
@@ -29,6 +31,7 @@ class TrainingPlan:
         cached: whether the frozen part is computed once; None where nothing is frozen.
         precision: "float32" or "mixed_float16".
         seconds: estimated from a few timed steps on this machine; None before they were timed.
+        resumed_at: step at which it goes on, 0 where there was nothing to go on with; None where that was not asked.
     """
 
     phases: tuple[Phase, ...]
@@ -40,6 +43,7 @@ class TrainingPlan:
     cached: bool | None
     precision: str
     seconds: float | None = None
+    resumed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,7 +62,7 @@ class FitResult:
             can be held out.
         interval: 95 % of it.
         gain: over the start, on the same images, with its 95 % interval; None where the start is what comes back.
-        judged_by: "cross-validation", "held-out part" or "validation".
+        judged_by: "cross-validation", "held-out part" or "validation"; "nothing" where no image can be held out.
         history: looks at the held-out images.
         temperature: that the prediction layer was divided by; 1.0 where that did not help.
         calibration: expected calibration error before and after, cross-fitted; None where it was not measured.
@@ -70,28 +74,30 @@ class FitResult:
         notes: what else a reader has to know, in sentences.
         seconds: by phase.
         peak_memory: of the process, in bytes; None where the system does not tell.
+        forget: removes what is kept of the training to go on from, where `keep_state` asked for that.
     """
 
     model: Any = field(repr=False)
     plan: TrainingPlan
     chosen: str
-    start: "Evaluation | None"
-    evaluation: "Evaluation | None"
-    accuracy: float | None
-    interval: tuple[float, float] | None
-    gain: "Gain | None"
     judged_by: str
-    history: "tuple[Check, ...]"
-    temperature: float
-    calibration: tuple[float, float] | None
-    interrupted: bool
-    stopped_early: bool
-    resumed_at: int | None
-    held_out: tuple[tuple[str, int], ...] = field(repr=False)
-    detector: "Detector | None" = field(repr=False)
-    notes: tuple[str, ...]
+    start: "Evaluation | None" = None
+    evaluation: "Evaluation | None" = None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    gain: "Gain | None" = None
+    history: "tuple[Check, ...]" = ()
+    temperature: float = 1.0
+    calibration: tuple[float, float] | None = None
+    interrupted: bool = False
+    stopped_early: bool = False
+    resumed_at: int | None = None
+    held_out: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    detector: "Detector | None" = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
     seconds: dict[str, float]
     peak_memory: int | None
+    forget: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @property
     def calibration_error(self) -> float | None:
@@ -110,7 +116,7 @@ class FitResult:
             "start_accuracy": None if start is None else start.accuracy,
             "gain": None if gain is None else {"difference": gain.difference, "interval": [gain.low, gain.high]},
             "balanced_accuracy": None if found is None else found.balanced_accuracy,
-            "confusion": None if found is None else found.confusion.tolist(),
+            "confusion": None if found is None or found.confusion.size > _DENSE else found.confusion.tolist(),
             "precision": None if found is None else _numbers(found.precision),
             "recall": None if found is None else _numbers(found.recall),
             "calibration_error": self.calibration_error,

@@ -63,7 +63,11 @@ def hold_out(rows: Rows, order: Numbers, seed: int) -> HeldOut:
     splits = held_out_splits(ordered, seed=seed)
     if not splits:
         return HeldOut(training=order[ordered.training], held_out=order[:0], judged_by=judged_by)
-    training, held_out = splits[0]
+    held_out = splits[0][1]
+    if judged_by == "held-out part":  # no class may be without an image to learn from
+        left = np.setdiff1d(np.flatnonzero(ordered.training), held_out)
+        held_out = held_out[np.isin(ordered.labels[held_out], ordered.labels[left])]
+    training = np.setdiff1d(np.flatnonzero(ordered.training), held_out)
     if len(held_out) > MOST_HELD_OUT:
         groups = np.unique(ordered.groups[held_out])
         shuffled = np.random.default_rng([seed, len(held_out)]).permutation(groups)

@@ -41,6 +41,7 @@ class FitOptions:
     resume: bool = False
     seed: int = 0
     progress: Progress | None = None
+    keep_state: bool = False
     announce: "Callable[[TrainingPlan], None] | None" = None
     on_check: "Callable[[Check, Schedule], None] | None" = None
 
@@ -94,7 +95,8 @@ def fit(found: "Recommendation", model: Any, options: FitOptions) -> FitResult:
     check_model(model, len(found.measurements.size.class_names))
     parted = part(model)
     lesson = Lesson(found=found, model=model, parted=parted, given=given, options=options, clock=clock)
-    if parted.solvable and found.index.n_images <= SOLVED_AT_ONCE:
+    at_hand = sum(len(names) for names in found.index.files)  # of a stream only a sample is
+    if parted.solvable and at_hand <= SOLVED_AT_ONCE:
         from recommender.fit_frozen import fit_frozen
 
         return fit_frozen(lesson)
@@ -148,9 +150,14 @@ def check_model(model: Any, n_classes: int) -> None:
             f"Expected a Keras model that puts out a probability for each of {n_classes} classes. Received: "
             f"{type(model).__name__} with an output of shape {shape or 'unknown'}. Start from what `build` returns."
         )
-    activation = getattr(getattr(model.layers[-1], "activation", None), "__name__", None)
+    last = model.layers[-1]
+    activation = "softmax" if type(last).__name__ == "Softmax" else _name_of(getattr(last, "activation", None))
     if activation != "softmax":
         raise RecommendError(
             f"Expected the model's last layer to have the activation softmax. Received: {activation}. Start from what "
             "`build` returns, or add a softmax layer."
         )
+
+
+def _name_of(activation: Any) -> str | None:
+    return getattr(activation, "__name__", None)

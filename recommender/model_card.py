@@ -15,7 +15,7 @@ from recommender.scenario import Scenario
 
 _CLASSES_NAMED = 8  # in a sentence
 _CLASSES_IN_CODE = 10
-_NUMBERS = {1: "grayscale", 3: "rgb", 4: "rgba"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def model_card(description: dict[str, Any], *, model_name: str, command: str | None) -> str:
@@ -77,8 +77,8 @@ def _summary(description: dict[str, Any]) -> str:
 def _details(description: dict[str, Any]) -> str:
     backbone, strategy = description.get("backbone", {}), description.get("strategy", {})
     size, channels = strategy.get("input_size"), backbone.get("channels", 3)
-    paper, licence = _origin(backbone)
     colours = {1: "grey", 3: "RGB", 4: "RGB and alpha"}.get(channels, f"{channels} channels")
+    paper, licence = _origin(backbone)
     source, n_classes = backbone.get("source"), len(_class_names(description))
     to = f" to {size} × {size} px" if size else ""
     order = "below" if n_classes <= MOST_CLASSES else "of the JSON beside the model"
@@ -137,8 +137,7 @@ def _uses(description: dict[str, Any]) -> str:
 
 def _start(description: dict[str, Any], stem: str) -> str:
     backbone = description.get("backbone", {})
-    names, mode = _class_names(description), _NUMBERS.get(backbone.get("channels", 3), "rgb")
-    colours = "" if mode == "rgb" else f', color_mode="{mode}"'
+    names, mode = _class_names(description), _MODES.get(backbone.get("channels", 3), "RGB")
     short = len(names) <= _CLASSES_IN_CODE
     beside = f"{stem}.json"
     reading = f"json.loads(Path({_quoted(beside)}).read_text())"
@@ -146,9 +145,11 @@ def _start(description: dict[str, Any], stem: str) -> str:
     best = f"{listed}[probabilities.argmax()], probabilities.max()" if names else "probabilities"
     lines = [
         "import keras" if short else "import json\nfrom pathlib import Path\n\nimport keras",
+        "from PIL import Image, ImageOps",
         "",
         f"model = keras.models.load_model({_quoted(f'{stem}.keras')})",
-        f'picture = keras.utils.img_to_array(keras.utils.load_img("picture.jpg"{colours}))',
+        f'picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("{mode}")  # upright',
+        "picture = keras.utils.img_to_array(picture)",
         "probabilities = model.predict(picture[None])[0]",
         f"print({best})",
     ]

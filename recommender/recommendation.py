@@ -136,6 +136,7 @@ class Recommendation:
         callbacks: Sequence[Any] = (),
         logs: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        keep_state: bool = False,
         seed: int | None = None,
         progress: Progress | None = None,
         announce: "Callable[[TrainingPlan], None] | None" = None,
@@ -160,9 +161,11 @@ class Recommendation:
             cache: whether what the frozen part puts out, or the prepared pictures, are kept, in memory or in a
                 temporary file; without it they are computed anew each time.
             precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default what the machine gains from.
-            callbacks: Keras callbacks; an epoch is a round of steps between two looks.
+            callbacks: Keras callbacks; an epoch is a round of steps between two looks, and the model that they see is
+                the part that trains, behind what is frozen.
             logs: folder for TensorBoard.
             resume: whether to go on where the same training was broken off, if it was.
+            keep_state: whether to keep what can be gone on from at the end, too, until `FitResult.forget` is called.
             seed: of order and augmentation; by default that of the recommendation.
             progress: called with the phase ("augmentation", "images" or "training"), steps done and steps wanted.
             announce: called with the plan before training starts.
@@ -190,6 +193,7 @@ class Recommendation:
             callbacks=callbacks,
             logs=None if logs is None else Path(logs),
             resume=resume,
+            keep_state=keep_state,
             seed=self.seed if seed is None else seed,
             progress=progress,
             announce=announce,

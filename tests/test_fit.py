@@ -1,5 +1,7 @@
 """Training what was recommended: split, judgement, and that it is never worse than the start."""
 
+import os
+
 import numpy as np
 import pytest
 from pictures import write_images
@@ -230,6 +232,59 @@ def test_a_disk_that_keeps_no_state_costs_the_state_and_not_the_training(whole, 
     result = whole.fit(steps=2, augmentation=())
     assert len(result.history) == 3
     assert "could not be kept" in result.notes[0]
+
+
+def test_what_the_user_keeps_where_states_are_kept_stays(whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
+    own = tmp_path / "training-states" / "galaxies" / "m31.fits"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    os.utime(own.parent, (0, 0))
+    whole.fit(steps=1, augmentation=())
+    assert own.read_text() == "mine"
+
+
+def test_a_state_is_kept_until_it_is_forgotten_where_that_is_asked(whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
+    result = whole.fit(steps=1, augmentation=(), keep_state=True)
+    assert list(tmp_path.rglob("state.npz"))
+    again = whole.fit(steps=1, augmentation=(), resume=True)
+    assert again.resumed_at == 1
+    assert [check.accuracy for check in again.history] == [check.accuracy for check in result.history]
+    assert not list(tmp_path.rglob("state.npz"))
+
+
+def test_what_has_no_effect_on_a_frozen_backbone_is_told(found):
+    assert "epochs, augmentation" in found.fit(epochs=5, augmentation=("mirror",)).notes[0]
+
+
+def test_of_a_stream_the_sample_at_hand_is_learnt_from_and_that_is_told():
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    images = (rng.integers(0, 120, (80, 32, 32, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8)
+    stream = tf.data.Dataset.from_tensor_slices((images, labels))
+    few = recommend(stream, max_images=20, input_size=SIZE)
+    result = few.fit()
+    assert few.training.n_training <= 20
+    assert result.plan.n_training <= 20
+    assert "Of 80 training images" in result.notes[0]
+
+
+@pytest.mark.parametrize("head", ["softmax layer", "no bias"])
+def test_other_heads_train_too(whole, head):
+    import keras
+
+    built = whole.build()
+    x = built.layers[-1].input
+    if head == "no bias":
+        outputs = keras.layers.Dense(3, activation="softmax", use_bias=False, name="last")(x)
+    else:
+        outputs = keras.layers.Softmax(name="last")(keras.layers.Dense(3, name="logits")(x))
+    result = whole.fit(keras.Model(built.input, outputs), steps=2, augmentation=())
+    assert result.chosen in {"as_given", FINE_TUNED}
+    assert result.temperature == 1.0
 
 
 @pytest.mark.parametrize(

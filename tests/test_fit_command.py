@@ -94,12 +94,45 @@ def test_quiet_is_one_line(folder, invoke):
         (("--compare", "--budget", "soon"), "as 90s, 10m or 1h"),
         (("--export", "litert"), "--export to come with --build"),
         (("--fit", "--check"), "--check"),
+        (("--fit", "--epochs", "-1"), "--epochs"),
     ],
 )
 def test_options_that_do_not_go_together_are_usage_errors(folder, invoke, arguments, named):
     done = invoke(folder, *arguments)
     assert done.returncode == 2
     assert named in done.stderr
+
+
+@pytest.mark.parametrize("epochs", ["nan", "inf"])
+def test_endless_epochs_are_refused_in_one_line_before_anything_is_measured(folder, invoke, epochs):
+    done = invoke(folder, "--fit", "--epochs", epochs)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "`epochs`" in done.stderr
+
+
+def test_logs_that_can_not_be_written_are_refused_before_anything_is_measured(folder, invoke, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = invoke(folder, "--fit", "--logs", tmp_path / "file" / "logs")
+    assert done.returncode == 1
+    assert "`--logs`" in done.stderr
+
+
+def test_a_folder_in_the_place_of_the_model_card_is_told_before_anything_is_measured(folder, invoke, tmp_path):
+    (tmp_path / "m.md").mkdir()
+    done = invoke(folder, "--build", tmp_path / "m.keras")
+    assert done.returncode == 1
+    assert "m.md" in done.stderr
+
+
+def test_names_that_are_no_unicode_end_up_in_card_and_labels_as_escapes(invoke, tmp_path):
+    data = os.fsencode(tmp_path) + b"/data"
+    for number, name in enumerate((b"caf\xe9", b"tea")):
+        write_images(Path(os.fsdecode(data)), {os.fsdecode(name): 6}, seed=number)
+    target = tmp_path / "model.keras"
+    done = invoke(os.fsdecode(data), "--input-size", "32", "--build", target)
+    assert done.returncode == 0, done.stderr
+    assert "caf" in target.with_suffix(".labels.txt").read_text(encoding="utf-8")
 
 
 def weights(target):

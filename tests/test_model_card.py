@@ -26,7 +26,7 @@ FIT = {
     "start_accuracy": 0.9,
     "balanced_accuracy": 0.93,
     "calibration_error": 0.0213,
-    "gain": {"points": 0.0417, "interval": [0.005, 0.08]},
+    "gain": {"difference": 0.0417, "interval": [0.005, 0.08]},
     "seconds": {"training": 61.2, "judging": 3.0},
     "plan": {
         "n_training": 480,

@@ -5,11 +5,13 @@ import pytest
 
 from builders.backbones import load_backbone
 from builders.build import build_model
+from builders.errors import BuildError
+from builders.examples import Examples, mixed
 from builders.inputs import Pictures, Views
 from builders.optimizers import WarmUpCosine, depths_of, optimizer_for
 from builders.parting import part
 from builders.strategy import HeadSpec, Strategy
-from builders.trainer import Examples, Trainer
+from builders.trainer import Trainer
 from builders.training import plan_schedule
 from builders.training_state import StateFile
 
@@ -277,6 +279,64 @@ def test_a_cropped_picture_is_a_part_of_it_enlarged_and_a_mirrored_one_its_mirro
     mirrored = Pictures(ramp, mirror=True, crop=False)
     seen = [mirrored.varied(np.array([0]), rng)[0, 0, 0, 0] for _ in range(40)]
     assert set(seen) == {0.0, 63.0}
+
+
+def test_a_mixed_example_brings_its_own_weight_along():
+    targets = np.eye(2, dtype=np.float32)[[0, 1]]
+    inputs = np.array([[0.0], [1.0]], np.float32)
+    weights = np.array([3.0, 0.0], np.float32)  # the second one is not to be learnt from
+    x, y, w = mixed(inputs, targets, weights, 0.25, np.array([1, 0]))
+    np.testing.assert_allclose(x[:, 0], [0.75, 0.25])
+    np.testing.assert_allclose(y, [[1, 0], [1, 0]])
+    np.testing.assert_allclose(w, [0.75, 2.25])
+    _, y, w = mixed(inputs, targets, np.ones(2, np.float32), 0.25, np.array([1, 0]))
+    np.testing.assert_allclose(y, [[0.25, 0.75], [0.75, 0.25]])
+    np.testing.assert_allclose(w, [1, 1])
+
+
+def test_dropout_behind_the_frozen_part_acts_and_dropout_inside_it_does_not(backbone):
+    import keras
+
+    model = model_of(backbone, "top_activation")
+    x = keras.layers.Dropout(0.5, name="dropping")(model.layers[-1].input)
+    x = keras.layers.Dense(8, activation="relu", name="hidden")(x)
+    changed = keras.Model(model.input, keras.layers.Dense(2, activation="softmax")(x))
+    parted = part(changed)
+    assert not parted.takes_pictures
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in parted.tail.layers)
+
+
+def test_what_is_drawn_in_front_of_the_frozen_part_is_not_computed_once(backbone):
+    import keras
+
+    model = model_of(backbone, FREEZE)
+    graph = part(model).graph
+    inputs = keras.Input((SIZE, SIZE, 3))
+    flipped = keras.layers.RandomFlip("horizontal")(inputs)
+    outputs = graph.run(flipped, [len(graph.nodes) - 1], start=1)[0]
+    assert part(keras.Model(inputs, outputs)).takes_pictures
+
+
+def test_resizing_of_another_kind_is_not_taken_for_the_built_one(backbone):
+    import keras
+
+    graph = part(model_of(backbone, FREEZE)).graph
+    inputs = keras.Input((None, None, 3))
+    resized = keras.layers.Resizing(SIZE, SIZE, interpolation="nearest")(inputs)
+    other = keras.Model(inputs, graph.run(resized, [len(graph.nodes) - 1], start=1)[0])
+    with pytest.raises(BuildError, match="resizing that `build` puts there"):
+        part(other)
+
+
+def test_what_lies_in_front_of_the_network_is_part_of_what_trains(backbone, pixels):
+    import keras
+
+    graph = part(model_of(backbone, None)).graph
+    inputs = keras.Input((SIZE, SIZE, 3))
+    scaled = keras.layers.Rescaling(0.25)(inputs)
+    model = keras.Model(inputs, graph.run(scaled, [len(graph.nodes) - 1], start=1)[0])
+    x = pixels[:4].astype(np.float32)
+    np.testing.assert_allclose(part(model).tail.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
 
 
 def test_views_of_an_image_are_drawn_and_the_first_is_plain():
