@@ -15,7 +15,7 @@ from recommender.report import bullets, clean, heading, print_plainly
 if TYPE_CHECKING:
     from recommender.comparison import Comparison, Row
 
-_INTERVAL = 20  # characters
+_INTERVAL, _SMALL_INTERVAL, _WIDE = 20, 12, 96  # characters: of an interval, and of a page with room for the longer
 _ROWS_SHOWN = 14
 _PLOT_WIDTH, _PLOT_HEIGHT = 60, 12
 _IN_SECONDS, _WITH_TENTHS = 120, 10
@@ -60,15 +60,13 @@ def verdict_sentence(comparison: "Comparison") -> str:
 
 
 def _no_time(comparison: "Comparison") -> str:
-    return f"the budget of {_limit(comparison.budget)} was spent"
-
-
-def _limit(seconds: float) -> str:
-    return f"{seconds:g} s" if seconds < _IN_SECONDS else duration(seconds)
+    return f"the budget of {_time(comparison.budget)} was spent"
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < _WITH_TENTHS else duration(seconds)
+    if seconds >= _IN_SECONDS:
+        return duration(seconds)
+    return f"{seconds:.2g} s" if seconds < _WITH_TENTHS else f"{seconds:.0f} s"
 
 
 def _points(share: float) -> str:
@@ -79,7 +77,7 @@ def print_comparison(comparison: "Comparison", console: Console) -> None:
     """Print all of it."""
     shown, hidden = _shown(comparison)
     parts: list[RenderableType] = [Text(), heading("Compared"), Text(clean(_judged(comparison))), Text()]
-    parts.append(_table(comparison, shown))
+    parts.append(_table(comparison, shown, _INTERVAL if console.width >= _WIDE else _SMALL_INTERVAL))
     if hidden:
         lowest, highest = hidden[-1].accuracy, hidden[0].accuracy
         parts.append(Text(f" … and {len(hidden)} more, {lowest:.0%} to {highest:.0%} (all with --json)", "dim"))
@@ -91,7 +89,7 @@ def print_comparison(comparison: "Comparison", console: Console) -> None:
 def _judged(comparison: "Comparison") -> str:
     of = f", a sample of {comparison.n_images:,}" if comparison.is_sample else ""
     by = "your validation images" if comparison.judged_by == "validation" else "others"
-    took = f"{_time(comparison.seconds)} of {_limit(comparison.budget)}"
+    took = f"{_time(comparison.seconds)} of {_time(comparison.budget)}"
     cut = "; interrupted" if comparison.interrupted else ""
     return (
         f" {len(comparison.rows)} strategies, fitted on the same {comparison.n_training:,} images{of}, judged by the "
@@ -111,28 +109,29 @@ def _shown(comparison: "Comparison") -> tuple[list["Row"], list["Row"]]:
     )
 
 
-def _table(comparison: "Comparison", rows: Sequence["Row"]) -> RenderableType:
+def _table(comparison: "Comparison", rows: Sequence["Row"], width: int) -> RenderableType:
     low, high = min(row.interval[0] for row in rows), max(row.interval[1] for row in rows)
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column(no_wrap=True, min_width=2)
     table.add_column("Strategy", no_wrap=True, overflow="ellipsis")
-    table.add_column("Accuracy", justify="right", no_wrap=True)
-    scale = f"{low:.0%}{f'{high:.0%}':>{_INTERVAL - len(f'{low:.0%}')}}"
-    table.add_column(scale, no_wrap=True, min_width=_INTERVAL)
+    table.add_column("Accuracy", justify="right", no_wrap=True, min_width=8)
+    scale = f"{low:.0%}{f'{high:.0%}':>{width - len(f'{low:.0%}')}}"
+    table.add_column(scale, no_wrap=True, min_width=width)
     table.add_column("Time", justify="right", no_wrap=True, min_width=6)
     table.add_column("Steps", justify="right", no_wrap=True, min_width=5)
-    table.add_column(no_wrap=True, min_width=11)
+    notes = ["ended early" if row.ended_early else "no gain" if row.steps and not row.gained else "" for row in rows]
+    table.add_column(no_wrap=True, min_width=max(map(len, notes)))
     ties = comparison.ties
-    for row in rows:
+    for row, note in zip(rows, notes, strict=True):
         tied = any(row is other for other in ties)
         table.add_row(
             Text(_marks(comparison, row), "bold"),
             clean(row.label),
             f"{row.accuracy:.1%}",
-            _interval(row, low, high),
+            _interval(row, low, high, width),
             _time(row.seconds),
             f"{row.steps:,}" if row.steps else "",
-            "ended early" if row.ended_early else "no gain" if row.steps and not row.gained else "",
+            note,
             style="" if tied else "dim",
         )
     return table
@@ -142,11 +141,11 @@ def _marks(comparison: "Comparison", row: "Row") -> str:
     return _ADVICE * row.recommended + _PREFERRED * (row is comparison.preferred)
 
 
-def _interval(row: "Row", low: float, high: float) -> str:
+def _interval(row: "Row", low: float, high: float, width: int) -> str:
     """A dot with its interval, on a common scale."""
 
     def place(share: float) -> int:
-        return round((share - low) / max(high - low, 1e-9) * (_INTERVAL - 1))
+        return round((share - low) / max(high - low, 1e-9) * (width - 1))
 
     first, middle, last = place(row.interval[0]), place(row.accuracy), place(row.interval[1])
     cells = [" "] * first + ["─"] * (last - first + 1)

@@ -31,6 +31,7 @@ CURVE_FITS = 14  # whole fits that a learning curve costs: of five folds each in
 AUGMENTATION_SHARE = 0.1  # for asking which augmentations keep the labels
 AUGMENTATION_PASSES = 750  # images that go through the network for that, at most: 250, plain and changed twice
 SET_UP_SHARE = 1 / 3  # of what is left, for building, tracing and timing what is fine-tuned
+SET_UP_IMAGES = 300  # that go through the network for that
 SLACK = 0.1  # of what is left after that: steps that were timed to be faster than they turn out
 # Steps below which fine-tuning is not worth its while, and seconds below which not even one is set up. Ours: tracing a
 # network's gradients takes ten seconds on two cores.
@@ -201,7 +202,7 @@ class Run:
         longest = LEAST_SECONDS / 2
         for candidate in candidates:
             began = time.perf_counter()
-            if pictures is None or self.start is None or began + longest > until:
+            if pictures is None or self.start is None or began + max(longest, self._set_up_seconds(candidate)) > until:
                 self.skipped[candidate.label] = NO_TIME
                 continue
             kept = self.augmentation or ()
@@ -214,6 +215,11 @@ class Run:
             longest = max(longest if len(runners) > 1 else 0.0, time.perf_counter() - began)
             self.tell()
         return runners
+
+    def _set_up_seconds(self, candidate: Candidate) -> float:
+        """What timing a candidate takes, by the speed of the network: a gradient costs twice as much as a forward pass."""
+        images = SET_UP_IMAGES * (1 + 2 * (1 - candidate.strategy.freeze_depth))
+        return images * self.seen.seconds / len(self.seen.rows)
 
     def _pictures(self, augmentation: Sequence[str] | None) -> npt.NDArray[np.uint8] | None:
         """Prepared pictures; the augmentation is decided beside."""
