@@ -217,7 +217,7 @@ class Run:
         return runners
 
     def _set_up_seconds(self, candidate: Candidate) -> float:
-        """What timing a candidate takes, by the speed of the network: a gradient costs twice as much as a forward pass."""
+        """What timing a candidate takes, by the speed of the network; a gradient costs twice a forward pass."""
         images = SET_UP_IMAGES * (1 + 2 * (1 - candidate.strategy.freeze_depth))
         return images * self.seen.seconds / len(self.seen.rows)
 
