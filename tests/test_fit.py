@@ -21,13 +21,33 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(folder):
-    return recommend(folder, input_size=SIZE)
+def network():
+    """A small network, which trains in seconds; the tests of the command train the real one."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((SIZE, SIZE, 3))
+    for number, channels in enumerate((8, 16, 24, 32)):
+        x = keras.layers.Conv2D(channels, 3, 2 if number else 1, "same", use_bias=False, name=f"conv_{number}")(x)
+        x = keras.layers.BatchNormalization(name=f"norm_{number}")(x)
+        x = keras.layers.ReLU(name=f"relu_{number}")(x)
+    return keras.Model(inputs, x, name="small")
 
 
 @pytest.fixture(scope="module")
-def whole(folder):
-    return recommend(folder, input_size=SIZE, scenario=3)
+def measured(folder, network):
+    """A recommendation for the small network: `measured(scenario)`."""
+    return lambda data=folder, **said: recommend(data, backbone=network, pixels="-1..1", input_size=SIZE, **said)
+
+
+@pytest.fixture(scope="module")
+def found(measured):
+    return measured()
+
+
+@pytest.fixture(scope="module")
+def whole(measured):
+    return measured(scenario=3)
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +124,8 @@ def test_the_same_seed_gives_the_same_model(whole, tuned):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
 
 
-def test_what_is_read_anew_at_each_step_gives_what_the_cache_gives(folder):
-    partly = recommend(folder, input_size=SIZE, scenario=2)
+def test_what_is_read_anew_at_each_step_gives_what_the_cache_gives(measured):
+    partly = measured(scenario=2)
     cached = partly.fit(steps=6, augmentation=())
     plain = partly.fit(steps=6, augmentation=(), cache=False)
     assert (cached.plan.cached, plain.plan.cached) == (True, False)
@@ -113,18 +133,18 @@ def test_what_is_read_anew_at_each_step_gives_what_the_cache_gives(folder):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-4)
 
 
-def test_the_users_validation_split_judges_and_nothing_of_it_is_learnt_from(tmp_path):
+def test_the_users_validation_split_judges_and_nothing_of_it_is_learnt_from(tmp_path, measured):
     for split, n in (("train", 8), ("val", 5)):
         write_images(tmp_path / "data" / split, {"flower": n, "temple": n}, seed=n)
-    result = recommend(tmp_path / "data", input_size=SIZE, scenario=3).fit(steps=2, augmentation=())
+    result = measured(tmp_path / "data", scenario=3).fit(steps=2, augmentation=())
     assert result.judged_by == "validation"
     assert result.plan.n_training <= 16
     assert all("val" in name for name, _ in result.held_out)
 
 
-def test_where_no_image_can_be_held_out_the_linear_probe_comes_back(tmp_path):
+def test_where_no_image_can_be_held_out_the_linear_probe_comes_back(tmp_path, measured):
     folder = write_images(tmp_path / "one_each", {"flower": 1, "temple": 1})
-    result = recommend(folder, input_size=SIZE, scenario=3).fit(steps=2)
+    result = measured(folder, scenario=3).fit(steps=2)
     assert result.chosen == LINEAR_PROBE
     assert result.accuracy is None
     assert result.model.predict(np.zeros((1, 8, 8, 3)), verbose=0).shape == (1, 2)
@@ -149,26 +169,27 @@ def test_a_changed_head_is_trained_with_the_rest(whole):
     assert result.evaluation.n == result.plan.n_held_out
 
 
-def test_a_distribution_strategy_is_honoured(folder, run_python):
+def test_a_distribution_strategy_is_honoured(folder, network, run_python, tmp_path):
+    network.save(tmp_path / "small.keras")
     code = """
 import sys
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from recommender import recommend
-found = recommend(sys.argv[1], input_size=32, scenario=3)
+found = recommend(sys.argv[1], backbone=sys.argv[2], pixels="-1..1", input_size=32, scenario=3)
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     result = found.fit(steps=2, augmentation=())
 print(type(result.model.trainable_variables[0].value).__name__, len(result.history))
 """
-    done = run_python(code, folder)
+    done = run_python(code, folder, tmp_path / "small.keras")
     assert done.returncode == 0, done.stderr
     assert "3" in done.stdout.split()[-1]
     assert "Distributed" in done.stdout or "Mirrored" in done.stdout
 
 
-def test_what_was_frozen_stays_as_it_was(folder):
-    partly = recommend(folder, input_size=SIZE, scenario=2)
+def test_what_was_frozen_stays_as_it_was(measured):
+    partly = measured(scenario=2)
     model = partly.build()
     frozen = {weight.path: weight.numpy() for weight in model.non_trainable_weights}
     partly.fit(model, steps=6, augmentation=())
@@ -258,14 +279,14 @@ def test_what_has_no_effect_on_a_frozen_backbone_is_told(found):
     assert "epochs, augmentation" in found.fit(epochs=5, augmentation=("mirror",)).notes[0]
 
 
-def test_of_a_stream_the_sample_at_hand_is_learnt_from_and_that_is_told():
+def test_of_a_stream_the_sample_at_hand_is_learnt_from_and_that_is_told(measured):
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 2
     images = (rng.integers(0, 120, (80, 32, 32, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8)
     stream = tf.data.Dataset.from_tensor_slices((images, labels))
-    few = recommend(stream, max_images=20, input_size=SIZE)
+    few = measured(stream, max_images=20)
     result = few.fit()
     assert few.training.n_training <= 20
     assert result.plan.n_training <= 20

@@ -78,6 +78,21 @@ def test_json_is_one_object_that_keeps_to_its_schema(folder, invoke):
     assert told["fit"]["n_held_out"] == 6
 
 
+def test_a_comparison_at_the_command_line_keeps_to_its_schema_too(folder, invoke, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    target = tmp_path / "best.keras"
+    plot = tmp_path / "rivals.svg"
+    arguments = ("--input-size", "32", "--compare", "--budget", "5s", "--json", "--build", target, "--plot", plot)
+    done = invoke(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    schema = Path(__file__).parent.parent / "docs" / "recommendation.schema.json"
+    jsonschema.validate(told, json.loads(schema.read_text(encoding="utf-8")))
+    assert told["comparison"]["preferred"] in [row["label"] for row in told["comparison"]["rows"]]
+    assert plot.read_text(encoding="utf-8").lstrip().startswith("<?xml")
+    assert weights(target)
+
+
 def test_quiet_is_one_line(folder, invoke):
     done = invoke(folder, *SMALL, "--fit", "--quiet")
     assert len(done.stdout.splitlines()) == 1

@@ -333,7 +333,7 @@ def test_what_lies_in_front_of_the_network_is_part_of_what_trains(backbone, pixe
 
     graph = part(model_of(backbone, None)).graph
     inputs = keras.Input((SIZE, SIZE, 3))
-    scaled = keras.layers.Rescaling(0.25)(inputs)
+    scaled = keras.layers.Rescaling(0.25, name="in_front")(inputs)
     model = keras.Model(inputs, graph.run(scaled, [len(graph.nodes) - 1], start=1)[0])
     x = pixels[:4].astype(np.float32)
     np.testing.assert_allclose(part(model).tail.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
