@@ -129,7 +129,9 @@ def _draws(operation: Any) -> bool:
 
 
 def _has_weights(operation: Any) -> bool:
-    return isinstance(operation, keras.Layer) and bool(operation.weights)
+    """Whether a layer is worth computing once: pixels that are scaled by fixed numbers are not."""
+    scales = isinstance(operation, keras.layers.Normalization)
+    return isinstance(operation, keras.Layer) and bool(operation.weights) and not scales
 
 
 def _trains(operation: Any) -> bool:

@@ -141,7 +141,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, given: str | 
     "target",
     type=click.Path(path_type=Path),
     metavar="MODEL.keras",
-    help="Write the model, and MODEL.json beside it.",
+    help="Write the model, and beside it MODEL.json, class names, a model card and what tells foreign pictures.",
 )
 @click.option("--fit", is_flag=True, help="Train the model, and judge it on images that it did not learn from.")
 @click.option("--epochs", type=click.FloatRange(min=0), metavar="N", help="With --fit: how often each image is seen.")
@@ -202,7 +202,7 @@ def main(
     Parquet manifest with the columns path and label; a zip or tar of such a folder; TFRecord shards; or the address of
     one of these (gs://...).
 
-    `recommend predict MODEL IMAGES...` tells what a built model sees in pictures.
+    `recommend predict MODEL IMAGES...` tells what a built model sees in pictures (data of that name: ./predict).
     """
     asked = [
         name for name, value in (("DATA", data), ("--list-cuts", list_cuts), ("--make-reference", pictures)) if value

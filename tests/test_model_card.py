@@ -253,10 +253,10 @@ def test_the_code_runs_as_it_stands(n_classes, known, tmp_path, monkeypatch, cap
     assert names[1] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "grayscale"), (4, "rgba")])
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
 def test_the_code_reads_pictures_as_the_network_wants_them(channels, mode, known):
     description = {**known, "backbone": {**known["backbone"], "channels": channels}}
-    assert f'color_mode="{mode}"' in model_card(description, model_name="m.keras", command=None)
+    assert f'.convert("{mode}")' in model_card(description, model_name="m.keras", command=None)
 
 
 def test_labels_are_one_a_line_whatever_they_are():

@@ -339,6 +339,17 @@ def test_what_lies_in_front_of_the_network_is_part_of_what_trains(backbone, pixe
     np.testing.assert_allclose(part(model).tail.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
 
 
+def test_scaling_of_pixels_by_fixed_numbers_is_no_frozen_part():
+    import keras
+
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Normalization(mean=[100.0] * 3, variance=[400.0] * 3)(inputs)
+    learnt = keras.layers.Normalization(name="learnt")
+    learnt.build((None, SIZE, SIZE, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(learnt(x)))
+    assert part(keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))).takes_pictures
+
+
 def test_views_of_an_image_are_drawn_and_the_first_is_plain():
     views = Views([np.zeros((5, 2)), np.ones((5, 2))])
     assert not views.plain(np.arange(5)).any()
