@@ -65,8 +65,9 @@ def gather(
     skipped = Skipped()
     wanted = sum(len(names) for split in (index.files, index.validation) for names in split)
     run = _compiled(parted)
+    mirror = _compiled(parted, head=False) if mirrored and not parted.takes_pictures else None
     shape, dtype = _kept(parted)
-    n_views = 2 if mirrored and not parted.takes_pictures else 1
+    n_views = 1 if mirror is None else 2
     keep = keep_inputs and fits((n_views * wanted, *shape), dtype, directory=directory)
     memory = MEMORY_LIMIT // n_views
     caches = [
@@ -83,8 +84,8 @@ def gather(
                 caches[0].add(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
             elif keep:
                 caches[0].add(joint)
-                if n_views == 2:
-                    caches[1].add(run(pixels[:, :, ::-1])[0].numpy())
+                if mirror is not None:
+                    caches[1].add(mirror(pixels[:, :, ::-1])[0].numpy())
             kept.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
             if progress is not None:
                 progress(len(kept), wanted)
@@ -101,16 +102,23 @@ def _kept(parted: Parted) -> tuple[tuple[int, ...], Any]:
     return shape, np.uint8 if parted.takes_pictures else np.float32
 
 
-def _compiled(parted: Parted) -> Callable[[Any], list[Any]]:
-    """From prepared pictures to what the joint puts out and what the prediction layer reads."""
+def _compiled(parted: Parted, *, head: bool = True) -> Callable[[Any], list[Any]]:
+    """From prepared pictures to what the joint puts out and, unless `head` is false, what the prediction layer reads.
+
+    Of pictures that are at hand, and of what a head would read that is not fitted anew, a single zero is put out.
+    """
     from recommender.wiring import infer
 
-    head = parted.joint if parted.head_input is None else parted.head_input
-    # Pictures themselves are at hand, and a head that is not refitted reads nothing.
-    joint = parted.joint if parted.joint != parted.entry else head
+    wanted = [] if parted.takes_pictures else [parted.joint]
+    wanted += [parted.head_input] if head and parted.head_input is not None else []
 
     def forward(pixels: Any) -> list[Any]:
-        return parted.graph.run(pixels, [joint, head], call=infer, start=parted.entry)
+        import tensorflow as tf
+
+        found = parted.graph.run(pixels, wanted, call=infer, start=parted.entry)
+        nothing = tf.zeros_like(pixels[:, :1, 0, 0])
+        joint = nothing if parted.takes_pictures else found[0]
+        return [joint, found[-1] if head and parted.head_input is not None else nothing]
 
     return with_constant_weights(forward, (parted.size, parted.size, parted.channels))
 
