@@ -12,6 +12,7 @@ from builders.errors import BuildError
 from probes.foreign import Detector
 from probes.images import in_order, quiet_decoders
 from recommender import files
+from recommender.errors import RecommendError
 from recommender.fit_finish import fitted_detector
 from recommender.model_card import labels_text, model_card
 from recommender.pictures import read_prepared
@@ -96,7 +97,11 @@ def write_bundle(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Interrupted. {path} is written, its exports are not all.") from None
     description["exports"] = made
-    files.write_model(model, description, path, beside)
+    try:
+        files.write_model(model, description, path, beside)
+    except RecommendError as error:
+        told = "The model and its exports are in place, but their description does not name the exports."
+        raise RecommendError(str(error).replace("Nothing was written.", told)) from error
     return Written(paths=(*paths, *(path.parent / entry["file"] for entry in made)), lines=lines)
 
 

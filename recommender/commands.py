@@ -98,7 +98,7 @@ def list_cuts(backbone: str, *, trust: bool) -> None:
 def make_reference(pictures: Path, *, as_json: bool, quiet: bool, **arguments: Any) -> None:
     from recommender.referencing import make_reference
 
-    for name in ("scenario", "verbose", "check", "columns"):
+    for name in ("scenario", "check", "columns"):
         arguments.pop(name)
     with progress(shown=not (quiet or as_json)) as show:
         path = make_reference(pictures, progress=loading_quietly(show), **arguments)

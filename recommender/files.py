@@ -103,7 +103,7 @@ def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> tuple[Pa
                 made[path].replace(path)
     except OSError as error:
         raise RecommendError(
-            f"Expected to write {str(first)!r}. Received: {error.strerror or error}. Nothing new was written."
+            f"Expected to write {str(first)!r}. Received: {error.strerror or error}. Nothing was written."
         ) from error
     return tuple(writers)
 
