@@ -83,7 +83,7 @@ def main() -> None:
         kills = runs = 0
         while kills < wanted:
             runs += 1
-            target, killed_at, resumed = place / f"{runs}.keras", [], 0
+            target, killed_at, was_written = place / f"{runs}.keras", [], 0
             while True:
                 process = start(place / "digits", target, place / f"state{runs}")
                 try:
@@ -95,6 +95,7 @@ def main() -> None:
                     process.wait()
                     kills += 1
                     killed_at.append(round(wait, 1))
+                    was_written += target.exists()  # and so its state was no longer needed
                     assert is_whole(target), f"a half-written file after a kill at {wait:.1f} s"
             assert process.returncode == 0, process.stderr.read().decode()
             fit = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))["fit"]
@@ -104,6 +105,7 @@ def main() -> None:
                 "run": runs,
                 "killed_at_seconds": killed_at,
                 "resumed_at_step": resumed,
+                "killed_after_writing": was_written,
                 "largest_difference": max(float(np.abs(one - other).max(initial=0)) for one, other in pairs),
                 "same_looks": history(place / "unbroken.keras") == history(target),
                 "left_behind": sorted(path.name for path in place.glob(f".{runs}*")),

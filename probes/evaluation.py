@@ -99,7 +99,7 @@ def evaluate(
         groups: images of one group may be alike, of shape (n,); the interval counts them as fewer.
 
     Raises:
-        ProbeError: no images, labels that are no class, or values that are no finite numbers of these shapes.
+        ProbeError: no images, labels that are no class, or no finite numbers of these shapes.
     """
     values, numbers, shares = checked(probabilities, labels, weights)
     n_images, n_classes = values.shape
@@ -253,8 +253,8 @@ def cross_chosen(
 
     The accuracy of the best check on the images that chose it is too high: the more checks, the more. So the images are
     parted into folds, and each fold is judged by the check that is best on all the others. That is done for several
-    partitions, of which the one with the median accuracy counts. Halves make the estimate a little too low where the
-    checks differ; with more folds the choices depend on one another and the estimate varies far more than its interval.
+    partitions, of which the one with the median accuracy counts. Halves estimate a little too low; with more folds the
+    choices depend on one another, and the estimate varies far more than its interval.
 
     Args:
         correct: whether each image was right at each check, of shape (checks, n).
@@ -284,8 +284,7 @@ def cross_chosen(
         per_fold = hits @ (shares[:, None] * (fold[:, None] == np.arange(fold.max() + 1)))
         best = _best(per_fold.sum(1, keepdims=True) - per_fold, prefer_first)
         partitions.append(hits[best[fold], np.arange(n_images)])
-    accuracies = np.array(partitions) @ shares
-    judged = partitions[int(np.argsort(accuracies, kind="stable")[repeats // 2])]
+    judged = partitions[int(np.argsort(np.array(partitions) @ shares, kind="stable")[repeats // 2])]
     accuracy, n_effective = _mean(judged, shares), counts_as(judged, shares, groups)
     return Chosen(
         index=int(_best((hits @ shares)[:, None], prefer_first)[0]),

@@ -243,6 +243,26 @@ def _gather(network: Network, kept: Sequence[Prepared], outputs: Sequence[Sequen
     for index, norm in enumerate(network.norms if joined else ()):
         moments = joined[n_cuts + 2 * index : n_cuts + 2 * index + 2]
         means[norm.layer], squares[norm.layer] = standardise(norm, *moments)
+    return features_of(
+        kept,
+        skipped,
+        pooled=dict(zip(network.cuts, joined, strict=False)),
+        norm_means=means,
+        norm_squares=squares,
+        output=joined[-1] if joined else None,
+    )
+
+
+def features_of(
+    kept: Sequence[Prepared],
+    skipped: Skipped,
+    *,
+    pooled: dict[str, FloatArray],
+    norm_means: dict[str, FloatArray] | None = None,
+    norm_squares: dict[str, FloatArray] | None = None,
+    output: FloatArray | None = None,
+) -> Features:
+    """What is known of pictures, a row each in their order; arguments as the attributes of `Features`."""
     return Features(
         files=tuple(item.file for item in kept),
         labels=np.array([item.label for item in kept], np.int64),
@@ -250,9 +270,9 @@ def _gather(network: Network, kept: Sequence[Prepared], outputs: Sequence[Sequen
         sizes=np.array([item.size for item in kept], np.int64).reshape(-1, 2),
         grey=np.array([item.grey for item in kept], bool),
         facts=tuple(item.facts for item in kept if item.facts is not None),
-        pooled=dict(zip(network.cuts, joined, strict=False)),
-        norm_means=means,
-        norm_squares=squares,
-        output=joined[-1] if joined else np.empty((0, 0), np.float32),
+        pooled=pooled,
+        norm_means=norm_means or {},
+        norm_squares=norm_squares or {},
+        output=np.empty((len(kept), 0), np.float32) if output is None else output,
         skipped=skipped,
     )

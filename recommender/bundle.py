@@ -68,23 +68,7 @@ def write_bundle(
         RecommendError: the disk refused.
         BuildError: an export failed; the model is written all the same, and the message says so.
     """
-    from recommender.predicting import save_detector
-
-    names = found.measurements.size.class_names
-    beside: dict[str, Callable[[Path], object]] = {
-        ".labels.txt": lambda target: target.write_text(
-            labels_text([printable(name) for name in names]), encoding="utf-8"
-        ),
-        ".md": lambda target: target.write_text(
-            model_card(
-                description, model_name=printable(path.name), command=None if command is None else printable(command)
-            ),
-            encoding="utf-8",
-        ),
-    }
-    if detector is not None:
-        known = detector
-        beside[".features.npz"] = lambda target: save_detector(target, known)
+    beside = _beside(found.measurements.size.class_names, description, path.name, detector, command)
     paths = files.write_model(model, description, path, beside)
     if detector is None:
         path.with_suffix(".features.npz").unlink(missing_ok=True)  # an older model's
@@ -103,6 +87,25 @@ def write_bundle(
         told = "The model and its exports are in place, but their description does not name the exports."
         raise RecommendError(str(error).replace("Nothing was written.", told)) from error
     return Written(paths=(*paths, *(path.parent / entry["file"] for entry in made)), lines=lines)
+
+
+def _beside(
+    names: Sequence[str], description: dict[str, Any], model_name: str, detector: Detector | None, command: str | None
+) -> dict[str, Callable[[Path], object]]:
+    """What is written beside the model and its description: suffix -> function that writes such a file."""
+    from recommender.predicting import save_detector
+
+    repeated = None if command is None else printable(command)
+    labels = labels_text([printable(name) for name in names])
+    writers: dict[str, Callable[[Path], object]] = {
+        ".labels.txt": lambda target: target.write_text(labels, encoding="utf-8"),
+        ".md": lambda target: target.write_text(
+            model_card(description, model_name=printable(model_name), command=repeated), encoding="utf-8"
+        ),
+    }
+    if detector is not None:
+        writers[".features.npz"] = lambda target: save_detector(target, detector)
+    return writers
 
 
 def _export(

@@ -12,7 +12,7 @@ from builders.inputs import Pictures
 from builders.parting import Parted
 from probes.dataset import ByClass, ImageIndex
 from probes.drawing import Draw
-from probes.features import Features, batches, with_constant_weights
+from probes.features import Features, batches, features_of, with_constant_weights
 from probes.images import in_order, quiet_decoders
 from probes.reading import Prepared, Skipped, readable
 from recommender.feature_cache import MEMORY_LIMIT, FeatureCache, fits
@@ -124,19 +124,8 @@ def _compiled(parted: Parted, *, head: bool = True) -> Callable[[Any], list[Any]
 
 
 def _gathered(kept: list[Prepared], heads: list[Any], skipped: Skipped, inputs: list[npt.NDArray[Any]]) -> Gathered:
-    features = Features(
-        files=tuple(item.file for item in kept),
-        labels=np.array([item.label for item in kept], np.int64),
-        validation=np.array([item.validation for item in kept], bool),
-        sizes=np.array([item.size for item in kept], np.int64).reshape(-1, 2),
-        grey=np.array([item.grey for item in kept], bool),
-        facts=tuple(item.facts for item in kept if item.facts is not None),
-        pooled={"head": np.concatenate(heads) if heads else np.empty((0, 0), np.float32)},
-        norm_means={},
-        norm_squares={},
-        output=np.empty((len(kept), 0), np.float32),
-        skipped=skipped,
-    )
+    head = np.concatenate(heads) if heads else np.empty((0, 0), np.float32)
+    features = features_of(kept, skipped, pooled={"head": head})
     order = sorted(range(len(kept)), key=lambda row: (features.facts[row].digest, features.labels[row]))
     return Gathered(features=features, inputs=tuple(inputs), order=np.array(order, np.int64))
 

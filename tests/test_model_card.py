@@ -272,4 +272,4 @@ def test_a_card_needs_no_tensorflow():
         "model_card({'backbone': {'name': 'resnet50', 'title': 'ResNet50'}}, model_name='m', command=None)\n"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
