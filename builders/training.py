@@ -21,7 +21,7 @@ WEIGHT_DECAY = 1e-4
 # Rate of the first layer as a share of the last one's, geometrically between (discriminative rates of ULMFiT,
 # arXiv 1801.06146; layer-wise decay).
 LOWEST_RATE = 0.3
-# BiT-HyperRule mixes pairs of images, with alpha 0.1, from 20,000 images on. Below that it costs more than it gives.
+# BiT-HyperRule mixes pairs of images, with alpha 0.1, from 20,000 images on; not measured by us.
 MIXUP_FROM_IMAGES = 20_000
 MIXUP_ALPHA = 0.1
 LABEL_SMOOTHING = 0.0

@@ -1,9 +1,9 @@
 """What a model card says of how well the model does, and where not to trust it."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
+from probes.evaluation import wilson
 from recommender import thresholds
 from recommender.markdown import bullets, escaped, table
 
@@ -23,23 +23,11 @@ def evaluation(description: dict[str, Any]) -> str:
     return f"### Testing Data, Factors & Metrics\n\n{judged}\n\n### Results\n\n{table(header, rows, (1,))}"
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of n, which has a width at 0 and 1 as well.
-
-    Reference:
-        Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
-    """
-    z2 = _NORMAL_95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2) / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
 def _interval(share: float, error: float | None, n: int) -> str:
     """From a standard error; where that says nothing, since all or none were right, from the number of images."""
     if error:
         return _between(max(share - _NORMAL_95 * error, 0.0), min(share + _NORMAL_95 * error, 1.0))
-    return _between(*wilson(share, n)) if n else ""
+    return _between(*wilson(share * n, n)) if n else ""
 
 
 def _between(low: float, high: float) -> str:

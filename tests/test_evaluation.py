@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
@@ -83,6 +84,12 @@ def test_a_probability_of_zero_for_the_true_class_costs_a_finite_loss():
 def test_what_can_not_be_evaluated_is_told_in_one_line(probabilities, labels, weights):
     with pytest.raises(ProbeError, match=r"^Expected .+\. Received: .+\. .+\.$"):
         evaluate(probabilities, labels, weights)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 5), (3, 5), (44, 44), (180, 200)])
+def test_wilson_intervals_are_those_of_scipy(right, n):
+    expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    assert wilson(right, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_wilson_intervals_are_the_published_ones():
