@@ -173,14 +173,7 @@ def _name(axes: Any, comparison: "Comparison", rows: "list[Row]") -> None:
             va="center",
             color=_INK if bold else "#666666",
             weight="bold" if bold else "normal",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": "#bbbbbb",
-                "lw": 0.6,
-                "shrinkA": 2,
-                "shrinkB": 6,
-                "relpos": (0, 0.5),
-            },
+            arrowprops=_LEADER,
             zorder=1,
         )
 
