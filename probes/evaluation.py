@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
 from scipy.stats import norm
 
 from probes.calibration import calibration_error, checked, log_losses, shares_of
@@ -40,7 +41,7 @@ class Evaluation:
     accuracy: float
     interval: tuple[float, float]
     balanced_accuracy: float
-    confusion: Labels
+    confusion: npt.NDArray[np.int32]
     precision: FloatArray
     recall: FloatArray
     support: Labels
@@ -106,18 +107,21 @@ def evaluate(
     predicted = values.argmax(1)
     correct = predicted == numbers
     accuracy = _mean(correct, shares)
-    cells = numbers * n_classes + predicted
-    confusion = np.bincount(cells, minlength=n_classes**2).reshape(n_classes, -1)
-    weighted = np.bincount(cells, shares, n_classes**2).reshape(n_classes, -1)
+    ones = np.ones(n_images, np.int32)  # the matrix of 10,000 classes takes 400 MB
+    confusion = coo_array((ones, (numbers, predicted)), shape=(n_classes, n_classes)).toarray()
+    right, of_class, as_class = (
+        np.bincount(of, counted, n_classes).astype(np.float64)
+        for of, counted in ((numbers, shares * correct), (numbers, shares), (predicted, shares))
+    )
     n_effective = counts_as(correct, shares, groups)
-    recall = _ratio(np.diag(weighted), weighted.sum(1))
+    recall = _ratio(right, of_class)
     return Evaluation(
         n=n_images,
         accuracy=accuracy,
         interval=wilson(accuracy * n_effective, n_effective),
         balanced_accuracy=float(np.nanmean(recall)),
         confusion=confusion,
-        precision=_ratio(np.diag(weighted), weighted.sum(0)),
+        precision=_ratio(right, as_class),
         recall=recall,
         support=confusion.sum(1),
         calibration_error=calibration_error(values, numbers, shares),
