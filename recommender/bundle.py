@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.errors import BuildError
+from builders.export_formats import FORMATS, target_of
 from probes.foreign import Detector
 from probes.images import in_order, quiet_decoders
 from recommender import files
@@ -64,6 +65,9 @@ def write_bundle(
         exports: formats to export to.
         command: that repeats it.
 
+    Returns:
+        What was written; the lines name exports beside it that are of an older model, too.
+
     Raises:
         RecommendError: the disk refused.
         BuildError: an export failed; the model is written all the same, and the message says so.
@@ -73,7 +77,7 @@ def write_bundle(
     if detector is None:
         path.with_suffix(".features.npz").unlink(missing_ok=True)  # an older model's
     if not exports:
-        return Written(paths=paths, lines=())
+        return Written(paths=paths, lines=_older(path, exports))
     try:
         made, lines = _export(found, model, path, result, exports)
     except BuildError as error:
@@ -86,7 +90,16 @@ def write_bundle(
     except RecommendError as error:
         told = "The model and its exports are in place, but their description does not name the exports."
         raise RecommendError(str(error).replace("Nothing was written.", told)) from error
-    return Written(paths=(*paths, *(path.parent / entry["file"] for entry in made)), lines=lines)
+    exported = (path.parent / entry["file"] for entry in made)
+    return Written(paths=(*paths, *exported), lines=(*lines, *_older(path, exports)))
+
+
+def _older(path: Path, exports: Sequence[str]) -> tuple[str, ...]:
+    """A line on each export that lies there but is not of the model that was written now."""
+    targets = [target_of(path.with_suffix(""), name) for name in FORMATS if name not in exports]
+    return tuple(
+        f"{target.name} is of an older model: export it anew, or remove it." for target in targets if target.exists()
+    )
 
 
 def _beside(

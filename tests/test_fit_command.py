@@ -93,6 +93,14 @@ def test_a_comparison_at_the_command_line_keeps_to_its_schema_too(folder, invoke
     assert weights(target)
 
 
+def test_exports_of_an_older_model_are_told(folder, invoke, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"of an older model")
+    done = invoke(folder, "--input-size", "32", "--build", tmp_path / "model.keras")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("model.onnx is of an older model")
+    assert (tmp_path / "model.onnx").exists()
+
+
 def test_quiet_is_one_line(folder, invoke):
     done = invoke(folder, *SMALL, "--fit", "--quiet")
     assert len(done.stdout.splitlines()) == 1
