@@ -13,7 +13,16 @@ from recommender import recommend
 
 STEPS = 240
 SETS = (("fsdd_spectrograms", 3), ("flowers5", 2), ("flowers5", 3), ("clothing10", 2), ("mnist", 3))
-RATES = (("adamw", 1e-4), ("adamw", 3e-4), ("adamw", 1e-3), ("adamw", 3e-3), ("sgd", 3e-3), ("sgd", 1e-2))
+RATES = (
+    ("adamw", 1e-4),
+    ("adamw", 3e-4),
+    ("adamw", 1e-3),
+    ("adamw", 3e-3),
+    ("sgd", 3e-4),
+    ("sgd", 1e-3),
+    ("sgd", 3e-3),
+    ("sgd", 1e-2),
+)
 
 
 def main() -> None:
