@@ -14,7 +14,7 @@ STEPS_AT_IMAGES = 1600
 # distort features by the gradients of a random head (LP-FT, arXiv 2202.10054).
 WARM_UP = 0.1
 # benchmarks/rates.py, 240 steps: the best AdamW ends above the best SGD. On photographs 3e-4 is never the worst of 1e-4
-# to 1e-3, which gains most on clothes and nothing on flowers. SGD gains little, and from 3e-3 on may break the network.
+# to 1e-3, which gains most on clothes and nothing on flowers. SGD comes close on spectrograms, where 3e-3 is too much.
 LEARNING_RATES = {"adamw": 3e-4, "sgd": 1e-3}
 # Where the whole network trains on pictures unlike the source's it has farther to go: on digits and spectrograms 1e-3
 # does as well as 3e-4 in 240 steps, unlike on photographs. 3e-3 gains nothing anywhere.
