@@ -107,21 +107,17 @@ def evaluate(
     predicted = values.argmax(1)
     correct = predicted == numbers
     accuracy = _mean(correct, shares)
-    ones = np.ones(n_images, np.int32)  # the matrix of 10,000 classes takes 400 MB
-    confusion = coo_array((ones, (numbers, predicted)), shape=(n_classes, n_classes)).toarray()
-    right, of_class, as_class = (
-        np.bincount(of, counted, n_classes).astype(np.float64)
-        for of, counted in ((numbers, shares * correct), (numbers, shares), (predicted, shares))
-    )
+    cells = (np.ones(n_images, np.int32), (numbers, predicted))  # of 10,000 classes they take 400 MB
+    confusion = coo_array(cells, shape=(n_classes, n_classes)).toarray()
     n_effective = counts_as(correct, shares, groups)
-    recall = _ratio(right, of_class)
+    recall = _right_by(numbers, correct, shares, n_classes)
     return Evaluation(
         n=n_images,
         accuracy=accuracy,
         interval=wilson(accuracy * n_effective, n_effective),
         balanced_accuracy=float(np.nanmean(recall)),
         confusion=confusion,
-        precision=_ratio(right, as_class),
+        precision=_right_by(predicted, correct, shares, n_classes),
         recall=recall,
         support=confusion.sum(1),
         calibration_error=calibration_error(values, numbers, shares),
@@ -134,8 +130,10 @@ def _mean(values: npt.NDArray[Any], weights: FloatArray) -> float:
     return float(np.average(values, weights=weights / weights.max()))
 
 
-def _ratio(parts: FloatArray, wholes: FloatArray) -> FloatArray:
-    return np.divide(parts, wholes, out=np.full_like(parts, np.nan), where=wholes > 0)
+def _right_by(classes: Labels, correct: Mask, weights: FloatArray, n: int) -> FloatArray:
+    """Weighted share of each class that is right; nan where it has no images."""
+    right, whole = (np.bincount(classes, each, n).astype(np.float64) for each in (weights * correct, weights))
+    return np.asarray(np.divide(right, whole, out=np.full(n, np.nan), where=whole > 0))
 
 
 def wilson(correct: float, n: float) -> tuple[float, float]:
@@ -235,8 +233,7 @@ def parts_of(
     numbers = np.argsort(np.argsort(first))[inverse]
     order = np.random.default_rng(seed).permutation(len(first))
     if labels is not None:
-        of_group = np.asarray(labels)[np.sort(first)]
-        order = order[np.argsort(of_group[order], kind="stable")]
+        order = order[np.argsort(np.asarray(labels)[np.sort(first)][order], kind="stable")]
     dealt = np.empty(len(first), np.int64)
     dealt[order] = np.arange(len(first)) % max(folds, 1)
     return dealt[numbers]
@@ -281,8 +278,7 @@ def cross_chosen(
     if hits.ndim != 2 or not hits.size:
         raise ProbeError(f"Expected checks of one or more images. Received: shape {hits.shape}. Hold images out.")
     n_images = hits.shape[1]
-    shares = shares_of(weights, n_images)
-    partitions = []
+    shares, partitions = shares_of(weights, n_images), []
     for each in range(repeats):
         fold = parts_of(n_images, seed=[seed, each], folds=folds, groups=groups, labels=labels)
         per_fold = hits @ (shares[:, None] * (fold[:, None] == np.arange(fold.max() + 1)))
