@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test check wheel clean
 
 demo: $(STAMP)
-	$(BIN)/python docs/digits.py demo/digits
+	$(BIN)/python examples/write_digits.py demo/digits
 	$(BIN)/recommend demo/digits --build demo/digits.keras
 
 test: $(STAMP)
@@ -21,7 +21,7 @@ check: $(STAMP)
 wheel: $(STAMP)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
-	$(BIN)/python docs/check_wheel.py dist
+	$(BIN)/python .ci/check_wheel.py dist
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

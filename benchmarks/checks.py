@@ -16,7 +16,7 @@ from pathlib import Path
 from common import ResultFile, data_sets
 from PIL import Image
 
-from probes.drawing import draw_sample
+from probes.data.sampling import draw_sample
 from recommender import recommend
 
 IMAGES = 1000

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from probes.dataset import ImageIndex
-from probes.features import Features, Network, run_over
-from probes.images import quiet_decoders, read_picture, resize
-from probes.reading import Prepared
-from probes.sources.folder import index_folder
+from probes.data.image_index import ImageIndex
+from probes.data.sources.folder import index_folder
+from probes.images.decode import quiet_decoders, read_picture, resize
+from probes.images.prepare import Prepared
+from probes.network.features import Features, Network, run_over
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,10 +14,10 @@ from typing import Any
 from common import ResultFile, data_sets
 from rich.console import Console
 
-from probes.dataset import ImageIndex
+from probes.data.image_index import ImageIndex
 from recommender import recommend
-from recommender.compare_report import print_comparison
-from recommender.comparing import compare
+from recommender.comparison.compare import compare
+from recommender.reports.comparison_page import print_comparison
 
 SETS = ("flowers5", "fsdd_spectrograms", "brain_tumor_mri")
 BUDGET = 600.0

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 from common import ResultFile, data_sets, features_of, linked_folder, shared_datasets, split
 
-from probes.dataset import ImageIndex
-from probes.features import Features
-from probes.images import read_picture
-from probes.linear_probe import LinearProbe, fit_linear_probe
-from probes.splits import Rows
-from recommender import recommend, rules
+from probes.data.image_index import ImageIndex
+from probes.data.splits import Rows
+from probes.images.decode import read_picture
+from probes.network.features import Features
+from probes.separability.linear_probe import LinearProbe, fit_linear_probe
+from recommender import recommend
+from recommender.pipeline.probed_network import probed_network
 from recommender.recommendation import Recommendation
-from recommender.wiring import probed_network
+from recommender.rules import cut_rule
 
 PER_CLASS = (10, 30)
 SEEDS = (0, 1)
@@ -40,7 +41,7 @@ def all_levels(found: Recommendation) -> tuple[str, ...]:
     """Cut points that a head reads which joins them."""
     cuts = found.plan.cuts
     index = next(i for i, cut in enumerate(cuts) if cut.layer == found.strategy.cut)
-    return tuple(cuts[level].layer for level in rules.head_levels([cut.shape for cut in cuts], index))
+    return tuple(cuts[level].layer for level in cut_rule.head_levels([cut.shape for cut in cuts], index))
 
 
 def joined_probe(found: Recommendation, seen: Features, n_classes: int) -> LinearProbe:

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 from common import ResultFile, data_sets
 
-from builders.backbones import BACKBONES, load_backbone
-from probes.dataset import ImageIndex
-from probes.drawing import draw_sample
-from probes.features import Network, run_over
-from probes.images import quiet_decoders, read_picture, resize
-from probes.reading import Prepared, median_short_side
-from probes.reference import load_reference
-from probes.similarity import measure_similarity, reference_baseline
-from recommender import thresholds
-from recommender.rules import input_size
-from recommender.wiring import probed_network
+from builders.backbones.load import load_backbone
+from builders.backbones.registry import BACKBONES
+from probes.data.image_index import ImageIndex
+from probes.data.sampling import draw_sample
+from probes.images.decode import quiet_decoders, read_picture, resize
+from probes.images.prepare import Prepared, median_short_side
+from probes.network.features import Network, run_over
+from probes.similarity.reference import load_reference
+from probes.similarity.score import measure_similarity, reference_baseline
+from recommender.pipeline.probed_network import probed_network
+from recommender.rules.scenario_rule import input_size, thresholds
 
 IMAGES = 300
 PHOTOGRAPHS = ("hymenoptera", "cats_dogs", "flowers5", "clothing10", "trash6")

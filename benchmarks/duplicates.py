@@ -21,9 +21,10 @@ import numpy as np
 from common import ResultFile, data_sets
 from PIL import Image, ImageEnhance, ImageOps
 
-from probes import duplicates
-from probes.dataset import ImageIndex
-from probes.duplicates import HASH_BYTES, NO_HASH, components, near_duplicates, perceptual_hash
+from probes.data.image_index import ImageIndex
+from probes.images.perceptual_hash import HASH_BYTES, NO_HASH, perceptual_hash
+from probes.quality import near_duplicates as duplicates
+from probes.quality.near_duplicates import components, near_duplicates
 
 EDITED = 200
 EXAMPLES = 20

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from common import ResultFile, data_sets, linked_folder
 
-from probes.dataset import ImageIndex
-from probes.images import read_picture, resize
+from probes.data.image_index import ImageIndex
+from probes.images.decode import read_picture, resize
 from recommender import recommend
 from recommender.recommendation import Recommendation
 

@@ -26,11 +26,11 @@ from common import ResultFile, data_sets, features_of, shared_datasets
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.metrics import roc_auc_score
 
-from probes import foreign
-from probes.classifier import fit_quietly, linear_classifier
-from probes.dataset import ImageIndex
-from probes.foreign import fit_detector, threshold_of
-from probes.sources.folder import index_folder
+from probes.data.image_index import ImageIndex
+from probes.data.sources.folder import index_folder
+from probes.evaluation import out_of_distribution as foreign
+from probes.evaluation.out_of_distribution import fit_detector, threshold_of
+from probes.separability.classifier import fit_quietly, linear_classifier
 
 TRAIN, CALIBRATE, MOST, FAR, LEFT_OUT = 300, 100, 700, 50, 4
 SMALL = (10, 20, 40, 100, 300)
@@ -40,9 +40,9 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 @functools.cache
 def network() -> tuple[Any, list[str]]:
-    from builders.backbones import load_backbone
-    from recommender.rules import head_levels
-    from recommender.wiring import probed_network
+    from builders.backbones.load import load_backbone
+    from recommender.pipeline.probed_network import probed_network
+    from recommender.rules.cut_rule import head_levels
 
     backbone = load_backbone("efficientnet_lite0", 128)
     probed = probed_network(backbone)
@@ -113,7 +113,7 @@ def mahalanobis(x: np.ndarray, labels: np.ndarray, *, relative: bool = False) ->
 
 
 def detector(x: np.ndarray, axes: int, labels: np.ndarray | None = None, *, residual: bool = False) -> Score:
-    """That of probes.foreign with another number of axes, with class means, or the part beside the axes alone."""
+    """The detector with another number of axes, with class means, or the part beside the axes alone."""
     before, foreign._AXES = foreign._AXES, axes
     try:
         made = foreign._detector(x, 0)

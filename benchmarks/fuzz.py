@@ -28,13 +28,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from damage import write_damaged
 
-from probes.facts_table import FAILURES
-from probes.findings import failures, oddities
-from probes.full_check import inspect_everything
-from probes.images import quiet_decoders
-from probes.inspection import inspect
-from probes.repeats import find_repeats, repeats
-from probes.sources.folder import index_folder
+from probes.data.sources.folder import index_folder
+from probes.images.decode import quiet_decoders
+from probes.images.facts_table import FAILURES
+from probes.images.image_facts import inspect
+from probes.images.inspect_all import inspect_everything
+from probes.quality.findings import failures, oddities
+from probes.quality.repeats import find_repeats, repeats
 
 SLOW = 1.0  # seconds for one file
 LARGE = 256  # MiB that one file adds

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from common import ResultFile, data_sets
 
-from probes.drawing import draw_splits
-from probes.linear_probe import fit_linear_probe
-from probes.repeats import find_repeats
+from probes.data.sampling import draw_splits
+from probes.quality.repeats import find_repeats
+from probes.separability.linear_probe import fit_linear_probe
 from recommender import recommend
-from recommender.balance import imbalance
-from recommender.checking import inspect_sample
-from recommender.measuring import rows_of, run_network
+from recommender.pipeline.data_checks import inspect_sample
+from recommender.pipeline.network_pass import rows_of, run_network
+from recommender.rules.class_balance import imbalance
 
 IMAGES = 1000
 

@@ -16,17 +16,17 @@ import numpy as np
 from common import ResultFile, data_sets
 from sklearn.datasets import load_digits
 
-from builders.backbones import load_backbone
-from probes.augmentations import CANDIDATES, augmented_blocks
-from probes.classifier import cross_validate
-from probes.dataset import ImageIndex
-from probes.drawing import draw_sample
-from probes.features import Network, Tapped, run_over, tapped
-from probes.images import quiet_decoders, resize
-from probes.invariance import LEAST_IMAGES, Invariance, keeps_label, measure_invariance, paired_difference
-from probes.reading import Prepared, Skipped, readable
-from probes.splits import Rows, held_out_splits
-from recommender.wiring import probed_network
+from builders.backbones.load import load_backbone
+from probes.data.image_index import ImageIndex
+from probes.data.sampling import draw_sample
+from probes.data.splits import Rows, held_out_splits
+from probes.images.decode import quiet_decoders, resize
+from probes.images.prepare import Prepared, Skipped, readable
+from probes.network.features import Network, Tapped, run_over, tapped
+from probes.separability.augmentations import CANDIDATES, augmented_blocks
+from probes.separability.classifier import cross_validate
+from probes.separability.invariance import LEAST_IMAGES, Invariance, keeps_label, measure_invariance, paired_difference
+from recommender.pipeline.probed_network import probed_network
 
 IMAGES, AUGMENTED = 600, 250
 INPUT_SIZE = 128

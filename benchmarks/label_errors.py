@@ -16,16 +16,17 @@ from pathlib import Path
 import numpy as np
 from common import ResultFile, data_sets, features_of
 
-from builders.backbones import BACKBONES, load_backbone
-from probes.classifier import cross_validate
-from probes.dataset import ImageIndex
-from probes.drawing import draw_sample
-from probes.images import quiet_decoders
-from probes.label_errors import label_errors
-from probes.reading import median_short_side
-from probes.splits import Rows, held_out_splits
-from recommender.rules import input_size
-from recommender.wiring import probed_network
+from builders.backbones.load import load_backbone
+from builders.backbones.registry import BACKBONES
+from probes.data.image_index import ImageIndex
+from probes.data.sampling import draw_sample
+from probes.data.splits import Rows, held_out_splits
+from probes.images.decode import quiet_decoders
+from probes.images.prepare import median_short_side
+from probes.quality.label_errors import label_errors
+from probes.separability.classifier import cross_validate
+from recommender.pipeline.probed_network import probed_network
+from recommender.rules.scenario_rule import input_size
 
 BACKBONE = "efficientnet_lite0"
 IMAGES = 1000

@@ -20,12 +20,12 @@ import numpy as np
 from common import ResultFile, data_sets, features_of
 from scipy.optimize import nnls
 
-from builders.backbones import load_backbone
-from probes.classifier import fit_quietly, linear_classifier
-from probes.dataset import ImageIndex
-from probes.learning_curve import doubling_gain, learning_curve
-from probes.splits import FOLDS, Rows
-from recommender.wiring import probed_network
+from builders.backbones.load import load_backbone
+from probes.data.image_index import ImageIndex
+from probes.data.splits import FOLDS, Rows
+from probes.separability.classifier import fit_quietly, linear_classifier
+from probes.separability.learning_curve import doubling_gain, learning_curve
+from recommender.pipeline.probed_network import probed_network
 
 BACKBONE, SIZE = "efficientnet_lite0", 128
 CUTS = ("block6d_add", "top_activation")

@@ -1,4 +1,4 @@
-"""Make the statistics of the source that ship in `probes/reference/`.
+"""Make the statistics of the source that ship in `probes/similarity/reference/`.
 
     python benchmarks/make_reference.py PICTURES [--backbone NAME ...]
 
@@ -13,22 +13,23 @@ from pathlib import Path
 import click
 import numpy as np
 
-from builders.backbones import BACKBONES, load_backbone
-from probes.dataset import ImageIndex
-from probes.drift import bootstrap_drift, bootstrap_weights
-from probes.features import Features, Network, run_over, tapped
-from probes.images import read_picture, resize
-from probes.reading import Prepared
-from probes.reference import load_reference
-from probes.similarity import part_means
-from probes.sources.folder import index_folder
-from probes.yardstick import measure_yardstick, photograph_drift
-from recommender.wiring import probed_network
+from builders.backbones.load import load_backbone
+from builders.backbones.registry import BACKBONES
+from probes.data.image_index import ImageIndex
+from probes.data.sources.folder import index_folder
+from probes.images.decode import read_picture, resize
+from probes.images.prepare import Prepared
+from probes.network.features import Features, Network, run_over, tapped
+from probes.similarity.drift import bootstrap_drift, bootstrap_weights
+from probes.similarity.reference import load_reference
+from probes.similarity.score import part_means
+from probes.similarity.standard_photos import measure_yardstick, photograph_drift
+from recommender.pipeline.probed_network import probed_network
 
 ENLARGEMENTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 SHRUNK_PICTURES = 300  # enough for a floor whose standard error is below 0.002
 EMBEDDING_STEP = 6 / 255  # ReLU6 ends at 6
-OUT = Path(__file__).parent.parent / "probes" / "reference"
+OUT = Path(__file__).parent.parent / "probes" / "similarity" / "reference"
 
 
 def sizes_of(native_size: int) -> tuple[int, ...]:
@@ -123,7 +124,7 @@ def make_yardstick() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="PICTURES")
 @click.option("--backbone", "names", multiple=True, default=tuple(BACKBONES), help="A backbone; all by default.")
 def main(folder: Path, names: tuple[str, ...]) -> None:
-    """Make the statistics that ship in probes/reference/."""
+    """Make the statistics that ship in probes/similarity/reference/."""
     index = index_folder(folder)
     for name in names:
         make(name, index)

@@ -78,8 +78,8 @@ READ = {"csv": read_csv, "parquet": read_parquet, "folder": read_folder}
 
 
 def measure(what: str, path: Path) -> dict:
-    from probes.sources.folder import index_folder
-    from probes.sources.manifest import index_manifest
+    from probes.data.sources.folder import index_folder
+    from probes.data.sources.manifest import index_manifest
 
     READ[what](path)  # libraries and the disk's cache are warm
     begin = time.perf_counter()

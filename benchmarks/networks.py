@@ -14,19 +14,19 @@ import keras
 from common import ResultFile, data_sets, features_of, shared_datasets
 from scipy.stats import spearmanr
 
-from builders.backbone import Backbone
-from builders.backbones import BACKBONES
-from builders.loading import open_backbone
-from probes.dataset import ImageIndex
-from probes.drawing import draw_sample, draw_splits
-from probes.drift import bootstrap_drift, bootstrap_weights
-from probes.images import quiet_decoders
-from probes.reading import median_short_side
-from probes.sources.folder import index_folder
-from recommender.measuring import run_network, similarity_of
-from recommender.rules import input_size
-from recommender.thresholds import DRIFT_THRESHOLD
-from recommender.wiring import probed_network
+from builders.backbones.backbone import Backbone
+from builders.backbones.load import open_backbone
+from builders.backbones.registry import BACKBONES
+from probes.data.image_index import ImageIndex
+from probes.data.sampling import draw_sample, draw_splits
+from probes.data.sources.folder import index_folder
+from probes.images.decode import quiet_decoders
+from probes.images.prepare import median_short_side
+from probes.similarity.drift import bootstrap_drift, bootstrap_weights
+from recommender.pipeline.network_pass import run_network, similarity_of
+from recommender.pipeline.probed_network import probed_network
+from recommender.rules.scenario_rule import input_size
+from recommender.rules.thresholds import DRIFT_THRESHOLD
 
 IMAGES, SOURCE_IMAGES = 200, 500
 MOBILENET = "mobilenet_0.75"

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from common import ResultFile, data_sets, linked_folder
 
-from builders.export import export_model, run_exported
-from probes.images import read_picture, resize
+from builders.export.export import export_model, run_exported
+from probes.images.decode import read_picture, resize
 from recommender import recommend
 
 SETS = ("chest_xray_covid", "cifar10", "clothing10", "flowers5", "omniglot_alphabets")

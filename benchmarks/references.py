@@ -10,19 +10,19 @@ import numpy as np
 from common import ResultFile, data_sets, features_of, shared_datasets
 from networks import MOBILENET, load
 
-from builders.backbone import Backbone
-from probes.dataset import ImageIndex
-from probes.drawing import draw_sample
-from probes.drift import bootstrap_drift, bootstrap_weights
-from probes.features import Features, Network, tapped
-from probes.images import quiet_decoders
-from probes.reading import median_short_side
-from probes.similarity import PART_WEIGHTS, excess_drift, part_means
-from probes.sources.folder import index_folder
-from probes.yardstick import load_standard, measure_yardstick, unit_ratio
-from recommender.referencing import measure_cuts
-from recommender.rules import input_size
-from recommender.wiring import probed_network
+from builders.backbones.backbone import Backbone
+from probes.data.image_index import ImageIndex
+from probes.data.sampling import draw_sample
+from probes.data.sources.folder import index_folder
+from probes.images.decode import quiet_decoders
+from probes.images.prepare import median_short_side
+from probes.network.features import Features, Network, tapped
+from probes.similarity.drift import bootstrap_drift, bootstrap_weights
+from probes.similarity.score import PART_WEIGHTS, excess_drift, part_means
+from probes.similarity.standard_photos import load_standard, measure_yardstick, unit_ratio
+from recommender.pipeline.make_reference import measure_cuts
+from recommender.pipeline.probed_network import probed_network
+from recommender.rules.scenario_rule import input_size
 
 NETWORKS = ("efficientnet_lite0", MOBILENET)
 SOURCE_IMAGES, IMAGES = 500, 200

@@ -10,14 +10,14 @@ import numpy as np
 from common import ResultFile, data_sets
 from networks import MOBILENET, load
 
-from builders.pixels import SCALINGS
-from probes.dataset import ImageIndex
-from probes.drawing import draw_sample
-from probes.features import tapped
-from probes.images import quiet_decoders
-from probes.reading import Skipped, readable
-from probes.scaling import PICTURES, choose_scaling
-from recommender.wiring import probed_network
+from builders.backbones.pixel_scaling import SCALINGS
+from probes.data.image_index import ImageIndex
+from probes.data.sampling import draw_sample
+from probes.images.decode import quiet_decoders
+from probes.images.prepare import Skipped, readable
+from probes.network.features import tapped
+from probes.similarity.pixel_scaling import PICTURES, choose_scaling
+from recommender.pipeline.probed_network import probed_network
 
 NETWORKS = ("efficientnet_lite0", MOBILENET)
 SIZE = 128

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from common import ResultFile, data_sets, linked_folder, split
 
-from probes.dataset import ImageIndex
-from probes.images import read_picture
-from recommender import recommend, rules
+from probes.data.image_index import ImageIndex
+from probes.images.decode import read_picture
+from recommender import recommend
 from recommender.recommendation import Recommendation
-from recommender.scenario import Likeness
+from recommender.rules import scenario_rule as rules
+from recommender.rules.scenario import Similarity
 
 REDUCED = 15  # images a class
 HELD_OUT = 500  # images at most
@@ -37,11 +38,11 @@ def accuracy(found: Recommendation, folder: ImageIndex, files: list[tuple[int, s
     return float(np.mean(hits))
 
 
-def by_cuts(found: Recommendation) -> Likeness:
-    """What the likeness would count as if drift could not be measured."""
+def by_cuts(found: Recommendation) -> Similarity:
+    """What the similarity would count as if drift could not be measured."""
     evidence = {cut.cut: cut.correct for cut in found.measurements.separability.per_cut}
     depths = [point.depth for point in found.plan.cuts]
-    return rules.likeness_by_cuts(depths, [evidence[point.layer] for point in found.plan.cuts], seed=0).verdict
+    return rules.similarity_by_cuts(depths, [evidence[point.layer] for point in found.plan.cuts], seed=0).verdict
 
 
 def row(name: str, folder: ImageIndex, *, whole: bool) -> dict:

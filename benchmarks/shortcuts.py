@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 from common import ResultFile, data_sets
 
-from probes.dataset import ImageIndex
-from probes.images import quiet_decoders
-from probes.inspection import inspect
-from probes.shortcuts import KINDS, Nuisance, Shortcut, shortcuts
+from probes.data.image_index import ImageIndex
+from probes.images.decode import quiet_decoders
+from probes.images.image_facts import inspect
+from probes.quality.shortcuts import KINDS, Nuisance, Shortcut, shortcuts
 
 ALL_GREY = 0.9  # of the pictures without colour, from which on none can lose it
 

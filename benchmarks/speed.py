@@ -35,11 +35,11 @@ def help_seconds() -> float:
 def passes(name: str, folder: Path, size: int, n_images: int) -> dict:
     import tensorflow as tf
 
-    from builders.backbones import load_backbone
-    from probes.drawing import draw_splits
-    from probes.features import BATCH_SIZE, extract, tapped
-    from probes.sources.folder import index_folder
-    from recommender.wiring import probed_network
+    from builders.backbones.load import load_backbone
+    from probes.data.sampling import draw_splits
+    from probes.data.sources.folder import index_folder
+    from probes.network.features import BATCH_SIZE, extract, tapped
+    from recommender.pipeline.probed_network import probed_network
 
     backbone = load_backbone("efficientnet_lite0", size)
     index = index_folder(folder)

@@ -19,10 +19,10 @@ import keras
 import numpy as np
 from common import ResultFile, data_sets, linked_folder, split
 
-from builders.backbones import load_backbone
-from probes.dataset import ImageIndex
-from probes.evaluation import paired_gain, wilson
-from probes.images import read_picture, resize
+from builders.backbones.load import load_backbone
+from probes.data.image_index import ImageIndex
+from probes.evaluation.evaluation import paired_gain, wilson
+from probes.images.decode import read_picture, resize
 from recommender import recommend
 
 CELLS = (  # set, images a class or None for three quarters of all, seed of the split

@@ -7,14 +7,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.backbone import Backbone
-from builders.backbones import load_backbone
+from builders.backbones.backbone import Backbone
+from builders.backbones.load import load_backbone
+from builders.backbones.preprocessing import resizing_layer
 from builders.errors import BuildError
-from builders.freezing import can_train, freeze_below, hold_batch_norm, size_of
-from builders.heads import add_head, resizing_layer, set_head
-from builders.naming import free_name
+from builders.graph.layer_names import free_name
 from builders.strategy import Strategy
-from builders.surgery import find_cut
+from builders.surgery.cut import find_cut
+from builders.surgery.freeze import can_train, freeze_below, hold_batch_norm, size_of
+from builders.surgery.heads import add_head, set_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

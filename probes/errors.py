@@ -12,7 +12,7 @@ class BrokenData(ProbeError):
 
     Args:
         message: as of `ProbeError`.
-        findings: what was found, of `probes.findings.Finding`.
+        findings: what was found, of `probes.quality.findings.Finding`.
     """
 
     def __init__(self, message: str, findings: tuple[Any, ...]) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 __all__ = ["Recommendation", "Scenario", "compare", "make_reference", "predict", "ready_model", "recommend"]
 
 _PLACES = {
-    "Scenario": "scenario",
-    "compare": "comparing",
-    "make_reference": "referencing",
-    "predict": "predicting",
+    "Scenario": "rules.scenario",
+    "compare": "comparison.compare",
+    "make_reference": "pipeline.make_reference",
+    "predict": "prediction.predict",
 }
 
 

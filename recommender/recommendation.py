@@ -2,124 +2,43 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builders.backbones import check_backbone
-from builders.strategy import Strategy
-from probes.drawing import draw_splits
-from probes.findings import Finding
-from probes.measurements import Measurements
-from probes.sources import open_source
-from recommender.balance import class_weights
+from builders.backbones.registry import check_backbone
+from probes.data.sampling import draw_splits
+from probes.data.sources.open import open_source
 from recommender.errors import RecommendError
-from recommender.job import Clock, Job, Progress
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
-from recommender.planning import Plan
-from recommender.rules import Verdict
-from recommender.scenario import Scenario
+from recommender.pipeline.decision import Decision
+from recommender.pipeline.pipeline import Pipeline
+from recommender.progress import Clock, Progress
 
 if TYPE_CHECKING:
-    from builders.backbone import Backbone
-    from builders.training import Schedule
-    from builders.training_state import Check
-    from probes.dataset import ImageIndex
-    from probes.features import Features
-    from probes.scaling import ScalingChoice
-    from probes.splits import Rows
-    from recommender.fit_result import FitResult, TrainingPlan
+    from builders.training.schedule import Schedule
+    from builders.training.state import Check
+    from recommender.fit.result import FitResult, TrainingPlan
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recommendation:
-    """What was measured, what was chosen, and the model that comes of it.
-
-    Attributes:
-        measurements: what the probes found.
-        verdict: the scenario with its confidence and runner-up.
-        plan: the strategy, and how its cut was chosen.
-        probe: the fitted linear classifier that the prediction layer starts from.
-        seconds: by phase.
-        backbone: the pretrained network, loaded.
-        scaling: how the scaling of its pixels was told, where that was not known.
-        index: the images.
-        features: what the pass over the sample brought.
-        rows: the sample as the splitter sees it.
-        seed: of the sample and the folds.
-    """
-
-    measurements: Measurements
-    verdict: Verdict
-    plan: Plan
-    probe: Any
-    seconds: dict[str, float]
-    backbone: "Backbone" = field(repr=False, compare=False)
-    scaling: "ScalingChoice | None" = None
-    index: "ImageIndex" = field(repr=False, compare=False)
-    features: "Features" = field(repr=False, compare=False)
-    rows: "Rows" = field(repr=False, compare=False)
-    seed: int = 0
-
-    @property
-    def scenario(self) -> Scenario:
-        """The scenario that was chosen."""
-        return self.verdict.scenario
-
-    @property
-    def strategy(self) -> Strategy:
-        """What is to be built."""
-        return self.plan.strategy
-
-    @property
-    def expected_accuracy(self) -> float | None:
-        """Accuracy on held-out images of the model as returned, before training; None where it can't be measured."""
-        return None if self.probe.accuracy is None else float(self.probe.accuracy)
-
-    @property
-    def expected_balanced_accuracy(self) -> float | None:
-        """The same as the mean over classes of each class's own accuracy."""
-        return None if self.probe.judged is None else float(self.probe.judged.balanced_accuracy)
-
-    @property
-    def class_weight(self) -> dict[int, float] | None:
-        """Weights for `model.fit(class_weight=...)` where the classes are unbalanced; else None."""
-        weights = class_weights(self.measurements.size.file_counts)
-        return None if weights is None else dict(enumerate(weights))
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What is wrong or odd with the data, the worst first."""
-        return self.measurements.findings
-
-    @cached_property
-    def parameters(self) -> tuple[int, int]:
-        """Numbers of (frozen, trainable) parameters of the model."""
-        from builders.build import parameter_counts
-
-        return parameter_counts(self.strategy, self.backbone)
+class Recommendation(Decision):
+    """A decision with what can be done with it: explain, build, fit, write as JSON."""
 
     @cached_property
     def training(self) -> "TrainingPlan":
         """What `fit` does, as far as it is known before; augmentation and time are measured when it begins."""
-        from recommender.fit_plan import planned
+        from recommender.fit.plan import planned
 
         return planned(self)
 
     @cached_property
     def reasons(self) -> tuple[str, ...]:
         """Why, in sentences with the numbers and thresholds that they rest on."""
-        from recommender.reasons import explain
+        from recommender.explanation.reasons import explain
 
         return explain(self)
-
-    def build(self) -> Any:
-        """Build the model: compiled, its prediction layer started from the linear probe; a new one at each call."""
-        from builders.build import HeadWeights, build_model
-
-        head = HeadWeights(kernel=self.probe.kernel, bias=self.probe.bias)
-        return build_model(self.strategy, head, self.backbone)
 
     def fit(
         self,
@@ -179,7 +98,8 @@ class Recommendation:
             BuildError: the model can't be trained.
             ProbeError: images have changed since they were measured.
         """
-        from recommender.fitting import FitOptions, fit
+        from recommender.fit.fit import fit
+        from recommender.fit.session import FitOptions
 
         options = FitOptions(
             epochs=epochs,
@@ -203,7 +123,7 @@ class Recommendation:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data; `docs/recommendation.schema.json` describes it."""
-        from recommender.serialise import as_dict
+        from recommender.reports.json_report import as_dict
 
         return as_dict(self)
 
@@ -233,10 +153,10 @@ def recommend(
             Hugging Face's datasets, or a dict of such by split: "train", "validation", "test".
         columns: names of a manifest's columns where they are not path, label, split, group and weight.
         class_names: names of the labels 0, 1, … where these are numbers.
-        backbone: a name of the registry (`builders.backbones.BACKBONES` and `APPLICATIONS`), a .keras or .h5 file, a
+        backbone: a name of the registry (`recommend --list-backbones`), a .keras or .h5 file, a
             SavedModel's folder, a TensorFlow Hub handle, or a `keras.Model`.
         weights: a file with the weights of a `keras.applications` network; by default Keras fetches ImageNet's.
-        pixels: how the network wants its pixels scaled, a key of `builders.pixels.SCALINGS`; by default as the registry
+        pixels: how the network wants its pixels scaled, "-1..1" for example; by default as the registry
             or the network's own scaling layer says, else it is measured.
         trust: whether code and any operation in the backbone's file may run.
         input_size: height and width in px that the network shall see; by default it follows the images.
@@ -265,11 +185,13 @@ def recommend(
     )
     sample = draw_splits(index, max_images, seed)
     clock.lap("index")
-    job = Job(index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=progress, clock=clock)
-    everything = job.inspect_everything() if check == "full" else None
-    loaded, scaling = job.load(backbone, weights, pixels, trust=trust, input_size=input_size)
-    decided = job.measure_and_decide(loaded, everything)
-    return Recommendation(seconds=clock.seconds, backbone=loaded, scaling=scaling, index=index, seed=seed, **decided)
+    pipeline = Pipeline(
+        index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=progress, clock=clock
+    )
+    everything = pipeline.inspect_everything() if check == "full" else None
+    loaded, scaling = pipeline.load(backbone, weights, pixels, trust=trust, input_size=input_size)
+    decision = pipeline.measure_and_decide(loaded, scaling, everything)
+    return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
 
 
 def ready_model(data: Any, **arguments: Any) -> Any:

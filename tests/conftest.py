@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from pictures import write_images
 
-from recommender.cli import main
+from recommender.cli.recommend import main
 
 ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("recommend")

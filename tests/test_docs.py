@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from builders.backbones import APPLICATIONS, BACKBONES
-from recommender.cli import main
+from builders.backbones.registry import APPLICATIONS, BACKBONES
+from recommender.cli.recommend import main
 
 ROOT = Path(__file__).parent.parent
 

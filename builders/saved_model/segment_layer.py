@@ -1,0 +1,243 @@
+"""A stretch of a SavedModel's op graph as a Keras layer that trains, freezes and saves like any other."""
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from keras.src.saving.serialization_lib import in_safe_mode
+from tensorflow.core.framework import graph_pb2
+from tensorflow.python.eager import context
+
+from builders.errors import BuildError
+from builders.graph.cut_search import Kind
+from builders.saved_model.find import refuse
+from builders.saved_model.safe_ops import foreign_ops
+from builders.saved_model.segment import SEGMENT_SCOPE, Norm, Segment, Weight
+
+_trusted: set[str] = set()  # digests of graphs that this process was told to trust
+
+
+class Affine(NamedTuple):
+    """What a BatchNorm does to its standardised input z: y = gamma z + beta, each of shape (channels,)."""
+
+    gamma: npt.NDArray[np.float32]
+    beta: npt.NDArray[np.float32]
+
+
+@keras.saving.register_keras_serializable(package="netgraft")
+class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
+    """Runs a stretch of a module's op graph on variables of its own.
+
+    The inference graph runs, so moving statistics stay and dropout does nothing, unless the layer is called with
+    `training=True` while both `trainable` and `train_batch_norm` are set. Then its BatchNorms normalise by their batch
+    and move their statistics; all else, dropout too, still is as in inference.
+
+    A saved layer is refused when it holds ops that do more than compute, unless Keras's safe mode is off.
+
+    Attributes:
+        weighted_layers: how many convolutions and matrix products by a weight it holds.
+        kind: what it does to a map, as `builders.graph.cut_search` wants to know it.
+        norms: its BatchNorms, from input to output.
+        train_batch_norm: whether they train as BatchNorm does.
+        whole: why the module could not be split, where this layer is all of it; else None.
+        any_size: whether the module, just opened, can be opened at another input size as well.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        *,
+        momentum: float = 0.99,
+        train_batch_norm: bool = False,
+        whole: str | None = None,
+        **options: Any,
+    ) -> None:
+        options.setdefault("name", segment.name)
+        options.setdefault("dtype", "float32")  # the graph's dtypes are its own, whatever the global policy
+        super().__init__(**options)
+        self._segment = segment
+        self._values: dict[str, Any] = {}
+        self._runs: dict[str, Any] = {}
+        self.input_spec = keras.layers.InputSpec(shape=(None, *segment.input_shape))
+        self.supports_jit = False  # the module may hold any op
+        self.weighted_layers = segment.weighted_layers
+        self.kind = Kind.OTHER if segment.head else Kind.MIXING
+        self.norms = segment.norms
+        self.momentum = momentum
+        self.train_batch_norm = train_batch_norm
+        self.whole = whole
+        self.any_size = False
+
+    @property
+    def _graph(self) -> Any:
+        return _parsed(self._segment.graph)  # made anew where it is wanted: constants in it may be large
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variables; their values are loaded or set afterwards."""
+        del input_shape
+        for weight in self._segment.weights:
+            self._values[weight.node] = self.add_weight(
+                name=weight.name,
+                shape=weight.shape,
+                dtype=weight.dtype,
+                initializer="zeros",
+                trainable=weight.trainable,
+                autocast=False,
+            )
+        self.built = True
+
+    def assign(self, values: Mapping[str, Any]) -> None:
+        """Set the variables to arrays or variables, by their nodes."""
+        for node, variable in self._values.items():
+            variable.assign(values[node])
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """The declared output shape, for batches of any size."""
+        return (input_shape[0], *self._segment.output_shape)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The stretch's output."""
+        moving = [norm for norm in self.norms if norm.mean in self._values and norm.variance in self._values]
+        if not (training and self.trainable and self.train_batch_norm and moving):
+            return self._run("inference", inputs)[0]
+        output, *moments = self._run("training", inputs)
+        for norm, mean, variance in zip(moving, moments[::2], moments[1::2], strict=True):
+            self._move(norm.mean, mean)
+            self._move(norm.variance, variance)
+        return output
+
+    def call_with_norm(self, inputs: Any) -> tuple[Any, Any]:
+        """The output in inference mode, and what the last BatchNorm puts out.
+
+        Raises:
+            ValueError: it holds none.
+        """
+        if not self.norms:
+            raise ValueError(f"Expected {self.name} to hold a BatchNorm. Received: a segment without. See `norms`.")
+        output, last = self._run("norm", tf.convert_to_tensor(inputs, tf.float32))
+        return output, last
+
+    def norm_affine(self) -> Affine:
+        """Gamma and beta of the last BatchNorm; ones and zeros where it has none."""
+        last = self.norms[-1]
+        statistics = self._array(last.mean)
+        gamma = np.ones_like(statistics) if last.gamma is None else self._array(last.gamma)
+        beta = np.zeros_like(statistics) if last.beta is None else self._array(last.beta)
+        return Affine(gamma, beta)
+
+    def _array(self, node: str) -> npt.NDArray[np.float32]:
+        if node in self._values:
+            values = self._values[node].numpy()
+        else:
+            (constant,) = (found for found in self._graph.node if found.name == node)
+            values = tf.make_ndarray(constant.attr["value"].tensor)
+        return np.asarray(values, np.float32).reshape(-1)
+
+    def _move(self, node: str, batch: Any) -> None:
+        variable = self._values[node]
+        old = tf.convert_to_tensor(variable.value)
+        new = tf.cast(tf.reshape(batch, variable.shape), old.dtype)
+        variable.assign(old * self.momentum + new * (1 - self.momentum))
+
+    def _run(self, mode: str, inputs: Any) -> list[Any]:
+        values = {node: tf.convert_to_tensor(variable.value) for node, variable in self._values.items()}
+        if mode not in self._runs:
+            self._define_functions()
+            forward = {"inference": self._infer, "norm": self._infer_norm, "training": self._train}[mode]
+            self._runs[mode] = tf.function(forward, autograph=False, reduce_retracing=True)
+        return [tf.cast(tensor, tf.float32) for tensor in self._runs[mode](inputs, values)]
+
+    def _define_functions(self) -> None:
+        """Make the functions that control flow holds known to TensorFlow; a nested function's own get lost else."""
+        for function in self._graph.library.function:
+            if not context.context().has_function(function.signature.name):
+                context.context().add_function_def(function)
+
+    def _infer(self, inputs: Any, values: Mapping[str, Any]) -> list[Any]:
+        return self._fetch(self._fed(inputs, values), self._segment.target)
+
+    def _infer_norm(self, inputs: Any, values: Mapping[str, Any]) -> list[Any]:
+        return self._fetch(self._fed(inputs, values), self._segment.target, self.norms[-1].y)
+
+    def _train(self, inputs: Any, values: Mapping[str, Any]) -> list[Any]:
+        """The output, then mean and variance of each BatchNorm's batch; each takes the place of the graph's own."""
+        fed, moments = self._fed(inputs, values), []
+        for norm in self.norms:
+            if norm.mean in values and norm.variance in values:
+                (x,) = self._fetch(fed, norm.x)
+                mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
+                gamma, beta = (self._channels(node, fed, x.dtype) for node in (norm.gamma, norm.beta))
+                fed[norm.y] = tf.nn.batch_normalization(x, mean, variance, beta, gamma, norm.epsilon)
+                moments += [mean, variance]
+        return [*self._fetch(fed, self._segment.target), *moments]
+
+    def _channels(self, node: str | None, fed: dict[str, Any], dtype: Any) -> Any:
+        return None if node is None else tf.cast(tf.reshape(self._fetch(fed, f"{node}:0")[0], [-1]), dtype)
+
+    def _fed(self, inputs: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Tensors of the graph, by name, that have their value from outside."""
+        nodes = {node.name: node for node in self._graph.node}
+        dtype = nodes[self._segment.source.partition(":")[0]].attr["dtype"].type
+        return {self._segment.source: tf.cast(inputs, dtype)} | {f"{node}:0": value for node, value in values.items()}
+
+    def _fetch(self, fed: Mapping[str, Any], *wanted: str) -> list[Any]:
+        missing = [name for name in wanted if name not in fed]
+        found: Sequence[Any] = ()
+        if missing:
+            found = tf.graph_util.import_graph_def(self._graph, dict(fed), missing, name=SEGMENT_SCOPE)
+        computed = dict(zip(missing, found, strict=True))
+        return [fed[name] if name in fed else computed[name] for name in wanted]
+
+    def get_config(self) -> dict[str, Any]:
+        """All that makes the layer, the graph as compressed text."""
+        own = asdict(self._segment) | {"graph": base64.b64encode(zlib.compress(self._segment.graph, 6)).decode("ascii")}
+        settings = {"momentum": self.momentum, "train_batch_norm": self.train_batch_norm, "whole": self.whole}
+        return {**super().get_config(), "segment": own, **settings}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "GraphSegment":
+        """Make the layer anew, if its graph only computes.
+
+        Raises:
+            BuildError: it holds other ops, and Keras's safe mode is on.
+        """
+        own = dict(config["segment"])
+        graph = zlib.decompress(base64.b64decode(own["graph"]))
+        if in_safe_mode() is False:
+            trust(graph)
+        elif _digest(graph) not in _trusted:
+            title = f"the layer {config.get('name')}"
+            refuse(foreign_ops(_parsed(graph)), title, "Load it with safe_mode=False")
+        for field in ("input_shape", "output_shape"):
+            own[field] = tuple(own[field])
+        own["weights"] = tuple(Weight(**{**weight, "shape": tuple(weight["shape"])}) for weight in own["weights"])
+        own["norms"] = tuple(Norm(**norm) for norm in own["norms"])
+        return cls(**{**config, "segment": Segment(**{**own, "graph": graph})})
+
+
+def trust(graph: bytes) -> None:
+    """Let layers that hold this graph be copied in this process, whatever ops are in it."""
+    _trusted.add(_digest(graph))
+
+
+def _digest(graph: bytes) -> str:
+    return hashlib.sha256(graph).hexdigest()
+
+
+def _parsed(graph: bytes) -> Any:
+    parsed = graph_pb2.GraphDef()
+    try:
+        parsed.ParseFromString(graph)
+    except DecodeError as error:
+        raise BuildError(
+            f"Expected a GraphSegment to hold a graph. Received: {error}. Save the model again, or download it again."
+        ) from error
+    return parsed

@@ -1,0 +1,161 @@
+"""One way to part images into training and held-out ones, for everything that is measured."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import StratifiedGroupKFold
+
+FOLDS = 5
+
+Labels = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """The measured images, one row each, in an order that depends on their content alone.
+
+    Attributes:
+        labels: class numbers, of shape (n,).
+        groups: images of one group are never split, of shape (n,).
+        validation: whether an image is of the user's own validation split, of shape (n,).
+        weights: of the images in what is fitted, of shape (n,).
+        barred: validation images that are known to leak from training images that are not among the rows.
+    """
+
+    labels: Labels
+    groups: Labels
+    validation: Mask
+    weights: npt.NDArray[np.float64]
+    barred: Mask
+
+    @classmethod
+    def of(
+        cls,
+        labels: npt.ArrayLike,
+        groups: npt.ArrayLike | None = None,
+        validation: npt.ArrayLike | None = None,
+        weights: npt.ArrayLike | None = None,
+        barred: npt.ArrayLike | None = None,
+    ) -> "Rows":
+        """Rows of which each is a group of its own, a training image and of weight 1, unless told otherwise."""
+        numbers = np.asarray(labels, np.int64)
+        return cls(
+            labels=numbers,
+            groups=np.arange(len(numbers)) if groups is None else np.asarray(groups, np.int64),
+            validation=np.zeros(len(numbers), bool) if validation is None else np.asarray(validation, bool),
+            weights=np.ones(len(numbers)) if weights is None else np.asarray(weights, np.float64),
+            barred=np.zeros(len(numbers), bool) if barred is None else np.asarray(barred, bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def taken(self, chosen: Labels | Mask) -> "Rows":
+        """Some of the rows, by their numbers or a mask, in that order."""
+        return Rows(
+            labels=self.labels[chosen],
+            groups=self.groups[chosen],
+            validation=self.validation[chosen],
+            weights=self.weights[chosen],
+            barred=self.barred[chosen],
+        )
+
+    def only(self, chosen: Mask) -> "Rows":
+        """Some of the rows, their labels numbered anew from 0."""
+        rows = self.taken(chosen)
+        return replace(rows, labels=np.unique(rows.labels, return_inverse=True)[1])
+
+    def pooled(self) -> "Rows":
+        """The same rows, none of them in a validation split."""
+        return replace(self, validation=np.zeros(len(self), bool))
+
+    @property
+    def training(self) -> Mask:
+        """The rows that a classifier may be fitted on."""
+        return ~self.validation
+
+    @property
+    def leaked(self) -> Mask:
+        """Validation rows whose group is in training, too."""
+        return self.validation & (self.barred | np.isin(self.groups, self.groups[self.training]))
+
+    @property
+    def held_out(self) -> Mask:
+        """The user's validation rows that are fit to judge by: no leaked ones, and only of classes seen in training.
+
+        None where they are of fewer than two classes, or of fewer than half of those in training.
+        """
+        known = np.unique(self.labels[self.training])
+        fit = self.validation & ~self.leaked & np.isin(self.labels, known)
+        n_classes = len(np.unique(self.labels[fit]))
+        return fit if n_classes > 1 and 2 * n_classes >= len(known) else np.zeros_like(fit)
+
+
+def groups_per_class(rows: Rows) -> npt.NDArray[np.int64]:
+    """How many groups the training rows of each class 0, 1, … are of."""
+    training = rows.training
+    pairs = np.unique(np.stack([rows.labels[training], rows.groups[training]]), axis=1)
+    return np.bincount(pairs[0], minlength=int(rows.labels.max(initial=-1)) + 1)
+
+
+def held_out_splits(rows: Rows, *, seed: int, folds: int = FOLDS) -> list[tuple[Labels, Labels]]:
+    """Part the rows into training and held-out ones.
+
+    Where the user has a validation split, that is the one held-out part. Else the training rows are split into folds,
+    stratified by class, no group split; each row is held out once, but for those of classes of a single group, which
+    can't be judged. The same rows and seed give the same folds.
+
+    Args:
+        rows: at least two classes.
+        seed: of the shuffling of groups.
+        folds: how many, or as many as the class with most groups has, if that is fewer.
+
+    Returns:
+        (training, held out) row numbers of each part; empty where fewer than two classes can be judged.
+    """
+    if rows.held_out.any():
+        parts = [(np.flatnonzero(rows.training), np.flatnonzero(rows.held_out))]
+    else:
+        parts = _folds(rows, seed=seed, folds=folds)
+    kept = [(train, held_out) for train, held_out in parts if _can_be_fitted(rows, train) and len(held_out)]
+    judged = {label for _, held_out in kept for label in rows.labels[held_out].tolist()}
+    return kept if len(judged) > 1 else []
+
+
+def _can_be_fitted(rows: Rows, train: Labels) -> bool:
+    return len(np.unique(rows.labels[train[rows.weights[train] > 0]])) > 1
+
+
+def _folds(rows: Rows, *, seed: int, folds: int) -> list[tuple[Labels, Labels]]:
+    training = np.flatnonzero(rows.training)
+    judgeable = groups_per_class(rows) > 1
+    folds = int(min(folds, groups_per_class(rows).max(initial=0)))
+    if folds < 2:
+        return []
+    labels, groups = rows.labels[training], rows.groups[training]
+    # Counted by first appearance, so that the folds depend on the order of the rows and not on how groups are numbered.
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    numbers = np.argsort(np.argsort(first))[inverse]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        parts: Sequence[tuple[Labels, Labels]] = list(splitter.split(np.zeros(len(labels)), labels, numbers))
+    return [(training[train], training[held_out[judgeable[labels[held_out]]]]) for train, held_out in parts]
+
+
+def balanced_weights(labels: Labels, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Weights under which every class counts as much as any other, with mean 1.
+
+    Args:
+        labels: class numbers, of shape (n,).
+        weights: of the images before, at least 0, of shape (n,).
+    """
+    totals = np.bincount(labels, weights)
+    present = totals > 0
+    share = np.divide(len(labels) / max(present.sum(), 1), totals, out=np.zeros_like(totals), where=present)
+    return np.asarray(weights * share[labels])

@@ -1,0 +1,19 @@
+"""Which files are images, by their names."""
+
+import os
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm",
+    ".jp2", ".avif",
+))
+
+
+def suffix(name: str) -> str:
+    """The suffix of a file's name in lower case, with its dot; empty without one."""
+    return os.path.splitext(name)[1].lower()
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name says that it is an image of a kind that can be read."""
+    return suffix(name) in IMAGE_SUFFIXES

@@ -1,0 +1,5 @@
+"""The command `recommend`."""
+
+from recommender.cli.recommend import main
+
+__all__ = ["main"]

@@ -1,0 +1,75 @@
+"""Train the recommended strategy and its rivals on the same images under one budget, and tell if the advice was right.
+
+Nothing heavy is imported before `compare` is called.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from builders.training.schedule import AUGMENTATIONS
+from recommender.errors import RecommendError
+from recommender.limits import LARGEST_SEED, SMALLEST_BUDGET
+
+if TYPE_CHECKING:
+    from recommender.comparison.comparison import Comparison
+    from recommender.comparison.outcome import Row
+    from recommender.pipeline.decision import Decision
+
+Progress = Callable[[str, int, int], None]
+
+
+def compare(
+    found: "Decision",
+    *,
+    budget: float = 600.0,
+    seed: int | None = None,
+    augmentation: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    on_result: "Callable[[Row], None] | None" = None,
+) -> "Comparison":
+    """Train the recommended strategy and its rivals, and tell whether the advice was right.
+
+    All see the same images and are judged by the same others. Frozen backbones read one pass over the images; each
+    scenario takes part in its best-known form, beside every cut and several freeze depths. What is fine-tuned gets
+    equal seconds; the worse half ends after a quarter, and again after a half. The advice runs to its end.
+
+    Args:
+        found: the recommendation.
+        budget: seconds for all of it.
+        seed: of split, order and augmentation; by default that of the recommendation.
+        augmentation: some of "mirror" and "crop" for fine-tuning; by default what is measured to keep the labels.
+        progress: called with the phase ("images", "augmentation" or "comparing"), what is done and what is wanted.
+        on_result: called with each row when it is done.
+
+    Returns:
+        The comparison. Ctrl-C ends it with what there is.
+
+    Raises:
+        RecommendError: an argument is out of range, or no image can be held out.
+    """
+    _check(budget, seed, augmentation)
+    from recommender.comparison.run import Run
+
+    run = Run(found, float(budget), found.seed if seed is None else seed, progress, on_result)
+    try:
+        run.see()
+        run.fit_frozen()
+        run.draw_curve()
+        run.fine_tune(augmentation)
+    except KeyboardInterrupt:
+        if not run.rows:
+            raise
+        run.interrupted = True
+    return run.comparison()
+
+
+def _check(budget: float, seed: int | None, augmentation: Sequence[str] | None) -> None:
+    if not SMALLEST_BUDGET <= budget < float("inf"):
+        raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
+    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
+    unknown = [name for name in augmentation or () if name not in AUGMENTATIONS]
+    if unknown:
+        raise RecommendError(
+            f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {unknown[0]!r}."
+        )

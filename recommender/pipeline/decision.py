@@ -1,0 +1,96 @@
+"""The record of an answer: what was measured, what was chosen, and the linear classifier that comes of it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from builders.strategy import Strategy
+from probes.measurements import Measurements
+from probes.quality.findings import Finding
+from recommender.rules.class_balance import class_weights
+from recommender.rules.plan import Plan
+from recommender.rules.scenario import Scenario
+from recommender.rules.scenario_rule import Verdict
+
+if TYPE_CHECKING:
+    from builders.backbones.backbone import Backbone
+    from probes.data.image_index import ImageIndex
+    from probes.data.splits import Rows
+    from probes.network.features import Features
+    from probes.similarity.pixel_scaling import ScalingChoice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What was measured, what was chosen, and the model that comes of it.
+
+    Attributes:
+        measurements: what the probes found.
+        verdict: the scenario with its confidence and runner-up.
+        plan: the strategy, and how its cut was chosen.
+        probe: the fitted linear classifier that the prediction layer starts from.
+        seconds: by phase.
+        backbone: the pretrained network, loaded.
+        scaling: how the scaling of its pixels was found, where it was not known.
+        index: the images.
+        features: what the pass over the sample read.
+        rows: the sample as the splitter sees it.
+        seed: of the sample and the folds.
+    """
+
+    measurements: Measurements
+    verdict: Verdict
+    plan: Plan
+    probe: Any
+    seconds: dict[str, float]
+    backbone: "Backbone" = field(repr=False, compare=False)
+    scaling: "ScalingChoice | None" = None
+    index: "ImageIndex" = field(repr=False, compare=False)
+    features: "Features" = field(repr=False, compare=False)
+    rows: "Rows" = field(repr=False, compare=False)
+    seed: int = 0
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that was chosen."""
+        return self.verdict.scenario
+
+    @property
+    def strategy(self) -> Strategy:
+        """What is to be built."""
+        return self.plan.strategy
+
+    @property
+    def expected_accuracy(self) -> float | None:
+        """Accuracy on held-out images of the model as returned, before training; None where it can't be measured."""
+        return None if self.probe.accuracy is None else float(self.probe.accuracy)
+
+    @property
+    def expected_balanced_accuracy(self) -> float | None:
+        """The same as the mean over classes of each class's own accuracy."""
+        return None if self.probe.judged is None else float(self.probe.judged.balanced_accuracy)
+
+    @property
+    def class_weight(self) -> dict[int, float] | None:
+        """Weights for `model.fit(class_weight=...)` where the classes are unbalanced; else None."""
+        weights = class_weights(self.measurements.size.file_counts)
+        return None if weights is None else dict(enumerate(weights))
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong or odd with the data, the worst first."""
+        return self.measurements.findings
+
+    @cached_property
+    def parameters(self) -> tuple[int, int]:
+        """Numbers of (frozen, trainable) parameters of the model."""
+        from builders.build import parameter_counts
+
+        return parameter_counts(self.strategy, self.backbone)
+
+    def build(self) -> Any:
+        """Build the model: compiled, its prediction layer started from the linear probe; a new one at each call."""
+        from builders.build import HeadWeights, build_model
+
+        head = HeadWeights(kernel=self.probe.kernel, bias=self.probe.bias)
+        return build_model(self.strategy, head, self.backbone)

@@ -1,0 +1,87 @@
+"""Where builders' backbones meet the probes."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+
+from builders.backbones.backbone import Backbone
+from builders.graph.layer_graph import LayerGraph
+from probes.network.features import Network, Norm
+
+
+def probed_network(backbone: Backbone, norms: Sequence[Norm] | None = None) -> Network:
+    """A backbone as the probes see it: every cut point is pooled, and drift is measured.
+
+    Args:
+        backbone: the network, from pixels 0..255.
+        norms: cut points at which drift is measured, with the source's moments; by default the last BatchNorm layer
+            before each cut point.
+    """
+    cuts = tuple(point.layer for point in backbone.points)
+    taps = batch_norms(backbone) if norms is None else tuple(norms)
+    inside = {tap.layer for tap in taps if hasattr(_layer(backbone.graph, tap.layer), "call_with_norm")}
+    return Network(
+        forward=lambda pixels: _forward(backbone.graph, cuts, taps, inside if norms is None else set(), pixels),
+        input_size=backbone.input_size,
+        channels=backbone.channels,
+        cuts=cuts,
+        norms=taps,
+    )
+
+
+def _layer(graph: LayerGraph, name: str) -> Any:
+    index = graph.index(name)
+    return graph.calls[index - 1].operation if index else None
+
+
+def batch_norms(backbone: Backbone) -> tuple[Norm, ...]:
+    """Each cut point's last BatchNorm layer with its gamma as scale and its beta as centre."""
+    found = []
+    for point in backbone.points:
+        if point.batch_norm is None:
+            continue
+        layer = _layer(backbone.graph, point.batch_norm)
+        if hasattr(layer, "norm_affine"):  # a segment of a SavedModel, which holds its BatchNorm inside
+            gamma, beta = layer.norm_affine()
+        else:
+            channels = layer.moving_mean.shape
+            gamma = np.ones(channels) if layer.gamma is None else layer.gamma.numpy()
+            beta = np.zeros(channels) if layer.beta is None else layer.beta.numpy()
+        found.append(Norm(layer=point.batch_norm, centre=beta.astype(np.float64), scale=gamma.astype(np.float64)))
+    return tuple(found)
+
+
+def _forward(graph: LayerGraph, cuts: Sequence[str], norms: Sequence[Norm], inside: set[str], pixels: Any) -> list[Any]:
+    """Tensors at the cuts and norms, and the output; BatchNorm inside a segment is read while the segment runs."""
+    seen: dict[str, Any] = {}
+
+    def call(step_operation: Any, arguments: Any, keywords: Mapping[str, Any]) -> Any:
+        name = names[id(step_operation)]
+        if name in inside:
+            result, seen[name] = step_operation.call_with_norm(*arguments)
+            return result
+        return infer(step_operation, arguments, keywords)
+
+    names = {id(step.operation): step.name for step in graph.calls}
+    outside = [norm.layer for norm in norms if norm.layer not in inside]
+    wanted = [graph.index(name) or 0 for name in (*cuts, *outside)]
+    values = graph.run(pixels, [*wanted, len(graph.nodes) - 1], call=call)
+    read = dict(zip(outside, values[len(cuts) : -1], strict=True))
+    return [*values[: len(cuts)], *({**read, **seen}[norm.layer] for norm in norms), values[-1]]
+
+
+def infer(operation: Any, arguments: Any, keywords: Mapping[str, Any]) -> Any:
+    """Call a layer in inference mode."""
+    made_by: Any = type(operation)
+    if isinstance(operation, keras.Layer) and _takes_training(made_by):
+        keywords = {**keywords, "training": False}
+    return operation(*arguments, **keywords)
+
+
+@cache
+def _takes_training(layer_class: Any) -> bool:
+    return "training" in inspect.signature(layer_class.call).parameters

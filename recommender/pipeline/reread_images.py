@@ -1,0 +1,37 @@
+"""Pictures as the network sees them, read once more after they were measured."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.errors import ProbeError
+from probes.images.decode import Picture, UnreadableImage, resize
+from probes.images.image_facts import open_picture
+
+if TYPE_CHECKING:
+    from probes.data.image_index import ImageIndex
+
+
+def read_prepared(index: "ImageIndex", name: str, size: int, channels: int) -> tuple[Picture, npt.NDArray[np.float32]]:
+    """Decode a picture and resize it as in measuring.
+
+    Args:
+        index: the images.
+        name: of the picture in it.
+        size: side in px.
+        channels: 1 grey, 3 RGB, 4 RGB with alpha.
+
+    Returns:
+        The picture, and its pixels of shape (size, size, channels), 0 to 255.
+
+    Raises:
+        ProbeError: it can't be read any more.
+    """
+    try:
+        picture = open_picture(index.store, name, channels)
+    except UnreadableImage as error:
+        raise ProbeError(
+            f"Expected the image {name!r} to stay as it was measured. Received: {error}. Start again."
+        ) from error
+    return picture, np.asarray(resize(picture.pixels, size), np.float32)

@@ -1,0 +1,69 @@
+"""The page of `--check`: what is wrong or odd with the data, which files, what was done, what the user may do."""
+
+import os
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from probes.quality.findings import ERROR, SEVERITIES, WARNING, Finding, count
+from recommender.explanation.text import clean
+from recommender.pipeline.decision import Decision
+from recommender.reports.console import print_plainly
+
+_SHOWN = 5  # examples of a finding
+_COLOURS = {ERROR: "bold red", WARNING: "yellow", "note": "cyan"}
+
+
+def print_page(found: Decision, console: Console) -> None:
+    """Print all findings."""
+    print_plainly(_page(found), console)
+
+
+def print_findings(findings: tuple[Finding, ...], console: Console) -> None:
+    """Print what was found in data that can't be measured."""
+    print_plainly(Group(*(part for finding in findings for part in (_block(finding), Text()))), console)
+
+
+def one_line(found: Decision) -> str:
+    """How many findings there are of each severity, and the worst of them."""
+    if not found.findings:
+        return "nothing found"
+    return f"{_tally(found.findings)}; first: {clean(found.findings[0].message)}"
+
+
+def _tally(findings: tuple[Finding, ...]) -> str:
+    numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
+    return ", ".join(count(number, name) for name, number in numbers.items() if number)
+
+
+def _page(found: Decision) -> RenderableType:
+    size = found.measurements.size
+    listed = ", ".join(f"{number:,} {name}" for name, number in size.splits.items())
+    parts: list[RenderableType] = [
+        Text.assemble(
+            (f"{os.path.basename(clean(size.path).rstrip('/')) or clean(size.path)} ", "bold"),
+            f"{listed} images in {size.n_classes:,} classes; {size.n_checked:,} looked at: ",
+            (_tally(found.findings) or "nothing found", "bold"),
+        )
+    ]
+    for finding in found.findings:
+        parts += [Text(), _block(finding)]
+    if size.n_checked < sum(size.splits.values()):
+        parts += [Text(), Text("Looked at a sample; --check=full looks at every image.", "dim")]
+    return Group(*parts)
+
+
+def _block(finding: Finding) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, min_width=8)
+    table.add_column(overflow="fold")
+    table.add_row(Text(finding.severity, _COLOURS[finding.severity]), Text(clean(finding.message), "bold"))
+    for example in finding.examples[:_SHOWN]:
+        table.add_row("", Text(clean(example), "dim"))
+    more = len(finding.examples) - _SHOWN
+    if more > 0:
+        table.add_row("", Text(f"… and {more:,} more (all with --json)", "dim"))
+    table.add_row("", Text(f"Done: {finding.done}"))
+    table.add_row("", Text(f"You may: {finding.advice}"))
+    return table

@@ -1,0 +1,121 @@
+"""Which cut point, and how much of what stays is frozen."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recommender.rules import thresholds
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutChoice:
+    """Which cut, and what moved it.
+
+    Attributes:
+        index: of the chosen cut.
+        prior: index of the cut that the rule starts from.
+        gain: smoothed cross-validated accuracy at the choice minus that at the prior, 0 to 1; None without evidence.
+        gain_error: standard error of that difference over images; None without evidence.
+    """
+
+    index: int
+    prior: int
+    gain: float | None
+    gain_error: float | None
+
+
+def choose_cut(
+    depths: Sequence[float],
+    correct: npt.ArrayLike,
+    *,
+    prior_depth: float,
+    candidates: Sequence[int] | None = None,
+) -> CutChoice:
+    """Start from the rule's cut and leave it for the one that beats it most surely.
+
+    For each cut the accuracy gained over the rule's own is measured image by image, smoothed over neighbouring depths.
+    The choice has the largest gain less some standard errors of the gain, more of them for a cut that gives up more of
+    the network; the rule's own cut has exactly 0.
+
+    Args:
+        depths: of the cuts, ascending, in (0, 1].
+        correct: whether the classifier at each cut was right on each image, of shape (cuts, images); no column where
+            nothing could be measured.
+        prior_depth: where the rule starts from.
+        candidates: indices of the cuts that may be chosen; all by default.
+
+    Returns:
+        The choice.
+    """
+    allowed = list(range(len(depths)) if candidates is None else candidates)
+    prior = min(allowed, key=lambda index: (abs(depths[index] - prior_depth), -index))
+    hits = np.asarray(correct, np.float64).reshape(len(depths), -1)
+    if hits.shape[1] < 2:
+        return CutChoice(index=prior, prior=prior, gain=None, gain_error=None)
+    smooth = _kernel(np.asarray(depths)) @ hits
+    difference = smooth - smooth[prior]
+    gain = np.round(difference.mean(1), 12)  # equal cuts are equal, whatever the order of the sums
+    error = difference.std(1, ddof=1) / math.sqrt(hits.shape[1])
+    sure = gain - np.array([caution(place, prior) for place in range(len(depths))]) * error
+    index = max(allowed, key=lambda place: (sure[place], place == prior))
+    return CutChoice(index=index, prior=prior, gain=float(gain[index]), gain_error=float(error[index]))
+
+
+def caution(cut: int, prior: int) -> float:
+    """Standard errors by which a cut must be better than the rule's own."""
+    return thresholds.EARLIER_CUT_CAUTION if cut < prior else thresholds.LATER_CUT_CAUTION
+
+
+def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike) -> bool:
+    """Whether the cut by itself clearly beats several cut points joined.
+
+    Args:
+        joined: whether the joined classifier was right on each image, of shape (images,).
+        alone: the same of the cut's own; of another shape where they were measured on other images, which says nothing.
+    """
+    difference = np.asarray(alone, np.float64)
+    if difference.shape != np.shape(joined) or len(difference) < 2:
+        return False
+    difference = difference - np.asarray(joined, np.float64)
+    error = difference.std(ddof=1) / math.sqrt(len(difference))
+    return bool(difference.mean() > thresholds.ALONE_CAUTION * error)
+
+
+def _kernel(depths: FloatArray) -> FloatArray:
+    """Rows of weights that average over neighbouring depths."""
+    weights = np.exp(-0.5 * ((depths[:, None] - depths) / thresholds.CUT_SMOOTHING) ** 2)
+    return np.asarray(weights / weights.sum(1, keepdims=True))
+
+
+def trainable_share(n_images: int) -> float:
+    """Share of the backbone's weighted layers that trains in a partial fine-tune; it never falls with more images."""
+    tenfolds = math.log10(max(n_images, thresholds.PLENTIFUL_IMAGES) / thresholds.PLENTIFUL_IMAGES)
+    share = thresholds.TRAINABLE_SHARE + thresholds.TRAINABLE_SHARE_PER_TENFOLD * tenfolds
+    return min(share, thresholds.MOST_TRAINABLE_SHARE)
+
+
+def freeze_index(depths: Sequence[float], n_images: int) -> int:
+    """The last cut point to freeze in a partial fine-tune: the deepest that leaves at least the share to train."""
+    frozen = 1.0 - trainable_share(n_images)
+    below = [index for index, depth in enumerate(depths[:-1]) if depth <= frozen]
+    return below[-1] if below else 0
+
+
+def head_levels(shapes: Sequence[tuple[int | None, ...]], cut: int) -> list[int]:
+    """Cut points that a classifier on a frozen backbone reads: the last of each run of equal shape, and the cut.
+
+    Args:
+        shapes: (height, width, channels) of the cut points, in order.
+        cut: index of the last one that is kept.
+
+    Reference:
+        Evci et al., Head2Toe: Utilizing Intermediate Representations for Better Transfer Learning, ICML 2022,
+        arXiv:2201.03529.
+    """
+    ends = [index for index in range(cut) if shapes[index] != shapes[index + 1]]
+    return [*ends, cut]

@@ -1,0 +1,134 @@
+"""Reading a legacy torch file without torch, and without running what is in it."""
+
+import hashlib
+import pickle
+import struct
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from builders.backbones.torch_file import read_state_dict
+from builders.errors import BuildError
+
+
+class _Global:
+    """Pickles as a reference to a name that need not exist here."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return self.name
+
+
+class _LegacyPickler(pickle._Pickler):
+    """Writes tensors as torch's legacy format does."""
+
+    def persistent_id(self, obj):
+        if isinstance(obj, np.ndarray):
+            return ("storage", _name("torch", "FloatStorage"), str(id(obj)), "cpu", obj.size)
+        return None
+
+    def save_global(self, obj, name=None):
+        if isinstance(obj, _Name):
+            self.write(pickle.GLOBAL + f"{obj.module}\n{obj.qualname}\n".encode())
+        else:
+            super().save_global(obj, name)
+
+
+class _Name:
+    def __init__(self, module, qualname):
+        self.module, self.qualname = module, qualname
+
+    def __call__(self, *_):
+        raise AssertionError("never called while writing")
+
+
+def _name(module, qualname):
+    return _Name(module, qualname)
+
+
+_LegacyPickler.dispatch = dict(pickle._Pickler.dispatch)
+_LegacyPickler.dispatch[_Name] = _LegacyPickler.save_global
+
+
+class _Tensor:
+    def __init__(self, storage, offset, shape, strides):
+        self.parts = (storage, offset, shape, strides, False, OrderedDict())
+
+    def __reduce_ex__(self, _protocol):
+        return _name("torch._utils", "_rebuild_tensor_v2"), self.parts
+
+
+def write(path, state, storages, *, magic=0x1950A86A20F9469CFC6C):
+    with path.open("wb") as file:
+        for head in (magic, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}):
+            pickle.dump(head, file, 2)
+        _LegacyPickler(file, 2).dump(state)
+        pickle.dump([str(id(storage)) for storage in storages], file, 2)
+        for storage in storages:
+            file.write(struct.pack("<q", storage.size) + storage.tobytes())
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def storage():
+    return np.arange(12, dtype=np.float32)
+
+
+def test_shapes_offsets_and_strides_are_followed(tmp_path, storage):
+    path = tmp_path / "w.pth"
+    state = OrderedDict(whole=_Tensor(storage, 0, (3, 4), (4, 1)), turned=_Tensor(storage, 2, (4, 2), (1, 4)))
+    digest = write(path, state, [storage])
+    read = read_state_dict(path, sha256=digest)
+    assert (read["whole"] == storage.reshape(3, 4)).all()
+    assert (read["turned"] == np.lib.stride_tricks.as_strided(storage[2:], (4, 2), (4, 16))).all()
+
+
+def test_a_file_with_another_hash_is_refused_before_it_is_parsed(tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"anything")
+    with pytest.raises(BuildError, match="SHA-256 digest 00"):
+        read_state_dict(path, sha256="00")
+
+
+def test_code_in_the_file_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("run",)
+
+    path = tmp_path / "w.pth"
+    digest = write(path, OrderedDict(a=Evil()), [])
+    with pytest.raises(BuildError, match="has no place in a state dict"):
+        read_state_dict(path, sha256=digest)
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"), [(0, (13,), (1,)), (10, (3,), (1,)), (0, (2, 2), (11, 1)), (0, (3,), (-1,))]
+)
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, storage, offset, shape, strides):
+    path = tmp_path / "w.pth"
+    digest = write(path, OrderedDict(a=_Tensor(storage, offset, shape, strides)), [storage])
+    with pytest.raises(BuildError, match="legacy torch state dict"):
+        read_state_dict(path, sha256=digest)
+
+
+def test_a_truncated_file_is_refused(tmp_path, storage):
+    path = tmp_path / "w.pth"
+    write(path, OrderedDict(a=_Tensor(storage, 0, (12,), (1,))), [storage])
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(BuildError, match="legacy torch state dict"):
+        read_state_dict(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_another_format_is_refused(tmp_path):
+    path = tmp_path / "w.pth"
+    digest = write(path, OrderedDict(), [], magic=7)
+    with pytest.raises(BuildError, match="magic number"):
+        read_state_dict(path, sha256=digest)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(BuildError, match="No such file"):
+        read_state_dict(tmp_path / "none.pth", sha256="00")

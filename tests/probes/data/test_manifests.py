@@ -1,0 +1,495 @@
+"""From a table of paths and labels to an index of labelled images."""
+
+import csv
+import gzip
+import io
+import os
+import sys
+from datetime import date
+
+import numpy as np
+import pytest
+from pictures import write_images
+from PIL import Image
+
+from probes.data.image_index import ImageIndex
+from probes.data.sources.manifest import ManifestStore, index_manifest
+from probes.errors import ProbeError
+from probes.images.decode import UnreadableImage
+
+TWO = "path,label\na.jpg,cat\nb.jpg,dog\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a manifest, `write("path,label\\n…")`, text in UTF-8 or bytes as they are."""
+
+    def write(content, name="images.csv"):
+        file = tmp_path / name
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return file
+
+    return write
+
+
+@pytest.fixture
+def index(write):
+    """Indexes a manifest of this content."""
+    return lambda content, name="images.csv", **options: index_manifest(write(content, name), **options)
+
+
+@pytest.fixture
+def refusal(index):
+    """Indexes a manifest that must be refused, and returns the message."""
+
+    def refusal(content, name="images.csv", **options):
+        with pytest.raises(ProbeError) as caught:
+            index(content, name, **options)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    return refusal
+
+
+def parquet(**columns):
+    """The bytes of a Parquet file."""
+    pyarrow = pytest.importorskip("pyarrow")
+    written = io.BytesIO()
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), written)
+    return written.getvalue()
+
+
+def left_out(index):
+    return {found.reason: found.examples for found in index.left_out}
+
+
+def test_rows_become_images_of_classes(index, tmp_path):
+    found = index("path,label\nb.jpg,dog\nz.jpg,cat\na.jpg,cat\n")
+    assert (found.kind, found.source) == ("manifest", str(tmp_path / "images.csv"))
+    assert found.class_names == ("cat", "dog")
+    assert found.files == (("a.jpg", "z.jpg"), ("b.jpg",))
+    assert (found.groups, found.weights, found.left_out) == ({}, {}, ())
+
+
+def test_splits_groups_and_weights_are_read_where_there_are_such_columns(index):
+    found = index(
+        "weight,group,split,label,path\n"
+        "2,p1,train,cat,a.jpg\n.5,p2,Training,dog,b.jpg\n1,p1,val,cat,c.jpg\n1e-3,p2,TEST,dog,d.jpg\n"
+    )
+    assert found.files == (("a.jpg",), ("b.jpg",))
+    assert found.validation == (("c.jpg",), ())
+    assert found.test == ((), ("d.jpg",))
+    assert found.groups == {"a.jpg": "p1", "b.jpg": "p2", "c.jpg": "p1", "d.jpg": "p2"}
+    assert found.weights == {"a.jpg": 2.0, "b.jpg": 0.5, "d.jpg": 0.001}
+
+
+def test_empty_cells_mean_training_no_group_and_weight_one(index):
+    found = index("path,label,split,group,weight\na.jpg,cat,,,\nb.jpg,dog, , ,\n")
+    assert found.n_images == 2
+    assert (found.groups, found.weights, found.left_out) == ({}, {}, ())
+
+
+@pytest.mark.parametrize("name", ["images.csv", "images.tsv", "images.txt", "IMAGES.CSV"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_delimiters_and_line_endings_are_recognised(index, name, delimiter, ending):
+    table = io.StringIO(newline="")
+    csv.writer(table, delimiter=delimiter, lineterminator=ending).writerows(
+        [("path", "label", "note"), ("a.jpg", "cat", "x,y;z\tend"), ("b.jpg", "dog", "two\nlines")]
+    )
+    assert index(table.getvalue(), name).files == (("a.jpg",), ("b.jpg",))
+
+
+def test_the_delimiter_is_the_one_that_shows_our_columns(index):
+    header = "path;label;width, height, depth, weight in g"
+    assert index(f"{header}\na.jpg;cat;1\nb.jpg;dog;2\n").class_names == ("cat", "dog")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(index):
+    assert index(TWO.encode("utf-8-sig")).class_names == ("cat", "dog")
+
+
+def test_a_compressed_table_is_read(index):
+    assert index(gzip.compress(TWO.encode()), "images.csv.gz").files == (("a.jpg",), ("b.jpg",))
+
+
+def test_quoted_cells_hold_commas_quotes_and_new_lines(index):
+    found = index('path,label\n"a,1.jpg","a ""big"" cat"\n"two\nlines.jpg", "dog"\n')
+    assert dict(zip(found.class_names, found.files, strict=True)) == {
+        'a "big" cat': ("a,1.jpg",),
+        "dog": ("two\nlines.jpg",),
+    }
+
+
+@pytest.mark.parametrize("label", ["猫", "кошка", "قطة", "🐈", "-rf", "=1+1", "it's", "NA", "null", "3.5", "007"])
+def test_any_word_can_be_a_class(index, label):
+    found = index(f"path,label\n{label}.jpg,{label}\nb.jpg,dog\n")
+    assert dict(zip(found.class_names, found.files, strict=True))[label] == (f"{label}.jpg",)
+
+
+def test_blanks_around_labels_and_column_names_do_not_count(index):
+    found = index(" path , Label\na.jpg, cat \nb.jpg,cat\nc.jpg,\tdog\n")
+    assert found.class_names == ("cat", "dog")
+    assert found.files[0] == ("a.jpg", "b.jpg")
+
+
+def test_blank_lines_are_no_rows(index):
+    found = index("\n\npath,label\n\na.jpg,cat\n\n\nb.jpg,dog\n\n")
+    assert (found.n_images, found.left_out) == (2, ())
+
+
+def test_whole_numbers_are_ordered_by_value(index):
+    assert index("path,label\na.jpg,10\nb.jpg,2\nc.jpg, 0\nd.jpg,-1\n").class_names == ("-1", "0", "2", "10")
+
+
+@pytest.mark.parametrize("odd", ["cat", "1.5", "01", "1_0", "٣", "+1", "9" * 5000])
+def test_labels_are_words_unless_all_of_them_are_whole_numbers(index, odd):
+    found = index(f"path,label\na.jpg,10\nb.jpg,2\nc.jpg,{odd}\n")
+    assert found.class_names == tuple(sorted(("10", "2", odd)))
+
+
+def test_the_label_of_a_row_that_is_left_out_does_not_turn_numbers_into_words(index):
+    found = index("path,label\na.jpg,10\nb.jpg,2\n,total\n")
+    assert found.class_names == ("2", "10")
+
+
+def test_columns_of_other_names_are_found_as_told(index):
+    told = {"path": "file name", "label": "Class", "split": "fold"}
+    table = "File Name,class,fold,path\na.jpg,cat,train,x\nb.jpg,dog,train,y\nc.jpg,dog,val,z\n"
+    found = index(table, columns=told)
+    assert found.files == (("a.jpg",), ("b.jpg",))
+    assert found.validation == ((), ("c.jpg",))
+
+
+def test_a_column_of_the_exact_name_goes_before_one_in_another_case(index):
+    assert index("Label,path,label\nx,a.jpg,cat\nx,b.jpg,dog\n").class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        ("file,label\na.jpg,cat\n", {}, ("'file', 'label'", "no column is named 'path'", "`--column path=NAME`.")),
+        ("path,lable\na.jpg,cat\n", {}, ("Nearest: lable.", "`--column label=NAME`.")),
+        ("a.jpg,cat\nb.jpg,dog\n", {}, ("'a.jpg', 'cat'", "no column is named 'path'", "`--column path=NAME`.")),
+        (TWO, {"columns": {"label": "class"}}, ("no column is named 'class'", "`--column label=NAME`.")),
+        (TWO, {"columns": {"split": "fold"}}, ("no column is named 'fold'", "`--column split=NAME`.")),
+        (TWO, {"columns": {"lable": "label"}}, ("'path', 'label'", "Nearest: label.", "`--column label=NAME`.")),
+        ("path,label,label\na.jpg,cat,x\n", {}, ("2 columns are named 'label'", "`--column label=NAME`.")),
+        ("path,LABEL,Label\na.jpg,cat,x\n", {}, ("2 columns are named 'label'", "`--column label=NAME`.")),
+        ("path label\na.jpg cat\n", {}, ("'path label'", "no column is named 'path'")),
+        (",,,\na.jpg,cat\n", {}, ("no column is named 'path'",)),
+    ],
+)
+def test_a_missing_column_is_refused_with_those_found_and_how_to_name_it(refusal, content, options, said):
+    message = refusal(content, **options)
+    assert all(part in message for part in said)
+    assert message.endswith("=NAME`.")
+
+
+def test_of_many_columns_the_first_are_shown(refusal):
+    message = refusal(",".join(f"pixel{number}" * 20 for number in range(784)) + "\n")
+    assert "and 764 more" in message
+    assert len(message) < 2500
+
+
+def test_rows_that_can_not_be_used_are_left_out_and_told_with_their_lines(index):
+    found = index(
+        'path,label,split,weight\n"a\n.jpg",cat,train,1\nb.jpg,dog,train,1\n'  # lines 2 and 3; line 4
+        ",cat,train,1\nc.jpg, ,train,1\nd.jpg\ne.jpg,cat,holdout,1\nf.jpg,dog,val,1,x\ng.jpg,dog,val,1,\n"
+        "h.jpg,cat,train,-1\ni.jpg,cat,train,nan\nj.jpg,cat,train,inf\nk.jpg,cat,train,heavy\nl.jpg,cat,train,0\n"
+    )
+    assert found.files == (("a\n.jpg", "l.jpg"), ("b.jpg",))
+    assert found.validation == ((), ("g.jpg",))
+    assert left_out(found) == {
+        "rows without a path": ("line 5",),
+        "rows without a label": ("line 6",),
+        "rows with fewer cells than the header": ("line 7",),
+        "rows of an unknown split": ("line 8: 'holdout'",),
+        "rows with more cells than the header": ("line 9",),
+        "rows whose weight is not a number >= 0": (
+            "line 11: '-1'",
+            "line 12: 'nan'",
+            "line 13: 'inf'",
+            "line 14: 'heavy'",
+        ),
+    }
+
+
+def test_a_refusal_for_want_of_classes_tells_what_was_left_out(refusal):
+    assert "(left out: rows without a label: 2)" in refusal("path,label\na.jpg,\nb.jpg,\n")
+
+
+def test_an_image_listed_twice_counts_once(index):
+    found = index("path,label\na.jpg,cat\na.jpg,cat\nb.jpg,dog\n")
+    assert found.class_counts == (1, 1)
+    assert left_out(found) == {"images listed more than once": ("a.jpg",)}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("cat|dog", "cat", "dog"),
+        ("cat;dog", "dog", "bird"),
+        ("cat, dog", "cat", "dog"),
+        ("cat,dog", "cat", "bird"),
+        ("cat|dog", "cat|bird"),
+        ("cat,dog", "dog,bird", "bird,cat"),
+        ("Cardiomegaly|Effusion", "Effusion|Mass|Nodule", "No Finding", "Mass"),
+    ],
+)
+def test_several_labels_in_a_cell_are_refused(refusal, labels):
+    message = refusal("path,label\n" + "".join(f'{n}.jpg,"{label}"\n' for n, label in enumerate(labels)))
+    assert "Multi-label data are not supported" in message
+    assert any(f"labels like {label!r}" in message for label in labels)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("salt, pepper", "cinnamon"),
+        ("salt|pepper", "cinnamon;nutmeg", "dill, thyme"),
+        ("cat|", "cat"),
+        ("pepper, bell healthy", "pepper, bell spots", "tomato healthy"),
+        ("great white shark, Carcharodon carcharias", "tiger shark, Galeocerdo cuvieri", "hammerhead"),
+        ("missile", "projectile, missile", "jaguar, panther", "cougar, puma", "tench, Tinca tinca", "crane, bird"),
+    ],
+)
+def test_names_of_classes_may_hold_such_characters(index, labels):
+    found = index("path,label\n" + "".join(f'{n}.jpg,"{label}"\n' for n, label in enumerate(labels)))
+    assert found.class_names == tuple(sorted(labels))
+
+
+def test_images_listed_under_several_labels_are_refused(refusal):
+    assert "'a.jpg' under 'cat' and 'dog'" in refusal("path,label\na.jpg,cat\na.jpg,dog\nb.jpg,dog\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "an empty file"),
+        ("\n\n", "an empty file"),
+        ("\ufeff", "an empty file"),
+        ("path,label\n", "holds none"),
+        ("path,label\na.jpg,cat\n", "the single class 'cat'"),
+        ("path,label,split\na.jpg,cat,val\nb.jpg,dog,val\n", "the split validation alone"),
+        ("path,label\na.jpg,café\n".encode("latin-1"), "Save it as UTF-8"),
+        (TWO.encode("utf-16"), "Save it as UTF-8"),
+        (TWO.encode("utf-16-le"), "a NUL byte in line 1. Save it as UTF-8"),
+        (TWO + "c\0.jpg,cat\n", "a NUL byte in line 4"),
+        (TWO + '"c.jpg,cat\nd.jpg,dog\n', "a row in line 4 that can't be read"),
+        (TWO + '"c".jpg,cat\n', "a row in line 4 that can't be read"),
+        (TWO + "c.jpg," + "x" * 200_000 + "\n", "a row in line 4 that can't be read: field larger than"),
+        (TWO + "x," * 1_000_000 + "\n", "over 1,048,576 characters in line 4"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "Save it as UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_why(refusal, content, said):
+    assert said in refusal(content)
+
+
+@pytest.mark.parametrize("content", [TWO.encode(), gzip.compress(TWO.encode())[:-12], b"\x1f\x8b\x08\x00rubbish....."])
+def test_a_broken_compressed_table_is_refused(refusal, content):
+    assert "whether it is whole" in refusal(content, "images.csv.gz")
+
+
+@pytest.mark.parametrize("name", ["images.json", "images.xlsx", "images", "images.gz"])
+def test_a_file_of_another_kind_is_refused_with_the_kinds(refusal, name):
+    message = refusal(TWO, name)
+    assert ".csv, .tsv, .txt, also with .gz, or .parquet, .pq" in message
+    assert "Save it as CSV" in message
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none.parquet", "a\0b.csv"])
+def test_a_missing_manifest_is_refused(tmp_path, name):
+    with pytest.raises(ProbeError, match="no such file"):
+        index_manifest(tmp_path / name)
+
+
+def test_a_folder_is_no_manifest(tmp_path):
+    with pytest.raises(ProbeError, match="a folder"):
+        index_manifest(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_no_manifest(tmp_path):
+    os.mkfifo(tmp_path / "images.csv")
+    with pytest.raises(ProbeError, match="no file"):
+        index_manifest(tmp_path / "images.csv")
+
+
+@pytest.mark.parametrize("name", ["images.csv", "images.csv.gz", "images.parquet"])
+def test_a_manifest_that_may_not_be_read_is_refused(write, forbid, name):
+    file = write(TWO, name)
+    forbid(file)
+    with pytest.raises(ProbeError, match="Permission denied"):
+        index_manifest(file)
+
+
+def test_parquet_columns_are_read(index):
+    found = index(
+        parquet(
+            other=[[1], [2], [3], [4]],
+            weight=[1, 3, None, 0],
+            label=["dog", "cat", "dog", "cat"],
+            path=["b.jpg", "a.jpg", "c.jpg", "d.jpg"],
+            split=["train", None, "val", "test"],
+            group=[1, 2, None, 2],
+        ),
+        "images.parquet",
+    )
+    assert found.files == (("a.jpg",), ("b.jpg",))
+    assert (found.validation, found.test) == (((), ("c.jpg",)), (("d.jpg",), ()))
+    assert found.groups == {"a.jpg": "2", "b.jpg": "1", "d.jpg": "2"}
+    assert found.weights == {"a.jpg": 3.0, "d.jpg": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("labels", "class_names"),
+    [
+        (["10", "2", "x"], ("10", "2", "x")),
+        (["10", "2", "0"], ("0", "10", "2")),
+        ([10, 2, 0], ("0", "2", "10")),
+        (np.array([10, 2, 0], np.uint8), ("0", "2", "10")),
+        ([10.0, 2.0, 0.0], ("0", "2", "10")),
+        ([True, False, True], ("False", "True")),
+    ],
+)
+def test_the_types_of_parquet_labels_count(index, labels, class_names):
+    assert index(parquet(path=["a.jpg", "b.jpg", "c.jpg"], label=labels), "images.pq").class_names == class_names
+
+
+def test_parquet_categories_are_words(index):
+    categories = pytest.importorskip("pyarrow").array(["dog", "cat", "dog"]).dictionary_encode()
+    found = index(parquet(path=["a.jpg", "b.jpg", "c.jpg"], label=categories), "images.parquet")
+    assert found.class_names == ("cat", "dog")
+
+
+def test_what_is_null_in_parquet_is_missing(index):
+    found = index(
+        parquet(path=["a.jpg", None, "c.jpg", "d.jpg", "e.jpg"], label=[1.0, 2.0, None, float("nan"), 2.0]),
+        "images.parquet",
+    )
+    assert found.class_names == ("1", "2")
+    assert left_out(found) == {"rows without a path": ("row 2",), "rows without a label": ("row 3", "row 4")}
+
+
+def test_rows_of_a_long_parquet_file_are_counted_through(index):
+    n = 100_000
+    found = index(
+        parquet(path=[f"{number}.jpg" for number in range(n)], label=[*[0, 1] * (n // 2 - 1), 0, None]),
+        "images.parquet",
+    )
+    assert found.n_images == n - 1
+    assert left_out(found) == {"rows without a label": (f"row {n}",)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"path": ["a"], "label": [["cat", "dog"]]}, "Multi-label data are not supported"),
+        ({"path": ["a", "b"], "label": ["cat|dog", "cat"]}, "Multi-label data are not supported"),
+        ({"path": [{"bytes": b"x", "path": "a"}], "label": ["cat"]}, "struct<bytes: binary, path: string> in it"),
+        ({"path": [b"a"], "label": ["cat"]}, "Expected paths as text in the column 'path'"),
+        ({"path": [1], "label": ["cat"]}, "int64 in it"),
+        ({"path": ["a"], "label": [date(2020, 1, 1)]}, "date32[day] in it"),
+        ({"path": ["a", "b"], "label": [0.5, 1.0]}, "the label 0.5"),
+        ({"path": ["a", "b"], "label": [float("inf"), 1.0]}, "the label inf"),
+        ({"path": [], "label": []}, "holds none"),
+        ({"image": ["a"], "label": [1]}, "no column is named 'path'"),
+    ],
+)
+def test_parquet_columns_of_other_types_are_refused(refusal, columns, said):
+    assert said in refusal(parquet(**columns), "images.parquet")
+
+
+@pytest.mark.parametrize("content", [b"", TWO.encode(), b"PAR1" + b"\xff" * 40 + b"PAR1"])
+def test_what_is_no_parquet_file_is_refused(refusal, content):
+    pytest.importorskip("pyarrow")
+    assert "Expected a Parquet file" in refusal(content, "images.parquet")
+
+
+def test_without_pyarrow_it_is_told_how_to_install_it(refusal, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert "`pip install 'netgraft[parquet]'`" in refusal(b"PAR1", "images.parquet")
+
+
+def test_relative_paths_count_from_the_folder_of_the_manifest(tmp_path, monkeypatch):
+    write_images(tmp_path / "data" / "pictures", {"flower": 1, "temple": 1})
+    lists = tmp_path / "data" / "lists"
+    lists.mkdir()
+    above = tmp_path / "data" / "pictures" / "temple" / "0000.jpg"
+    (lists / "images.csv").write_text(f"path,label\n../pictures/flower/0000.jpg,flower\n{above},temple\n")
+    monkeypatch.chdir(tmp_path)
+    found = index_manifest(os.path.join("data", "lists", "images.csv"))
+    assert found.files == (("../pictures/flower/0000.jpg",), (str(above),))
+    for (name,) in found.files:
+        with found.store.open(name) as opened, Image.open(opened) as picture:
+            assert picture.size == (64, 48)
+
+
+def test_paths_are_kept_as_they_are_written(index):
+    names = ("./a.jpg", "x\\y.jpg", "a//b.jpg", "s3://bucket/a b.jpg", "~/c.jpg")
+    found = index("path,label\n" + "".join(f"{name},{'cat' if n else 'dog'}\n" for n, name in enumerate(names)))
+    assert sorted(name for files in found.files for name in files) == sorted(names)
+
+
+def test_addresses_are_opened_by_the_store_that_was_given(index):
+    class Remote:
+        def open(self, name):
+            return io.BytesIO(f"picture of {name}".encode())
+
+    found = index("path,label\ns3://bucket/a.jpg,cat\nb.jpg,dog\n", remote=Remote())
+    assert found.store.open("s3://bucket/a.jpg").read() == b"picture of s3://bucket/a.jpg"
+    with pytest.raises(FileNotFoundError):
+        found.store.open("b.jpg")
+
+
+def test_without_such_a_store_an_address_is_no_readable_image(tmp_path):
+    with pytest.raises(UnreadableImage, match="a remote address"):
+        ManifestStore(tmp_path).open("https://example.org/a.jpg")
+
+
+@pytest.mark.parametrize("name", ["gone.jpg", "folder", "a\0b.jpg", "x" * 5000, "\udfff.jpg", "file.jpg/inside.jpg"])
+def test_a_path_that_can_not_be_opened_is_an_unreadable_image(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.jpg").touch()
+    with pytest.raises((UnreadableImage, OSError)):
+        ManifestStore(tmp_path).open(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UnreadableImage, match="not a file"):
+        ManifestStore(tmp_path).open("pipe.jpg")
+
+
+def genuine(kind):
+    """The bytes of a manifest of 40 rows with all columns."""
+    names = ("path", "label", "split", "group", "weight")
+    labels = ("cat", "dog", "salt, pepper", 'say "hi"')
+    rows = [(f"{n}.jpg", labels[n % 4], ("train", "val", "")[n % 3], f"g{n // 3}", n % 3 + 0.5) for n in range(40)]
+    if kind.endswith((".parquet", ".pq")):
+        return parquet(**dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    table = io.StringIO()
+    csv.writer(table, delimiter="\t" if ".tsv" in kind else ",").writerows([names, *rows])
+    return gzip.compress(table.getvalue().encode(), mtime=0) if kind.endswith(".gz") else table.getvalue().encode()
+
+
+@pytest.mark.parametrize("kind", ["damaged.csv", "damaged.tsv", "damaged.csv.gz", "damaged.parquet"])
+def test_a_damaged_manifest_ends_in_an_index_or_a_refusal(write, kind):
+    rng, content = np.random.default_rng(0), genuine(kind)
+    refusals = []
+    for case in range(200):
+        damaged = bytearray(content)
+        if case % 4 == 0:
+            del damaged[rng.integers(len(damaged)) :]
+        else:
+            for place in rng.integers(len(damaged), size=case % 4 * 2):
+                damaged[place] = rng.integers(256)
+        try:
+            assert isinstance(index_manifest(write(bytes(damaged), kind)), ImageIndex)
+        except ProbeError as error:
+            refusals.append(str(error))
+    assert len(refusals) >= 50
+    assert not any("\n" in message for message in refusals)
