@@ -113,3 +113,21 @@ def invoke():
 def shared_imagenet(shared_datasets):
     """The folder of 1,000 ImageNet pictures, one for each class."""
     return shared_datasets.parent / "imagenet_sample"
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory):
+    """A saved network of a few blocks, to be given as `--backbone`."""
+    from tiny import tiny_network
+
+    path = tmp_path_factory.mktemp("network") / "tiny.keras"
+    tiny_network().save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_found(two_classes, tiny_file):
+    """A recommendation measured once with the tiny network. Never change it."""
+    from recommender import recommend
+
+    return recommend(two_classes, backbone=tiny_file)
