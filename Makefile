@@ -4,14 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check wheel clean
+.PHONY: demo test test-all check wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/write_digits.py demo/digits
 	$(BIN)/recommend demo/digits --build demo/digits.keras
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest $(foreach name,netgraft recommender builders probes,--cov=$(name)) --cov-report=term:skip-covered --cov-fail-under=90
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Look into a built wheel: its top level is exactly the three packages and the dist-info, with the references inside.
+"""Look into a built wheel: its top level is exactly the packages and the dist-info, with the references inside.
 
 python .ci/check_wheel.py FOLDER
 """
@@ -7,9 +7,10 @@ import sys
 import zipfile
 from pathlib import Path
 
-PACKAGES = {"recommender", "builders", "probes"}
+PACKAGES = {"netgraft", "recommender", "builders", "probes"}
 NEEDED = {f"probes/similarity/reference/efficientnet_lite{number}.npz" for number in range(3)} | {
-    "recommender/py.typed"
+    "netgraft/py.typed",
+    "recommender/py.typed",
 }
 
 

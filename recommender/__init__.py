@@ -1,20 +1,25 @@
 """Measure labelled images, choose one of the four ways of transfer learning, build the model."""
 
+from importlib import import_module
 from typing import Any
 
-__all__ = ["Recommendation", "Scenario", "compare", "make_reference", "predict", "ready_model", "recommend"]
-
-_PLACES = {
-    "Scenario": "rules.scenario",
-    "compare": "comparison.compare",
-    "make_reference": "pipeline.make_reference",
-    "predict": "prediction.predict",
+_HOMES = {
+    "ProbeError": "probes.errors",
+    "RecommendError": "recommender.errors",
+    "Recommendation": "recommender.recommendation",
+    "Scenario": "recommender.rules.scenario",
+    "compare": "recommender.comparison.compare",
+    "make_reference": "recommender.pipeline.make_reference",
+    "predict": "recommender.prediction.predict",
+    "ready_model": "recommender.recommendation",
+    "recommend": "recommender.recommendation",
 }
+
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from importlib import import_module
-
-        return getattr(import_module(f"recommender.{_PLACES.get(name, 'recommendation')}"), name)
+    """Import a public name, and what it needs, only when it is asked for."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,59 +1,188 @@
-"""Who may import whom, and what must not be imported early."""
+"""The structure: who may import whom, how large a folder may be, and what must not be imported early."""
 
 import ast
 import subprocess
 import sys
-from pathlib import Path
+from functools import cache
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("probes", "builders", "recommender")
-ALLOWED = {"probes": {"probes"}, "builders": {"builders"}, "recommender": {"probes", "builders", "recommender"}}
+PACKAGES = ("netgraft", "probes", "builders", "recommender")
+MAY_IMPORT = {
+    "probes": {"probes"},
+    "builders": {"builders"},
+    "recommender": {"probes", "builders", "recommender"},
+    "netgraft": {"builders", "recommender"},
+}
+# From below to above. A folder, or a module that lies directly in a package, imports only from itself and from below.
+LAYERS = {
+    "probes": (
+        "errors", "array_types", "user_directory", "images", "data", "data.sources", "network", "separability",
+        "similarity", "quality", "evaluation", "measurements",
+    ),
+    "builders": (
+        "errors", "strategy", "graph", "saved_model", "graph_segment", "surgery", "backbones", "checkpoints", "build",
+        "training", "export",
+    ),
+    "recommender": (
+        "errors", "limits", "progress", "versions", "atomic_files", "rules", "pipeline", "fit", "explanation",
+        "comparison", "prediction", "reports", "saving", "recommendation", "cli",
+    ),
+}  # fmt: skip
+MOST_MODULES = 14
 HEAVY = {"tensorflow", "keras", "tensorflow_hub", "tf_keras", "sklearn"}
+PURE = {"recommender", "numpy", "math", "enum", "dataclasses", "collections", "typing"}
 
 
-def modules(package):
-    return sorted((ROOT / package).rglob("*.py"))
+@cache
+def modules():
+    """Name -> path of every module of the product."""
+    found = {}
+    for path in sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-def imported(tree):
+def named_imports(tree):
+    """What a module imports, wherever in it that stands, as (module, name or None)."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield node.module
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@cache
+def imports(module):
+    """Modules of the product that a module imports."""
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    found = {f"{source}.{name}" if f"{source}.{name}" in modules() else source for source, name in named_imports(tree)}
+    return {name for name in found if name in modules()} - {module}
+
+
+def roots(tree):
+    return {source.split(".")[0] for source, _ in named_imports(tree)}
+
+
+def folder(module):
+    """The sub-package that a module lies in; of one that lies directly in a package, the module itself."""
+    parts = modules()[module].relative_to(ROOT).parent.parts
+    return ".".join(parts) if len(parts) > 1 else module
+
+
+def circle(graph):
+    """One circle of a graph as a list of nodes, empty where there is none."""
+    state, path = {}, []
+
+    def visit(node):
+        state[node] = "open"
+        path.append(node)
+        for other in sorted(graph[node]):
+            if state.get(other) == "open":
+                return [*path[path.index(other) :], other]
+            if other not in state and (found := visit(other)):
+                return found
+        state[node] = "done"
+        path.pop()
+        return []
+
+    return next((found for node in sorted(graph) if node not in state and (found := visit(node))), [])
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_import_only_in_the_direction_of_the_data(package):
-    for path in modules(package):
-        roots = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))} & set(PACKAGES)
-        assert roots <= ALLOWED[package], path
+    for name, path in modules().items():
+        if name.split(".")[0] == package:
+            assert roots(ast.parse(path.read_text(encoding="utf-8"))) & set(PACKAGES) <= MAY_IMPORT[package], name
 
 
-@pytest.mark.parametrize("name", ["scenario_rule.py", "cut_rule.py", "thresholds.py", "scenario.py"])
-def test_the_rules_are_pure(name):
-    tree = ast.parse((ROOT / "recommender" / "rules" / name).read_text())
-    roots = {module.split(".")[0] for module in imported(tree)}
-    assert roots <= {"recommender", "numpy", "math", "enum", "dataclasses", "collections"}
+def test_modules_import_in_no_circle():
+    assert not circle({module: imports(module) for module in modules()})
 
 
-@pytest.mark.parametrize("name", ["drift.py", "score.py", "reference/__init__.py"])
-def test_statistics_need_numpy_alone(name):
-    tree = ast.parse((ROOT / "probes" / "similarity" / name).read_text())
-    assert not {module.split(".")[0] for module in imported(tree)} & HEAVY
+def test_folders_import_in_no_circle():
+    graph = {folder(module): set() for module in modules()}
+    for module in modules():
+        graph[folder(module)] |= {folder(other) for other in imports(module)} - {folder(module)}
+    assert not circle(graph)
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_no_import_runs_upwards(package):
+    def layer(module):
+        place = folder(module).removeprefix(f"{package}.")
+        return max(
+            (number for number, name in enumerate(LAYERS[package]) if place == name or place.startswith(f"{name}.")),
+            default=None,
+        )
+
+    inside = [module for module in modules() if module.startswith(f"{package}.")]
+    assert not [module for module in inside if layer(module) is None and folder(module) != package]
+    for module in inside:
+        for other in imports(module):
+            if other.startswith(f"{package}."):
+                assert layer(other) <= layer(module), f"{module} imports {other}, which lies above it"
+
+
+def test_the_circle_finder_finds_circles():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+    assert not circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def test_no_folder_holds_more_modules_than_a_reader_can_survey():
+    counts = {}
+    for path in modules().values():
+        if path.name != "__init__.py":
+            counts[path.parent] = counts.get(path.parent, 0) + 1
+    assert max(counts.values()) <= MOST_MODULES, {str(path): n for path, n in counts.items() if n > MOST_MODULES}
+
+
+def test_modules_that_must_not_compute_with_tensorflow_never_import_it():
+    for module, path in modules().items():
+        light = module.startswith(("netgraft", "recommender.rules", "recommender.explanation", "recommender.reports"))
+        if light or module.startswith("probes.similarity"):
+            assert not roots(ast.parse(path.read_text(encoding="utf-8"))) & HEAVY, module
+
+
+def test_tensorflow_is_imported_at_the_top_only_by_modules_that_compute_with_it():
+    for module, path in modules().items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        if roots(top) & (HEAVY - {"sklearn"}):
+            assert folder(module) in TENSORFLOW, module
+
+
+TENSORFLOW = {
+    "builders.backbones",
+    "builders.build",
+    "builders.checkpoints",
+    "builders.export",
+    "builders.graph",
+    "builders.saved_model",
+    "builders.surgery",
+    "builders.training",
+    "probes.network",
+}
+
+
+def test_the_rules_are_pure():
+    for module, path in modules().items():
+        if module.startswith("recommender.rules."):
+            assert roots(ast.parse(path.read_text(encoding="utf-8"))) <= PURE, module
+            assert all(other.startswith("recommender.rules.") for other in imports(module) - {"builders.strategy"}), module
 
 
 @pytest.mark.parametrize(
     "code",
     [
-        "import recommender, probes, builders",
+        "import netgraft, recommender, probes, builders",
         "import recommender.cli, builders.backbones.registry, builders.strategy, probes.data.image_index",
-        "import recommender.pipeline.make_reference, builders.graph.cut_search, builders.saved_model.safe_ops",
+        "import recommender.pipeline.make_reference, builders.saved_model.safe_ops",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--help'])",
-        "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--list-backbones'])",
+        "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['backbones'])",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--seed', '-1', 'x'])",
         "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['no such folder'])",
     ],
@@ -62,3 +191,15 @@ def test_tensorflow_is_not_imported_before_it_is_needed(code):
     check = f"{code}\nimport sys\nprint(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip().endswith("[]")
+
+
+def test_the_public_names_are_one_and_the_same():
+    check = (
+        "import netgraft, recommender, builders\n"
+        "for name in netgraft.__all__:\n"
+        "    home = recommender if name in recommender.__all__ else builders\n"
+        "    assert getattr(netgraft, name) is getattr(home, name), name\n"
+        "from builders.graph_segment import GraphSegment\n"
+        "from recommender import recommend, ready_model, compare, predict, Recommendation\n"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT, capture_output=True)
