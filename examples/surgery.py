@@ -11,7 +11,7 @@ def main(backbone: str = "efficientnet_lite0") -> None:
 
     network = load_backbone(backbone).network  # any keras.Model will do
     print(*netgraft.cut_points(network)[:3], sep="\n")
-    trunk = netgraft.cut(network, at=0.7)  # or at="block5c_add", or remove=20 layers
+    trunk = netgraft.cut(network, at="block5c_add")  # or at=0.7 of the depth, or remove=20 layers
     grafted = netgraft.graft(trunk, netgraft.HeadSpec(classes=5, pooling="both", dropout=0.2))
     model, trainable = netgraft.freeze(grafted, until=0.5)
     print(netgraft.describe(model))
