@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from probes.data.sources.arrays import are_paths, index_arrays, index_paths, sort_splits
-from probes.data.sources.labels import plain_labels
+from probes.data.labels import plain_labels
+from probes.data.sources.arrays import _are_paths as are_paths, index_arrays, index_paths
+from probes.data.sources.source import sort_splits
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
 

@@ -9,7 +9,8 @@ import pytest
 from pictures import write_images
 from PIL import Image
 
-from probes.data.sources.huggingface import index_huggingface, is_huggingface
+from probes.data.sources.huggingface import index_huggingface
+from probes.data.sources.huggingface import recognises as is_huggingface
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
 

@@ -13,7 +13,7 @@ from pictures import write_images
 from PIL import Image
 
 from probes.data.image_index import ImageIndex
-from probes.data.sources.manifest import ManifestStore, index_manifest
+from probes.data.sources.manifest import index_manifest
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
 

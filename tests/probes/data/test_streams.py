@@ -9,9 +9,10 @@ import tensorflow as tf
 from pictures import write_images
 from PIL import Image
 
+from probes.data.reservoir import Reservoir
 from probes.data.sampling import quotas
-from probes.data.sources.reservoir import Reservoir
-from probes.data.sources.tf_dataset import index_builder, index_stream, is_builder, is_stream
+from probes.data.sources.tf_dataset import index_builder, index_stream, is_builder
+from probes.data.sources.tf_dataset import recognises as is_stream
 from probes.errors import ProbeError
 
 RNG = np.random.default_rng(0)
@@ -450,7 +451,7 @@ def test_a_generator_of_ever_new_images_is_noticed(monkeypatch):
 
 
 def test_images_are_told_apart_even_beyond_those_known_again(monkeypatch):
-    monkeypatch.setattr("probes.data.sources.reservoir._MOST_KNOWN", 6)
+    monkeypatch.setattr("probes.data.reservoir._MOST_KNOWN", 6)
     found = index(slices().repeat(2))
     assert (found.n_images, found.left_out[0].n) == (18, 6)
 
