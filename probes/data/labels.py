@@ -74,9 +74,8 @@ def _label_array(labels: Any) -> npt.NDArray[Any]:
 
 def _from_rows(rows: npt.NDArray[Any]) -> list[Label]:
     """The class numbers of one-hot rows."""
-    bits = (rows == 0) | (rows == 1) if rows.dtype.kind in "biuf" else np.zeros(rows.shape, bool)
-    clean, ones = bits.all(axis=1), (rows == 1).sum(axis=1)
-    if (several := clean & (ones > 1)).any():
+    clean, ones = ((rows == 0) | (rows == 1)).all(axis=1), (rows == 1).sum(axis=1)
+    if (several := clean & (ones > 1) | (rows.dtype.kind not in "biuf")).any():
         raise ProbeError(
             f"Expected one label an image. Received: several labels an image, as {shown(rows[several][0])}. {_ADVICE}"
         )

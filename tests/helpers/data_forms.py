@@ -226,7 +226,7 @@ def arrays(items, _where):
     return (pairs if len(pairs) > 1 else next(iter(pairs.values()))), options
 
 
-def unit_arrays(items, where):
+def unit_arrays(items, _where):
     pairs, options = _pairs(items, lambda path: _pixels(path).astype(np.float32) / 255)
     return pairs, options
 

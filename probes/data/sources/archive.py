@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
+from probes.data.bounded_files import LARGEST_FILE, TOO_LARGE, Allowance, cached
 from probes.data.image_index import ImageIndex, LeftOutCounter
-from probes.data.sources.bounded_files import LARGEST_FILE, TOO_LARGE, Allowance, cached
 from probes.data.sources.folder import index_folder, open_regular
 from probes.data.sources.remote import is_remote, open_remote
 from probes.data.sources.source import Options

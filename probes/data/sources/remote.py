@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from probes.data.sources.bounded_files import LARGEST_FILE, TOO_LARGE
+from probes.data.bounded_files import LARGEST_FILE, TOO_LARGE
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
 

@@ -1,29 +1,25 @@
 """TFRecord files of tf.train.Example records, each with an encoded picture and its label."""
 
-import contextlib
 import glob
-import gzip
 import io
 import itertools
 import math
 import os
-import re
 import struct
-import zlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.image_index import TRAIN, Entry, ImageIndex, Label, LeftOutCounter, index_entries, split_name
-from probes.data.sources.bounded_files import LARGEST_FILE, TOO_LARGE, Allowance, cached
-from probes.data.sources.folder import files_below, open_regular
-from probes.data.sources.remote import cannot_read, file_system, is_remote, open_remote
+from probes.data.bounded_files import LARGEST_FILE, TOO_LARGE
+from probes.data.image_index import Entry, ImageIndex, Label, LeftOutCounter, index_entries
+from probes.data.sources.folder import files_below
+from probes.data.sources.remote import is_remote
+from probes.data.sources.shards import find_shards, is_cut_off, local_copy, shard_names, shard_splits
 from probes.data.sources.source import Options
 from probes.data.sources.tree import holds_only_shards, is_shard
 from probes.errors import ProbeError
@@ -39,11 +35,8 @@ _SHAPE_KEYS = (
 )
 _KINDS = {"bytes_list": "bytes", "int64_list": "integers", "float_list": "floats", None: "nothing"}
 _SHOWN = 12  # features in a message
-_NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(.*)")
-_EXPECTED = "Expected TFRecord files: one, a pattern such as 'data/train-*.tfrecord', or a folder that holds them."
 _HEADER, _FOOTER = 12, 4  # bytes around a record: its length with a checksum, and a checksum of its data
 _BATCH = 32  # records that TensorFlow returns at once
-_DATA, _DAMAGED = "data", "damaged"  # files in the cached folder of a shard
 
 Features = Mapping[str, Any]
 
@@ -83,117 +76,18 @@ def index_records(path: str | os.PathLike[str]) -> ImageIndex:
         ProbeError: there are no such files, they can't be read, hold no such records or several labels an image.
     """
     source, left_out = os.fspath(path), LeftOutCounter()
-    paths = _find_shards(source, left_out)
-    shards = {name: _Shard(path=_local_copy(path)) for name, path in zip(_names(paths), paths, strict=True)}
+    paths = find_shards(source, left_out)
+    shards = {name: _Shard(path=local_copy(path)) for name, path in zip(shard_names(paths), paths, strict=True)}
     reader = _Reader(source=source, left_out=left_out)
     entries = (
         entry
-        for (name, shard), split in zip(shards.items(), _splits(paths), strict=True)
+        for (name, shard), split in zip(shards.items(), shard_splits(paths), strict=True)
         for entry in reader.entries(name, shard, split)
     )
     index = index_entries(entries, RecordStore(shards), source=source, kind="tfrecord", left_out=left_out)
     texts = {str(label): text for label, text in reader.texts.items()}
     names = tuple(texts[name] for name in index.class_names)
     return replace(index, class_names=names, numbers=()) if all(names) and len(set(names)) == len(names) else index
-
-
-def _find_shards(source: str, left_out: LeftOutCounter) -> list[str]:
-    """Paths or URLs of all shards; those that a folder lacks, by the numbers in the names, are counted."""
-    try:
-        if is_remote(source) and glob.has_magic(source):
-            system, pattern = file_system(source)
-            return [system.unstrip_protocol(path) for path in sorted(system.glob(pattern))]
-        folder = not is_shard(source) if is_remote(source) else os.path.isdir(source)
-        if folder:
-            shards = [f"{source.rstrip('/')}/{name}" for name in sorted(files_below(source)) if is_shard(name)]
-            _count_missing(shards, left_out)
-        elif is_remote(source) or os.path.lexists(source):
-            return [source]
-        else:
-            shards = sorted(path for path in glob.glob(source, recursive=True) if Path(path).is_file())
-    except (OSError, ValueError, re.error) as error:
-        raise ProbeError(f"{_EXPECTED} Received: {source!r}: {error}. Check its name and permissions.") from error
-    if not shards:
-        raise ProbeError(f"{_EXPECTED} Received: {source!r}, which {'holds none' if folder else 'matches no file'}.")
-    return shards
-
-
-def _count_missing(shards: Sequence[str], left_out: LeftOutCounter) -> None:
-    present: dict[tuple[str, int, str], set[int]] = {}
-    for shard in shards:
-        if found := _NUMBERED.fullmatch(shard):
-            before, number, total, after = found.groups()
-            present.setdefault((before, int(total), after), set()).add(int(number))
-    for (before, total, after), numbers in present.items():
-        for number in sorted(set(range(total)) - numbers):
-            left_out.add("shards missing from their set", f"{Path(before).name}-{number:05}-of-{total:05}{after}")
-
-
-def _relative(paths: Sequence[str]) -> list[str]:
-    """Paths below the folder that holds all shards."""
-    parts = [(path if is_remote(path) else Path(path).as_posix()).split("/") for path in paths]
-    levels = zip(*(path[:-1] for path in parts), strict=False)
-    common = sum(1 for _ in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
-    return ["/".join(path[common:]) for path in parts]
-
-
-def _names(paths: Sequence[str]) -> list[str]:
-    """Distinct names of the shards: those of their files, or else their paths below the folder of them all."""
-    relative = _relative(paths)
-    short = [name.rpartition("/")[2] for name in relative]
-    return short if len(set(short)) == len(short) else relative
-
-
-def _splits(paths: Sequence[str]) -> list[str]:
-    """The split of each shard; shards of a single split are for training, since they were chosen alone."""
-    splits = []
-    for name in _relative(paths):
-        words = (word for part in reversed(name.split("/")) for word in reversed(re.findall("[A-Za-z]+", part)))
-        splits.append(next((split for word in words if (split := split_name(word))), TRAIN))
-    return splits if len(set(splits)) > 1 else [TRAIN] * len(splits)
-
-
-def _local_copy(path: str) -> Path:
-    """A file that holds the records plainly: the shard itself, or a copy in the cache of a packed or remote one."""
-    with contextlib.ExitStack() as stack:
-        if is_remote(path):
-            file, version = stack.enter_context(open_remote(path))
-        else:
-            try:
-                file = stack.enter_context(open_regular(path))
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise ProbeError(f"{_EXPECTED} Received: {path!r}, {reason}. Check its permissions.") from error
-            if not _is_packed(file):
-                return Path(path)
-            facts = os.fstat(file.fileno())
-            version = f"{facts.st_size} {facts.st_mtime_ns}"
-        key = path if is_remote(path) else os.path.abspath(path)
-        return cached(key, version, partial(_copy, file, path)) / _DATA
-
-
-def _is_packed(file: BinaryIO) -> bool:
-    file.seek(0)
-    try:
-        with gzip.open(file) as stream:
-            return bool(stream.read(1))
-    except (OSError, EOFError, zlib.error):
-        return False
-
-
-def _copy(file: BinaryIO, path: str, folder: Path) -> None:
-    packed = _is_packed(file)
-    allowance = Allowance(path, file.seek(0, os.SEEK_END) if packed else None, folder)
-    file.seek(0)
-    try:
-        with gzip.GzipFile(fileobj=file) if packed else contextlib.nullcontext(file) as stream:
-            allowance.copy(stream, folder / _DATA)
-    except (gzip.BadGzipFile, EOFError, zlib.error):  # what came before is kept
-        (folder / _DAMAGED).touch()
-    except (OSError, ProbeError):
-        raise
-    except Exception as error:  # each remote file system raises exceptions of its own
-        raise cannot_read(path, error) from error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -269,7 +163,7 @@ class _Reader:
         """
         import tensorflow as tf
 
-        whole = shard.find_records() and not shard.path.with_name(_DAMAGED).exists()
+        whole = shard.find_records() and not is_cut_off(shard.path)
         n = len(shard.sizes)  # TensorFlow trusts a length, however large: it gets no further than the last whole record
         records = tf.data.TFRecordDataset(str(shard.path)).take(n).ignore_errors().batch(_BATCH)
         n_read = 0

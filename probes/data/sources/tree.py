@@ -130,7 +130,7 @@ def _no_classes(
         return ProbeError(f"{_EXPECTED} Received: {source!r}, an empty folder{left_out}.")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) or "no files"
     return ProbeError(
-        f"{_EXPECTED} Received: {source!r} with {len(tops)} sub-folders and no image in them: {kinds}{left_out}. "
+        f"{_EXPECTED} Received: {source!r} with {len(tops)} sub-folders and no image in them ({kinds}){left_out}. "
         f"Images are {' '.join(sorted(IMAGE_SUFFIXES))}."
     )
 

@@ -34,7 +34,7 @@ def test_depths_other_files_hidden_names_and_empty_folders_are_as_on_a_disk(tmp_
     assert index_pictures(url).n_images == 4
 
 
-def test_what_can_not_be_read_is_refused(tmp_path):
+def test_what_can_not_be_read_is_refused():
     for url in ("memory://nothing/here", "memory://nothing.zip", "memory://nothing.csv", "memory://nothing.tfrecord"):
         assert url in refusal_of(open_source, url)
     assert "Protocol not known: nosuch" in refusal_of(open_source, "nosuch://bucket/data")

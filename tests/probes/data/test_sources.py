@@ -163,7 +163,7 @@ def test_options_for_other_forms_are_refused(tmp_path, items):
         open_source(([], []), columns={"label": "kind"})
 
 
-def test_a_new_source_is_one_module_and_one_line(monkeypatch, items):
+def test_a_new_source_is_one_module_and_one_line(monkeypatch):
     class Listed:
         """A source as somebody may add it."""
 
@@ -171,10 +171,10 @@ def test_a_new_source_is_one_module_and_one_line(monkeypatch, items):
             return data == "my database"
 
         def index(self, data, options):
-            return data_forms.paths(items, None)[0], options.max_images
+            return data, options.max_images
 
     monkeypatch.setattr(registry, "SOURCES", (*registry.SOURCES, Listed()))
-    assert open_source("my database", max_images=7)[1] == 7
+    assert open_source("my database", max_images=7) == ("my database", 7)
 
 
 @pytest.mark.slow
