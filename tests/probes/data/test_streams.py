@@ -11,6 +11,7 @@ from PIL import Image
 
 from probes.data.reservoir import Reservoir
 from probes.data.sampling import quotas
+from probes.data.sources import tf_dataset
 from probes.data.sources.source import Options
 from probes.data.sources.tf_dataset import index_builder, is_builder
 from probes.data.sources.tf_dataset import recognises as is_stream
