@@ -10,3 +10,11 @@ def data_directory() -> Path:
 
     named = os.environ.get("NETGRAFT_DATA")
     return Path(named) if named else user_data_path("netgraft")
+
+
+def cache_directory() -> Path:
+    """NETGRAFT_CACHE, or the system's place for files that can be made again."""
+    from platformdirs import user_cache_path
+
+    named = os.environ.get("NETGRAFT_CACHE")
+    return Path(named) if named else user_cache_path("netgraft")

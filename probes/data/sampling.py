@@ -54,7 +54,7 @@ def quotas(class_counts: tuple[int, ...], max_images: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What is measured: training images, and held-out ones where the user told them."""
+    """What is measured: training images, and held-out ones where the user has such a split."""
 
     train: Draw
     validation: Draw

@@ -1,4 +1,4 @@
-"""One way to part images into training and held-out ones, for everything that is measured."""
+"""One way to split images into training and held-out ones, for everything that is measured."""
 
 import warnings
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Rows:
         weights: npt.ArrayLike | None = None,
         barred: npt.ArrayLike | None = None,
     ) -> "Rows":
-        """Rows of which each is a group of its own, a training image and of weight 1, unless told otherwise."""
+        """Rows of which each is a group of its own, a training image and of weight 1, by default."""
         numbers = np.asarray(labels, np.int64)
         return cls(
             labels=numbers,
@@ -65,7 +65,7 @@ class Rows:
         )
 
     def only(self, chosen: Mask) -> "Rows":
-        """Some of the rows, their labels numbered anew from 0."""
+        """Some of the rows, their labels renumbered from 0."""
         rows = self.taken(chosen)
         return replace(rows, labels=np.unique(rows.labels, return_inverse=True)[1])
 

@@ -172,7 +172,7 @@ class _Journal:
 def _stamp(index: ImageIndex, name: str) -> tuple[int, int] | None:
     """Size in bytes and time of change in ns of the file that holds an image; None where it is no file on disk."""
     root = getattr(index.store, "root", None)
-    file = root / name if isinstance(root, Path) else Path(index.source) if index.kind == "archive" else None
+    file = Path(index.source) if index.kind == "archive" else root / name if isinstance(root, Path) else None
     if file is None:
         return None
     try:

@@ -3,14 +3,14 @@
 import contextlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from probes.data.image_index import Label
-from probes.data.sources.labels import plain_labels
-from probes.data.sources.pixel_range import PixelRange, as_numpy, check_shape
+from probes.data.class_order import Label
+from probes.data.labels import plain_labels
+from probes.data.pixel_range import PixelRange, as_numpy, check_shape
 from probes.errors import ProbeError
 from probes.images.suffixes import is_image
 
@@ -21,7 +21,7 @@ _LONGEST_PATH = 4096
 
 
 class Keys(NamedTuple):
-    """Under which keys an element that is a dictionary has its image and its label."""
+    """The keys of the image and the label in elements that are dictionaries."""
 
     image: str
     label: str
@@ -36,14 +36,72 @@ class Example(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """What an element, or its specification, holds."""
-
     image: Any
     label: Any
     weight: Any = None
 
 
+def examples(dataset: Any, keys: Keys | None, found: PixelRange, widths: set[int]) -> Iterator[Example]:
+    """The images of a dataset, batched or not.
+
+    Args:
+        dataset: a `tf.data.Dataset`; its first element decides whether it is batched.
+        keys: of the image and the label in a dictionary, where they do not have the usual names.
+        found: the range of the pixels is added to it.
+        widths: the number of classes of one-hot labels is added to it.
+
+    Raises:
+        ProbeError: the elements are no images with one label each, or can't be read.
+    """
+    batched: bool | None = None
+    shapes: set[tuple[int, ...]] = set()
+    for parts in _read(dataset, keys):
+        if batched is None:
+            batched = _is_batch(tuple(parts.image.shape), tuple(parts.label.shape), parts.image.dtype.name == "string")
+        images = _images(parts.image, batched)
+        labels = _labels(parts.label, batched, len(images), widths)
+        weights = _weights(parts.weight, len(images))
+        for image, label, weight in zip(images, labels, weights, strict=True):
+            if isinstance(image, bytes):
+                _refuse_path(image)
+            else:
+                if image.shape not in shapes:
+                    check_shape(image.shape)
+                    shapes.add(image.shape)
+                found.add(image)
+                found.check()
+            yield Example(image, label, weight)
+
+
+def _read(dataset: Any, keys: Keys | None) -> Iterator[_Parts]:
+    _parts(dataset.element_spec, keys)
+    with readable(0):
+        elements = iter(dataset)
+    for n_read in itertools.count():
+        with readable(n_read):
+            element = next(elements, None)
+        if element is None:
+            return
+        yield _parts(element, keys)
+
+
+@contextlib.contextmanager
+def readable(n_read: int) -> Iterator[None]:
+    """Turn what the user's own pipeline raises after `n_read` elements into a `ProbeError`."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = re.sub(r"\{\{.*?\}\}", "", error.message).strip().split("\n")[0]
+        raise ProbeError(
+            f"Expected a tf.data.Dataset that can be read to its end. Received: {type(error).__name__} after "
+            f"{n_read:,} elements: {reason:.200}. Correct its pipeline, or skip what fails with `.ignore_errors()`."
+        ) from error
+
+
 def _parts(element: Any, keys: Keys | None) -> _Parts:
+    """The parts of an element, or of its specification."""
     if isinstance(element, dict):
         image, label = keys or (_one_of(IMAGE_KEYS, element, "image"), _one_of(LABEL_KEYS, element, "label"))
         parts = _Parts(element[image], element[label])
@@ -64,78 +122,12 @@ def _parts(element: Any, keys: Keys | None) -> _Parts:
 def _one_of(words: tuple[str, ...], element: dict[str, Any], what: str) -> str:
     found = [word for word in words if word in element]
     if len(found) != 1:
-        told = ", ".join(repr(str(key)) for key in element)
+        given = ", ".join(repr(str(key)) for key in element)
         raise ProbeError(
-            f"{EXPECTED} Received: dictionaries with the keys {told}, of which {'several' if found else 'none'} may be "
-            f"the {what}. Make them pairs with `.map`."
+            f"{EXPECTED} Received: dictionaries with the keys {given}, of which {'several' if found else 'none'} "
+            f"may be the {what}. Make them pairs with `.map`."
         )
     return found[0]
-
-
-@contextlib.contextmanager
-def readable(n_read: int) -> Iterator[None]:
-    """Whatever the user's own pipeline raises inside becomes a `ProbeError`.
-
-    Args:
-        n_read: how many elements have been read by then.
-    """
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.OpError as error:
-        reason = re.sub(r"\{\{.*?\}\}", "", error.message).strip().split("\n")[0]
-        raise ProbeError(
-            f"Expected a tf.data.Dataset that can be read to its end. Received: {type(error).__name__} after "
-            f"{n_read:,} elements: {reason:.200}. Correct its pipeline, or skip what fails with `.ignore_errors()`."
-        ) from error
-
-
-def read_elements(dataset: Any, keys: Keys | None) -> Iterator[_Parts]:
-    """The elements of a dataset, each in its parts.
-
-    Args:
-        dataset: a `tf.data.Dataset`.
-        keys: of the image and the label in a dictionary, where they are not called so.
-
-    Raises:
-        ProbeError: they are no images with labels, or can't be read.
-    """
-    _parts(dataset.element_spec, keys)
-    with readable(0):
-        elements = iter(dataset)
-    for n_read in itertools.count():
-        with readable(n_read):
-            element = next(elements, None)
-        if element is None:
-            return
-        yield _parts(element, keys)
-
-
-def examples(elements: Iterable[_Parts], found: PixelRange, widths: set[int]) -> Iterator[Example]:
-    """The images of elements, batched or not.
-
-    Args:
-        elements: of a dataset; whether they are batches is told from the first.
-        found: takes note of what range the pixels lie in.
-        widths: takes note of how many classes one-hot labels have.
-
-    Raises:
-        ProbeError: they are no images with one label each.
-    """
-    batched: bool | None = None
-    shapes: set[tuple[int, ...]] = set()
-    for parts in elements:
-        if batched is None:
-            batched = _is_batch(tuple(parts.image.shape), tuple(parts.label.shape), parts.image.dtype.name == "string")
-        images = _images(parts.image, batched)
-        labels = _labels(parts.label, batched, len(images), widths)
-        weights = _weights(parts.weight, len(images))
-        for image, label, weight in zip(images, labels, weights, strict=True):
-            if not isinstance(image, bytes) and image.shape not in shapes:
-                check_shape(image.shape)
-                shapes.add(image.shape)
-            yield Example(_checked(image, found), label, weight)
 
 
 def _is_batch(image: tuple[int, ...], label: tuple[int, ...], encoded: bool) -> bool:
@@ -184,13 +176,9 @@ def _weights(value: Any, n: int) -> list[float]:
     return [float(weight) for weight in weights]
 
 
-def _checked(image: Any, found: PixelRange) -> Any:
-    if not isinstance(image, bytes):
-        found.add(image)
-        found.check()
-    elif len(image) < _LONGEST_PATH and is_image(path := image.decode("latin-1")) and "\n" not in path:
+def _refuse_path(data: bytes) -> None:
+    if len(data) < _LONGEST_PATH and is_image(path := data.decode("latin-1")) and "\n" not in path:
         raise ProbeError(
             f"Expected the bytes of image files. Received: a path, {path!r:.80}. Read the files with "
             "`.map(lambda path, label: (tf.io.read_file(path), label))`."
         )
-    return image

@@ -1,15 +1,15 @@
 """A data set of the library `datasets`, read row by row."""
 
 import io
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-from probes.data.image_index import TRAIN, Entry, ImageIndex, Label, LeftOutCounter, index_entries
-from probes.data.sources.arrays import image_name, sort_splits
-from probes.data.sources.labels import plain_labels
+from probes.data.image_index import TRAIN, ImageIndex, Label, LeftOutCounter
+from probes.data.labels import plain_labels
+from probes.data.sources.folder import open_regular
+from probes.data.sources.source import Options, Rows, index_rows, parts_of, sort_splits
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
 
@@ -17,53 +17,21 @@ _EXPECTED = "Expected a datasets.Dataset with one column of images and one of la
 _LABEL_COLUMNS = ("label", "labels", "class")
 _KINDS = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
 _LISTS = ("Sequence", "List", "LargeList")
-_UNLABELLED = "images without a label"
 
 
-class _Columns(NamedTuple):
-    image: str
-    label: str | None  # None: there is none
+def recognises(data: Any) -> bool:
+    parts = parts_of(data)
+    return bool(_library_kind(data)) or (bool(parts) and all(_library_kind(part) for part in parts))
 
 
 def _library_kind(data: object) -> str:
-    """Which of the library's classes it is an instance of; empty if of none."""
+    """Which of the library's classes it is an instance of; empty for other objects. The library is not imported."""
     kinds = (kind.__name__ for kind in type(data).__mro__ if kind.__module__.startswith("datasets."))
     return next((kind for kind in kinds if kind in _KINDS), "")
 
 
-def is_huggingface(data: object) -> bool:
-    """Whether it is a data set of the library `datasets`, which is not imported."""
-    return bool(_library_kind(data))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowStore:
-    """Rows of data sets, each of which has the bytes of an image file, or its path.
-
-    Attributes:
-        rows: split -> the data set, its images not decoded.
-        column: split -> which column has the images.
-        root: where paths start that are not absolute.
-    """
-
-    rows: Mapping[str, Any] = field(repr=False)
-    column: Mapping[str, str]
-    root: Path
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def open(self, name: str) -> BinaryIO:
-        words = name.split(" ")
-        split = words[0] if len(words) == 3 else TRAIN
-        with self._lock:  # nothing is promised about several threads
-            file = self.rows[split][int(words[-1])][self.column[split]]
-        if not file or (file["bytes"] is None and not file["path"]):
-            raise UnreadableImage("no image in this row")
-        if file["bytes"] is not None:
-            return io.BytesIO(file["bytes"])
-        path: str = file["path"]
-        if "://" in path:
-            raise UnreadableImage("a remote file that was not downloaded")
-        return (self.root / path).open("rb")
+def index(data: Any, options: Options) -> ImageIndex:
+    return index_huggingface(data, class_names=options.class_names)
 
 
 def index_huggingface(data: Any, *, class_names: Sequence[str] | None = None) -> ImageIndex:
@@ -75,67 +43,60 @@ def index_huggingface(data: Any, *, class_names: Sequence[str] | None = None) ->
             default those of the column of labels.
 
     Raises:
-        ProbeError: it is streaming, does not tell which columns are the image and its label, or has fewer than two
+        ProbeError: it is streaming, the columns of the image and its label are ambiguous, or it has fewer than two
             classes.
     """
-    given = dict(data) if isinstance(data, Mapping) else {TRAIN: data}
-    for part in given.values():
-        _require_rows(part)
-    splits, others = sort_splits(given)
+    for kind in (_library_kind(part) for part in (data, *parts_of(data))):
+        if kind.startswith("Iterable"):
+            raise ProbeError(
+                f"Expected a datasets.Dataset. Received: {kind}, which streams. Load it without `streaming=True`, or "
+                "take a part of it: `Dataset.from_list(list(data.take(n)), features=data.features)`."
+            )
+    splits, others = sort_splits(data if isinstance(data, Mapping) else {TRAIN: data})
     left_out = LeftOutCounter()
     for name in others:
         left_out.add("splits that are neither train, validation nor test", name)
-    columns = {split: _columns(part, split) for split, part in splits.items()}
-    names = class_names if class_names is not None else _class_names(splits, columns)
-    entries: list[Entry] = []
-    for split, part in splits.items():
-        width = max(7, len(str(len(part) - 1)))
-        for number, label in enumerate(_labels(part, columns[split].label, named=names is not None)):
-            name = image_name(split, f"{number:0{width}}")
-            if label is None:
-                left_out.add(_UNLABELLED, name)
-            else:
-                entries.append(Entry(name, label, split))
-    store = RowStore(
-        {split: _undecoded(part, columns[split].image) for split, part in splits.items()},
-        {split: found.image for split, found in columns.items()},
-        Path.cwd(),
-    )
-    return index_entries(
-        entries, store, source="datasets.Dataset", kind="dataset", class_names=names, left_out=left_out
-    )
-
-
-def _require_rows(part: Any) -> None:
-    kind = _library_kind(part) or type(part).__name__
-    if kind.startswith("Iterable"):
-        raise ProbeError(
-            f"Expected a datasets.Dataset. Received: {kind}, which streams. Load it without `streaming=True`, or take "
-            "a part of it: `Dataset.from_list(list(data.take(n)), features=data.features)`."
-        )
-    if not all(hasattr(part, name) for name in ("features", "column_names", "__getitem__")):
-        raise ProbeError(f"Expected a datasets.Dataset. Received: {kind}. Load it with `datasets.load_dataset`.")
+    labels = {split: _label_column(part.features, split) for split, part in splits.items()}
+    names = class_names if class_names is not None else _class_names(splits, labels)
+    rows = {
+        split: Rows(_labels(part, labels[split], named=names is not None), _reader(part, Path.cwd()))
+        for split, part in splits.items()
+    }
+    return index_rows(rows, source="datasets.Dataset", kind="dataset", class_names=names, left_out=left_out)
 
 
 def _listed(features: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items()) or "none"
 
 
-def _columns(part: Any, split: str) -> _Columns:
-    """Which columns of a split have the images and their labels."""
-    features: Mapping[str, Any] = part.features
-    images = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
+def _reader(part: Any, root: Path) -> partial[BinaryIO]:
+    """What reads an image as the file it is rather than decoded."""
+    images = [name for name, feature in part.features.items() if type(feature).__name__ == "Image"]
     if len(images) != 1:
-        what = (
-            "Keep the one to look at with `data.select_columns([image, label])`."
-            if images
-            else "Make one with `data.cast_column(name, datasets.Image())`."
+        advice = "Make one with `data.cast_column(name, datasets.Image())`."
+        if images:
+            advice = "Keep the right one with `data.select_columns([image, label])`."
+        raise ProbeError(
+            f"{_EXPECTED} Received: {len(images)} of images among the columns {_listed(part.features)}. {advice}"
         )
-        raise ProbeError(f"{_EXPECTED} Received: {len(images)} of images among the columns {_listed(features)}. {what}")
-    return _Columns(images[0], _label_column(features, split))
+    (column,) = images
+    rows = part.with_format(None).select_columns([column])
+    return partial(_read, rows.cast_column(column, type(part.features[column])(decode=False)), column, root)
+
+
+def _read(rows: Any, column: str, root: Path, number: int) -> BinaryIO:
+    file = rows[number][column]
+    if not file or (file["bytes"] is None and not file["path"]):
+        raise UnreadableImage("no image in this row")
+    if file["bytes"] is not None:
+        return io.BytesIO(file["bytes"])
+    if "://" in file["path"]:
+        raise UnreadableImage("a remote file that was not downloaded")
+    return open_regular(root / file["path"])
 
 
 def _label_column(features: Mapping[str, Any], split: str) -> str | None:
+    """The column of the labels; None if a held-out split has none."""
     classes = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
     named = [name for name in _LABEL_COLUMNS if name in features]
     candidates = list(dict.fromkeys([*classes, *named]))
@@ -151,11 +112,12 @@ def _label_column(features: Mapping[str, Any], split: str) -> str | None:
         return candidates[0]
     if not candidates and split != TRAIN:
         return None
-    what = "Keep the one to predict with" if candidates else "Call the one to predict 'label' with"
-    how = "`data.select_columns([image, label])`" if candidates else "`data.rename_column(name, 'label')`"
+    advice = "Call the one to predict 'label' with `data.rename_column(name, 'label')`."
+    if candidates:
+        advice = "Keep the one to predict with `data.select_columns([image, label])`."
     raise ProbeError(
         f"{_EXPECTED} Received: {', '.join(candidates) or 'none'} of labels among the columns {_listed(features)}. "
-        f"{what} {how}."
+        f"{advice}"
     )
 
 
@@ -170,22 +132,20 @@ def _is_list(feature: Any, *, of_classes: bool) -> bool:
     return not of_classes or type(inner).__name__ == "ClassLabel"
 
 
-def _class_names(splits: Mapping[str, Any], columns: Mapping[str, _Columns]) -> Sequence[str] | None:
-    """The names that the column of labels tells, the same in all splits."""
+def _class_names(splits: Mapping[str, Any], labels: Mapping[str, str | None]) -> Sequence[str] | None:
+    """The names of the classes, which must be the same in all splits that have them."""
     found: dict[str, Sequence[str]] = {}
     for split, part in splits.items():
-        label = columns[split].label
-        names = getattr(part.features[label], "names", None) if label else None
-        if names:
+        if names := getattr(part.features.get(labels[split]), "names", None):
             found[split] = names
     if len({tuple(names) for names in found.values()}) > 1:
-        told = "; ".join(f"{split}: {', '.join(names):.60}" for split, names in found.items())
-        raise ProbeError(f"Expected the same classes in all splits. Received: {told}. Cast their labels alike.")
+        given = "; ".join(f"{split}: {', '.join(names):.60}" for split, names in found.items())
+        raise ProbeError(f"Expected the same classes in all splits. Received: {given}. Give all the same ClassLabel.")
     return found.get(TRAIN)
 
 
 def _labels(part: Any, column: str | None, *, named: bool) -> list[Label | None]:
-    """The label of each row; None where there is none, for which -1 stands too unless it is one of two classes."""
+    """The label of each row; None where it is missing, as is -1 unless it is one of the two classes -1 and 1."""
     if column is None:
         return [None] * len(part)
     values = part.with_format(None).select_columns([column])[:][column]
@@ -193,9 +153,3 @@ def _labels(part: Any, column: str | None, *, named: bool) -> list[Label | None]
     present = [value for value in values if value not in missing]
     plain = iter(plain_labels(present, len(present)))
     return [None if value in missing else next(plain) for value in values]
-
-
-def _undecoded(part: Any, column: str) -> Any:
-    """The column of images alone, which gives files rather than decoded pictures."""
-    rows = part.with_format(None).select_columns([column])
-    return rows.cast_column(column, type(part.features[column])(decode=False))

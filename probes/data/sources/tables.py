@@ -1,4 +1,4 @@
-"""Rows of a table on a disk, read as a stream: CSV, TSV and Parquet."""
+"""Rows of a table, read as a stream: CSV, TSV and Parquet."""
 
 import csv
 import gzip
@@ -6,37 +6,27 @@ import importlib
 import io
 import itertools
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
 from probes.data.image_index import LeftOutCounter
 from probes.errors import ProbeError
 
-_MAX_LINE = 1 << 20  # characters; a longer line is no table's
+_MAX_LINE = 1 << 20  # characters; no line of a table is longer
 _BATCH = 1 << 15  # rows of a Parquet file in memory at once
-_SHOWN = 100  # characters of a type or a reason
 
 
 class Columns(NamedTuple):
-    """Where our columns stand in a table, counted from 0; None where there is none."""
+    """Where our columns are in a table, counted from 0; None for a missing one."""
 
     path: int
     label: int
     split: int | None = None
     group: int | None = None
     weight: int | None = None
-
-
-class TableFile(Protocol):
-    """Where a table lies; a `Path`, or whatever is like it."""
-
-    @property
-    def name(self) -> str: ...
-
-    def open(self, mode: Literal["rb"], /) -> BinaryIO: ...
 
 
 class Table(Protocol):
@@ -55,13 +45,16 @@ class Table(Protocol):
         ...
 
     def rows(self, columns: Columns, left_out: LeftOutCounter) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Each row's number and its cells in the order of `columns`; None or empty where a cell is missing."""
+        """Each row's number and its cells in the order of `columns`; None or empty for a missing cell."""
         ...
 
 
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:_SHOWN].rstrip(".")
+def _cannot_read(source: str, what: str, error: Exception) -> ProbeError:
+    reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+    return ProbeError(
+        f"Expected {what}. Received: {source!r}, which can't be read: {reason[:100].rstrip('.')}. Check its "
+        "permissions and whether it is whole."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +62,43 @@ class TextTable:
     """CSV, TSV and the like, also compressed by gzip.
 
     Attributes:
-        file: where it lies.
-        wanted: names of columns that are likely in its header, by which its delimiter is known.
+        source: its path or URL.
+        open: opens it.
+        wanted: names of columns that are likely in its header, by which its delimiter is recognised.
     """
 
-    file: TableFile
+    source: str
+    open: Callable[[], BinaryIO]
     wanted: frozenset[str] = frozenset()
     unit: ClassVar[str] = "line"
     typed: ClassVar[bool] = False
 
     def _lines(self) -> Generator[str, None, None]:
-        packed = self.file.name.lower().endswith(".gz")
+        packed = self.source.lower().endswith(".gz")
         try:
             with (
-                self.file.open("rb") as raw,
+                self.open() as raw,
                 io.TextIOWrapper(gzip.open(raw) if packed else raw, encoding="utf-8-sig", newline="") as text,
             ):
                 for number, line in enumerate(iter(lambda: text.readline(_MAX_LINE), ""), 1):
                     if "\0" in line or len(line) == _MAX_LINE:
                         what = "a NUL byte" if "\0" in line else f"over {_MAX_LINE:,} characters"
                         raise ProbeError(
-                            f"Expected a table of text. Received: {str(self.file)!r} with {what} in line {number}. "
+                            f"Expected a table of text. Received: {self.source!r} with {what} in line {number}. "
                             "Save it as UTF-8."
                         )
                     yield line
         except UnicodeDecodeError:
             raise ProbeError(
-                f"Expected text in UTF-8. Received: {str(self.file)!r} in another encoding. Save it as UTF-8."
+                f"Expected text in UTF-8. Received: {self.source!r} in another encoding. Save it as UTF-8."
             ) from None
         except (OSError, EOFError, zlib.error) as error:
-            raise ProbeError(
-                f"Expected to read the manifest {str(self.file)!r}. Received: {_reason(error)}. Check its permissions "
-                "and whether it is whole."
-            ) from error
+            raise _cannot_read(self.source, "a manifest", error) from error
 
     def _delimiter(self) -> str:
         with closing(self._lines()) as lines:
             header = next((line for line in lines if line.strip()), "")
-        tabs = self.file.name.lower().removesuffix(".gz").endswith((".tsv", ".txt"))
+        tabs = self.source.lower().removesuffix(".gz").endswith((".tsv", ".txt"))
 
         def fit(delimiter: str) -> tuple[int, int]:
             try:
@@ -127,8 +119,8 @@ class TextTable:
                 return
             except csv.Error as error:
                 raise ProbeError(
-                    f"Expected rows of comma-separated cells. Received: {str(self.file)!r} with a row in line "
-                    f"{first_line} that can't be read: {_reason(error)}. Check the quotes of that row."
+                    f"Expected rows of comma-separated cells. Received: {self.source!r} with a row in line "
+                    f"{first_line} that can't be read: {error}. Check the quotes of that row."
                 ) from None
             if row:
                 yield first_line, row
@@ -148,19 +140,16 @@ class TextTable:
             elif len(row) > width and any(row[width:]):
                 left_out.add("rows with more cells than the header", f"line {line}")
             else:
-                row.append("")  # the cell of a column that there is not
+                row.append("")  # stands for missing columns, at place -1
                 yield line, pick(row)
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetTable:
-    """A single Parquet file.
+    """A single Parquet file: its path or URL, and what opens it."""
 
-    Attributes:
-        file: where it lies.
-    """
-
-    file: TableFile
+    source: str
+    open: Callable[[], BinaryIO]
     unit: ClassVar[str] = "row"
     typed: ClassVar[bool] = True
 
@@ -170,26 +159,23 @@ class ParquetTable:
             parquet = importlib.import_module("pyarrow.parquet")
         except ImportError:
             raise ProbeError(
-                f"Expected pyarrow, which reads Parquet. Received: {str(self.file)!r} without it. Install it: "
+                f"Expected pyarrow, which reads Parquet. Received: {self.source!r} without it. Install it: "
                 "`pip install 'netgraft[parquet]'`."
             ) from None
         try:
-            with self.file.open("rb") as opened, parquet.ParquetFile(opened) as table:
+            with self.open() as opened, parquet.ParquetFile(opened) as table:
                 yield table
         except ProbeError:
             raise
         except Exception as error:  # on broken files Arrow raises nearly any exception
-            raise ProbeError(
-                f"Expected a Parquet file. Received: {str(self.file)!r}, which can't be read: {_reason(error)}. Check "
-                "its permissions and whether it is whole."
-            ) from error
+            raise _cannot_read(self.source, "a Parquet file", error) from error
 
     def header(self) -> Sequence[str]:
         with self._opened() as table:
             return list(table.schema_arrow.names)
 
     def rows(self, columns: Columns, left_out: LeftOutCounter) -> Iterator[tuple[int, Sequence[Any]]]:
-        del left_out  # no row of such a file lacks a cell
+        del left_out  # a row of a Parquet file has all cells
         with self._opened() as table:
             schema, first_row = table.schema_arrow, 1
             self._check_types(schema.field(columns.path), schema.field(columns.label))
@@ -202,18 +188,14 @@ class ParquetTable:
 
     def _check_types(self, path: Any, label: Any) -> None:
         types = importlib.import_module("pyarrow").types
-
-        def kind(field: Any) -> Any:
-            return field.type.value_type if types.is_dictionary(field.type) else field.type
-
         texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
         scalars = (*texts, types.is_integer, types.is_boolean, types.is_floating)
         for field, allowed, wanted in ((path, texts, "paths as text"), (label, scalars, "one label an image")):
-            if not any(is_type(kind(field)) for is_type in allowed):
-                what = f"Write {wanted} into it."
-                if field is label and types.is_nested(label.type):
-                    what = "Multi-label data are not supported: keep one label for each image."
+            kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+            if not any(is_type(kind) for is_type in allowed):
+                multi_label = field is label and types.is_nested(label.type)
+                advice = "Multi-label data are not supported: keep one label for each image." if multi_label else ""
                 raise ProbeError(
-                    f"Expected {wanted} in the column {field.name!r}. Received: {str(self.file)!r} with "
-                    f"{_reason(Exception(str(field.type)))} in it. {what}"
+                    f"Expected {wanted} in the column {field.name!r}. Received: {self.source!r} with "
+                    f"{' '.join(str(field.type).split()):.100} in it. {advice or f'Write {wanted} into it.'}"
                 )

@@ -1,37 +1,61 @@
-"""A `tf.data.Dataset` of images and labels, read once, of which a sample is kept."""
+"""A `tf.data.Dataset` or a builder of tensorflow-datasets: read once, and a sample is kept."""
 
 import importlib
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from probes.data.class_order import checked_names, outputs_of
 from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries
-from probes.data.sources.arrays import image_name, sort_splits
-from probes.data.sources.elements import EXPECTED, LABEL_KEYS, Keys, examples, read_elements, readable
-from probes.data.sources.endless import Endless
-from probes.data.sources.labels import named_outputs
-from probes.data.sources.pixel_range import PixelRange, to_uint8, unit_kinds
-from probes.data.sources.reservoir import Reservoir
+from probes.data.labels import named_outputs
+from probes.data.pixel_range import PixelRange, to_uint8, unit_kinds
+from probes.data.reservoir import Reservoir
+from probes.data.sources.elements import EXPECTED, LABEL_KEYS, Keys, examples, readable
+from probes.data.sources.source import Options, image_name, parts_of, sort_splits, splits_of
 from probes.errors import ProbeError
 from probes.images.decode import unreadable
 
-_INFINITE, _UNKNOWN = -1, -2  # what tf.data calls such cardinalities
+_INFINITE, _UNKNOWN = -1, -2  # cardinalities of tf.data
+_PASSES = 10  # a stream of unknown length is endless if each image seen so far has come so many times
+_AT_LEAST = 200  # images to read before that is decided
+_MOST_UNKNOWN = 10_000_000  # images of a stream of unknown length, if each of them is new
 
-Progress = Callable[[int, int], None]
-T = TypeVar("T")
+
+def recognises(data: Any) -> bool:
+    parts = parts_of(data[0] if _has_info(data) else data)
+    return is_builder(data) or (bool(parts) and all(_is_stream(part) for part in parts))
 
 
-def is_stream(data: object) -> bool:
-    """Whether it is a `tf.data.Dataset`; TensorFlow is not imported."""
-    return any(
-        kind.__name__ == "DatasetV2" and kind.__module__.startswith("tensorflow.") for kind in type(data).__mro__
-    )
+def index(data: Any, options: Options) -> ImageIndex:
+    if is_builder(data):
+        return index_builder(data, options)
+    if _has_info(data):
+        data, names = data[0], getattr(data[1].features.get("label"), "names", None)
+        options = replace(options, class_names=options.class_names or names)
+    return index_stream(splits_of(data), options)
+
+
+def _has_info(data: Any) -> bool:
+    """Whether it is what `tfds.load(with_info=True)` returns."""
+    return isinstance(data, tuple) and len(data) == 2 and hasattr(data[1], "features")
+
+
+def _is_stream(data: object) -> bool:
+    return _is_a(data, "DatasetV2", "tensorflow.")
+
+
+def is_builder(data: object) -> bool:
+    """Whether it is a builder of tensorflow-datasets, which is not imported."""
+    return _is_a(data, "DatasetBuilder", "tensorflow_datasets.")
+
+
+def _is_a(data: object, name: str, package: str) -> bool:
+    return any(kind.__name__ == name and kind.__module__.startswith(package) for kind in type(data).__mro__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +64,7 @@ class StreamStore:
 
     Attributes:
         images: by their names.
-        unit: which kinds of pixels lie within 0 to 1, as from `unit_kinds`.
+        unit: which kinds of pixels lie within 0 to 1, from `unit_kinds`.
     """
 
     images: Mapping[str, Any] = field(repr=False)
@@ -52,54 +76,37 @@ class StreamStore:
 
 
 def index_stream(
-    splits: Mapping[str, Any],
-    *,
-    class_names: Sequence[str] | None = None,
-    max_images: int,
-    seed: int,
-    progress: Progress | None = None,
-    keys: Keys | None = None,
-    source: str = "tf.data.Dataset",
+    splits: Mapping[str, Any], options: Options, *, keys: Keys | None = None, source: str = "tf.data.Dataset"
 ) -> ImageIndex:
     """Read a stream of labelled images once, count them all and keep a sample.
 
-    The sample depends on the images and the seed, not on the order in which they come. No more than twice `max_images`
-    of a split are in memory. Images that repeat another of their class and split are left out.
+    The sample depends on the images and the seed, not on the order in which they come. No more than twice
+    `options.max_images` of a split are in memory. Images that repeat another of their class and split are left out.
 
     Args:
-        splits: name -> `tf.data.Dataset`. Its elements are (image, label), (image, label, weight) or dictionaries with
-            an image and a label, batched or not. An image is of shape (h, w) or (h, w, 1, 3 or 4), or the bytes of a
-            file; a label is a whole number, a word or a one-hot row.
-        class_names: of all classes: names of the labels 0, 1, …, or the labels themselves where these are words; by
-            default those that the training split has as `class_names`.
-        max_images: how many images of each split to keep where it has more than twice as many.
-        seed: of the choice.
-        progress: called with the number of elements read, and of all of them; 0 where that is unknown.
-        keys: of the image and the label in a dictionary, where they are not called so.
+        splits: of `SPLITS`, each a `tf.data.Dataset`. Its elements are (image, label), (image, label, weight) or
+            dictionaries with an image and a label, batched or not. An image is of shape (h, w) or (h, w, 1, 3 or 4), or
+            the bytes of a file; a label is a whole number, a word or a one-hot row.
+        options: names of the classes, by default those that the training split has as `class_names`; the sample.
+        keys: of the image and the label in a dictionary, where they do not have the usual names.
         source: what the user named, for messages.
 
     Returns:
-        The index. Its `counts` and `listed` tell how many different images there are, where not all are kept.
+        The index. Its `counts` and `listed` are the numbers of different images, where not all are kept.
 
     Raises:
         ProbeError: the stream is endless, can't be read, or has no such elements or fewer than two classes.
     """
-    known, others = sort_splits(splits)
-    names = class_names if class_names is not None else getattr(known.get(TRAIN), "class_names", None)
+    names = options.class_names if options.class_names is not None else getattr(splits[TRAIN], "class_names", None)
     if names is not None:
         checked_names(names)  # before the stream is read
-    left_out = LeftOutCounter()
-    for name in others:
-        left_out.add("splits that are neither train, validation nor test", name)
-    lengths = {split: _cardinality(dataset) for split, dataset in known.items()}
-    counting = _counting(list(lengths.values()), progress)
-    ranges = {split: PixelRange() for split in known}
-    samples = {split: Reservoir(max_images, seed) for split in known}
-    widths: set[int] = set()
-    for split, dataset in known.items():
-        endless = Endless() if lengths[split] == _UNKNOWN else None
-        elements = map(counting, read_elements(dataset, keys))
-        for number, (image, label, weight) in enumerate(examples(elements, ranges[split], widths)):
+    left_out, widths = LeftOutCounter(), set[int]()
+    ranges = {split: PixelRange() for split in splits}
+    samples = {split: Reservoir(options.max_images, options.seed) for split in splits}
+    lengths = {split: _cardinality(dataset) for split, dataset in splits.items()}
+    for split, dataset in splits.items():
+        endless = _Endless() if lengths[split] == _UNKNOWN else None
+        for number, (image, label, weight) in enumerate(examples(dataset, keys, ranges[split], widths)):
             if names is not None and label == -1:
                 left_out.add("images without a label", image_name(split, number))
                 continue
@@ -112,28 +119,35 @@ def index_stream(
 
 
 def _cardinality(dataset: Any) -> int:
-    """How many elements there are, or one of `_INFINITE` and `_UNKNOWN`."""
-    if not is_stream(dataset):
-        raise ProbeError(f"{EXPECTED} Received: {type(dataset).__name__}. Leave that split out, or make it one.")
     n = int(dataset.cardinality())
     if n == _INFINITE:
         raise ProbeError(f"{EXPECTED} Received: one without an end. Give one pass over the images, as with `.take(n)`.")
     return n
 
 
-def _counting(lengths: Sequence[int], progress: Progress | None) -> Callable[[T], T]:
-    """Counts what passes through it for `progress`."""
-    total = sum(lengths) if min(lengths) >= 0 else 0
-    done = 0
+@dataclass(slots=True)
+class _Endless:
+    """Notices that a stream of unknown length is endless.
 
-    def count(element: T) -> T:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, total)
-        return element
+    Attributes:
+        n: images that came.
+        rare: different images that have come fewer than `_PASSES` times.
+    """
 
-    return count
+    n: int = 0
+    rare: int = 0
+
+    def add(self, times: int) -> None:
+        """Count an image that has come `times` times so far."""
+        self.n += 1
+        self.rare += (times == 1) - (times == _PASSES)
+        received = ""
+        if self.n >= _AT_LEAST and not self.rare:
+            received = f"one that repeats itself without end: of {self.n:,} images each came {_PASSES} times or more"
+        elif self.n > _MOST_UNKNOWN:
+            received = f"one of unknown length with more than {_MOST_UNKNOWN:,} images, perhaps without an end"
+        if received:
+            raise ProbeError(f"{EXPECTED} Received: {received}. Give one pass over the images, as with `.take(n)`.")
 
 
 def _index(
@@ -166,54 +180,33 @@ def _index(
     )
 
 
-def is_builder(data: object) -> bool:
-    """Whether it is a builder of tensorflow-datasets, which is not imported."""
-    return any(
-        kind.__name__ == "DatasetBuilder" and kind.__module__.startswith("tensorflow_datasets.")
-        for kind in type(data).__mro__
-    )
-
-
-def index_builder(
-    builder: Any,
-    *,
-    class_names: Sequence[str] | None = None,
-    max_images: int,
-    seed: int,
-    progress: Progress | None = None,
-) -> ImageIndex:
+def index_builder(builder: Any, options: Options) -> ImageIndex:
     """Read a data set of tensorflow-datasets that has been prepared; images stay the files they are.
 
     Args:
         builder: a `tfds.core.DatasetBuilder`.
-        class_names: as for `index_stream`; by default the builder's.
-        max_images: as for `index_stream`.
-        seed: as for `index_stream`.
-        progress: as for `index_stream`.
+        options: as for `index_stream`; by default the builder's class names.
 
     Raises:
-        ProbeError: it is not prepared, does not tell which features are the image and its label, or see `index_stream`.
+        ProbeError: it is not prepared, its image or label is ambiguous, or see `index_stream`.
     """
-    found = dict(builder.info.splits)
-    if not found:
+    if not builder.info.splits:
         raise ProbeError(
             f"Expected a data set that is prepared. Received: the builder {builder.name!r} without any split. Call its "
             "`download_and_prepare()` first."
         )
     features = dict(builder.info.features.items()) if hasattr(builder.info.features, "items") else {}
     keys = _keys(features, builder.info.supervised_keys)
-    known, others = sort_splits({name: name for name in found})
+    known, others = sort_splits({name: name for name in builder.info.splits})
     with readable(0):
         splits = {split: _open(builder, name, keys.image, features[keys.image]) for split, name in known.items()}
-    return index_stream(
-        {**splits, **others},
-        class_names=class_names if class_names is not None else getattr(features[keys.label], "names", None),
-        max_images=max_images,
-        seed=seed,
-        progress=progress,
-        keys=keys,
-        source=f"tfds {builder.name}",
-    )
+    if options.class_names is None:
+        options = replace(options, class_names=getattr(features[keys.label], "names", None))
+    index = index_stream(splits, options, keys=keys, source=f"tfds {builder.name}")
+    left_out = LeftOutCounter()
+    for name in others:
+        left_out.add("splits that are neither train, validation nor test", name)
+    return replace(index, left_out=left_out.result() + index.left_out)
 
 
 def _keys(features: Mapping[str, Any], supervised: Any) -> Keys:
@@ -224,16 +217,16 @@ def _keys(features: Mapping[str, Any], supervised: Any) -> Keys:
     labels = [key for key, feature in features.items() if type(feature).__name__ == "ClassLabel"]
     labels = labels if len(labels) == 1 else [key for key in LABEL_KEYS if key in features]
     if len(images) != 1 or len(labels) != 1:
-        told = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
+        given = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
         raise ProbeError(
-            f"Expected one image and one label. Received: the features {told}. Give `builder.as_dataset()` with "
+            f"Expected one image and one label. Received: the features {given}. Give `builder.as_dataset()` with "
             "`.map(lambda row: (row[image], row[label]))` instead."
         )
     return Keys(images[0], labels[0])
 
 
 def _open(builder: Any, split: str, image: str, feature: Any) -> Any:
-    """A split as a stream, images as the bytes of their files, where these are not something else in disguise."""
+    """A split as a stream; images as the bytes of their files, unless the feature changes what it decodes."""
     tfds: Any = importlib.import_module("tensorflow_datasets")  # which has no types
     as_files = type(feature).__name__ == "Image" and "uint" in str(feature.dtype)
     try:

@@ -1,21 +1,21 @@
 """From a table of paths and labels to an index of labelled images."""
 
+import contextlib
 import csv
 import gzip
 import io
-import os
 import sys
 from datetime import date
 
 import numpy as np
 import pytest
-from pictures import write_images
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from probes.data.image_index import ImageIndex
-from probes.data.sources.manifest import ManifestStore, index_manifest
+from probes.data.sources.folder import FolderStore
+from probes.data.sources.manifest import index_manifest
 from probes.errors import ProbeError
-from probes.images.decode import UnreadableImage
 
 TWO = "path,label\na.jpg,cat\nb.jpg,dog\n"
 
@@ -299,29 +299,11 @@ def test_a_file_of_another_kind_is_refused_with_the_kinds(refusal, name):
     assert "Save it as CSV" in message
 
 
-@pytest.mark.parametrize("name", ["none.csv", "none.parquet", "a\0b.csv"])
-def test_a_missing_manifest_is_refused(tmp_path, name):
-    with pytest.raises(ProbeError, match="no such file"):
-        index_manifest(tmp_path / name)
-
-
-def test_a_folder_is_no_manifest(tmp_path):
-    with pytest.raises(ProbeError, match="a folder"):
-        index_manifest(tmp_path)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_named_pipe_is_no_manifest(tmp_path):
-    os.mkfifo(tmp_path / "images.csv")
-    with pytest.raises(ProbeError, match="no file"):
-        index_manifest(tmp_path / "images.csv")
-
-
 @pytest.mark.parametrize("name", ["images.csv", "images.csv.gz", "images.parquet"])
 def test_a_manifest_that_may_not_be_read_is_refused(write, forbid, name):
     file = write(TWO, name)
     forbid(file)
-    with pytest.raises(ProbeError, match="Permission denied"):
+    with pytest.raises(ProbeError, match="permission denied"):
         index_manifest(file)
 
 
@@ -413,83 +395,55 @@ def test_without_pyarrow_it_is_told_how_to_install_it(refusal, monkeypatch):
     assert "`pip install 'netgraft[parquet]'`" in refusal(b"PAR1", "images.parquet")
 
 
-def test_relative_paths_count_from_the_folder_of_the_manifest(tmp_path, monkeypatch):
-    write_images(tmp_path / "data" / "pictures", {"flower": 1, "temple": 1})
-    lists = tmp_path / "data" / "lists"
-    lists.mkdir()
-    above = tmp_path / "data" / "pictures" / "temple" / "0000.jpg"
-    (lists / "images.csv").write_text(f"path,label\n../pictures/flower/0000.jpg,flower\n{above},temple\n")
-    monkeypatch.chdir(tmp_path)
-    found = index_manifest(os.path.join("data", "lists", "images.csv"))
-    assert found.files == (("../pictures/flower/0000.jpg",), (str(above),))
-    for (name,) in found.files:
-        with found.store.open(name) as opened, Image.open(opened) as picture:
-            assert picture.size == (64, 48)
-
-
-def test_paths_are_kept_as_they_are_written(index):
-    names = ("./a.jpg", "x\\y.jpg", "a//b.jpg", "s3://bucket/a b.jpg", "~/c.jpg")
-    found = index("path,label\n" + "".join(f"{name},{'cat' if n else 'dog'}\n" for n, name in enumerate(names)))
-    assert sorted(name for files in found.files for name in files) == sorted(names)
-
-
-def test_addresses_are_opened_by_the_store_that_was_given(index):
-    class Remote:
-        def open(self, name):
-            return io.BytesIO(f"picture of {name}".encode())
-
-    found = index("path,label\ns3://bucket/a.jpg,cat\nb.jpg,dog\n", remote=Remote())
-    assert found.store.open("s3://bucket/a.jpg").read() == b"picture of s3://bucket/a.jpg"
-    with pytest.raises(FileNotFoundError):
-        found.store.open("b.jpg")
-
-
-def test_without_such_a_store_an_address_is_no_readable_image(tmp_path):
-    with pytest.raises(UnreadableImage, match="a remote address"):
-        ManifestStore(tmp_path).open("https://example.org/a.jpg")
-
-
 @pytest.mark.parametrize("name", ["gone.jpg", "folder", "a\0b.jpg", "x" * 5000, "\udfff.jpg", "file.jpg/inside.jpg"])
 def test_a_path_that_can_not_be_opened_is_an_unreadable_image(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.jpg").touch()
-    with pytest.raises((UnreadableImage, OSError)):
-        ManifestStore(tmp_path).open(name)
+    with pytest.raises(OSError):  # noqa: PT011
+        FolderStore(tmp_path).open(name)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_named_pipe_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(UnreadableImage, match="not a file"):
-        ManifestStore(tmp_path).open("pipe.jpg")
+CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
-def genuine(kind):
-    """The bytes of a manifest of 40 rows with all columns."""
-    names = ("path", "label", "split", "group", "weight")
-    labels = ("cat", "dog", "salt, pepper", 'say "hi"')
-    rows = [(f"{n}.jpg", labels[n % 4], ("train", "val", "")[n % 3], f"g{n // 3}", n % 3 + 0.5) for n in range(40)]
-    if kind.endswith((".parquet", ".pq")):
-        return parquet(**dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+@settings(max_examples=60, deadline=None)
+@given(rows=st.dictionaries(CELLS.map(str.strip).filter(bool), st.sampled_from(("a b", "ä,ö", 'say "hi"', "0x1"))))
+def test_any_paths_and_labels_come_back_from_a_table(tmp_path_factory, rows):
+    rows = {**rows, "first.jpg": "a b", "second.jpg": "ä,ö"}
+    path = tmp_path_factory.mktemp("table") / "list.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "label"), *rows.items()])
+    index = index_manifest(path)
+    found = {name: label for label, names in zip(index.class_names, index.files, strict=True) for name in names}
+    assert found == rows
+
+
+@settings(max_examples=40, deadline=None)
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"path,label\n{text}".encode()))
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.parquet"])
+def test_any_bytes_end_in_an_index_or_a_refusal_of_one_line(tmp_path_factory, name, content):
+    path = tmp_path_factory.mktemp("bytes") / name
+    path.write_bytes(content)
+    with contextlib.suppress(ProbeError):
+        assert isinstance(index_manifest(path), ImageIndex)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
+def test_damage_ends_in_an_index_or_a_refusal(tmp_path_factory, name, data):
+    rows = [(f"{n}.jpg", ("cat", "dog", "salt, pepper")[n % 3], ("train", "val", "")[n % 3]) for n in range(40)]
     table = io.StringIO()
-    csv.writer(table, delimiter="\t" if ".tsv" in kind else ",").writerows([names, *rows])
-    return gzip.compress(table.getvalue().encode(), mtime=0) if kind.endswith(".gz") else table.getvalue().encode()
-
-
-@pytest.mark.parametrize("kind", ["damaged.csv", "damaged.tsv", "damaged.csv.gz", "damaged.parquet"])
-def test_a_damaged_manifest_ends_in_an_index_or_a_refusal(write, kind):
-    rng, content = np.random.default_rng(0), genuine(kind)
-    refusals = []
-    for case in range(200):
-        damaged = bytearray(content)
-        if case % 4 == 0:
-            del damaged[rng.integers(len(damaged)) :]
-        else:
-            for place in rng.integers(len(damaged), size=case % 4 * 2):
-                damaged[place] = rng.integers(256)
-        try:
-            assert isinstance(index_manifest(write(bytes(damaged), kind)), ImageIndex)
-        except ProbeError as error:
-            refusals.append(str(error))
-    assert len(refusals) >= 50
-    assert not any("\n" in message for message in refusals)
+    csv.writer(table).writerows([("path", "label", "split"), *rows])
+    content = table.getvalue().encode()
+    content = gzip.compress(content, mtime=0) if name.endswith(".gz") else content
+    if name.endswith(".parquet"):
+        content = parquet(**dict(zip(("path", "label", "split"), map(list, zip(*rows, strict=True)), strict=True)))
+    damaged = bytearray(content)
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=6)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("damaged") / name
+    path.write_bytes(bytes(damaged))
+    with contextlib.suppress(ProbeError):
+        assert isinstance(index_manifest(path), ImageIndex)

@@ -1,210 +1,140 @@
-"""Every form in which people have labelled images gives the recommendation that the plain folder gives."""
+"""What every source of labelled pictures has to do, whatever their form; and the registry."""
 
-import csv
 import shutil
-import tarfile
-import zipfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
+import data_forms
 import numpy as np
 import pytest
-from write_digits import write_digits
+from data_forms import CLASSES, FORMS, KINDS, Item, pixels_of, write_items
 
+from probes.data.sampling import draw_splits
+from probes.data.sources import open as registry
 from probes.data.sources.open import open_source
 from probes.errors import ProbeError
-from probes.images.decode import read_picture
-from recommender import recommend
+from probes.images.decode import UnreadableImage, read_picture
+
+every_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 
 
-@pytest.fixture(scope="module")
-def folder(request, tmp_path_factory):
-    """Ants and bees where the real data sets are at hand, else handwritten digits."""
-    try:
-        return request.getfixturevalue("shared_datasets") / "hymenoptera"
-    except pytest.skip.Exception:
-        return write_digits(tmp_path_factory.mktemp("digits"), 15)
+@pytest.fixture(scope="session")
+def items(tmp_path_factory):
+    return write_items(tmp_path_factory.mktemp("items"), {"train": 3, "validation": 2})
 
 
-@pytest.fixture(scope="module")
-def listed(folder):
-    """(path, class) of every image."""
-    return [(path, path.parent.name) for path in sorted(folder.glob("*/*"))]
+@pytest.fixture
+def opened(tmp_path):
+    def opened(form, items, **options):
+        data, own = form(items, tmp_path)
+        return open_source(data, **own, **options)
+
+    return opened
 
 
-@pytest.fixture(scope="module")
-def plain(folder):
-    return answer(folder)
+def contents(index, split):
+    """How often each (class, pixels) occurs in a split."""
+    return Counter(
+        (name, pixels_of(index, file).tobytes())
+        for name, files in zip(index.class_names, index.split(split), strict=True)
+        for file in files
+    )
 
 
-def answer(data, **arguments):
-    """What is recommended, without what names the files and the seconds."""
-    found = recommend(data, input_size=96, **arguments).to_dict()
-    found["findings"] = sorted((finding["kind"], finding["n_files"]) for finding in found["findings"])
-    for part in ("seconds", "warnings"):
-        del found[part]
-    del found["dataset"]["path"], found["dataset"]["kind"]
-    return found
+def expected(items, split):
+    return Counter((item.label, read_picture(item.path).rgb.tobytes()) for item in items if item.split == split)
 
 
-def write_table(path, listed, delimiter, header=("path", "label")):
-    with path.open("w", newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows([header, *listed])
-    return path
+def refused(form, items, where):
+    data, options = form(items, where)
+    with pytest.raises(ProbeError) as caught:
+        open_source(data, **options)
+    assert "\n" not in str(caught.value)
+    assert "Received: " in str(caught.value)
+    return str(caught.value)
 
 
-def as_csv(listed, where):
-    relative = [(f"images/{number}{path.suffix}", label) for number, (path, label) in enumerate(listed)]
-    (where / "images").mkdir()
-    for (name, _), (path, _) in zip(relative, listed, strict=True):
-        shutil.copyfile(path, where / name)
-    return write_table(where / "list.csv", relative, ","), {}
+@every_form
+def test_it_gives_the_classes_counts_and_pixels_of_the_training_images(form, items, opened):
+    training = [item for item in items if item.split == "train"]
+    index = opened(form, training)
+    assert index.kind == KINDS[form]
+    assert index.class_names == CLASSES
+    assert index.class_counts == (3, 3, 3)
+    assert index.split_sizes() == {"train": 9}
+    assert not index.left_out
+    assert contents(index, "train") == expected(items, "train")
 
 
-def as_tsv(listed, where):
-    columns = {"path": "file name", "label": "species"}
-    return write_table(where / "list.tsv", listed, "\t", ("file name", "species")), {"columns": columns}
+@every_form
+def test_it_keeps_the_users_splits(form, items, opened):
+    index = opened(form, items)
+    assert index.split_sizes() == {"train": 9, "validation": 6}
+    assert contents(index, "train") == expected(items, "train")
+    assert contents(index, "validation") == expected(items, "validation")
 
 
-def as_parquet(listed, where):
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    table = pyarrow.table({"path": [str(path) for path, _ in listed], "label": [label for _, label in listed]})
-    parquet.write_table(table, where / "list.parquet")
-    return where / "list.parquet", {}
-
-
-def as_zip(listed, where):
-    with zipfile.ZipFile(where / "data.zip", "w") as archive:
-        for path, label in listed:
-            archive.write(path, f"data/{label}/{path.name}")
-    return where / "data.zip", {}
+@every_form
+def test_it_gives_the_same_sample_for_the_same_seed(form, items, tmp_path):
+    data, options = form(items, tmp_path)
+    first, second = (open_source(data, **options) for _ in range(2))
+    assert first.files == second.files
+    assert draw_splits(first, 6, 1) == draw_splits(second, 6, 1)
 
 
-def as_tar(listed, where):
-    with tarfile.open(where / "data.tar.gz", "w:gz", dereference=True) as archive:
-        for path, label in listed:
-            archive.add(path, f"{label}/{path.name}")
-    return where / "data.tar.gz", {}
+@every_form
+def test_it_can_be_read_by_many_threads(form, items, opened):
+    index = opened(form, items)
+    names = [name for files in index.files for name in files] * 8
+    with ThreadPoolExecutor(8) as pool:
+        pixels = list(pool.map(lambda name: pixels_of(index, name).tobytes(), names))
+    assert pixels == [pixels_of(index, name).tobytes() for name in names]
 
 
-def as_shards(listed, where):
-    import tensorflow as tf
-
-    names = sorted({label for _, label in listed})
-    for shard in range(2):
-        with tf.io.TFRecordWriter(str(where / f"data-{shard:05}-of-00002")) as writer:
-            for path, label in listed[shard::2]:
-                features = {
-                    "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[path.read_bytes()])),
-                    "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[names.index(label)])),
-                    "image/class/text": tf.train.Feature(bytes_list=tf.train.BytesList(value=[label.encode()])),
-                }
-                example = tf.train.Example(features=tf.train.Features(feature=features))
-                writer.write(example.SerializeToString())
-    return where, {}
-
-
-def as_remote(listed, where):
-    import tensorflow as tf
-
-    root = f"ram://{where.name}"
-    for path, label in listed:
-        tf.io.gfile.makedirs(f"{root}/{label}")
-        with tf.io.gfile.GFile(f"{root}/{label}/{path.name}", "wb") as file:
-            file.write(path.read_bytes())
-    return root, {}
+@every_form
+def test_a_broken_image_concerns_no_other(form, items, opened, tmp_path_factory):
+    if form in (data_forms.arrays, data_forms.unit_arrays, data_forms.tf_pixels, data_forms.pil_images):
+        pytest.skip("its images are decoded before")
+    where = tmp_path_factory.mktemp("broken")
+    training = [
+        Item(shutil.copyfile(item.path, where / item.path.name), *item[1:]) for item in items if item.split == "train"
+    ]
+    training[0].path.write_bytes(b"no picture at all")
+    index = opened(form, training)
+    assert index.class_counts == (3, 3, 3)
+    good, bad = 0, 0
+    for name in index.files[0]:
+        try:
+            pixels_of(index, name)
+            good += 1
+        except UnreadableImage:
+            bad += 1
+    assert (good, bad) == (2, 1)
 
 
-def pixels_and_labels(listed):
-    names = sorted({label for _, label in listed})
-    return [read_picture(path).pixels for path, _ in listed], [names.index(label) for _, label in listed], names
+@every_form
+def test_a_single_class_is_refused(form, items, tmp_path):
+    ants = [item for item in items if item.label == "ant" and item.split == "train"]
+    assert "with the single class '" in refused(form, ants, tmp_path)
 
 
-def as_arrays(listed, _where):
-    pixels, labels, names = pixels_and_labels(listed)
-    return (pixels, labels), {"class_names": names}
-
-
-def as_paths(listed, _where):
-    return ([path for path, _ in listed], [label for _, label in listed]), {}
-
-
-def as_stream(listed, _where):
-    import tensorflow as tf
-
-    pixels, labels, names = pixels_and_labels(listed)
-    signature = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int64))
-    stream = tf.data.Dataset.from_generator(lambda: zip(pixels, labels, strict=True), output_signature=signature)
-    return stream.shuffle(50), {"class_names": names}
-
-
-def as_builder(listed, where):
-    tfds = pytest.importorskip("tensorflow_datasets")
-    for path, label in listed:
-        (where / "train" / label).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, where / "train" / label / path.name)
-    return tfds.ImageFolder(str(where)), {}
-
-
-def as_huggingface(listed, _where):
-    datasets = pytest.importorskip("datasets")
-    names = sorted({label for _, label in listed})
-    columns = {
-        "image": [str(path) for path, _ in listed],
-        "label": [names.index(label) for _, label in listed],
-    }
-    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=names))
-    return datasets.Dataset.from_dict(columns, features=features), {}
-
-
-FORMS = [
-    as_csv,
-    as_tsv,
-    as_parquet,
-    as_zip,
-    as_tar,
-    as_shards,
-    as_remote,
-    as_arrays,
-    as_paths,
-    as_stream,
-    as_builder,
-    as_huggingface,
-]
-
-
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
-def test_every_form_gives_the_recommendation_of_the_plain_folder(form, listed, plain, tmp_path):
-    data, arguments = form(listed, tmp_path)
-    assert answer(data, **arguments) == plain
-
-
-def test_the_users_split_is_measured_on(listed, tmp_path):
-    for number, (path, label) in enumerate(listed):
-        split = "val" if number % 4 == 0 else "train"
-        (tmp_path / split / label).mkdir(parents=True, exist_ok=True)
-        (tmp_path / split / label / path.name).symlink_to(path)
-    found = recommend(tmp_path, input_size=96)
-    assert found.to_dict()["accuracy_from"] == "validation"
-    assert found.measurements.n_held_out == -(-len(listed) // 4)
-    assert found.measurements.size.n_images == len(listed) - found.measurements.n_held_out
-    assert "of your validation split" in " ".join(found.reasons)
-
-
-def test_a_manifest_keeps_groups_on_one_side(listed, tmp_path):
-    rows = [(path, label, f"{label} {number // 3}") for number, (path, label) in enumerate(listed)]
-    manifest = write_table(tmp_path / "list.csv", rows, ",", ("path", "label", "group"))
-    assert len(set(open_source(manifest).groups.values())) == len({group for *_, group in rows})
+@every_form
+def test_no_images_at_all_are_refused(form, tmp_path):
+    if form in (data_forms.unit_arrays, data_forms.pil_images, data_forms.tfds_builder):
+        pytest.skip("it can't be made")
+    refused(form, [], tmp_path)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (3, "Received: a int"),
+        (None, "Received: a NoneType"),
         ((np.zeros((2, 8, 8, 3)), [0, 1], [1, 1]), "Received: a tuple of 3. For a validation split pass {'train': "),
         ({"train": (np.zeros((2, 8, 8)), [0, 1]), "trial": None}, "Received: the keys 'train', 'trial'"),
         ({"test": (np.zeros((2, 8, 8)), [0, 1])}, "with the split 'train'. Received: test"),
-        ((np.zeros((3, 8, 8)), [[1, 0], [1, 1], [0, 1]]), "ulti-label"),
+        ({"val": None, "valid": None}, "each split once"),
+        ({}, "Received: none"),
     ],
 )
 def test_objects_that_are_no_labelled_images_are_refused(data, message):
@@ -212,21 +142,71 @@ def test_objects_that_are_no_labelled_images_are_refused(data, message):
         open_source(data)
 
 
-@pytest.mark.parametrize("column", ["pandas", "numpy"])
-def test_paths_may_be_a_column_of_a_table(listed, column):
-    paths, labels = [str(path) for path, _ in listed], [label for _, label in listed]
-    make = np.array if column == "numpy" else pytest.importorskip("pandas").Series
-    index = open_source((make(paths), make(labels)))
-    assert (index.kind, index.n_images) == ("paths", len(listed))
+def test_paths_that_hold_no_labelled_images_are_refused(tmp_path, items):
+    for path, reason in (
+        (tmp_path / "missing", "no such file or folder"),
+        (tmp_path / "train-*.txt.gzz", "no such file or folder"),
+        (items[0].path, "a file of another kind"),
+        ("\0", "null"),
+    ):
+        with pytest.raises(ProbeError, match=reason):
+            open_source(path)
 
 
-def test_options_for_other_forms_are_refused(folder):
+def test_options_for_other_forms_are_refused(tmp_path, items):
+    data, _ = data_forms.folder(items, tmp_path)
     with pytest.raises(ProbeError, match="--column with a manifest only"):
-        open_source(folder, columns={"label": "kind"})
+        open_source(data, columns={"label": "kind"})
     with pytest.raises(ProbeError, match="with data in memory only"):
-        open_source(folder, class_names=["a", "b"])
+        open_source(data, class_names=["a", "b"])
+    with pytest.raises(ProbeError, match="with a manifest only"):
+        open_source(([], []), columns={"label": "kind"})
 
 
-def test_a_pattern_that_names_nothing_is_refused(tmp_path):
-    with pytest.raises(ProbeError, match="which matches no file"):
-        open_source(tmp_path / "train-*.tfrecord")
+def test_a_new_source_is_one_module_and_one_line(monkeypatch):
+    class Listed:
+        """A source as somebody may add it."""
+
+        def recognises(self, data):
+            return data == "my database"
+
+        def index(self, data, options):
+            return data, options.max_images
+
+    monkeypatch.setattr(registry, "SOURCES", (*registry.SOURCES, Listed()))
+    assert open_source("my database", max_images=7) == ("my database", 7)
+
+
+@pytest.mark.slow
+@every_form
+def test_every_form_gives_the_recommendation_of_the_plain_folder(form, plain, listed, tmp_path):
+    data, options = form(listed, tmp_path)
+    assert answer(data, **options) == plain
+
+
+@pytest.fixture(scope="module")
+def listed(request, tmp_path_factory):
+    """Ants and bees where the real data sets are at hand, else small pictures."""
+    try:
+        root = request.getfixturevalue("shared_datasets") / "hymenoptera"
+    except pytest.skip.Exception:
+        return write_items(tmp_path_factory.mktemp("items"), {"train": 15}, size=(64, 48))
+    return [Item(path, path.parent.name) for path in sorted(root.glob("*/*"))]
+
+
+@pytest.fixture(scope="module")
+def plain(listed, tmp_path_factory):
+    data, _ = data_forms.folder(listed, tmp_path_factory.mktemp("plain"))
+    return answer(data)
+
+
+def answer(data, **options):
+    """The recommendation, without the names of files and the seconds."""
+    from recommender import recommend
+
+    found = recommend(data, input_size=96, **options).to_dict()
+    found["findings"] = sorted((finding["kind"], finding["n_files"]) for finding in found["findings"])
+    for part in ("seconds", "warnings"):
+        del found[part]
+    del found["dataset"]["path"], found["dataset"]["kind"]
+    return found

@@ -137,6 +137,7 @@ def noise():
     return rng.normal(size=(200, 150)), np.arange(200) % 2
 
 
+@pytest.mark.slow
 def test_copies_in_other_folds_would_make_noise_look_learnt_and_groups_prevent_it(noise):
     features, labels = noise
     twice, labels = np.repeat(features, 2, axis=0), np.repeat(labels, 2)
@@ -168,6 +169,7 @@ def test_cuts_are_compared_on_the_validation_images(noise):
     assert (found.folds, len(found.per_cut[0].correct)) == (0, 50)
 
 
+@pytest.mark.slow
 def test_weights_count_like_repeated_images(noise):
     features, labels = noise
     weights = np.where(np.arange(200) < 20, 3.0, 1.0)
@@ -176,6 +178,7 @@ def test_weights_count_like_repeated_images(noise):
     assert np.abs(weighted.kernel - plain.kernel).max() > 0.01
 
 
+@pytest.mark.slow
 def test_the_scale_of_weights_changes_nothing(noise):
     features, labels = noise
     weights = 1.0 + np.arange(200) % 3

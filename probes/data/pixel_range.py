@@ -10,20 +10,20 @@ import numpy.typing as npt
 from probes.errors import ProbeError
 
 EXPECTED = "Expected images as an array of shape (n, height, width, 1, 3 or 4), or a list of images."
-_SLACK = 1e-5  # how far resizing may push floating-point pixels out of their range, as a share of it
+_SLACK = 1e-5  # how far resizing may move floating-point pixels out of their range, as a share of it
 
 Pixels = npt.NDArray[Any]
 
 
 @dataclass(slots=True)
 class PixelRange:
-    """The values of pixels seen so far, as far as their type alone does not tell what range they lie in.
+    """The values of the pixels of a split, where their type alone does not show their range.
 
     Attributes:
-        low: the smallest, of other types than uint8.
-        high: the largest, of other types than uint8.
-        floats: the largest floating-point value; None before there was one.
-        whole: the largest whole number, or one above 1; 0 before there was one.
+        low: the smallest value of other types than uint8.
+        high: the largest value of other types than uint8.
+        floats: the largest floating-point value; None before the first.
+        whole: the largest whole number; any above 1 will do.
         dtype: of the last pixels that are not uint8.
     """
 
@@ -34,7 +34,7 @@ class PixelRange:
     dtype: str = ""
 
     def add(self, pixels: Pixels) -> None:
-        """Look at the pixels of one or more images.
+        """Include the pixels of one or more images.
 
         Raises:
             ProbeError: they are no real numbers.
@@ -55,7 +55,7 @@ class PixelRange:
 
     @property
     def is_wide(self) -> bool:
-        """Whether a whole number above 1 has been seen, so that nothing more is to be learnt from uint8."""
+        """Whether a whole number above 1 has been seen, after which uint8 pixels add nothing."""
         return self.whole > 1
 
     def check(self) -> None:
@@ -64,19 +64,18 @@ class PixelRange:
         Raises:
             ProbeError: negative values, values above 255 or NaN.
         """
-        if not self.dtype or (self.low >= -_SLACK and self.high <= 255 * (1 + _SLACK)):
-            return
-        raise ProbeError(
-            "Expected pixels within 0 to 255, or within 0 to 1. "
-            f"Received: {self.low:.4g} to {self.high:.4g} ({self.dtype}). Give the pixels as they were before any "
-            "normalisation."
-        )
+        if self.dtype and not (self.low >= -_SLACK and self.high <= 255 * (1 + _SLACK)):
+            raise ProbeError(
+                "Expected pixels within 0 to 255, or within 0 to 1. "
+                f"Received: {self.low:.4g} to {self.high:.4g} ({self.dtype}). Give the pixels as they were before any "
+                "normalisation."
+            )
 
 
 def unit_kinds(ranges: Mapping[str, PixelRange]) -> str:
     """The kinds of NumPy types, as "b", "f" and "iu", whose pixels lie within 0 to 1 rather than 0 to 255.
 
-    Truth values do always; whole numbers do if the largest of all splits is 1, as in masks.
+    Truth values always do; whole numbers do if the largest of all splits is 1, as in masks.
 
     Raises:
         ProbeError: floating-point pixels do in some splits, in others not.
@@ -84,24 +83,23 @@ def unit_kinds(ranges: Mapping[str, PixelRange]) -> str:
     highest = {name: found.floats for name, found in ranges.items() if found.floats is not None}
     unit = {name: high <= 1 + _SLACK for name, high in highest.items()}
     if len(set(unit.values())) > 1:
-        told = ", ".join(f"{name} up to {high:.4g}" for name, high in highest.items())
-        raise ProbeError(f"Expected pixels in one range. Received: {told}. Scale all splits alike.")
+        given = ", ".join(f"{name} up to {high:.4g}" for name, high in highest.items())
+        raise ProbeError(f"Expected pixels in one range. Received: {given}. Scale all splits in the same way.")
     whole = max((found.whole for found in ranges.values()), default=0)
     return "b" + "f" * any(unit.values()) + "iu" * (whole == 1)
 
 
 def to_uint8(pixels: Pixels, unit: str) -> npt.NDArray[np.uint8]:
-    """Pixels as 0 to 255, rounded; `unit` tells the kinds of types that lie within 0 to 1, as from `unit_kinds`."""
+    """Pixels as 0 to 255, rounded; `unit` is from `unit_kinds`."""
     factor = 255 if pixels.dtype.kind in unit else 1
     if pixels.dtype.kind == "f":
-        pixels = np.clip(np.rint(pixels.astype(np.float32) * np.float32(factor)), 0, 255)
-        factor = 1
+        pixels, factor = np.clip(np.rint(pixels.astype(np.float32) * np.float32(factor)), 0, 255), 1
     whole: npt.NDArray[np.uint8] = pixels.astype(np.uint8, copy=False)
     return whole * np.uint8(factor) if factor > 1 else whole
 
 
 def as_numpy(pixels: Any) -> Pixels:
-    """A foreign array or tensor in NumPy's eyes, without a copy if it can be; bfloat16 as float32."""
+    """An array or tensor as a NumPy array, without a copy where possible; bfloat16 as float32."""
     array = np.asarray(pixels)
     return array.astype(np.float32) if array.dtype.kind == "V" and "float" in array.dtype.name else array
 
@@ -111,7 +109,7 @@ def check_shape(shape: Sequence[Any], images: str = "") -> None:
 
     Args:
         shape: of one image.
-        images: what to call it in the message; by default "an image of shape …".
+        images: its name in the message; by default "an image of shape …".
 
     Raises:
         ProbeError: it is of another shape.

@@ -10,14 +10,14 @@ import numpy as np
 from probes.data.class_order import Label, label_order
 from probes.data.sampling import quotas
 
-_MOST_KNOWN = 10_000_000  # different images to know again, at about 100 bytes each
+_MOST_KNOWN = 10_000_000  # different images to recognise again, at about 100 bytes each
 
 
 class Kept(NamedTuple):
     """An image of the sample.
 
     Attributes:
-        priority: a number drawn from the image's content and the seed; the lowest ones are kept.
+        priority: a number computed from the image's content and the seed; the lowest ones are kept.
         digest: of the content, in hex; the same for exact copies.
         label: its class.
         weight: of the image in what is fitted.
@@ -32,7 +32,7 @@ class Kept(NamedTuple):
 
     @property
     def order(self) -> tuple[int, str, str, float]:
-        """What to sort by, the same for any order in which images come."""
+        """The sort key, which is the same for any order in which images come."""
         return self.priority, self.digest, str(self.label), self.weight
 
 
@@ -40,11 +40,11 @@ class Kept(NamedTuple):
 class Reservoir:
     """Counts the different images of a stream and keeps a sample of them.
 
-    An image that comes again with the same label and weight is not counted, lest copies crowd out others.
+    An image that comes again with the same label and weight is not counted, so that copies don't crowd out others.
 
     In memory are the images of lowest priority over all classes, and the two lowest of each class: in all no more than
-    2 * `max_images`, or about one a class where those are more. Priorities know nothing of classes, so that each class
-    is kept in proportion, with nearly twice as many images as its share of the sample.
+    2 * `max_images`, or about one a class where those are more. Priorities do not depend on classes, so each class is
+    kept in proportion, with nearly twice as many images as its share of the sample.
 
     Attributes:
         max_images: how many images the sample is to have.
@@ -70,10 +70,13 @@ class Reservoir:
             weight: of the image in what is fitted.
 
         Returns:
-            How often it has come by now, with this label and weight.
+            How often it has come so far, with this label and weight.
         """
         digest = _digest(image)
-        times = self._count(hash((digest, str(label), weight)))
+        known_by = hash((digest, str(label), weight))
+        times = self._times.get(known_by, 0) + 1
+        if times > 1 or len(self._times) < _MOST_KNOWN:
+            self._times[known_by] = times
         if times > 1:
             return times
         key = str(self.seed).encode()[:64]
@@ -88,12 +91,6 @@ class Reservoir:
             self._kept.append(Kept(priority, digest, label, weight, held))
             if len(self._kept) > max(2 * self.max_images, self._limit):
                 self._trim()
-        return times
-
-    def _count(self, known_by: int) -> int:
-        times = self._times.get(known_by, 0) + 1
-        if times > 1 or len(self._times) < _MOST_KNOWN:
-            self._times[known_by] = times
         return times
 
     @property
@@ -126,13 +123,12 @@ class Reservoir:
         return ranked
 
     def _trim(self) -> None:
+        """Keep 7/4 of `max_images`, so that not each new image needs a sort."""
         by_rank: tuple[list[Kept], list[Kept], list[Kept]] = ([], [], [])
         for one, rank in self._ranked():
             by_rank[min(rank, 2)].append(one)
         firsts, seconds, others = by_rank
-        room = (
-            2 * self.max_images - self.max_images // 4
-        )  # the rest is for new ones, lest each of them calls for a sort
+        room = 2 * self.max_images - self.max_images // 4
         self._kept = [*firsts, *(seconds + others)[: max(0, room - len(firsts))]]
         self._limit = len(self._kept) + self.max_images // 4
         spare = len(self._kept) - len(firsts) - len(seconds)
