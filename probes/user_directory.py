@@ -1,12 +1,11 @@
-"""Where netgraft keeps what is the user's own."""
+"""Where netgraft keeps the user's own files."""
 
 import os
 from pathlib import Path
 
 
 def data_directory() -> Path:
-    """NETGRAFT_DATA, or the system's place for a user's data."""
+    """$NETGRAFT_DATA, or the operating system's folder for a user's data."""
     from platformdirs import user_data_path
 
-    named = os.environ.get("NETGRAFT_DATA")
-    return Path(named) if named else user_data_path("netgraft")
+    return Path(os.environ.get("NETGRAFT_DATA") or user_data_path("netgraft"))

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from probes.quality.classes import class_sizes, imbalance
 
 from probes.data.image_index import SPLITS, Entry, index_entries
 from probes.images.decode import UnreadableImage
 from probes.images.facts_table import Inspection, records
 from probes.images.image_facts import PictureFacts
-from probes.quality.classes import class_sizes, imbalance
 from probes.quality.findings import failures, family, listing, oddities
 from probes.quality.repeats import distinct_counts, find_repeats
 from probes.quality.repeats import repeats as findings_of
