@@ -109,8 +109,9 @@ def _links(prints: npt.NDArray[np.uint8]) -> Indices:
             forest.add(table.near(*buckets.spokes()))
             forest.grow()
             buckets = _Buckets(key, forest.tree)
+        compared = sorted({*range(pair[1])} - {pair[0]})  # pairs that agree in one of these bytes had an earlier key
         for left, right in buckets.pairs():
-            forest.add(table.near(left, right))
+            forest.add(table.near(left, right, compared))
         forest.grow()
     return np.stack(np.divmod(forest.links, len(prints)), 1)
 
@@ -121,10 +122,12 @@ class _Table:
     def __init__(self, words: Words, chroma: npt.NDArray[np.int8]) -> None:
         self._words, self._chroma, self._limit = words, chroma, _distance_limit(words)
 
-    def near(self, left: Indices, right: Indices) -> Indices:
-        """Those of the pairs (left, right) that are near duplicates, of shape (2, pairs)."""
-        low = np.bitwise_count(self._words[left, 0] ^ self._words[right, 0])
-        pairs = np.stack([left, right])[:, low <= _MOST_LOW_BITS]
+    def near(self, left: Indices, right: Indices, compared: Sequence[int] = ()) -> Indices:
+        """Those of the pairs (left, right) that are near duplicates and differ in these bytes, of shape (2, pairs)."""
+        low = self._words[left, 0] ^ self._words[right, 0]
+        few = np.flatnonzero(np.bitwise_count(low) <= _MOST_LOW_BITS)
+        few = few[low[few, None].view(np.uint8)[:, list(compared)].all(1)]
+        pairs = np.stack([left[few], right[few]])
         bits = np.bitwise_count(self._words[pairs[0]] ^ self._words[pairs[1]]).sum(1, dtype=np.int64)
         pairs = pairs[:, bits <= self._limit]
         return pairs[:, self._chroma_agrees(*pairs)]
