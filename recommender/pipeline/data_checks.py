@@ -1,26 +1,34 @@
-"""What is inspected of a sample: the measured images, and some test images for leaks."""
+"""From facts of the images to findings."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from probes.data.dataset_size import DatasetSize
 from probes.data.image_index import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex
 from probes.data.sampling import draw_sample
+from probes.data.splits import Rows
 from probes.images.decode import quiet_decoders
 from probes.images.facts_table import Inspection, record
 from probes.images.image_facts import inspect
 from probes.network.features import Features
+from probes.quality.checked_data import CheckedData, InspectedData
+from probes.quality.checks import registry
+from probes.quality.findings import Finding
+from probes.quality.repeats import Repeats, find_repeats
+from probes.separability.linear_probe import Judged
+from recommender.rules import thresholds
 
 
 def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, seed: int) -> Inspection:
-    """The facts of the sample, taken while it was measured, and of some test images, which are not measured.
+    """Facts of the sample, read while it was measured, and of some test images, which are not measured.
 
     Args:
         index: the images.
         features: of the sample.
         with_test: how many test images to inspect.
-        seed: of their selection.
+        seed: of their choice.
     """
     measured = zip(features.files, features.labels.tolist(), features.validation.tolist(), features.facts, strict=True)
     copies = [(item.file, item.label, item.validation, item.facts) for item in features.skipped.copies]
@@ -51,3 +59,43 @@ def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[st
     with quiet_decoders():
         for place, facts in inspect(index.store, [name for name, _ in chosen], range(len(chosen))):
             yield (*chosen[place], TEST, facts)
+
+
+class Judgement(NamedTuple):
+    """The measured images, and a classifier's results on those that it was not fitted on; None if there are none."""
+
+    features: Features
+    rows: Rows
+    judged: Judged | None
+
+
+def find(
+    index: ImageIndex, seen: Inspection, repeated: Repeats, size: DatasetSize, judgement: Judgement
+) -> tuple[Finding, ...]:
+    """All problems of the data, the most severe first.
+
+    Args:
+        index: the images.
+        seen: facts of those that were inspected.
+        repeated: which of them repeat others.
+        size: how many there are.
+        judgement: of those that were measured.
+    """
+    features, rows, judged = judgement
+    return registry.find(
+        CheckedData(
+            index=index,
+            seen=seen,
+            repeats=repeated,
+            size=size,
+            features=features,
+            rows=rows,
+            judged=judged,
+            notable_imbalance=thresholds.WEIGHTED_IMBALANCE,
+        )
+    )
+
+
+def find_failures(index: ImageIndex, seen: Inspection) -> tuple[Finding, ...]:
+    """Problems of data that can't be measured: what was left out, and what can't be read."""
+    return registry.find_in_files(InspectedData(index=index, seen=seen, repeats=find_repeats(seen, index)))

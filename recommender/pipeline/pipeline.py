@@ -13,7 +13,7 @@ from probes.errors import BrokenData, ProbeError
 from probes.measurements import Measurements
 from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, Progress
-from recommender.rules import cut_rule, thresholds
+from recommender.rules import cut_rule
 from recommender.rules import scenario_rule as rules
 from recommender.rules.class_balance import class_weights, small_class
 from recommender.rules.plan import CutFacts, Plan, plan_strategy, similarity_evidence
@@ -79,11 +79,9 @@ class Pipeline:
         self, backbone: "Backbone", scaling: "ScalingChoice | None", everything: "Inspection | None"
     ) -> Decision:
         """Run the network over the sample, ask every probe, and apply the rules."""
-        from probes.quality.checked_data import CheckedData, InspectedData
-        from probes.quality.checks.registry import find, find_in_files
         from probes.quality.repeats import distinct_counts, find_repeats
         from probes.separability.separability import measure_separability
-        from recommender.pipeline.data_checks import inspect_sample
+        from recommender.pipeline import data_checks as checking
         from recommender.pipeline.network_pass import (
             require_finite,
             require_readable,
@@ -96,17 +94,16 @@ class Pipeline:
         seen = run_network(backbone, index, self.sample, self.at("network"))
         features = seen.features
         tests = self.sample.n_wanted // 4 if self.check else 0
-        inspected = everything or inspect_sample(index, features, with_test=tests, seed=seed)
-        repeated = find_repeats(inspected, index)
+        inspected = everything or checking.inspect_sample(index, features, with_test=tests, seed=seed)
         try:
             require_readable(index, self.sample, features)
         except ProbeError as error:
-            data = InspectedData(index=index, seen=inspected, repeats=repeated)
-            raise BrokenData(str(error), find_in_files(data)) from error
+            raise BrokenData(str(error), checking.find_failures(index, inspected)) from error
         require_finite(backbone, features)
         clock.lap("network")
         similarity = similarity_of(seen, backbone, len(index.class_names), seed)
         clock.lap("similarity")
+        repeated = find_repeats(inspected, index)
         size = _dataset_size(index, features, inspected, distinct_counts(index, inspected, repeated))
         rows = rows_of(index, features, inspected, repeated)
         balanced = class_weights(size.file_counts) is not None
@@ -129,18 +126,7 @@ class Pipeline:
 
             levels = [features.pooled[level] for level in plan.strategy.head.levels]
             judged = judge(levels, rows.pooled(), seed=seed, balanced=balanced)
-        findings = find(
-            CheckedData(
-                index=index,
-                seen=inspected,
-                repeats=repeated,
-                size=size,
-                features=features,
-                rows=rows,
-                judged=judged,
-                notable_imbalance=thresholds.WEIGHTED_IMBALANCE,
-            )
-        )
+        findings = checking.find(index, inspected, repeated, size, checking.Judgement(features, rows, judged))
         clock.lap("findings")
         return Decision(
             measurements=replace(measured, findings=findings),
