@@ -104,14 +104,7 @@ def _logits(probabilities: FloatArray) -> FloatArray:
 
 
 def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> FloatArray:
-    """Soften probabilities (above 1) or sharpen them (below 1); the most probable class stays the same.
-
-    Args:
-        probabilities: or their logarithms, of shape (n, classes).
-        temperature: divides the logarithms, above 0.
-
-    Returns:
-        Probabilities of the same shape.
+    """Soften probabilities, or their logarithms, of shape (n, classes) by a temperature above 1, or sharpen them.
 
     Raises:
         ProbeError: rows that are neither probabilities nor their logarithms.
@@ -122,14 +115,8 @@ def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> Float
 def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """The temperature of lowest log loss on held-out images, with a prior of `TRUSTED_IMAGES` images.
 
-    The prior keeps the temperature near 1 where there are few images, and above 0 where all of them are right.
-
-    Args:
-        probabilities: of images that the model was not fitted on, or their logarithms, of shape (n, classes).
-        labels: class numbers, of shape (n,).
-
-    Returns:
-        A temperature from 0.1 to 10; exactly 1 for fewer than `LEAST_IMAGES` images or a single class.
+    The prior keeps the temperature near 1 where there are few images, and above 0 where all of them are right. It is
+    from 0.1 to 10, and exactly 1 for fewer than `LEAST_IMAGES` images or a single class.
 
     Raises:
         ProbeError: as `checked`, or rows that are neither probabilities nor their logarithms.

@@ -49,22 +49,13 @@ def wilson(correct: float, n: float) -> tuple[float, float]:
 
 
 def accuracy_interval(correct: npt.ArrayLike, groups: npt.ArrayLike | None) -> tuple[float, float]:
-    """95 % interval of an accuracy.
-
-    Args:
-        correct: whether each image was right, of shape (n,).
-        groups: images of one group may be correlated, of shape (n,), which widens the interval.
-    """
+    """95 % interval of an accuracy over n images; those of one group may be correlated, which widens it."""
     n_effective = effective_size(correct, groups)
     return wilson(float(np.asarray(correct, bool).mean()) * n_effective, n_effective)
 
 
 def effective_size(values: npt.ArrayLike, groups: npt.ArrayLike | None) -> float:
-    """The number of independent images whose mean value has the same variance.
-
-    Args:
-        values: one an image, of shape (n,).
-        groups: images of one group may be correlated, of shape (n,); None for groups of one image.
+    """The number of independent images whose mean value has the same variance as that of n images in groups.
 
     Reference:
         Rao and Scott, A simple method for the analysis of clustered binary data, 1992. Kish, Survey sampling, 1965.

@@ -46,15 +46,12 @@ def cross_chosen(
     more folds the choices depend on one another, and the estimate varies far more than its interval.
 
     Args:
-        correct: whether each image was right at each check, of shape (checks, n).
+        correct: whether each image was right at each check, of shape (checks, n). Of equal checks the first is chosen.
         seed: of the partitions.
         folds: how many, or as many as there are groups, if that is fewer.
         repeats: how many partitions.
         groups: images of one group are never split, of shape (n,).
         labels: class numbers over which the folds are stratified, of shape (n,).
-
-    Returns:
-        The choice; of equally good checks the first.
 
     Raises:
         ProbeError: no checks or no images.
@@ -85,11 +82,7 @@ def cross_chosen(
 def folds_of(
     n_images: int, *, seed: int | Sequence[int], folds: int, groups: npt.ArrayLike | None, labels: npt.ArrayLike | None
 ) -> npt.NDArray[np.int64]:
-    """Number each image's fold: no group is split, and, with labels, each class is spread over the folds.
-
-    Returns:
-        Fold numbers 0, 1, … of shape (n,); there are no more folds than groups.
-    """
+    """The fold 0, 1, … of each image: no group is split, and, with labels, each class is spread over the folds."""
     of_image = np.arange(n_images) if groups is None else np.asarray(groups)
     # Numbered by first appearance, so that the folds do not depend on how groups are named.
     _, first, inverse = np.unique(of_image, return_index=True, return_inverse=True)

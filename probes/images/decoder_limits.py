@@ -56,9 +56,7 @@ def _tile(image: Image.Image) -> tuple[int, int]:
 
 def _read(image: Image.Image, size: int = -1) -> bytes:
     """The first bytes of an opened file, or all. Its position stays the same."""
-    file: Any = getattr(image, "fp", None)
-    if file is None:
-        return b""
+    file: Any = image.fp  # type: ignore[attr-defined]
     place = file.tell()
     file.seek(0)
     content: bytes = file.read(size)

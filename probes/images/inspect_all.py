@@ -49,12 +49,11 @@ def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] |
     names = tuple(name for name, *_ in listed)
     rows = np.zeros(len(names), RECORD)
     reasons: dict[str, str] = {}
-    with _Journal(index, names) as journal:
-        known = journal.resumed()
-        rows[known["place"]] = known
-        n_done = len(known)
+    with _Journal(index, names) as journal, quiet_decoders():
+        rows[journal.known["place"]] = journal.known
+        n_done = len(journal.known)
         try:
-            for row, failure in _inspected(index, names, np.setdiff1d(np.arange(len(names)), known["place"])):
+            for row, failure in _inspected(index, names, np.setdiff1d(np.arange(len(names)), journal.known["place"])):
                 rows[row["place"]] = row
                 journal.append(row)
                 if failure is not None and len(reasons) < _REASONS:
@@ -89,18 +88,21 @@ def _inspected(
             stamps[place] = _stamp(index, names[place]) or (0, 0)  # before it is read
             yield place
 
-    with quiet_decoders():
-        for place, facts in inspect(index.store, names, stamped()):
-            row = record(place, facts)
-            row["bytes"], row["changed"] = stamps.pop(place)
-            yield row, facts if isinstance(facts, UnreadableImage) else None
+    for place, facts in inspect(index.store, names, stamped()):
+        row = record(place, facts)
+        row["bytes"], row["changed"] = stamps.pop(place)
+        yield row, facts if isinstance(facts, UnreadableImage) else None
 
 
 class _Journal:
-    """Rows on disk, appended during a run. Where they can't be written, `file` is None and nothing is kept."""
+    """Rows on disk, appended during a run, and those `known` from an interrupted one.
+
+    Where they can't be written, `file` is None and nothing is kept.
+    """
 
     def __init__(self, index: ImageIndex, names: tuple[str, ...]) -> None:
         self.file: BinaryIO | None = None
+        self.known: Records = np.zeros(0, RECORD)
         self._index, self._names = index, names
         key = blake2b(digest_size=16)
         for part in (str(RECORD), index.kind, os.path.abspath(index.source), *names):
@@ -111,29 +113,25 @@ class _Journal:
         if self._names and _stamp(self._index, self._names[0]) is not None:
             with contextlib.suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                known = self._read()
+                known = self._unchanged()
                 new = self._path.with_suffix(".new")
                 new.write_bytes(known.tobytes())
                 new.replace(self._path)
-                self.file = self._path.open("ab", _BUFFER)
+                self.file, self.known = self._path.open("ab", _BUFFER), known
         return self
 
     def __exit__(self, *error: object) -> None:
         self._close()
 
-    def resumed(self) -> Records:
+    def _unchanged(self) -> Records:
         """The rows of an interrupted run whose files have not changed since."""
-        return np.zeros(0, RECORD) if self.file is None else np.fromfile(self._path, RECORD)
-
-    def _read(self) -> Records:
         if not self._path.exists() or time.time() - self._path.stat().st_mtime > _WEEK:
             return np.zeros(0, RECORD)
         rows = np.fromfile(self._path, RECORD)  # ignores the torn end of a last row
         rows = rows[(rows["place"] >= 0) & (rows["place"] < len(self._names)) & (rows["failure"] == -1)]
-        stamps = ((int(row["bytes"]), int(row["changed"])) for row in rows)
-        places = rows["place"].tolist()
-        same = [stamp == _stamp(self._index, self._names[place]) for place, stamp in zip(places, stamps, strict=True)]
-        return np.asarray(rows[np.array(same, bool)])
+        stamps = zip(rows["bytes"].tolist(), rows["changed"].tolist(), strict=True)
+        files = (_stamp(self._index, self._names[place]) for place in rows["place"])
+        return np.asarray(rows[np.fromiter((old == new for old, new in zip(stamps, files, strict=True)), bool)])
 
     def append(self, row: Records) -> None:
         """Add a row."""
@@ -145,10 +143,9 @@ class _Journal:
 
     def remove(self) -> None:
         """Delete the file of a complete run."""
-        if self.file is not None:
-            self._close()
-            with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+        self._close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def _close(self) -> None:
         file, self.file = self.file, None

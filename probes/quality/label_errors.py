@@ -117,16 +117,11 @@ def label_errors(
 
 
 def doubts(evidence: FloatArray, labels: Labels) -> tuple[Labels, FloatArray]:
-    """The likeliest class of each image, and the probability that it is right and the label wrong.
+    """The likeliest class of each of n images, and the probability that it is right and the label wrong.
 
-    Two kinds of noise are fitted: wrong labels that fall on any image, and one class taken for another.
-
-    Args:
-        evidence: for each class the log of its odds, up to a factor and a term that all classes share, of shape (n, k).
-        labels: class numbers, of shape (n,).
-
-    Returns:
-        Class numbers and certainties 0 to 1, of shape (n,); 0 where the evidence agrees with the label.
+    Two kinds of noise are fitted: wrong labels that fall on any image, and one class taken for another. `evidence` is
+    the log of the odds of each class, up to a factor and a term that all classes share, of shape (n, k). Where it
+    agrees with the label the probability is 0.
     """
     wrong = np.maximum(*(fit_noise(evidence, labels, uniform=uniform).wrong for uniform in (True, False)))
     best = evidence.argmax(1)
@@ -137,11 +132,8 @@ def doubts(evidence: FloatArray, labels: Labels) -> tuple[Labels, FloatArray]:
 def fit_noise(evidence: FloatArray, labels: Labels, *, uniform: bool) -> Noise:
     """The rates and the temperature of highest posterior probability, by expectation maximisation.
 
-    Args:
-        evidence: of shape (n, k), k at least 2.
-        labels: class numbers, of shape (n,).
-        uniform: whether a wrong label is equally likely for images of all other classes, so that each label has one
-            rate; else each pair of classes has its own.
+    With `uniform`, a wrong label is equally likely for images of all other classes, so that each label has one rate;
+    else each pair of classes has its own.
     """
     n_images, n_classes = evidence.shape
     pairs = _pairs(evidence, labels)
@@ -202,16 +194,9 @@ def _rates(wrong: FloatArray, labels: Labels, pairs: _Pairs, n_classes: int, *, 
 
 
 def neighbour_evidence(features: npt.ArrayLike, labels: Labels, groups: Labels | None, n_classes: int) -> FloatArray:
-    """For each image and class the log of the share of its neighbours, out of those possible, that are of that class.
+    """log((votes + 1) / (possible votes + 1)) of each image's nearest neighbours for each class, of shape (n, classes).
 
-    Args:
-        features: of shape (n, d); centred, they are compared by cosine.
-        labels: class numbers, of shape (n,).
-        groups: images of one group are not neighbours; None for groups of one image.
-        n_classes: how many classes there are.
-
-    Returns:
-        log((votes + 1) / (possible votes + 1)), of shape (n, n_classes).
+    Features of shape (n, d) are centred and compared by cosine. Images of one group are not neighbours.
     """
     n_images = len(labels)
     numbers = np.arange(n_images) if groups is None else np.asarray(groups)

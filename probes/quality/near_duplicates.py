@@ -38,21 +38,17 @@ Words = npt.NDArray[np.uint64]
 
 
 def near_duplicates(hashes: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Pairs of pictures that differ only in how they were encoded, resized, lit or slightly cropped.
+    """Pairs (i, j), i < j, of pictures that differ only in how they were encoded, resized, lit or slightly cropped.
 
     Two fingerprints are near if they differ in at most 6 of the 64 lowest frequencies' bits, in at most L bits in all
     and, unless one has no colour, by at most 0.6 of their chroma. L is 40, and less in a set of look-alikes: 0.4 of
     the distance within which one picture in ten has another, not counting pairs within 40 bits, which may be copies.
 
-    Args:
-        hashes: from `perceptual_hash`. Those that are `NO_HASH` are in no pair.
-
-    Returns:
-        Pairs (i, j) with i < j, sorted: a minimal set with the same connected components as all near pairs, so n - 1
-        for n copies of one picture. The components do not depend on the order of the pictures.
+    The result is sorted, and a minimal set with the same connected components as all near pairs: n - 1 pairs for n
+    copies of one picture. The components do not depend on the order of the pictures. `NO_HASH` is in no pair.
 
     Raises:
-        ValueError: a hash has another length than a fingerprint.
+        ValueError: a hash has another length than those from `perceptual_hash`.
     """
     if any(len(one) != HASH_BYTES for one in hashes):
         raise ValueError(f"Expected fingerprints of {HASH_BYTES} bytes each, from `perceptual_hash`.")

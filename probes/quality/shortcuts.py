@@ -70,14 +70,13 @@ def shortcuts(
     is fitted only where the best rule in hindsight exceeds the threshold.
 
     Args:
-        facts: rows of n readable pictures.
+        facts: rows of n readable pictures, in any order.
         labels: their class numbers, of shape (n,).
         class_names: of all classes.
         groups: numbers of shape (n,); images of one group are not split; None for groups of one image.
 
     Returns:
-        The classes given away, the clearest first; of two classes the smaller one represents both. The order of the
-        pictures does not matter.
+        The classes given away, the clearest first; of two classes the smaller one represents both.
     """
     order = _sample(facts, labels)
     facts, labels = facts[order], labels[order]

@@ -129,7 +129,7 @@ def test_without_a_folder_to_write_to_the_inspection_works_and_keeps_nothing(fol
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of a full disk")
-def test_a_full_disk_ends_the_journal_and_not_the_inspection(folder, monkeypatch):
+def test_a_full_disk_ends_the_journal_and_not_the_inspection(journals, folder, monkeypatch):
     opened = Path.open
 
     def open_full(self, *options, **more):
@@ -137,6 +137,7 @@ def test_a_full_disk_ends_the_journal_and_not_the_inspection(folder, monkeypatch
 
     monkeypatch.setattr(Path, "open", open_full)
     assert len(inspect_everything(index_folder(folder)).rows) == 40
+    assert not list(journals.iterdir())
 
 
 def test_data_in_memory_are_inspected_from_the_start(inspected):
