@@ -67,14 +67,13 @@ EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "all_three": lambda x: saved(ImageEnhance.Brightness(scaled(x, 0.7)).enhance(1.1), "JPEG", 75),
     "crop_1%": lambda x: cropped(x, 0.01),
     "crop_2%": lambda x: cropped(x, 0.02),
-    "mirrored": ImageOps.mirror,
 }
 
 
 def recall(edit: str, images: list[Image.Image], own: list[int], hashes: list[bytes]) -> float:
     """Share of edited pictures that are linked to their originals."""
     edited = [perceptual_hash(np.asarray(EDITS[edit](image))) for image in images]
-    pairs = near_duplicates([*hashes, *edited], mirrored=edit == "mirrored")
+    pairs = near_duplicates([*hashes, *edited])
     group = components(len(hashes) + len(edited), pairs)
     return round(float((group[len(hashes) :] == group[own]).mean()), 3)
 
@@ -103,7 +102,6 @@ def of_set(name: str, index: ImageIndex) -> dict[str, Any]:
     start = time.perf_counter()
     pairs = near_duplicates(hashes)
     searched = time.perf_counter() - start
-    mirrored = links(near_duplicates(hashes, mirrored=True), labels, digests)
     near = [(i, j) for i, j in pairs if digests[i] != digests[j]]
     shown = np.random.default_rng(0).permutation(len(near))[:EXAMPLES]
     return {
@@ -112,7 +110,6 @@ def of_set(name: str, index: ImageIndex) -> dict[str, Any]:
         "without_hash": hashes.count(NO_HASH),
         "exact_copies": len(names) - len(set(digests)),
         **links(pairs, labels, digests),
-        "with_mirrored": sum(mirrored.values()),
         "most_bits": limit(hashes),
         "hash_ms": round(seconds / len(names) * 1000, 2),
         "search_ms": round(searched * 1000),

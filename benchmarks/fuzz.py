@@ -29,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from damage import write_damaged
 
 from probes.data.sources.folder import index_folder
-from probes.images.decode import quiet_decoders
+from probes.images.decode import UnreadableImage, quiet_decoders
 from probes.images.facts_table import FAILURES
 from probes.images.image_facts import inspect
 from probes.images.inspect_all import inspect_everything
-from probes.quality.findings import failures, oddities
-from probes.quality.repeats import find_repeats, repeats
+from probes.quality.checked_data import InspectedData
+from probes.quality.checks import odd_pictures, repeats, unreadable
+from probes.quality.repeats import find_repeats
 
 SLOW = 1.0  # seconds for one file
 LARGE = 256  # MiB that one file adds
@@ -63,12 +64,13 @@ def one_by_one(folder: str, start: int) -> None:
             said = os.fstat(2).st_size
             forget_peak()
             before, clock = peak(), time.perf_counter()
-            [found] = inspect(index.store, names, [place])
+            [(_, found)] = inspect(index.store, names, [place])
+            failed = isinstance(found, UnreadableImage)
             row = {
                 "place": place,
                 "name": names[place],
-                "kind": found.failure.kind if found.failure else "read",
-                "reason": str(found.failure or ""),
+                "kind": found.kind if failed else "read",
+                "reason": str(found) if failed else "",
                 "seconds": time.perf_counter() - clock,
                 "mib": (peak() - before) / 1024,
                 "said": os.fstat(2).st_size - said,
@@ -82,7 +84,8 @@ def all_at_once(folder: str) -> None:
     clock = time.perf_counter()
     seen = inspect_everything(index)
     seconds = time.perf_counter() - clock
-    found = [*failures(seen), *repeats(seen, index, find_repeats(seen, index)), *oddities(seen)]
+    data = InspectedData(index=index, seen=seen, repeats=find_repeats(seen, index))
+    found = [finding for check in (unreadable, repeats, odd_pictures) for finding in check.check(data)]
     kinds = Counter(seen.rows["failure"].tolist())
     print(
         json.dumps(

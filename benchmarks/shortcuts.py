@@ -8,45 +8,42 @@ colour, 0.6 of the brightness. Results: benchmarks/results/shortcuts.jsonl, one 
 
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 from common import ResultFile, data_sets
 
 from probes.data.image_index import ImageIndex
 from probes.images.decode import quiet_decoders
+from probes.images.facts_table import Records, record
 from probes.images.image_facts import inspect
-from probes.quality.shortcuts import KINDS, Nuisance, Shortcut, shortcuts
+from probes.quality.shortcuts import KINDS, Shortcut, shortcuts
 
 ALL_GREY = 0.9  # of the pictures without colour, from which on none can lose it
 
 
-def read(folder: ImageIndex) -> tuple[Nuisance, np.ndarray]:
-    """The facts of all images, and their labels."""
+def read(folder: ImageIndex) -> tuple[Records, np.ndarray]:
+    """The facts of all readable images, and their labels."""
     names = [name for files in folder.files for name in files]
     labels = np.repeat(np.arange(len(folder.files)), folder.class_counts)
     with quiet_decoders():
-        seen = [one for one in inspect(folder.store, names, range(len(names))) if one.facts is not None]
-    facts = [one.facts for one in seen]
-    nuisance = Nuisance(
-        formats=[one.format for one in facts],
-        modes=[one.mode for one in facts],
-        sizes=np.array([one.size for one in facts]),
-        brightness=np.array([one.brightness for one in facts]),
-        grey=np.array([one.grey for one in facts]),
-    )
-    return nuisance, labels[[one.place for one in seen]]
+        rows = np.concatenate([record(*found) for found in inspect(folder.store, names, range(len(names)))])
+    rows = rows[rows["failure"] < 0]
+    return rows, labels[rows["place"]]
 
 
-def spoilt(facts: Nuisance, kind: str, own: np.ndarray) -> Nuisance:
+def spoilt(facts: Records, kind: str, own: np.ndarray) -> Records:
     """The facts of one class changed."""
+    facts = facts.copy()
     if kind == "format":
-        return replace(facts, formats=["WEBP" if hit else name for hit, name in zip(own, facts.formats, strict=True)])
-    if kind == "mode":
-        return replace(facts, grey=facts.grey | own)
-    if kind == "size":
-        return replace(facts, sizes=np.where(own[:, None], (0.7 * facts.sizes).astype(np.int64), facts.sizes))
-    return replace(facts, brightness=np.where(own, 0.6 * facts.brightness, facts.brightness))
+        facts["format"][own] = b"WEBP"
+    elif kind == "mode":
+        facts["grey"][own] = True
+    elif kind == "size":
+        for side in ("width", "height"):
+            facts[side][own] = (0.7 * facts[side][own]).astype(np.int64)
+    else:
+        facts["brightness"][own] *= 0.6
+    return facts
 
 
 def hit(found: tuple[Shortcut, ...], kind: str, label: int, n_classes: int) -> bool:
@@ -81,7 +78,7 @@ def cell(name: str, folder: ImageIndex) -> dict:
                 for c in classes
             )
             for kind in KINDS
-            if kind != "mode" or facts.grey.mean() < ALL_GREY
+            if kind != "mode" or facts["grey"].mean() < ALL_GREY
         },
     }
 

@@ -21,7 +21,7 @@ from common import ResultFile, data_sets, linked_folder, split
 
 from builders.backbones.load import load_backbone
 from probes.data.image_index import ImageIndex
-from probes.evaluation.evaluation import paired_gain, wilson
+from probes.evaluation.intervals import paired_gain, wilson
 from probes.images.decode import read_picture, resize
 from recommender import recommend
 

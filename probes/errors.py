@@ -4,15 +4,15 @@ from typing import Any
 
 
 class ProbeError(Exception):
-    """What was given can't be measured: the message says what was expected, what arrived and what to do."""
+    """Data that can't be measured: the message says what was expected, what was received and what to do."""
 
 
 class BrokenData(ProbeError):
-    """Images that can't be measured were looked at all the same.
+    """Images that can't be measured, though they were inspected.
 
     Args:
         message: as of `ProbeError`.
-        findings: what was found, of `probes.quality.findings.Finding`.
+        findings: of `probes.quality.findings.Finding`.
     """
 
     def __init__(self, message: str, findings: tuple[Any, ...]) -> None:

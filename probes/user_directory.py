@@ -1,20 +1,18 @@
-"""Where netgraft keeps what is the user's own."""
+"""Where netgraft keeps what it measured for a user."""
 
 import os
 from pathlib import Path
 
 
 def data_directory() -> Path:
-    """NETGRAFT_DATA, or the system's place for a user's data."""
+    """$NETGRAFT_DATA, or the operating system's folder for a user's data."""
     from platformdirs import user_data_path
 
-    named = os.environ.get("NETGRAFT_DATA")
-    return Path(named) if named else user_data_path("netgraft")
+    return Path(os.environ.get("NETGRAFT_DATA") or user_data_path("netgraft"))
 
 
 def cache_directory() -> Path:
-    """NETGRAFT_CACHE, or the system's place for files that can be made again."""
+    """$NETGRAFT_CACHE, or the operating system's folder for files that can be made again."""
     from platformdirs import user_cache_path
 
-    named = os.environ.get("NETGRAFT_CACHE")
-    return Path(named) if named else user_cache_path("netgraft")
+    return Path(os.environ.get("NETGRAFT_CACHE") or user_cache_path("netgraft"))

@@ -1,4 +1,4 @@
-"""How well probabilities agree with how often they are right, and one temperature that makes them agree better."""
+"""How well probabilities agree with accuracy, and one temperature that improves the agreement."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from probes.errors import ProbeError
 BINS = 15  # at most, as in Guo et al., On calibration of modern neural networks, 2017
 # Images that a bin should hold at least: the share that is right is then known to about 0.1. Ours.
 IMAGES_PER_BIN = 20
-# Images' worth of labels that the probabilities are taken to have right, which draws the temperature towards 1. On
-# simulated images of temperature 0.7 to 2.5 and 2 to 10 classes 20 were better than 0, 1, 5 and 10 at 10 to 400 images,
-# and than Platt's one label; at 10 images log loss was still lower than without a temperature, on average. See
-# tests/test_calibration.py.
+# Weight, in images, of a prior that the probabilities are right, which pulls the temperature towards 1. On simulated
+# images of temperature 0.7 to 2.5 and 2 to 10 classes 20 was better than 0, 1, 5 and 10 at 10 to 400 images, and than
+# Platt's one label; at 10 images log loss was still lower than without a temperature, on average. See
+# tests/probes/evaluation/test_calibration.py. scikit-learn's temperature scaling has no such prior.
 TRUSTED_IMAGES = 20
 LEAST_IMAGES = 10
-_LEAST_PROBABILITY = 1e-12  # what a probability of 0 counts as
+_LEAST_PROBABILITY = 1e-12  # a smaller probability counts as this
 _COLDEST, _HOTTEST = 0.1, 10.0
 _SUM_TOLERANCE = 1e-3  # of half precision
 
@@ -30,15 +30,15 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What a temperature does for probabilities.
+    """The effect of a temperature on probabilities.
 
     Attributes:
-        temperature: fitted on all images; worth applying only where it `helps`.
-        error_before: calibration error as the probabilities are, 0 to 1.
+        temperature: fitted on all images; to be applied only where it `helps`.
+        error_before: calibration error of the given probabilities, 0 to 1.
         error_after: the same where each image is scaled by a temperature fitted on others.
-        log_loss_before: mean log loss as the probabilities are, in nats.
+        log_loss_before: mean log loss of the given probabilities, in nats.
         log_loss_after: the same where each image is scaled by a temperature fitted on others.
-        helps: whether that log loss is clearly lower, by its 95 % interval.
+        helps: whether that log loss is lower by its 95 % interval.
     """
 
     temperature: float
@@ -49,13 +49,11 @@ class Calibration:
     helps: bool
 
 
-def checked(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None
-) -> tuple[FloatArray, Labels, FloatArray]:
-    """Values of shape (n, classes), labels of shape (n,), and weights that sum to 1, of shape (n,).
+def checked(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatArray, Labels]:
+    """Values of shape (n, classes) and labels of shape (n,).
 
     Raises:
-        ProbeError: they are not that.
+        ProbeError: no images, labels that are no class, or no finite numbers of these shapes.
     """
     values, numbers = np.asarray(probabilities, np.float64), np.asarray(labels)
     if values.ndim != 2 or numbers.shape != values.shape[:1] or not values.size:
@@ -70,18 +68,7 @@ def checked(
             f"Expected labels from 0 to {values.shape[1] - 1}, one for each column. Received: labels from "
             f"{numbers.min()} to {numbers.max()}. Number the classes from 0."
         )
-    return values, numbers.astype(np.int64), shares_of(weights, len(numbers))
-
-
-def shares_of(weights: npt.ArrayLike | None, n_images: int) -> FloatArray:
-    """Weights that sum to 1."""
-    given = np.ones(n_images) if weights is None else np.asarray(weights, np.float64)
-    if given.shape != (n_images,) or not np.isfinite(given).all() or (given < 0).any() or not given.any():
-        raise ProbeError(
-            f"Expected {n_images} weights of at least 0, not all of them 0. Received: others. Leave them out to count "
-            "each image as one."
-        )
-    return np.asarray(given / given.sum())
+    return values, numbers.astype(np.int64)
 
 
 def log_losses(probabilities: FloatArray, labels: Labels) -> FloatArray:
@@ -89,11 +76,11 @@ def log_losses(probabilities: FloatArray, labels: Labels) -> FloatArray:
     return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _LEAST_PROBABILITY)))
 
 
-def calibration_error(probabilities: FloatArray, labels: Labels, weights: FloatArray | None = None) -> float:
-    """How far the probability of the most probable class is from the share that is right, on average over bins.
+def calibration_error(probabilities: FloatArray, labels: Labels) -> float:
+    """Mean difference between the probability of the most probable class and the share that is right, over bins.
 
-    The images are sorted by that probability and split into `BINS` bins of as many images each, or into
-    fewer bins where there are fewer than `IMAGES_PER_BIN` images for each. Equal probabilities share a bin.
+    The images are sorted by that probability and split into `BINS` bins of equal numbers of images, or into fewer bins
+    where there are fewer than `IMAGES_PER_BIN` images for each. Equal probabilities share a bin.
 
     Reference:
         Nixon et al., Measuring calibration in deep learning, 2019.
@@ -102,11 +89,11 @@ def calibration_error(probabilities: FloatArray, labels: Labels, weights: FloatA
     correct = probabilities.argmax(1) == labels
     n_bins = int(np.clip(len(labels) // IMAGES_PER_BIN, 1, BINS))
     bins = ((rankdata(confidence) - 0.5) / len(labels) * n_bins).astype(int)
-    return float(np.abs(np.bincount(bins, (confidence - correct) * shares_of(weights, len(labels)))).sum())
+    return float(np.abs(np.bincount(bins, confidence - correct)).sum() / len(labels))
 
 
 def _logits(probabilities: FloatArray) -> FloatArray:
-    """Logarithms of probabilities; what is given as logarithms, with a negative value, stays as it is."""
+    """Logarithms of probabilities; numbers of which one is negative are logarithms already."""
     if (probabilities < 0).any():
         return probabilities
     if (np.abs(probabilities.sum(1) - 1) > _SUM_TOLERANCE).any():
@@ -117,14 +104,7 @@ def _logits(probabilities: FloatArray) -> FloatArray:
 
 
 def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> FloatArray:
-    """Make probabilities milder (above 1) or sharper (below 1); the most probable class stays the same.
-
-    Args:
-        probabilities: or their logarithms, of shape (n, classes).
-        temperature: by which the logarithms are divided, above 0.
-
-    Returns:
-        Probabilities of the same shape.
+    """Soften probabilities, or their logarithms, of shape (n, classes) by a temperature above 1, or sharpen them.
 
     Raises:
         ProbeError: rows that are neither probabilities nor their logarithms.
@@ -132,19 +112,11 @@ def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> Float
     return np.asarray(np.exp(log_softmax(_logits(np.asarray(probabilities, np.float64)) / temperature, axis=1)))
 
 
-def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
-    """The temperature under which held-out images have the lowest log loss.
+def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """The temperature of lowest log loss on held-out images, with a prior of `TRUSTED_IMAGES` images.
 
-    `TRUSTED_IMAGES` images' worth of labels are taken to come as the probabilities say. So the temperature is near 1
-    where few images speak against it, and not 0 where all of them are right.
-
-    Args:
-        probabilities: of images that the model was not fitted on, or their logarithms, of shape (n, classes).
-        labels: class numbers, of shape (n,).
-        weights: of the images, of shape (n,).
-
-    Returns:
-        A temperature from 0.1 to 10; exactly 1 for fewer than `LEAST_IMAGES` images or a single class.
+    The prior keeps the temperature near 1 where there are few images, and above 0 where all of them are right. It is
+    from 0.1 to 10, and exactly 1 for fewer than `LEAST_IMAGES` images or a single class.
 
     Raises:
         ProbeError: as `checked`, or rows that are neither probabilities nor their logarithms.
@@ -152,17 +124,18 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, weights
     Reference:
         Guo et al., On calibration of modern neural networks, 2017.
     """
-    values, numbers, shares = checked(probabilities, labels, weights)
-    logits, n_classes = _logits(values), values.shape[1]
-    if len(numbers) < LEAST_IMAGES or n_classes < 2:
+    values, numbers = checked(probabilities, labels)
+    logits, n_images = _logits(values), len(numbers)
+    if n_images < LEAST_IMAGES or values.shape[1] < 2:
         return 1.0
-    trusted = TRUSTED_IMAGES / (len(numbers) + TRUSTED_IMAGES)
-    as_told = (np.exp(log_softmax(logits, axis=1)) * logits).sum(1)
-    wanted = (1 - trusted) * logits[np.arange(len(numbers)), numbers] + trusted * as_told
+    # Mean logit of the true class, where `prior` of the labels are drawn from the probabilities themselves.
+    prior = TRUSTED_IMAGES / (n_images + TRUSTED_IMAGES)
+    expected = (np.exp(log_softmax(logits, axis=1)) * logits).sum(1)
+    target = ((1 - prior) * logits[np.arange(n_images), numbers] + prior * expected).mean()
 
     def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        return float(shares @ (logsumexp(scaled, axis=1) - wanted / np.exp(log_temperature)))
+        temperature = np.exp(log_temperature)
+        return float(logsumexp(logits / temperature, axis=1).mean() - target / temperature)
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log([_COLDEST, _HOTTEST]), method="bounded").x))
 
@@ -170,32 +143,31 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike, weights
 def calibrate(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike, seed: int, groups: npt.ArrayLike | None = None
 ) -> Calibration:
-    """Fit a temperature, and tell by cross-fitting if it helps.
+    """Fit a temperature, and find by cross-fitting whether it helps.
 
     Args:
         probabilities: of images that the model was not fitted on, or their logarithms, of shape (n, classes).
         labels: class numbers, of shape (n,).
         seed: of the folds.
-        groups: images of one group may be alike and are never split, of shape (n,).
+        groups: images of one group may be correlated and are never split, of shape (n,).
 
     Raises:
         ProbeError: as `fit_temperature`.
     """
-    values, numbers, _ = checked(probabilities, labels, None)
+    values, numbers = checked(probabilities, labels)
     before = apply_temperature(values, 1.0)
     after = before.copy()
     rows = Rows.of(numbers, groups)
-    splits = held_out_splits(rows, seed=seed)
-    for train, held_out in splits:
+    for train, held_out in held_out_splits(rows, seed=seed):
         after[held_out] = apply_temperature(values[held_out], fit_temperature(values[train], numbers[train]))
-    losses = [log_losses(each, numbers) for each in (before, after)]
+    losses_before, losses_after = log_losses(before, numbers), log_losses(after, numbers)
     return Calibration(
         temperature=fit_temperature(values, numbers),
         error_before=calibration_error(before, numbers),
         error_after=calibration_error(after, numbers),
-        log_loss_before=float(losses[0].mean()),
-        log_loss_after=float(losses[1].mean()),
-        helps=_clearly_positive(losses[0] - losses[1], rows.groups),
+        log_loss_before=float(losses_before.mean()),
+        log_loss_after=float(losses_after.mean()),
+        helps=_clearly_positive(losses_before - losses_after, rows.groups),
     )
 
 

@@ -1,4 +1,4 @@
-"""Decode, orient and resize pictures, beside the network that reads them."""
+"""Decode, orient and resize pictures."""
 
 import contextlib
 import os
@@ -14,23 +14,32 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from probes.images.decoder_limits import IN_WORK, MAX_PIXELS, excess, has_excess_scans, n_pixels, silent_libtiff
+from probes.images.decoder_limits import MAX_PIXELS, PIXEL_BUDGET, excess, has_excess_scans, n_pixels, silent_libtiff
 
-_KNOWN = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-_GREY_TOLERANCE = 4  # of 255: how far JPEG may pull the channels of a grey picture apart
-_GREY_GRID = 64  # a picture is grey if a grid of about so many points a side is
-_BAND = 1 << 22  # px that are converted at once: what lies between must not need as much memory as the picture
-
+_GREY_TOLERANCE = 4  # of 255: JPEG moves the channels of a grey picture apart by up to this much
+_GREY_GRID = 64  # a picture is grey if a grid of about this many points a side is grey
+_BAND = 1 << 22  # px converted at once, so that intermediate copies stay smaller than the picture
 _ORIENTATION = 0x0112  # the EXIF tag
+_LONGEST = 100  # characters of a reason
+_TRUNCATED = (
+    "truncated",
+    "not enough image data",
+    "premature",
+    "buffer is not large enough",
+    "unexpected end",
+    "but only",
+)
 
+Source = Path | BinaryIO | npt.NDArray[np.uint8]
 T = TypeVar("T")
 
-Image.init()  # only then are all formats registered; some builds of Pillow lack a few
+Image.init()  # registers all formats; some builds of Pillow lack a few
+_KNOWN = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
 
 
 class UnreadableImage(Exception):
-    """A file that is no readable picture.
+    """A file that is not a readable picture.
 
     Args:
         reason: why, in a few words.
@@ -42,20 +51,17 @@ class UnreadableImage(Exception):
         self.kind = kind
 
 
-Source = Path | BinaryIO | npt.NDArray[np.uint8]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """A decoded picture.
 
     Attributes:
         pixels: uint8 of shape (height, width, channels), upright.
-        rgb: uint8 of shape (height, width, 3), upright, on white.
+        rgb: uint8 of shape (height, width, 3), upright, composited on white.
         grey: whether it has no colour.
         format: of the file, as Pillow names it; "array" for pixels.
         mode: of its pixels, as Pillow names it.
-        rotated: whether EXIF says to turn or mirror what is stored.
+        rotated: whether EXIF asks to rotate or mirror the stored pixels.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -71,51 +77,8 @@ class Picture:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-def _open(source: Source) -> Image.Image:
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
-    if _is_empty(source):
-        raise UnreadableImage("empty file", "empty")
-    image = Image.open(source, formats=_FORMATS)
-    try:
-        reason = excess(image)
-        if reason is not None:
-            raise UnreadableImage(reason, "bomb")
-    except BaseException:
-        image.close()
-        raise
-    return image
-
-
-def _is_empty(source: Path | BinaryIO) -> bool:
-    if isinstance(source, Path):
-        return source.stat().st_size == 0
-    empty = source.seek(0, os.SEEK_END) == 0
-    source.seek(0)
-    return empty
-
-
-def _from_array(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    if 0 in pixels.shape:
-        raise UnreadableImage("no pixels", "empty")
-    return Image.fromarray(pixels)
-
-
-_CUT_OFF = (
-    "truncated",
-    "not enough image data",
-    "premature",
-    "buffer is not large enough",
-    "unexpected end",
-    "but only",
-)
-_LONGEST = 100  # characters of a reason
-
-
 def unreadable(error: Exception) -> UnreadableImage:
-    """What a decoder or a store raised, as the reason why there is no picture."""
+    """Turn the error of a decoder or a store into a reason in plain words."""
     if isinstance(error, UnreadableImage):
         return error
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
@@ -128,12 +91,12 @@ def unreadable(error: Exception) -> UnreadableImage:
         return UnreadableImage("no such file", "missing")
     if isinstance(error, OSError) and error.strerror:
         return UnreadableImage(error.strerror.lower())
-    reason = _in_words(str(error).split("\n")[0] or type(error).__name__)
-    return UnreadableImage(reason, "truncated" if any(word in reason for word in _CUT_OFF) else "unreadable")
+    reason = _plain_words(str(error).split("\n")[0] or type(error).__name__)
+    return UnreadableImage(reason, "truncated" if any(word in reason for word in _TRUNCATED) else "unreadable")
 
 
-def _in_words(message: str) -> str:
-    """What a decoder says, in one short line; what is meant for programmers, in words."""
+def _plain_words(message: str) -> str:
+    """A decoder's message as one short printable line; messages meant for programmers are replaced."""
     if message.startswith(("b'", 'b"', "invalid literal")):
         return "a header with broken numbers"
     if message.startswith(("decoder error", "could not create decoder", "cannot load this image")):
@@ -145,14 +108,27 @@ def _in_words(message: str) -> str:
 def _guarded(source: Source, read: Callable[[Image.Image], T]) -> T:
     """Open a picture and read it; whatever a decoder raises becomes `UnreadableImage`."""
     try:
-        with _open(source) as image:
+        if isinstance(source, np.ndarray):
+            return read(_from_array(source))
+        n_bytes = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
+        if not n_bytes:
+            raise UnreadableImage("empty file", "empty")
+        with Image.open(source, formats=_FORMATS) as image:
+            if reason := excess(image):
+                raise UnreadableImage(reason, "bomb")
             return read(image)
     except Exception as error:  # Pillow's decoders raise nearly any exception on broken files
         raise unreadable(error) from error
 
 
+def _from_array(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    if 0 in pixels.shape:
+        raise UnreadableImage("no pixels", "empty")
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+
+
 def read_size(source: Source) -> tuple[int, int]:
-    """(width, height) in px as the file's header has them.
+    """(width, height) in px from the file's header.
 
     Raises:
         UnreadableImage: there is no picture.
@@ -163,19 +139,16 @@ def read_size(source: Source) -> tuple[int, int]:
 def read_picture(source: Source, channels: int = 3) -> Picture:
     """Decode a picture, upright.
 
-    The first frame of an animation; EXIF orientation honoured; transparent pixels on white, unless their alpha is
-    asked for; 16-bit greys by their high byte, as TensorFlow's PNG decoder does.
+    Of an animation the first frame is read. EXIF orientation is applied. Transparent pixels are composited on white
+    unless alpha is requested. 16-bit greys keep their high byte, as in TensorFlow's PNG decoder.
 
     Args:
         source: a JPEG, PNG, BMP, GIF, WebP, TIFF, PNM, JPEG 2000 or AVIF file, by its path or opened, or pixels of
             shape (height, width) or (height, width, 1, 3 or 4).
         channels: 1 for luma (ITU-R 601), 3 for RGB, 4 for RGB with alpha, which is 255 where the file has none.
 
-    Returns:
-        The picture.
-
     Raises:
-        UnreadableImage: it can't be decoded whole.
+        UnreadableImage: the picture can't be decoded completely.
     """
     return _guarded(source, lambda image: _decode(image, channels))
 
@@ -183,26 +156,27 @@ def read_picture(source: Source, channels: int = 3) -> Picture:
 def _decode(image: Image.Image, channels: int) -> Picture:
     if has_excess_scans(image):
         raise UnreadableImage("too many scans, a decompression bomb", "bomb")
-    with IN_WORK.take(n_pixels(image)):
+    with PIXEL_BUDGET.take(n_pixels(image)):
         return _decode_bounded(image, channels)
 
 
 def _decode_bounded(image: Image.Image, channels: int) -> Picture:
-    kind, mode, rotated = image.format or "array", image.mode, False
+    file_format, mode, rotated = image.format or "array", image.mode, False
     image.load()
-    with contextlib.suppress(Exception):  # a broken EXIF block says nothing of the pixels
+    with contextlib.suppress(Exception):  # a broken EXIF block does not affect the pixels
         rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
         image = ImageOps.exif_transpose(image) if rotated else image
-    rgb = _to_rgb(image)
-    step = [max(1, n // _GREY_GRID) for n in rgb.shape[:2]]
-    grid = rgb[:: step[0], :: step[1]].astype(np.int16)
-    pixels = rgb
+    rgb = pixels = _to_rgb(image)
     if channels == 1:
         pixels = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
     elif channels == 4:
         pixels = _with_alpha(image, rgb)
-    grey = bool((np.ptp(grid, axis=-1) <= _GREY_TOLERANCE).all())
-    return Picture(pixels=pixels, rgb=rgb, grey=grey, format=kind, mode=mode, rotated=rotated)
+    return Picture(pixels=pixels, rgb=rgb, grey=_is_grey(rgb), format=file_format, mode=mode, rotated=rotated)
+
+
+def _is_grey(rgb: npt.NDArray[np.uint8]) -> bool:
+    down, across = (max(1, n // _GREY_GRID) for n in rgb.shape[:2])
+    return bool((np.ptp(rgb[::down, ::across].astype(np.int16), axis=-1) <= _GREY_TOLERANCE).all())
 
 
 def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -211,30 +185,32 @@ def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     extrema: Any = image.getextrema() if image.mode == "I" else (0, 65535)
     if extrema[0] < 0 or extrema[1] > 65535:
         raise UnreadableImage("pixels of more than 16 bits, whose range is unknown")
-    shift = 0 if extrema[1] <= 255 else 8  # of 32 bits only eight may be used
+    shift = 0 if extrema[1] <= 255 else 8  # 32-bit pixels may use only eight bits
     width, height = image.size
     rows = max(1, _BAND // width)
-    if rows >= height:
-        return _band_to_rgb(image, shift)
     rgb = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
-        below = min(top + rows, height)
-        rgb[top:below] = _band_to_rgb(image.crop((0, top, width, below)), shift)
+        bottom = min(top + rows, height)
+        rgb[top:bottom] = _band_to_rgb(image.crop((0, top, width, bottom)), shift)
     return rgb
 
 
 def _band_to_rgb(image: Image.Image, shift: int) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I"):
-        return np.repeat((np.asarray(image) >> shift).astype(np.uint8)[..., None], 3, axis=-1)
-    if "A" in image.getbands() or "transparency" in image.info:
-        over = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+        return (np.asarray(image) >> shift).astype(np.uint8)[..., None]
+    if _has_alpha(image):
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return np.asarray(image.convert("RGB"))
 
 
+def _has_alpha(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
+
+
 def _with_alpha(image: Image.Image, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """RGB as it is stored, not laid on white, and alpha."""
-    if "A" in image.getbands() or "transparency" in image.info:
+    """RGB as stored, not composited, and alpha."""
+    if _has_alpha(image):
         return np.asarray(image.convert("RGBA"))
     return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), 255, np.uint8)], axis=-1)
 
@@ -251,17 +227,16 @@ def resize(pixels: Any, size: int) -> Any:
     """
     import tensorflow as tf
 
-    # Where nothing shrinks antialiasing changes nothing, and the plain kernel is four times as fast.
     height, width = pixels.shape[:2]
-    shrinks = height > size or width > size
-    with IN_WORK.take(height * width):
+    shrinks = height > size or width > size  # else antialiasing changes nothing, and without it is four times as fast
+    with PIXEL_BUDGET.take(height * width):
         return tf.image.resize(pixels, (size, size), method="bilinear", antialias=shrinks)
 
 
 def in_order(function: Callable[[T], Any], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[Any]:
-    """Map in threads, results in the order of the items, at most `ahead` of them waiting.
+    """Map in threads and yield results in the order of the items, with at most `ahead` of them waiting.
 
-    An exception of the function surfaces at its item. Leaving the iterator early cancels what has not begun.
+    An exception of the function surfaces at its item. Closing the iterator early cancels items that have not begun.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     waiting: deque[Future[Any]] = deque()
@@ -278,7 +253,7 @@ def in_order(function: Callable[[T], Any], items: Iterable[T], *, workers: int, 
 
 @contextlib.contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Pillow's warnings and libtiff's messages on odd files stay silent inside; Pillow's bomb warning is an error."""
+    """Silence Pillow's warnings and libtiff's messages on odd files; Pillow's bomb warning becomes an error."""
     with warnings.catch_warnings(), silent_libtiff():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)

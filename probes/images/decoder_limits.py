@@ -1,4 +1,4 @@
-"""What keeps Pillow's decoders within bounds, whatever a file promises: of memory, of time, of what they print."""
+"""Limits on the memory, the time and the printed messages of Pillow's decoders, whatever a file claims."""
 
 import contextlib
 import ctypes
@@ -13,24 +13,24 @@ from typing import Any
 
 from PIL import Image
 
-MAX_PIXELS = 89_478_485  # Pillow's own limit; a picture above it is taken for a decompression bomb
-_MAX_SIDE = 1_000_000  # px; decoders keep some bytes for each row, too
-_MAX_RUN_LENGTHS = 16_000_000  # px of a BMP in run lengths, of which Pillow, in Python, decodes ten million a second
-_MAX_TILES = 25_000  # of a JPEG 2000, of which each costs 11 kB; for the largest picture, tiles of 64 px
+MAX_PIXELS = 89_478_485  # Pillow's own limit; a larger picture counts as a decompression bomb
+_MAX_SIDE = 1_000_000  # px; decoders also keep some bytes for each row
+_MAX_RUN_LENGTHS = 16_000_000  # px of a run-length encoded BMP; Pillow decodes ten million a second, in Python
+_MAX_TILES = 25_000  # of a JPEG 2000; each costs 11 kB. The largest picture may have tiles of 64 px
 _MAX_SCANS = 64  # of a JPEG; cameras and programs write up to a dozen, and each costs a pass over all pixels
-_CORE_PIXELS = 24_000_000  # what every core may have in work at the same time: a camera's photograph
+_CORE_PIXELS = 24_000_000  # px in work for each core: a camera's photograph
 
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
-_SIZ = b"\xff\x4f\xff\x51"  # in JPEG 2000, before the sizes of picture and tiles
-_HEAD = 1 << 16  # bytes at the beginning of a file, in which that is
+_SIZ = b"\xff\x4f\xff\x51"  # precedes the sizes of picture and tiles in JPEG 2000
+_HEAD = 1 << 16  # first bytes of a file, which contain this marker
 _SCAN = b"\xff\xda"
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
-_BARE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers of JPEG that no segment follows
+_BARE = frozenset((0x01, *range(0xD0, 0xD9)))  # JPEG markers without a segment
 _END = 0xD9
 
 
 def excess(image: Image.Image) -> str | None:
-    """In what a picture of which only the header was read asks for too much, in a few words; else None."""
+    """The limit that a picture exceeds by its header, in a few words; None where it exceeds none."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         return f"{width} x {height} px: over {MAX_PIXELS // 10**6} million, a decompression bomb"
@@ -55,10 +55,8 @@ def _tile(image: Image.Image) -> tuple[int, int]:
 
 
 def _read(image: Image.Image, size: int = -1) -> bytes:
-    """The first bytes of an opened file, or all; its decoder goes on from where it was."""
-    file: Any = getattr(image, "fp", None)
-    if file is None:
-        return b""
+    """The first bytes of an opened file, or all. Its position stays the same."""
+    file: Any = image.fp  # type: ignore[attr-defined]
     place = file.tell()
     file.seek(0)
     content: bytes = file.read(size)
@@ -67,7 +65,7 @@ def _read(image: Image.Image, size: int = -1) -> bytes:
 
 
 def _n_tiles(image: Image.Image) -> int:
-    """Of a JPEG 2000; 1 where there are none to be told."""
+    """Tiles of a JPEG 2000; 1 for other formats and where the header has none."""
     if image.format != "JPEG2000":
         return 1
     head = _read(image, _HEAD)
@@ -79,7 +77,7 @@ def _n_tiles(image: Image.Image) -> int:
 
 
 def n_pixels(image: Image.Image) -> int:
-    """How many pixels its decoder keeps at the same time, about."""
+    """Approximately how many pixels the decoder holds at the same time."""
     across, down = _tile(image)
     return max(image.width * image.height, across * down)
 
@@ -89,7 +87,7 @@ def has_excess_scans(image: Image.Image) -> bool:
     if image.format not in ("JPEG", "MPO"):
         return False
     content = _read(image)
-    # What stands in other segments or behind the picture only looks like scans: it is worth a look if it is many.
+    # The cheap count includes bytes in comments and after the end of the picture; the exact count skips them.
     return content.count(_SCAN) > _MAX_SCANS and _n_scans(content) > _MAX_SCANS
 
 
@@ -106,10 +104,10 @@ def _n_scans(content: bytes) -> int:
 
 
 class PixelBudget:
-    """Threads share out pixels, so that as many large pictures are in work at once as memory has room for.
+    """Limits how many pixels threads have in work at the same time.
 
     Args:
-        most: pixels in work at the same time. A picture with more than that is in work alone.
+        most: pixels in work at the same time. A larger picture is processed alone.
     """
 
     def __init__(self, most: int) -> None:
@@ -118,7 +116,7 @@ class PixelBudget:
 
     @contextlib.contextmanager
     def take(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for so many pixels, and keep it. Never nest it: a thread might wait for itself."""
+        """Reserve this many pixels, waiting until they are free. Never nest it: a thread would wait for itself."""
         pixels = min(pixels, self._most)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= pixels)
@@ -131,15 +129,15 @@ class PixelBudget:
                 self._changed.notify_all()
 
 
-IN_WORK = PixelBudget(max(MAX_PIXELS, _CORE_PIXELS * (os.cpu_count() or 1)))
+PIXEL_BUDGET = PixelBudget(max(MAX_PIXELS, _CORE_PIXELS * (os.cpu_count() or 1)))
 
-# Without a handler Python prints the errors of a logger that no one asked for.
+# Without a handler Python prints the errors that Pillow logs.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @contextlib.contextmanager
 def silent_libtiff() -> Iterator[None]:
-    """Keep libtiff from printing; where Pillow's build hides the function that does it, it can't be kept."""
+    """Keep libtiff from printing, where Pillow's build exposes the function for it."""
     try:
         set_handler = ctypes.CDLL(importlib.import_module("PIL._imaging").__file__).TIFFSetErrorHandler
     except (AttributeError, OSError):

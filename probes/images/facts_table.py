@@ -1,6 +1,5 @@
-"""What was told of many pictures, in columns: a hundred bytes a picture, for a million of them."""
+"""Facts of many pictures in columns: about a hundred bytes a picture, for up to a million pictures."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +14,8 @@ FAILURES = ("unreadable", "empty", "truncated", "bomb", "missing")
 RECORD = np.dtype(
     [
         ("place", "<i8"),  # of its name in the list of names
-        ("failure", "i1"),  # number in FAILURES; -1 for a picture that could be read
-        ("bytes", "<i8"),  # size of its file and when that was changed, in ns, where it is a file on disk; else 0
+        ("failure", "i1"),  # number in FAILURES; -1 for a readable picture
+        ("bytes", "<i8"),  # size of its file, and its time of change in ns, where it is a file on disk; else 0
         ("changed", "<i8"),
         ("digest", "u1", DIGEST_BYTES),
         ("perceptual", "u1", HASH_BYTES),
@@ -50,21 +49,16 @@ def record(place: int, facts: PictureFacts | UnreadableImage) -> Records:
     return row
 
 
-def records(rows: Iterable[tuple[int, PictureFacts | UnreadableImage]]) -> Records:
-    """Rows of pictures, of shape (n,)."""
-    return np.concatenate([np.zeros(0, RECORD), *(record(place, facts) for place, facts in rows)])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inspection:
-    """All images that were looked at.
+    """All images that were inspected.
 
     Attributes:
         names: of the images in the index.
         labels: their class numbers, of shape (n,).
         splits: numbers of their splits in `SPLITS`, of shape (n,).
-        rows: what is known of them; `place` is the number of an image in the three above.
-        reasons: name -> why it could not be read, as far as they were kept.
+        rows: their facts; `place` is the number of an image in the three above.
+        reasons: name -> why the image is unreadable, for the first of them.
     """
 
     names: tuple[str, ...]
@@ -75,9 +69,9 @@ class Inspection:
 
     @property
     def read(self) -> Records:
-        """The rows of pictures that could be read."""
+        """The rows of readable pictures."""
         return np.asarray(self.rows[self.rows["failure"] < 0])
 
     def in_split(self, rows: Records, split: str) -> npt.NDArray[np.bool_]:
-        """Which of these rows are of a split."""
+        """Which of these rows belong to a split."""
         return np.asarray(self.splits[rows["place"]] == SPLITS.index(split))

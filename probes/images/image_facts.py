@@ -1,24 +1,26 @@
-"""What can be told of a picture and its file without any network, taken while it is decoded."""
+"""Facts about a picture and its file that need no network, taken while the picture is decoded."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageStat
 
 from probes.data.image_index import Store
-from probes.images.decode import Picture, UnreadableImage, in_order, read_picture, unreadable
-from probes.images.decoder_limits import IN_WORK
+from probes.images.decode import Picture, Source, UnreadableImage, in_order, read_picture, read_size, unreadable
+from probes.images.decoder_limits import PIXEL_BUDGET
 from probes.images.perceptual_hash import perceptual_hash
 from probes.images.suffixes import IMAGE_SUFFIXES, suffix
 
 DIGEST_BYTES = 16
-_MOST_POINTS = 256  # a side: brightness and contrast are measured on a grid of no more
+_GRID = 256  # points a side at most on which brightness and contrast are measured
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG": _JPEG,
+    "MPO": _JPEG,
     "PNG": (".png",),
     "GIF": (".gif",),
     "BMP": (".bmp", ".dib"),
@@ -30,10 +32,12 @@ _SUFFIXES = {
     "AVIF": (".avif",),
 }
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureFacts:
-    """What is known of a picture that could be read.
+    """What is known of a readable picture.
 
     Attributes:
         digest: of its upright RGB pixels: equal for equal pictures, whatever the file.
@@ -42,7 +46,7 @@ class PictureFacts:
         mode: of its pixels, as Pillow names it.
         size: (width, height) in px, upright.
         grey: whether it has no colour.
-        rotated: whether EXIF says to turn or mirror what is stored.
+        rotated: whether EXIF asks to rotate or mirror the stored pixels.
         misnamed: whether its name has the suffix of another format.
         brightness: mean luma, 0 to 255.
         contrast: standard deviation of the luma.
@@ -61,8 +65,8 @@ class PictureFacts:
 
 
 def facts_of(picture: Picture, name: str) -> PictureFacts:
-    """Take down what is known of a decoded picture."""
-    with IN_WORK.take(picture.size[0] * picture.size[1]):
+    """The facts of a decoded picture."""
+    with PIXEL_BUDGET.take(picture.size[0] * picture.size[1]):
         return _facts_of(picture, name)
 
 
@@ -70,8 +74,8 @@ def _facts_of(picture: Picture, name: str) -> PictureFacts:
     height, width = picture.rgb.shape[:2]
     digest = blake2b(f"{width}x{height}:".encode(), digest_size=DIGEST_BYTES)
     digest.update(np.ascontiguousarray(picture.rgb).data)
-    step = [max(1, n // _MOST_POINTS) for n in (height, width)]
-    luma = ImageStat.Stat(Image.fromarray(picture.rgb[:: step[0], :: step[1]]).convert("L"))
+    down, across = max(1, height // _GRID), max(1, width // _GRID)
+    luma = ImageStat.Stat(Image.fromarray(picture.rgb[::down, ::across]).convert("L"))
     ending = suffix(name)
     return PictureFacts(
         digest=digest.digest(),
@@ -87,45 +91,54 @@ def _facts_of(picture: Picture, name: str) -> PictureFacts:
     )
 
 
-def open_picture(store: Store, name: str, channels: int = 3) -> Picture:
-    """Decode an image of a store.
-
-    Raises:
-        UnreadableImage: it can't be opened or decoded whole.
-    """
+def _read(store: Store, name: str, read: Callable[[Source], T]) -> T:
     try:
         opened = store.open(name)
     except (OSError, ValueError, MemoryError) as error:  # a path with a null byte is a ValueError
         raise unreadable(error) from error
     if isinstance(opened, np.ndarray):
-        return read_picture(opened, channels)
+        return read(opened)
     with opened:
-        return read_picture(opened, channels)
+        return read(opened)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspected:
-    """An image that was looked at: its place in the sequence, and its facts or why there are none."""
+def open_picture(store: Store, name: str, channels: int = 3) -> Picture:
+    """Decode an image of a store.
 
-    place: int
-    facts: PictureFacts | None
-    failure: UnreadableImage | None = None
+    Raises:
+        UnreadableImage: it can't be opened or decoded completely.
+    """
+    return _read(store, name, lambda source: read_picture(source, channels))
 
 
-def inspect(store: Store, names: Sequence[str], places: Iterable[int]) -> Iterator[Inspected]:
-    """Decode images on all cores and take their facts down, in order; no picture is kept.
+def stored_size(store: Store, name: str) -> tuple[int, int]:
+    """(width, height) in px of an image of a store, from its header.
+
+    Raises:
+        UnreadableImage: it can't be opened or has no readable header.
+    """
+    return _read(store, name, read_size)
+
+
+def inspect(
+    store: Store, names: Sequence[str], places: Iterable[int]
+) -> Iterator[tuple[int, PictureFacts | UnreadableImage]]:
+    """Decode images on all cores and take their facts; no picture is kept.
 
     Args:
-        store: where they lie.
+        store: opens the images.
         names: of images.
-        places: which of them to look at.
+        places: which of the names to inspect.
+
+    Yields:
+        Each place in order, with the facts of the picture or the reason why there are none.
     """
 
-    def look(place: int) -> Inspected:
+    def inspect_one(place: int) -> tuple[int, PictureFacts | UnreadableImage]:
         try:
-            return Inspected(place=place, facts=facts_of(open_picture(store, names[place]), names[place]))
+            return place, facts_of(open_picture(store, names[place]), names[place])
         except UnreadableImage as error:
-            return Inspected(place=place, facts=None, failure=error)
+            return place, error
 
     workers = os.cpu_count() or 1
-    return in_order(look, places, workers=workers, ahead=4 * workers)
+    return in_order(inspect_one, places, workers=workers, ahead=4 * workers)

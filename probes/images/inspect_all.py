@@ -1,4 +1,4 @@
-"""Look at every image of the data, as a stream that can be interrupted and goes on where it stopped."""
+"""Inspect every image of the data, in a run that can be interrupted and resumed."""
 
 import contextlib
 import os
@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from probes.data.image_index import SPLITS, ImageIndex
 from probes.images.decode import UnreadableImage, quiet_decoders
@@ -17,27 +18,24 @@ from probes.images.image_facts import inspect
 from probes.user_directory import data_directory
 
 _REASONS = 1000  # of failures that are kept in words
-_FLUSH = 64  # images after which what was found is written down
-_WEEK = 7 * 24 * 3600  # seconds after which what an interrupted run left is forgotten
+_BUFFER = 64 * RECORD.itemsize  # bytes of rows after which they are written
+_WEEK = 7 * 24 * 3600  # seconds after which the journal of an interrupted run is ignored
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while images were looked at; the message says how far it came."""
+    """Ctrl-C during the inspection; the message says how many images are done."""
 
 
 def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] | None = None) -> Inspection:
-    """Look at every image of every split, on all cores.
+    """Inspect every image of every split, on all cores.
 
-    What was found of files on disk is kept in the user's data directory until the end is reached: the next call with
-    the same images goes on from there, and looks anew at files that are of another size or time. Of data in memory or
-    in other places nothing is kept.
+    The facts of files on disk are kept in the user's data directory until the run is complete. An interrupted run is
+    resumed by the next call with the same images; files whose size or time has changed are inspected again. Nothing
+    is kept of data in memory or in other places.
 
     Args:
         index: the images.
-        progress: called with the number of images looked at and of all.
-
-    Returns:
-        What is known of each.
+        progress: called with the number of images inspected and of all images.
 
     Raises:
         Interrupted: Ctrl-C.
@@ -49,124 +47,111 @@ def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] |
         for name in names
     ]
     names = tuple(name for name, *_ in listed)
+    rows = np.zeros(len(names), RECORD)
     reasons: dict[str, str] = {}
-    with _journal(index, names) as journal:
+    with _Journal(index, names) as journal, quiet_decoders():
+        rows[journal.known["place"]] = journal.known
+        n_done = len(journal.known)
         try:
-            rows = _look(index, names, journal, reasons, progress)
+            for row, failure in _inspected(index, names, np.setdiff1d(np.arange(len(names)), journal.known["place"])):
+                rows[row["place"]] = row
+                journal.append(row)
+                if failure is not None and len(reasons) < _REASONS:
+                    reasons[names[row["place"][0]]] = str(failure)
+                n_done += 1
+                if progress is not None:
+                    progress(n_done, len(names))
         except KeyboardInterrupt:
-            at = journal.n_written
             raise Interrupted(
-                f"Interrupted after {at:,} of {len(names):,} images. The same command goes on from there."
+                f"Interrupted after {n_done:,} of {len(names):,} images. The same command resumes from there."
                 if journal.file is not None
                 else "Interrupted. Nothing was written."
             ) from None
-        journal.finish()
+        journal.remove()
     return Inspection(
         names=names,
-        labels=np.fromiter((label for _, label, _ in listed), np.int64, len(listed)),
-        splits=np.fromiter((split for *_, split in listed), np.int8, len(listed)),
+        labels=np.array([label for _, label, _ in listed], np.int64),
+        splits=np.array([split for *_, split in listed], np.int8),
         rows=rows,
         reasons=reasons,
     )
 
 
-def _look(
-    index: ImageIndex,
-    names: tuple[str, ...],
-    journal: "_Journal",
-    reasons: dict[str, str],
-    progress: Callable[[int, int], None] | None,
-) -> Records:
-    rows = np.zeros(len(names), RECORD)
-    done = np.zeros(len(names), bool)
-    known = journal.read(index, names)
-    rows[known["place"]], done[known["place"]] = known, True
-    finished = int(done.sum())
+def _inspected(
+    index: ImageIndex, names: tuple[str, ...], places: npt.NDArray[np.intp]
+) -> Iterator[tuple[Records, UnreadableImage | None]]:
+    """The row of each image, of shape (1,), and why it is unreadable if it is."""
     stamps: dict[int, tuple[int, int]] = {}
 
     def stamped() -> Iterator[int]:
-        for place in np.flatnonzero(~done).tolist():
+        for place in places.tolist():
             stamps[place] = _stamp(index, names[place]) or (0, 0)  # before it is read
             yield place
 
-    with quiet_decoders():
-        for found in inspect(index.store, names, stamped()):
-            facts = found.facts or found.failure or UnreadableImage("not read")
-            row = record(found.place, facts)
-            row["bytes"], row["changed"] = stamps.pop(found.place)
-            rows[found.place] = row[0]
-            journal.write(row)
-            if found.failure is not None and len(reasons) < _REASONS:
-                reasons[names[found.place]] = str(found.failure)
-            finished += 1
-            if progress is not None:
-                progress(finished, len(names))
-    return rows
+    for place, facts in inspect(index.store, names, stamped()):
+        row = record(place, facts)
+        row["bytes"], row["changed"] = stamps.pop(place)
+        yield row, facts if isinstance(facts, UnreadableImage) else None
 
 
 class _Journal:
-    """Rows on disk, appended as they are found; without a place to write, nothing is kept.
+    """Rows on disk, appended during a run, and those `known` from an interrupted one.
 
-    Args:
-        path: of the file; None to keep nothing.
+    Where they can't be written, `file` is None and nothing is kept.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, index: ImageIndex, names: tuple[str, ...]) -> None:
         self.file: BinaryIO | None = None
-        self.n_written = 0
-        self._waiting: list[bytes] = []
+        self.known: Records = np.zeros(0, RECORD)
+        self._index, self._names = index, names
+        key = blake2b(digest_size=16)
+        for part in (str(RECORD), index.kind, os.path.abspath(index.source), *names):
+            key.update(part.encode("utf-8", "surrogateescape") + b"\0")
+        self._path = data_directory() / "checks" / f"{key.hexdigest()}.rows"
 
-    def read(self, index: ImageIndex, names: tuple[str, ...]) -> Records:
-        """What an interrupted run found, but for what has changed since; then further rows may be written."""
-        known = np.zeros(0, RECORD)
-        if self.path is None:
-            return known
-        with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists() and time.time() - self.path.stat().st_mtime < _WEEK:
-                content = self.path.read_bytes()
-                whole = len(content) // RECORD.itemsize * RECORD.itemsize  # a last row may be torn
-                known = np.frombuffer(content[:whole], RECORD)
-                known = known[(known["place"] >= 0) & (known["place"] < len(names)) & (known["failure"] == -1)]
-                known = known[[_unchanged(index, names[row["place"]], row) for row in known]]
-            fresh = self.path.with_suffix(".new")
-            fresh.write_bytes(known.tobytes())
-            fresh.replace(self.path)
-            self.file = self.path.open("ab")
-        self.n_written = len(known)
-        return np.asarray(known)
-
-    def write(self, row: Records) -> None:
-        """Append a row."""
-        self.n_written += 1
-        self._waiting.append(row.tobytes())
-        if len(self._waiting) == _FLUSH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand to the disk what waits."""
-        waiting, self._waiting = b"".join(self._waiting), []
-        if self.file is not None:
-            try:
-                self.file.write(waiting)
-                self.file.flush()
-            except OSError:  # a full disk costs only that the run can't be gone on with
-                self.file = None
-
-    def finish(self) -> None:
-        """The end is reached: nothing needs to be kept."""
-        self.close()
-        if self.path is not None:
+    def __enter__(self) -> Self:
+        if self._names and _stamp(self._index, self._names[0]) is not None:
             with contextlib.suppress(OSError):
-                self.path.unlink(missing_ok=True)
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                known = self._unchanged()
+                new = self._path.with_suffix(".new")
+                new.write_bytes(known.tobytes())
+                new.replace(self._path)
+                self.file, self.known = self._path.open("ab", _BUFFER), known
+        return self
 
-    def close(self) -> None:
-        if self.file is not None:
-            self.flush()
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def _unchanged(self) -> Records:
+        """The rows of an interrupted run whose files have not changed since."""
+        if not self._path.exists() or time.time() - self._path.stat().st_mtime > _WEEK:
+            return np.zeros(0, RECORD)
+        rows = np.fromfile(self._path, RECORD)  # ignores the torn end of a last row
+        rows = rows[(rows["place"] >= 0) & (rows["place"] < len(self._names)) & (rows["failure"] == -1)]
+        stamps = zip(rows["bytes"].tolist(), rows["changed"].tolist(), strict=True)
+        files = (_stamp(self._index, self._names[place]) for place in rows["place"])
+        return np.asarray(rows[np.fromiter((old == new for old, new in zip(stamps, files, strict=True)), bool)])
+
+    def append(self, row: Records) -> None:
+        """Add a row."""
+        try:
+            if self.file is not None:
+                self.file.write(row.tobytes())
+        except OSError:  # with a full disk the run can't be resumed, but goes on
+            self._close()
+
+    def remove(self) -> None:
+        """Delete the file of a complete run."""
+        self._close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        file, self.file = self.file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def _stamp(index: ImageIndex, name: str) -> tuple[int, int] | None:
@@ -180,20 +165,3 @@ def _stamp(index: ImageIndex, name: str) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return facts.st_size, facts.st_mtime_ns
-
-
-def _unchanged(index: ImageIndex, name: str, row: Records) -> bool:
-    return _stamp(index, name) == (int(row["bytes"]), int(row["changed"]))
-
-
-@contextlib.contextmanager
-def _journal(index: ImageIndex, names: tuple[str, ...]) -> Iterator[_Journal]:
-    key = blake2b(digest_size=16)
-    for part in (str(RECORD), index.kind, os.path.abspath(index.source), *names):
-        key.update(part.encode("utf-8", "surrogateescape") + b"\0")
-    on_disk = bool(names) and _stamp(index, names[0]) is not None
-    journal = _Journal(data_directory() / "checks" / f"{key.hexdigest()}.rows" if on_disk else None)
-    try:
-        yield journal
-    finally:
-        journal.close()

@@ -6,18 +6,17 @@ import numpy.typing as npt
 from PIL import Image
 
 HASH_BYTES = 64
-NO_HASH = bytes(HASH_BYTES)  # of a picture without detail: it is like no other
+LUMA_BYTES = 32  # the first bytes; the others are chroma
+NO_HASH = bytes(HASH_BYTES)  # of a picture without detail, which is near no other
 _SIDE = 16  # frequencies a side
-_BITS = _SIDE * _SIDE
-_PIXELS = 64  # the side of the picture that is hashed
-_CELLS = 4
+_PIXELS = 64  # side of the picture that is hashed
+_CELLS = 4  # a side, in which chroma is averaged
 _LEAST_DETAIL = 1.0  # of 255. Pictures of the 13 benchmark sets have 2.1 and more
-Indices = npt.NDArray[np.intp]
 
 
-def _bit_order() -> Indices:
-    """Where each bit of a fingerprint is in the 16 x 16 hash: first the 8 x 8 lowest, dealt to eight bytes."""
-    row, column = np.divmod(np.arange(_BITS), _SIDE)
+def _bit_order() -> npt.NDArray[np.intp]:
+    """Positions of the fingerprint's bits in the 16 x 16 hash: first the 8 x 8 lowest, dealt to eight bytes."""
+    row, column = np.divmod(np.arange(_SIDE**2), _SIDE)
     low = (row < _SIDE // 2) & (column < _SIDE // 2)
     lowest = np.flatnonzero(low)[np.argsort((row + column)[low], kind="stable")]
     return np.concatenate([*(lowest[byte::8] for byte in range(8)), np.flatnonzero(~low)])
@@ -29,11 +28,17 @@ _ORDER = _bit_order()
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> bytes:
     """The fingerprint of a picture.
 
+    The first 32 bytes are the signs of the 16 x 16 lowest frequencies of the luma against their median, the 64 lowest
+    ones first. The other 32 are the chroma (Cb, Cr) of 4 x 4 cells, for shapes that differ in nothing but colour.
+
     Args:
         pixels: of shape (height, width, 3), (height, width, 1) or (height, width).
 
     Returns:
-        64 bytes; `NO_HASH` for a picture without detail: blank, or one that changes along its rows or columns alone.
+        64 bytes; `NO_HASH` for a picture without detail: blank, or one that varies only along its rows or columns.
+
+    Reference:
+        Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010.
     """
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
     small = image.resize((_PIXELS, _PIXELS), Image.Resampling.LANCZOS, reducing_gap=2.0)
@@ -45,12 +50,12 @@ def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _detail(luma: npt.NDArray[np.float64]) -> float:
-    """Standard deviation of what a row's and a column's mean do not explain."""
+    """Standard deviation of the part that the means of rows and columns do not explain."""
     return float((luma - luma.mean(0) - luma.mean(1, keepdims=True) + luma.mean()).std())
 
 
 def _chroma(small: Image.Image) -> bytes:
     if small.mode == "L":
-        return bytes(2 * _CELLS**2)
+        return bytes(HASH_BYTES - LUMA_BYTES)
     cells = np.asarray(small.reduce(_PIXELS // _CELLS).convert("YCbCr"), np.int16)
     return (cells[..., 1:] - 128).astype(np.int8).tobytes()

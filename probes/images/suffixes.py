@@ -15,5 +15,5 @@ def suffix(name: str) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name says that it is an image of a kind that can be read."""
+    """Whether a file's name has the suffix of a readable image format."""
     return suffix(name) in IMAGE_SUFFIXES

@@ -1,7 +1,7 @@
-"""Classes that can be told from the others by something that is not what the pictures show. NumPy and scikit-learn.
+"""Classes that can be recognised by something other than the content of their pictures.
 
-A file's format, its size in px, its colour mode or its mean brightness alone: where they give a class away, a network
-may learn them in place of the picture, and its accuracy will not hold for pictures from elsewhere.
+Where a file's format, its size in px, its colour mode or its mean brightness alone gives a class away, a network may
+learn that instead of the content, and its accuracy will not hold for pictures from another source.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,43 +11,25 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeClassifier
 
+from probes.images.facts_table import Records
 from probes.separability.linear_probe import accuracy_error
 
 FOLDS = 5
 KINDS = ("format", "size", "mode", "brightness")
 LEAST_IMAGES = 10  # of a class
-# Balanced accuracy that a class must exceed by `ERRORS` standard errors. Format, size and mode say nothing of what is
-# shown; brightness may: a handwritten 1 has less ink than an 8 (benchmarks/results/shortcuts.jsonl).
+# Balanced accuracy that a class must exceed by `ERRORS` standard errors. Format, size and mode do not depend on the
+# content; brightness may: a handwritten 1 has less ink than an 8 (benchmarks/results/shortcuts.jsonl).
 THRESHOLDS = {"format": 0.7, "size": 0.7, "mode": 0.7, "brightness": 0.88}
 ERRORS = 2.0
-MOST_CLASSES = 20  # of a kind that are looked into: as many warnings are enough
-MOST_IMAGES = 10_000  # that are looked at
+MOST_CLASSES = 20  # of a kind that are tested: as many warnings are enough
+MOST_IMAGES = 10_000  # that are used
 _DEPTH = 2  # of the decision tree: an interval, or a corner of two facts
 _SMALLEST_LEAF = 0.05  # of the smaller side, and at least 2 images
-_TELLING = 0.5  # difference in the share of one size from which on that size is named
+_DISTINCT = 0.5  # difference in the share of one size from which on that size is named
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Nuisance:
-    """What is known of n pictures beside their content.
-
-    Attributes:
-        formats: of the files: "JPEG", "PNG" …
-        modes: of their pixels: "RGB", "L" …
-        sizes: (width, height) in px, of shape (n, 2).
-        brightness: mean luma, 0 to 255, of shape (n,).
-        grey: whether a picture has no colour, of shape (n,); None where only the mode tells.
-    """
-
-    formats: Sequence[str]
-    modes: Sequence[str]
-    sizes: npt.NDArray[np.int64]
-    brightness: FloatArray
-    grey: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +39,8 @@ class Shortcut:
     Attributes:
         kind: by what: one of `KINDS`.
         label: its number.
-        accuracy: cross-validated balanced accuracy, 0 to 1, with which it is told by that alone from the others, less
-            those that are told more clearly.
+        accuracy: cross-validated balanced accuracy, 0 to 1, with which these facts separate it from the other classes,
+            except those that they separate more clearly.
         standard_error: of that accuracy.
         words: how it differs, for a reader.
     """
@@ -72,7 +54,7 @@ class Shortcut:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Kind:
-    """One kind of facts: `values` of shape (n, numbers), or of shape (n, categories), 1 where a picture is of one."""
+    """One kind of facts: `values` of shape (n, numbers), or of shape (n, categories), 1 for the picture's category."""
 
     name: str
     values: FloatArray
@@ -80,42 +62,38 @@ class _Kind:
 
 
 def shortcuts(
-    facts: Nuisance, labels: Labels, class_names: Sequence[str], groups: Labels | None = None
+    facts: Records, labels: Labels, class_names: Sequence[str], groups: Labels | None = None
 ) -> tuple[Shortcut, ...]:
-    """Find the classes that can be told from all others without a look at the picture.
+    """Find the classes that can be separated from all others without the content of the pictures.
 
-    For each kind of facts and each class a shallow decision tree tells the class from the rest, cross-validated. It is
-    fitted only where the facts differ enough to begin with.
+    For each kind of facts and each class a shallow decision tree separates the class from the rest, cross-validated. It
+    is fitted only where the best rule in hindsight exceeds the threshold.
 
     Args:
-        facts: of n pictures.
+        facts: rows of n readable pictures, in any order.
         labels: their class numbers, of shape (n,).
         class_names: of all classes.
         groups: numbers of shape (n,); images of one group are not split; None for groups of one image.
 
     Returns:
-        The classes given away, the clearest first; of two classes the smaller one stands for both. The order of the
-        pictures plays no part.
+        The classes given away, the clearest first; of two classes the smaller one represents both.
     """
-    order = _sample(facts, np.asarray(labels, np.int64))
-    numbers = np.asarray(labels, np.int64)[order]
-    classes = _classes(numbers)
+    order = _sample(facts, labels)
+    facts, labels = facts[order], labels[order]
+    classes = _classes(labels)
     if not len(classes):
         return ()
-    kinds = [(kind, _suspects(kind, numbers, classes)) for kind in _kinds(facts, order)]
-    if not any(len(suspects) for _, suspects in kinds):
-        return ()
-    folds = _folds(numbers, None if groups is None else np.asarray(groups)[order])
-    found = [told for kind, suspects in kinds for told in _told(kind, suspects, numbers, folds, class_names)]
+    folds = _folds(labels, None if groups is None else groups[order])
+    found = [found for kind in _kinds(facts) for found in _found(kind, labels, classes, folds, class_names)]
     return tuple(sorted(found, key=lambda shortcut: -shortcut.accuracy))
 
 
-def _told(
-    kind: _Kind, suspects: Labels, labels: Labels, folds: Labels, class_names: Sequence[str]
+def _found(
+    kind: _Kind, labels: Labels, classes: Labels, folds: Labels, class_names: Sequence[str]
 ) -> Iterator[Shortcut]:
-    """Shortcuts of one kind. A class that is given away stands aside: beside it all others would look alike."""
+    """Shortcuts of one kind. A class that is given away is removed: otherwise it would hide differences of the rest."""
     left = np.ones(len(labels), bool)
-    for label in suspects:
+    for label in _suspects(kind, labels, classes):
         own = (labels == label)[left]
         if (~own).sum() < LEAST_IMAGES:
             return
@@ -126,10 +104,11 @@ def _told(
             left &= labels != label
 
 
-def _sample(facts: Nuisance, labels: Labels) -> Labels:
+def _sample(facts: Records, labels: Labels) -> Labels:
     """Numbers of at most `MOST_IMAGES` rows, evenly from all classes, in an order that depends on content alone."""
-    formats, modes = (np.unique(list(words), return_inverse=True)[1] for words in (facts.formats, facts.modes))
-    order = np.lexsort((facts.brightness, facts.sizes[:, 1], facts.sizes[:, 0], modes, formats, labels))
+    order = np.lexsort(
+        (facts["brightness"], facts["height"], facts["width"], facts["mode"], facts["format"], np.asarray(labels))
+    )
     places = np.linspace(0, len(order), min(len(order), MOST_IMAGES), endpoint=False)
     return np.asarray(order[places.astype(np.int64)])
 
@@ -142,15 +121,13 @@ def _classes(labels: Labels) -> Labels:
     return np.asarray(found[(counts >= LEAST_IMAGES) & (len(labels) - counts >= LEAST_IMAGES)])
 
 
-def _kinds(facts: Nuisance, order: Labels) -> Iterator[_Kind]:
-    modes = np.array(facts.modes, str)[order]
-    if facts.grey is not None:
-        modes = np.where(facts.grey[order], "grey", np.where(modes == "RGB", "colour", modes))
-    yield _categories("format", np.array(facts.formats, str)[order])
-    width, height = facts.sizes[order].T.astype(np.float64)
+def _kinds(facts: Records) -> Iterator[_Kind]:
+    yield _categories("format", facts["format"].astype(str))
+    width, height = facts["width"].astype(np.float64), facts["height"].astype(np.float64)
     yield _Kind(name="size", values=np.stack([width, height, width / height, width * height], axis=1))
-    yield _categories("mode", modes)
-    yield _Kind(name="brightness", values=np.asarray(facts.brightness, np.float64)[order, None])
+    modes = facts["mode"].astype(str)
+    yield _categories("mode", np.where(facts["grey"], "grey", np.where(modes == "RGB", "colour", modes)))
+    yield _Kind(name="brightness", values=facts["brightness"].astype(np.float64)[:, None])
 
 
 def _categories(name: str, words: npt.NDArray[np.str_]) -> _Kind:
@@ -159,19 +136,18 @@ def _categories(name: str, words: npt.NDArray[np.str_]) -> _Kind:
 
 
 def _suspects(kind: _Kind, labels: Labels, classes: Labels) -> Labels:
-    """Classes that the best rule in hindsight tells from the rest, at most `MOST_CLASSES`, the clearest first."""
+    """Classes that the best rule in hindsight separates, at most `MOST_CLASSES`, the clearest first."""
     if kind.categories:
-        hindsight = [set_accuracy(kind.values, labels == label) for label in classes]
+        accuracy = np.array([set_accuracy(kind.values, labels == label) for label in classes])
     else:
-        orders = [ranked(values) for values in kind.values.T if np.ptp(values) > 0]
-        hindsight = [max((interval_accuracy(*by, labels == label) for by in orders), default=0.5) for label in classes]
-    accuracy = np.array(hindsight)
+        orders = [ranked(values) for values in kind.values.T]
+        accuracy = np.array([max(interval_accuracy(*by, labels == label) for by in orders) for label in classes])
     order = np.argsort(-accuracy, kind="stable")[:MOST_CLASSES]
     return np.asarray(classes[order[accuracy[order] > THRESHOLDS[kind.name]]])
 
 
 def set_accuracy(indicators: FloatArray, own: Mask) -> float:
-    """Balanced accuracy, on these very rows, of the best set of categories."""
+    """Balanced accuracy of the best set of categories, on the rows that it was chosen by."""
     return float(0.5 + 0.25 * np.abs(indicators[own].mean(0) - indicators[~own].mean(0)).sum())
 
 
@@ -182,7 +158,7 @@ def ranked(values: FloatArray) -> tuple[Labels, Mask]:
 
 
 def interval_accuracy(order: Labels, last: Mask, own: Mask) -> float:
-    """Balanced accuracy, on these very rows, of the best interval of a number, or of what lies outside: Kuiper's V."""
+    """Balanced accuracy of the best interval, or its complement, on the rows that it was chosen by: Kuiper's V."""
     below = np.cumsum(own[order])[last]
     above = np.arange(1, len(own) + 1)[last] - below
     gap = below / own.sum() - above / (~own).sum()
@@ -190,9 +166,9 @@ def interval_accuracy(order: Labels, last: Mask, own: Mask) -> float:
 
 
 def _folds(labels: Labels, groups: Labels | None) -> Labels:
-    """The fold in which each row is held out: in turn within a class, so that each fold has its share of the content.
+    """The fold that holds each row out: in turn within a class, whose rows are sorted by content.
 
-    A group goes with its first row.
+    A group is in the fold of its first row.
     """
     starts = np.append(0, np.cumsum(np.bincount(labels)))  # rows are sorted by label
     folds = (np.arange(len(labels)) - starts[labels]) % FOLDS
@@ -203,7 +179,7 @@ def _folds(labels: Labels, groups: Labels | None) -> Labels:
 
 
 def _balanced_accuracy(values: FloatArray, own: Mask, folds: Labels) -> tuple[float, float]:
-    """Cross-validated balanced accuracy of a shallow tree that tells `own` from the rest, and its standard error."""
+    """Cross-validated balanced accuracy of a shallow tree that separates `own` from the rest, and its error."""
     hit, judged = np.zeros(len(own), bool), np.zeros(len(own), bool)
     for fold in range(FOLDS):
         train, held_out = folds != fold, folds == fold
@@ -218,20 +194,20 @@ def _balanced_accuracy(values: FloatArray, own: Mask, folds: Labels) -> tuple[fl
         ).fit(values[train], own[train])
         hit[held_out] = tree.predict(values[held_out]) == own[held_out]
         judged |= held_out
-    here, there = hit[judged & own], hit[judged & ~own]
-    if not len(here) or not len(there):
+    inside, outside = hit[judged & own], hit[judged & ~own]
+    if not len(inside) or not len(outside):
         return 0.5, 0.5
-    accuracy = float(here.mean() + there.mean()) / 2
-    return accuracy, float(np.hypot(accuracy_error(here), accuracy_error(there))) / 2
+    accuracy = float(inside.mean() + outside.mean()) / 2
+    return accuracy, float(np.hypot(accuracy_error(inside), accuracy_error(outside))) / 2
 
 
 def _words(kind: _Kind, own: Mask, name: str) -> str:
     if kind.categories:
-        surplus = kind.values[own].mean(0) - kind.values[~own].mean(0)
-        most, least = int(surplus.argmax()), int(surplus.argmin())
-        here, there = kind.values[own, most].mean(), kind.values[~own, least].mean()
+        inside, outside = kind.values[own].mean(0), kind.values[~own].mean(0)
+        most, least = int((inside - outside).argmax()), int((inside - outside).argmin())
         return (
-            f"{kind.categories[most]} in {here:.0%} of {name!r}, {kind.categories[least]} in {there:.0%} of the others"
+            f"{kind.categories[most]} in {inside[most]:.0%} of {name!r}, {kind.categories[least]} in "
+            f"{outside[least]:.0%} of the others"
         )
     if kind.name == "brightness":
         return f"mean brightness {kind.values[own].mean():.0f} against {kind.values[~own].mean():.0f}"
@@ -239,19 +215,19 @@ def _words(kind: _Kind, own: Mask, name: str) -> str:
 
 
 def _size_words(sizes: Labels, own: Mask, name: str) -> str:
-    """A size that nearly tells the class, if there is one; else the medians, or a range where they are alike."""
+    """A size that almost identifies the class, if there is one; else the medians, or a range where they are close."""
     found, numbers = np.unique(sizes, axis=0, return_inverse=True)
-    shares = [np.bincount(numbers.ravel()[side], minlength=len(found)) / side.sum() for side in (own, ~own)]
-    most = int(np.abs(shares[0] - shares[1]).argmax())
-    if abs(shares[0][most] - shares[1][most]) > _TELLING:
+    inside, outside = (np.bincount(numbers.ravel()[side], minlength=len(found)) / side.sum() for side in (own, ~own))
+    most = int(np.abs(inside - outside).argmax())
+    if abs(inside[most] - outside[most]) > _DISTINCT:
         width, height = found[most]
-        return f"{width} x {height} px in {shares[0][most]:.0%} of {name!r}, in {shares[1][most]:.0%} of the others"
+        return f"{width} x {height} px in {inside[most]:.0%} of {name!r}, in {outside[most]:.0%} of the others"
     here, there = (np.median(sizes[side], axis=0) for side in (own, ~own))
     low, high = np.percentile(sizes[~own], (25, 75), axis=0)
     if ((here < low) | (here > high)).any():
         return f"median {here[0]:.0f} x {here[1]:.0f} px against {there[0]:.0f} x {there[1]:.0f} px"
     low, high = np.percentile(sizes[own], (10, 90), axis=0)
-    inside = ((sizes[~own] >= low) & (sizes[~own] <= high)).mean(0)
-    side = int(inside.argmin())
-    across = ("wide", "high")[side]
-    return f"{low[side]:.0f} to {high[side]:.0f} px {across} in 80% of {name!r}, in {inside[side]:.0%} of the others"
+    within = ((sizes[~own] >= low) & (sizes[~own] <= high)).mean(0)
+    side = int(within.argmin())
+    dimension = ("wide", "high")[side]
+    return f"{low[side]:.0f} to {high[side]:.0f} px {dimension} in 80% of {name!r}, in {within[side]:.0%} of the others"

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probes.evaluation.evaluation import Gain
+from probes.evaluation.intervals import Gain
 from recommender.comparison.outcome import Outcome, Row
 
 if TYPE_CHECKING:

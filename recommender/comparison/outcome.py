@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.strategy import Strategy
-from probes.evaluation.evaluation import Gain
+from probes.evaluation.intervals import Gain
 from recommender.rules.scenario import Scenario
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probes.evaluation.evaluation import Chosen, Gain, cross_chosen, paired_gain
+from probes.evaluation.intervals import Gain, paired_gain
+from probes.evaluation.selection import Chosen, cross_chosen
 from recommender.comparison.outcome import Row
 
 LIKE_COST = 2.0  # times as many seconds: a difference that nobody minds. Ours.

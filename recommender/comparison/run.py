@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 
 from builders.errors import BuildError
-from probes.evaluation.evaluation import cross_chosen
+from probes.evaluation.selection import cross_chosen
 from probes.separability.learning_curve import learning_curve
 from probes.separability.linear_probe import balanced_accuracy, solve
 from recommender.comparison.candidates import Candidate, frozen_candidates, tuned_candidates

@@ -14,8 +14,10 @@ from builders.training.schedule import Schedule
 from builders.training.state import StateFile, TrainingState
 from builders.training.trainer import Trained, Trainer
 from probes.evaluation.calibration import apply_temperature, calibrate
-from probes.evaluation.evaluation import Chosen, cross_chosen, evaluate, paired_gain
+from probes.evaluation.evaluation import evaluate
+from probes.evaluation.intervals import paired_gain
 from probes.evaluation.out_of_distribution import Detector
+from probes.evaluation.selection import Chosen, cross_chosen
 from probes.images.decode import quiet_decoders
 from recommender.fit.data import Data, read_all, start_from_linear_probe
 from recommender.fit.finish import MOST_IMAGES, finish, fitted_detector, peak_memory

@@ -10,7 +10,8 @@ from builders.training.schedule import Phase, Schedule
 
 if TYPE_CHECKING:
     from builders.training.state import Check
-    from probes.evaluation.evaluation import Evaluation, Gain
+    from probes.evaluation.evaluation import Evaluation
+    from probes.evaluation.intervals import Gain
     from probes.evaluation.out_of_distribution import Detector
 
 _DENSE = 200 * 200  # cells of a confusion matrix that is told whole

@@ -1,4 +1,4 @@
-"""From what was seen of the images to findings."""
+"""From facts of the images to findings."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,36 +10,24 @@ from probes.data.image_index import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex
 from probes.data.sampling import draw_sample
 from probes.data.splits import Rows
 from probes.images.decode import quiet_decoders
-from probes.images.facts_table import Inspection, Records, record
+from probes.images.facts_table import Inspection, record
 from probes.images.image_facts import inspect
 from probes.network.features import Features
-from probes.quality.classes import class_names, class_sizes, imbalance
-from probes.quality.findings import (
-    SEVERITIES,
-    WARNING,
-    Finding,
-    count,
-    failures,
-    listing,
-    oddities,
-    training,
-)
-from probes.quality.label_errors import label_errors
-from probes.quality.repeats import Repeats, repeats
-from probes.quality.shortcuts import Nuisance, shortcuts
+from probes.quality.checked_data import CheckedData, InspectedData
+from probes.quality.checks import registry
+from probes.quality.findings import Finding
+from probes.quality.repeats import Repeats, find_repeats
 from probes.separability.linear_probe import Judged
 from recommender.rules import thresholds
 
-_EXAMPLES = 5  # of a class that is given away
-
 
 def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, seed: int) -> Inspection:
-    """What was seen of the sample while it was measured, and of some test images, which are not measured.
+    """Facts of the sample, read while it was measured, and of some test images, which are not measured.
 
     Args:
         index: the images.
         features: of the sample.
-        with_test: how many test images to look at.
+        with_test: how many test images to inspect.
         seed: of their choice.
     """
     measured = zip(features.files, features.labels.tolist(), features.validation.tolist(), features.facts, strict=True)
@@ -69,12 +57,12 @@ def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[st
         for name in names[:quota]
     ]
     with quiet_decoders():
-        for found in inspect(index.store, [name for name, _ in chosen], range(len(chosen))):
-            yield (*chosen[found.place], TEST, found.facts or found.failure)
+        for place, facts in inspect(index.store, [name for name, _ in chosen], range(len(chosen))):
+            yield (*chosen[place], TEST, facts)
 
 
 class Judgement(NamedTuple):
-    """The measured images, and how a classifier does on each of them that had not seen it; None where that can't be."""
+    """The measured images, and a classifier's results on those that it was not fitted on; None if there are none."""
 
     features: Features
     rows: Rows
@@ -84,107 +72,30 @@ class Judgement(NamedTuple):
 def find(
     index: ImageIndex, seen: Inspection, repeated: Repeats, size: DatasetSize, judgement: Judgement
 ) -> tuple[Finding, ...]:
-    """Everything that is wrong or odd, the worst first.
+    """All problems of the data, the most severe first.
 
     Args:
         index: the images.
-        seen: what was seen of them.
+        seen: facts of those that were inspected.
         repeated: which of them repeat others.
         size: how many there are.
         judgement: of those that were measured.
     """
-    found = [
-        *failures(seen),
-        *repeats(seen, index, repeated),
-        *_label_errors(index, judgement),
-        *_shortcuts(index, seen, repeated),
-        *class_sizes(index.class_names, size.class_counts),
-        *imbalance(index.class_names, size.file_counts, notable=thresholds.WEIGHTED_IMBALANCE),
-        *class_names(index),
-        *_validation(index, judgement.rows),
-        *listing(index),
-        *oddities(seen),
-    ]
-    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+    features, rows, judged = judgement
+    return registry.find(
+        CheckedData(
+            index=index,
+            seen=seen,
+            repeats=repeated,
+            size=size,
+            features=features,
+            rows=rows,
+            judged=judged,
+            notable_imbalance=thresholds.WEIGHTED_IMBALANCE,
+        )
+    )
 
 
 def find_failures(index: ImageIndex, seen: Inspection) -> tuple[Finding, ...]:
-    """What can be found in data that can't be measured: what was left out, and what can't be read."""
-    return (*failures(seen), *listing(index))
-
-
-def _validation(index: ImageIndex, rows: Rows) -> Iterator[Finding]:
-    """A validation split that can't judge, or not every class."""
-    listed = sum(len(names) for names in index.validation)
-    lacking = [
-        name
-        for name, names, training in zip(index.class_names, index.validation, index.files, strict=False)
-        if training and not names
-    ]
-    used = rows.held_out.any()
-    if not listed or (used and not lacking):
-        return
-    what = f"of {len(lacking):,} of {len(index.class_names):,} classes no image" if lacking else "no image fit to judge"
-    yield Finding(
-        kind="validation",
-        severity=WARNING,
-        n_files=listed,
-        examples=tuple(lacking),
-        message=f"The validation split of {count(listed, 'image')} has {what}.",
-        done="Accuracy is measured on the other classes."
-        if used
-        else "Accuracy is cross-validated in training instead.",
-        advice="Hold images of every class out, none of them like a training image.",
-    )
-
-
-def _label_errors(index: ImageIndex, judgement: Judgement) -> Iterator[Finding]:
-    features, measured, judged = judgement
-    if judged is None:
-        return
-    rows = judged.rows
-    deepest = list(features.pooled.values())[-1]
-    found = label_errors(
-        judged.probabilities, features.labels[rows], features=deepest[rows], groups=measured.groups[rows]
-    )
-    if not found:
-        return
-    lines = [
-        f"{features.files[rows[error.index]]}: {index.class_names[error.given]!r}, looks like "
-        f"{index.class_names[error.suggested]!r} ({error.certainty:.0%} sure)"
-        for error in found
-    ]
-    yield Finding(
-        kind="label_error",
-        severity=WARNING,
-        n_files=len(found),
-        examples=tuple(lines),
-        message=f"{count(len(found), 'image')} that may be labelled wrong: a classifier that never saw them and their "
-        "nearest neighbours speak for another class.",
-        done="Measured as they are labelled.",
-        advice="Look at them, best first; right or wrong is yours to say.",
-    )
-
-
-def _shortcuts(index: ImageIndex, seen: Inspection, repeated: Repeats) -> Iterator[Finding]:
-    rows: Records = training(seen, seen.read)
-    nuisance = Nuisance(
-        formats=tuple(value.decode() for value in rows["format"].tolist()),
-        modes=tuple(value.decode() for value in rows["mode"].tolist()),
-        sizes=np.stack([rows["width"], rows["height"]], axis=1).astype(np.int64),
-        brightness=rows["brightness"].astype(np.float64),
-        grey=rows["grey"],
-    )
-    labels = seen.labels[rows["place"]]
-    groups = repeated.together[seen.in_split(seen.read, TRAIN)]
-    for found in shortcuts(nuisance, labels, index.class_names, groups=groups):
-        yield Finding(
-            kind=f"shortcut_{found.kind}",
-            severity=WARNING,
-            n_files=int((labels == found.label).sum()),
-            examples=tuple(seen.names[place] for place in rows["place"][labels == found.label][:_EXAMPLES]),
-            message=f"{index.class_names[found.label]!r} can be told by {found.kind} alone, with a balanced accuracy "
-            f"of {found.accuracy:.0%}: {found.words}.",
-            done="Measured all the same: the network may have learned that and not what the pictures show.",
-            advice="Take pictures of all classes in the same way, or save them alike, before you trust any accuracy.",
-        )
+    """Problems of data that can't be measured: what was left out, and what can't be read."""
+    return registry.find_in_files(InspectedData(index=index, seen=seen, repeats=find_repeats(seen, index)))

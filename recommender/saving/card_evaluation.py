@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from probes.evaluation.evaluation import wilson
+from probes.evaluation.intervals import wilson
 from recommender.rules import thresholds
 from recommender.saving.markdown import bullets, escaped, table
 

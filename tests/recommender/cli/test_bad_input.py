@@ -238,7 +238,7 @@ def test_bad_files_are_warned_of(survived):
     for name, reason in BAD_FILES.items():
         assert any(f"the first {name!r}: " in warning and reason in warning for warning in warnings)
     assert "'drafts': no images in it; not taken for a class." in warnings
-    assert "Passed over, since they are no images: 1 .txt." in warnings
+    assert "Skipped, since they are not images: 1 .txt." in warnings
 
 
 def test_bad_files_are_not_counted(survived):

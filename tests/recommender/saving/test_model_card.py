@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 from pictures import write_images
 
-from probes.evaluation.evaluation import wilson
+from probes.evaluation.intervals import wilson
 from recommender import recommend
 from recommender.saving.markdown import escaped
 from recommender.saving.model_card import labels_text, model_card

@@ -1,0 +1,105 @@
+"""95 % intervals of accuracies, also where images come in groups."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+
+from probes.errors import ProbeError
+
+_Z = float(norm.ppf(0.975))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """Accuracy of b less that of a on the same images, -1 to 1, with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether b is better than a by the interval."""
+        return self.low > 0
+
+    @property
+    def tie(self) -> bool:
+        """Whether the interval contains 0."""
+        return self.low <= 0 <= self.high
+
+
+def wilson(correct: float, n: float) -> tuple[float, float]:
+    """95 % interval of a share.
+
+    Args:
+        correct: number of images that were right, 0 to n.
+        n: number of images, which need not be whole. Of none, the interval is 0 to 1.
+
+    Reference:
+        Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    share, z2 = min(max(correct / n, 0.0), 1.0), _Z**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
+    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+
+
+def accuracy_interval(correct: npt.ArrayLike, groups: npt.ArrayLike | None) -> tuple[float, float]:
+    """95 % interval of an accuracy over n images; those of one group may be correlated, which widens it."""
+    n_effective = effective_size(correct, groups)
+    return wilson(float(np.asarray(correct, bool).mean()) * n_effective, n_effective)
+
+
+def effective_size(values: npt.ArrayLike, groups: npt.ArrayLike | None) -> float:
+    """The number of independent images whose mean value has the same variance as that of n images in groups.
+
+    Reference:
+        Rao and Scott, A simple method for the analysis of clustered binary data, 1992. Kish, Survey sampling, 1965.
+    """
+    each = np.asarray(values, np.float64)
+    n = len(each)
+    names, inverse = np.unique(np.arange(n) if groups is None else np.asarray(groups), return_inverse=True)
+    n_groups = len(names)
+    if n_groups == n:
+        return float(n)
+    deviation = each - each.mean()
+    of_groups = (np.bincount(inverse, deviation) ** 2).sum() * n_groups / max(n_groups - 1, 1)
+    if n_groups == 1 or of_groups <= 0:  # the correlation is unknown: a group counts as one image
+        return n**2 / float((np.bincount(inverse) ** 2).sum())
+    return min(float(n), n * float(deviation @ deviation / of_groups))
+
+
+def paired_gain(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Gain:
+    """The difference of two accuracies on the same images.
+
+    The interval is Wald's after the addition of one image that only a has right, and one that only b has right; it is
+    sound where a and b differ on few images, or on none.
+
+    Args:
+        correct_a: whether each image was right under a, of shape (n,).
+        correct_b: the same under b.
+        groups: images of one group may be correlated, of shape (n,), which widens the interval.
+
+    Raises:
+        ProbeError: no images, or different numbers of them under a and b.
+
+    Reference:
+        Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired
+        data, 2012.
+    """
+    first, second = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
+    if first.ndim != 1 or first.shape != second.shape or not first.size:
+        raise ProbeError(
+            f"Expected images judged twice. Received: {first.shape} and {second.shape}. Judge the same images."
+        )
+    change = second.astype(np.float64) - first
+    n_effective = effective_size(change, groups)
+    gained, lost = (float((change == sign).mean()) * n_effective + 1 for sign in (1, -1))
+    n_added = n_effective + 2
+    centre = (gained - lost) / n_added
+    half = _Z * np.sqrt(((gained + lost) / n_added - centre**2) / n_added)
+    return Gain(difference=float(change.mean()), low=float(max(centre - half, -1)), high=float(min(centre + half, 1)))

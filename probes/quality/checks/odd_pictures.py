@@ -1,0 +1,108 @@
+"""Readable pictures that are blank, or odd in name, orientation, size, shape or colour mode."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.images.facts_table import Records
+from probes.quality.checked_data import InspectedData
+from probes.quality.findings import EXAMPLES, NOTE, WARNING, Finding, count
+
+# Ours, set so that few pictures of the 13 data sets are odd: benchmarks/results/checks.jsonl has 4 of odd size and, but
+# for the tiles, 16 of odd shape among 25,000; none is blank.
+_BLANK = 2.0  # standard deviation of the luma, of 255: below it a picture shows nothing
+_ODD_SIZE = 4.0  # times the median short side, or that part of it
+_ODD_ASPECT = 2.5  # times as wide, or as high, as the median picture
+_FAMILIES = {
+    "CMYK": "CMYK",
+    **dict.fromkeys(("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"), "grey"),
+    **dict.fromkeys(("LA", "La", "PA", "RGBA", "RGBa"), "transparent"),
+}
+
+
+def check(data: InspectedData) -> Iterator[Finding]:
+    """Pictures that are measured all the same, but that the user may not want or other programs read differently."""
+    rows = data.seen.read
+    if not len(rows):
+        return
+    for kind, odd, message, done, advice in (*_plain(rows), *_shapes(rows), *_modes(rows)):
+        if len(odd):
+            yield Finding(
+                kind=kind,
+                severity=WARNING if kind == "blank" else NOTE,
+                n_files=len(odd),
+                examples=tuple(data.seen.names[place] for place in odd["place"][:EXAMPLES]),
+                message=message.format(count(len(odd), "file")),
+                done=done,
+                advice=advice,
+            )
+
+
+_Odd = tuple[str, Records, str, str, str]  # kind, rows, message with a place for the number of files, done, advice
+
+
+def _plain(rows: Records) -> Iterator[_Odd]:
+    yield (
+        "blank",
+        rows[rows["contrast"] < _BLANK],
+        "{} of a single shade: nothing can be seen.",
+        "Measured all the same.",
+        "Remove them unless an empty picture is what the class means.",
+    )
+    yield (
+        "misnamed",
+        rows[rows["misnamed"]],
+        "{} of another format than the suffix says.",
+        "Read in their true format.",
+        "Rename them: programs that go by the suffix fail on them.",
+    )
+    yield (
+        "rotated",
+        rows[rows["rotated"]],
+        "{} to be rotated or mirrored, by EXIF.",
+        "Rotated upright.",
+        "Store them upright: TensorFlow's own decoder, and so image_dataset_from_directory, ignores EXIF.",
+    )
+
+
+def _shapes(rows: Records) -> Iterator[_Odd]:
+    width, height = rows["width"].astype(np.float64), rows["height"].astype(np.float64)
+    short = np.minimum(width, height)
+    median = float(np.median(short))
+    yield (
+        "odd_size",
+        _furthest(rows, np.log(short / median), (short * _ODD_SIZE < median) | (short > median * _ODD_SIZE)),
+        f"{{}} over {_ODD_SIZE:.0f} times smaller or larger than the median, whose short side is {median:.0f} px.",
+        "Measured, resized like the others.",
+        "Check whether they are thumbnails or scans that do not belong.",
+    )
+    ratio = np.log(width / height)
+    deviation = ratio - np.median(ratio)
+    yield (
+        "odd_aspect",
+        _furthest(rows, deviation, np.abs(deviation) > np.log(_ODD_ASPECT)),
+        f"{{}} over {_ODD_ASPECT:g} times as wide or as high, for the size, as the median picture.",
+        "Measured, squeezed into the square that the network sees.",
+        "Crop them, if what matters is in a part of them.",
+    )
+
+
+def _furthest(rows: Records, deviation: npt.NDArray[np.float64], odd: npt.NDArray[np.bool_]) -> Records:
+    """The odd rows, those that deviate most first."""
+    return np.asarray(rows[odd][np.argsort(-np.abs(deviation[odd]), kind="stable")])
+
+
+def _modes(rows: Records) -> Iterator[_Odd]:
+    families = np.array([_FAMILIES.get(mode.decode(), "colour") for mode in rows["mode"].tolist()])
+    counted = Counter(families.tolist()).most_common()
+    if len(counted) > 1:
+        mixed = ", ".join(f"{number:,} {name}" for name, number in counted)
+        yield (
+            "mixed_modes",
+            rows[families != counted[0][0]],
+            f"Colour modes are mixed: {mixed}.",
+            "All read as RGB, transparent ones composited on white.",
+            "Check that the mode does not go with the class, and feed the model in the same way.",
+        )

@@ -1,0 +1,45 @@
+"""All checks of the data. A new check is one new file in this folder and one line here."""
+
+from collections.abc import Callable, Iterator
+
+from probes.quality.checked_data import CheckedData, InspectedData
+from probes.quality.checks import (
+    class_names,
+    class_sizes,
+    imbalance,
+    label_errors,
+    odd_pictures,
+    omissions,
+    repeats,
+    shortcuts,
+    unreadable,
+    validation,
+)
+from probes.quality.findings import SEVERITIES, Finding
+
+# Each yields findings in the order in which they are reported among others of the same severity.
+CHECKS: tuple[Callable[[CheckedData], Iterator[Finding]], ...] = (
+    unreadable.check,
+    repeats.check,
+    label_errors.check,
+    shortcuts.check,
+    class_sizes.check,
+    imbalance.check,
+    class_names.check,
+    validation.check,
+    omissions.check,
+    odd_pictures.check,
+)
+# Those that need no measured image.
+FILE_CHECKS: tuple[Callable[[InspectedData], Iterator[Finding]], ...] = (unreadable.check, omissions.check)
+
+
+def find(data: CheckedData) -> tuple[Finding, ...]:
+    """Everything that is wrong or odd, the most severe first."""
+    found = [finding for check in CHECKS for finding in check(data)]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def find_in_files(data: InspectedData) -> tuple[Finding, ...]:
+    """What is wrong with data that can't be measured: images that were omitted or are unreadable."""
+    return tuple(finding for check in FILE_CHECKS for finding in check(data))
