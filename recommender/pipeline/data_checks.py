@@ -1,4 +1,4 @@
-"""From what was seen of the images to findings."""
+"""From facts of the images to findings."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,32 +14,23 @@ from probes.images.facts_table import Inspection, Records, record
 from probes.images.image_facts import inspect
 from probes.network.features import Features
 from probes.quality.classes import class_names, class_sizes, imbalance
-from probes.quality.findings import (
-    SEVERITIES,
-    WARNING,
-    Finding,
-    count,
-    failures,
-    listing,
-    oddities,
-    training,
-)
+from probes.quality.findings import SEVERITIES, WARNING, Finding, count, failures, listing, oddities, training
 from probes.quality.label_errors import label_errors
 from probes.quality.repeats import Repeats, repeats
 from probes.quality.shortcuts import Nuisance, shortcuts
 from probes.separability.linear_probe import Judged
 from recommender.rules import thresholds
 
-_EXAMPLES = 5  # of a class that is given away
+_EXAMPLES = 5  # of a class that can be recognised by a shortcut
 
 
 def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, seed: int) -> Inspection:
-    """What was seen of the sample while it was measured, and of some test images, which are not measured.
+    """Facts of the sample, read while it was measured, and of some test images, which are not measured.
 
     Args:
         index: the images.
         features: of the sample.
-        with_test: how many test images to look at.
+        with_test: how many test images to inspect.
         seed: of their choice.
     """
     measured = zip(features.files, features.labels.tolist(), features.validation.tolist(), features.facts, strict=True)
@@ -74,7 +65,7 @@ def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[st
 
 
 class Judgement(NamedTuple):
-    """The measured images, and how a classifier does on each of them that had not seen it; None where that can't be."""
+    """The measured images, and a classifier's results on those that it was not fitted on; None if there are none."""
 
     features: Features
     rows: Rows
@@ -84,11 +75,11 @@ class Judgement(NamedTuple):
 def find(
     index: ImageIndex, seen: Inspection, repeated: Repeats, size: DatasetSize, judgement: Judgement
 ) -> tuple[Finding, ...]:
-    """Everything that is wrong or odd, the worst first.
+    """All problems of the data, the worst first.
 
     Args:
         index: the images.
-        seen: what was seen of them.
+        seen: facts of those that were inspected.
         repeated: which of them repeat others.
         size: how many there are.
         judgement: of those that were measured.
@@ -109,18 +100,15 @@ def find(
 
 
 def find_failures(index: ImageIndex, seen: Inspection) -> tuple[Finding, ...]:
-    """What can be found in data that can't be measured: what was left out, and what can't be read."""
+    """Problems of data that can't be measured: what was left out, and what can't be read."""
     return (*failures(seen), *listing(index))
 
 
 def _validation(index: ImageIndex, rows: Rows) -> Iterator[Finding]:
-    """A validation split that can't judge, or not every class."""
+    """A validation split that can't be used, or that lacks classes."""
     listed = sum(len(names) for names in index.validation)
-    lacking = [
-        name
-        for name, names, training in zip(index.class_names, index.validation, index.files, strict=False)
-        if training and not names
-    ]
+    splits = zip(index.class_names, index.validation, index.files, strict=False)
+    lacking = [name for name, names, training in splits if training and not names]
     used = rows.held_out.any()
     if not listed or (used and not lacking):
         return
@@ -143,7 +131,7 @@ def _label_errors(index: ImageIndex, judgement: Judgement) -> Iterator[Finding]:
     if judged is None:
         return
     rows = judged.rows
-    deepest = list(features.pooled.values())[-1]
+    deepest = next(reversed(features.pooled.values()))
     found = label_errors(
         judged.probabilities, features.labels[rows], features=deepest[rows], groups=measured.groups[rows]
     )
@@ -178,11 +166,12 @@ def _shortcuts(index: ImageIndex, seen: Inspection, repeated: Repeats) -> Iterat
     labels = seen.labels[rows["place"]]
     groups = repeated.together[seen.in_split(seen.read, TRAIN)]
     for found in shortcuts(nuisance, labels, index.class_names, groups=groups):
+        own = rows["place"][labels == found.label]
         yield Finding(
             kind=f"shortcut_{found.kind}",
             severity=WARNING,
-            n_files=int((labels == found.label).sum()),
-            examples=tuple(seen.names[place] for place in rows["place"][labels == found.label][:_EXAMPLES]),
+            n_files=len(own),
+            examples=tuple(seen.names[place] for place in own[:_EXAMPLES]),
             message=f"{index.class_names[found.label]!r} can be told by {found.kind} alone, with a balanced accuracy "
             f"of {found.accuracy:.0%}: {found.words}.",
             done="Measured all the same: the network may have learned that and not what the pictures show.",
