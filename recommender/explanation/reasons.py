@@ -233,7 +233,8 @@ def _other_way(found: "Decision") -> str:
     if verdict.nearer is Amount.LIMITED:
         return f"The runner-up is {name}: it would be right below {thresholds.PLENTIFUL_IMAGES:,} images."
     if similarity is None:
-        return f"The runner-up is {name}, if the images are {'un' if verdict.similarity is Similarity.SIMILAR else ''}like it."
+        unlike = "unlike" if verdict.similarity is Similarity.SIMILAR else "like"
+        return f"The runner-up is {name}, if the images are {unlike} it."
     side = "above" if verdict.nearer is Similarity.DISSIMILAR else "below"
     return (
         f"The runner-up is {name}: drift would have to be {side} {thresholds.DRIFT_THRESHOLD:.3f}, and is "
