@@ -26,6 +26,7 @@ def kinds(found):
     return {finding.kind: finding for finding in found.findings}
 
 
+@pytest.mark.slow
 def test_a_class_that_can_not_be_judged_gives_no_accuracy(pixels, run):
     found = run((pixels[:31], [0] * 30 + [1]))
     assert found.expected_accuracy is None
@@ -65,6 +66,7 @@ def test_the_group_of_a_copy_that_was_not_measured_counts(pixels, tmp_path, run)
     assert found.measurements.n_held_out == 8
 
 
+@pytest.mark.slow
 def test_a_validation_split_of_one_class_gives_way_to_cross_validation(pixels, run):
     labels = [0, 1] * 30
     found = run({"train": (pixels[:50], labels[:50]), "val": (pixels[50:], [0] * 10)})
@@ -72,6 +74,7 @@ def test_a_validation_split_of_one_class_gives_way_to_cross_validation(pixels, r
     assert "of 1 of 2 classes no image" in kinds(found)["validation"].message
 
 
+@pytest.mark.slow
 def test_class_weights_count_files_and_the_size_counts_distinct_images(pixels, run):
     copies = np.concatenate([np.repeat(pixels[:1], 20, axis=0), pixels[1:21]])
     found = run((copies, [0] * 20 + [1] * 20))
@@ -89,13 +92,14 @@ def test_weights_of_zero_everywhere_are_refused(tmp_path, run):
         run(tmp_path / "list.csv")
 
 
-def test_accuracy_is_that_of_the_data_where_the_sample_has_other_shares(tmp_path, run):
+@pytest.mark.slow
+def test_accuracy_is_that_of_the_data_where_the_sample_has_other_shares(tmp_path):
     write_images(tmp_path, {"temple": 120})
     for number in range(10):
         write_images(tmp_path / "parts", {f"{number}": 2}, seed=number)
         (tmp_path / "parts" / f"{number}").rename(tmp_path / f"rare {number}")
     (tmp_path / "parts").rmdir()
-    judged = run(tmp_path, max_images=30).probe.judged
+    judged = recommend(tmp_path, input_size=96, max_images=30).probe.judged
     assert judged.accuracy > np.mean(judged.correct) + 0.2
 
 
@@ -112,6 +116,7 @@ def test_broken_files_are_reported_even_if_nothing_can_be_measured(tmp_path, inv
     assert done.stderr.startswith("Error: Expected the class 'temple' to hold a readable image.")
 
 
+@pytest.mark.slow
 def test_classes_that_are_spelt_in_two_ways_are_reported(pixels, run):
     found = run((pixels[:40], ["Cat", "cat", "dog", "cow"] * 10))
     assert kinds(found)["similar_names"].examples == ("Cat = cat",)
@@ -125,6 +130,7 @@ def test_a_named_class_without_images_keeps_its_output(pixels, run):
     assert found.build().output_shape == (None, 3)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_those_of_the_outputs_are_reported(pixels, run):
     found = run((pixels[:40], [1, 3] * 20))
     assert kinds(found)["label_numbers"].examples == ("label 1 is output 0", "label 3 is output 1")
