@@ -79,12 +79,16 @@ def kept_of_samples(plain: list[np.ndarray], copies: list[np.ndarray], labels: n
             small = {"mirror": [block[drawn] for block in copies]}
             found = measure_invariance([block[drawn] for block in plain], small, rows, np.arange(n), seed=seed)
             # What a sample says, whatever the least number of images is.
-            kept[n] += sum(keeps_label(LEAST_IMAGES, one.interval, one.told_interval) for one in found)
+            kept[n] += sum(keeps_label(LEAST_IMAGES, one.interval, one.recognised_interval) for one in found)
     return kept
 
 
 def row_of(name: str, found: Invariance, gained: tuple[float, float, float], n: int, seconds: dict[str, float]) -> dict:
-    told = None if found.told is None else [round(found.told, 4), *(round(end, 4) for end in found.told_interval)]
+    told = (
+        None
+        if found.recognised is None
+        else [round(found.recognised, 4), *(round(end, 4) for end in found.recognised_interval)]
+    )
     return {
         "set": name,
         "augmentation": found.name,

@@ -19,11 +19,11 @@ from probes.data.image_index import ImageIndex
 from probes.data.sources.folder import index_folder
 from probes.images.decode import read_picture, resize
 from probes.images.prepare import Prepared
-from probes.network.features import Features, Network, run_over, tapped
-from probes.similarity.drift import bootstrap_drift, bootstrap_weights
+from probes.network.features import run_over, tapped
+from probes.similarity.drift import layer_drifts
 from probes.similarity.reference import load_reference
 from probes.similarity.score import part_means
-from probes.similarity.standard_photos import measure_yardstick, photograph_drift
+from probes.similarity.standard_photos import measure_standard_photos, photo_drift
 from recommender.pipeline.probed_network import probed_network
 
 ENLARGEMENTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -53,14 +53,6 @@ def pictures(folder: ImageIndex, size: int, enlargement: float):
         )
 
 
-def layer_drift(network: Network, features: Features) -> list[float]:
-    weights = bootstrap_weights(len(features.labels), 200, 0)
-    return [
-        bootstrap_drift(features.norm_means[norm.layer], features.norm_squares[norm.layer], weights).value
-        for norm in network.norms
-    ]
-
-
 def make(name: str, folder: ImageIndex) -> None:
     spec = BACKBONES[name]
     sizes = sizes_of(spec.native_size)
@@ -72,7 +64,7 @@ def make(name: str, folder: ImageIndex) -> None:
         row = []
         for enlargement in ENLARGEMENTS:
             features = run_over(network, pictures(folder, size, enlargement))
-            row.append(layer_drift(network, features))
+            row.append(layer_drifts(features)[0])
             click.echo(f"{name} {size} px x{enlargement:g}: {len(features.labels)} pictures, {np.mean(row[-1]):.3f}")
             if enlargement == 1 and size in kept:
                 embeddings.append(features.pooled[network.cuts[-1]])
@@ -94,19 +86,19 @@ def make(name: str, folder: ImageIndex) -> None:
     (OUT / f"{name}.npz").write_bytes(stored.getvalue())
 
 
-def make_yardstick() -> None:
+def make_standard_photos() -> None:
     """How EfficientNet-Lite0 sees the two photographs, above the floor that its reference holds."""
     name = "efficientnet_lite0"
     reference, native = load_reference(name), BACKBONES[name].native_size
-    above, spoilt, floor = [], [], []
+    above, degraded, floor = [], [], []
     for size in sizes_of(native):
         network = probed_network(load_backbone(name, size))
         run = tapped(network)
         floor.append([part_means(reference.floor(size, times)) for times in ENLARGEMENTS])
-        lies = [part_means(photograph_drift(network, run, enlargement=times)) for times in ENLARGEMENTS]
+        lies = [part_means(photo_drift(network, run, enlargement=times)) for times in ENLARGEMENTS]
         above.append(np.array(lies) - floor[-1])
-        spoilt.append([part_means(way) for way in measure_yardstick(network, run).spoilt])
-        click.echo(f"yardstick {size} px: {above[-1][0]}, {spoilt[-1]}")
+        degraded.append(part_means(measure_standard_photos(network, run).degraded))
+        click.echo(f"standard photographs {size} px: {above[-1][0]}, {degraded[-1]}")
     stored = io.BytesIO()
     np.savez_compressed(
         stored,
@@ -115,9 +107,9 @@ def make_yardstick() -> None:
         enlargements=ENLARGEMENTS,
         floor=np.array(floor, np.float32),
         above_floor=np.array(above, np.float32),
-        spoilt=np.array(spoilt, np.float32),
+        degraded=np.array(degraded, np.float32),
     )
-    (OUT / "yardstick.npz").write_bytes(stored.getvalue())
+    (OUT / "standard_photos.npz").write_bytes(stored.getvalue())
 
 
 @click.command()
@@ -128,7 +120,7 @@ def main(folder: Path, names: tuple[str, ...]) -> None:
     index = index_folder(folder)
     for name in names:
         make(name, index)
-    make_yardstick()
+    make_standard_photos()
 
 
 if __name__ == "__main__":

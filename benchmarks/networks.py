@@ -20,11 +20,13 @@ from builders.backbones.registry import BACKBONES
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import draw_sample, draw_splits
 from probes.data.sources.folder import index_folder
+from probes.data.splits import Rows
 from probes.images.decode import quiet_decoders
 from probes.images.prepare import median_short_side
-from probes.similarity.drift import bootstrap_drift, bootstrap_weights
-from recommender.pipeline.network_pass import run_network, similarity_of
+from probes.similarity.drift import layer_drifts
+from recommender.pipeline.network_pass import run_network
 from recommender.pipeline.probed_network import probed_network
+from recommender.pipeline.probes import ProbeInput, similarity
 from recommender.rules.scenario_rule import input_size
 from recommender.rules.thresholds import DRIFT_THRESHOLD
 
@@ -49,11 +51,7 @@ def cell(name: str, folder: ImageIndex, network: str, size: int, images: int) ->
     files = [(label, file) for label, (quota, names) in enumerate(chosen) for file in names[:quota]]
     probed = probed_network(backbone)
     features = features_of(folder, files[:images], probed)
-    weights = bootstrap_weights(len(features.labels), 200, 0)
-    drift = [
-        bootstrap_drift(features.norm_means[norm.layer], features.norm_squares[norm.layer], weights).value
-        for norm in probed.norms
-    ]
+    drift = layer_drifts(features)[0].tolist()
     depth = {point.batch_norm: point.depth for point in backbone.points}
     return {
         "set": name,
@@ -83,14 +81,16 @@ def measure(results: ResultFile) -> None:
 
 
 def score(name: str, folder: ImageIndex, network: str, size: int) -> dict:
-    """Excess drift as the product takes it: beside ImageNet's pictures where a reference ships, beside photographs."""
+    """Excess drift as the product takes it: compared with ImageNet's where a reference ships, and with photographs."""
     backbone = load(network, size)
-    seen = run_network(backbone, folder, draw_splits(folder, IMAGES, 0), None)
-    by_photographs = similarity_of(replace(seen, reference=None), backbone, len(folder.class_names), 0)
+    passed = run_network(backbone, folder, draw_splits(folder, IMAGES, 0), None)
+    rows = Rows.of(passed.features.labels)
+    data = ProbeInput(passed=passed, rows=rows, class_names=folder.class_names, balanced=False, seed=0)
+    by_photographs = similarity(replace(data, passed=replace(passed, reference=None)))
     found = {"set": name, "network": network, "input_size": size, "unit": round(by_photographs.unit, 3)}
     found["yardstick"] = round(by_photographs.excess, 4)
-    if seen.reference is not None:
-        found["reference"] = round(similarity_of(seen, backbone, len(folder.class_names), 0).excess, 4)
+    if passed.reference is not None:
+        found["reference"] = round(similarity(data).excess, 4)
     return found
 
 

@@ -17,9 +17,10 @@ from probes.data.sources.folder import index_folder
 from probes.images.decode import quiet_decoders
 from probes.images.prepare import median_short_side
 from probes.network.features import Features, Network, tapped
-from probes.similarity.drift import bootstrap_drift, bootstrap_weights
-from probes.similarity.score import PART_WEIGHTS, excess_drift, part_means
-from probes.similarity.standard_photos import load_standard, measure_yardstick, unit_ratio
+from probes.similarity.baseline import unit_of
+from probes.similarity.drift import layer_drifts
+from probes.similarity.score import excess_drift, part_means
+from probes.similarity.standard_photos import load_standard_photos, measure_standard_photos
 from recommender.pipeline.make_reference import measure_cuts
 from recommender.pipeline.probed_network import probed_network
 from recommender.rules.scenario_rule import input_size
@@ -42,7 +43,7 @@ def referenced(backbone: Backbone, source: ImageIndex) -> tuple[Network, np.ndar
         return features_of(source, sample(source, SOURCE_IMAGES), network)
 
     norms, drift, _ = measure_cuts(backbone, run, seed=0)
-    return probed_network(backbone, norms), np.array(drift)
+    return probed_network(backbone, norms), drift
 
 
 def main() -> None:
@@ -59,15 +60,11 @@ def main() -> None:
             if all(results.has(network, name) for name, _ in todo):
                 continue
             probed, floor = referenced(load(network, size), source)
-            seen = measure_yardstick(probed, tapped(probed))
-            own = [part_means(way) for way in seen.spoilt]
-            unit = unit_ratio(own, load_standard().spoilt_at(size / NATIVE), list(PART_WEIGHTS.values()))
+            photos = measure_standard_photos(probed, tapped(probed))
+            unit = unit_of(part_means(photos.degraded), load_standard_photos().degraded_at(size / NATIVE))
             for name, folder in todo:
                 features = features_of(folder, sample(folder, IMAGES), probed)
-                weights = bootstrap_weights(len(features.labels), 200, 0)
-                pairs = [(features.norm_means[norm.layer], features.norm_squares[norm.layer]) for norm in probed.norms]
-                drift = np.array([bootstrap_drift(*pair, weights).value for pair in pairs])
-                excess = float(excess_drift(drift, floor))
+                excess = float(excess_drift(layer_drifts(features)[0], floor))
                 row = {"network": network, "set": name, "input_size": size, "unit": round(unit, 3)}
                 results.add({**row, "excess": round(excess, 4), "in_units": round(excess / unit, 4)})
     for network in NETWORKS:

@@ -1,9 +1,13 @@
-"""Who is told of progress, and seconds by phase."""
+"""Callbacks that report progress, and seconds by phase."""
 
 import time
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
+
+
+def no_progress(phase: str, done: int, wanted: int) -> None:
+    """Report nothing."""
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The library's two calls: measure, decide and hold the model ready."""
+"""The library's two calls: `recommend` and `ready_model`."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from recommender.errors import RecommendError
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 from recommender.pipeline.decision import Decision
 from recommender.pipeline.pipeline import Pipeline
-from recommender.progress import Clock, Progress
+from recommender.progress import Clock, Progress, no_progress
 
 if TYPE_CHECKING:
     from builders.training.schedule import Schedule
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation(Decision):
-    """A decision with what can be done with it: explain, build, fit, write as JSON."""
+    """A decision with methods to explain it, build and fit its model, and convert it to plain data."""
 
     @cached_property
     def training(self) -> "TrainingPlan":
-        """What `fit` does, as far as it is known before; augmentation and time are measured when it begins."""
+        """The plan of `fit`; augmentation and time are measured only when it starts."""
         from recommender.fit.plan import planned
 
         return planned(self)
 
     @cached_property
     def reasons(self) -> tuple[str, ...]:
-        """Why, in sentences with the numbers and thresholds that they rest on."""
+        """The reasons in sentences, with their numbers and thresholds."""
         from recommender.explanation.reasons import explain
 
         return explain(self)
@@ -61,34 +61,34 @@ class Recommendation(Decision):
         announce: "Callable[[TrainingPlan], None] | None" = None,
         on_check: "Callable[[Check, Schedule], None] | None" = None,
     ) -> "FitResult":
-        """Train the model, and judge it on images that it did not learn from.
+        """Train the model, and evaluate it on images that it was not trained on.
 
-        Every image is read once. The prediction layer starts from the linear probe; where more than that trains,
-        fine-tuning goes on from there, and the best look at the held-out images is what comes back: never worse than
-        the start. Where the backbone is frozen the linear probe is the whole training, on all images, cross-validated.
-        Made inside the scope of a `tf.distribute` strategy, the call trains under it.
+        The prediction layer starts from the linear probe. If more than that trains, fine-tuning continues from there
+        and returns the weights of the best validation check, so that the model is never worse than at the start. If
+        the backbone is frozen, the linear probe, fitted on all images and cross-validated, is the whole training.
+        Inside the scope of a `tf.distribute` strategy, training runs under it.
 
         Args:
-            model: what to train, in place: what `build` returned, perhaps changed. By default it is built. Its
-                prediction layer is fitted anew on the images that are learnt from.
-            epochs: how often each image is seen in fine-tuning; by default the length follows from their number.
+            model: the model to train, in place: what `build` returned, possibly changed; by default it is built. Its
+                prediction layer is fitted again from scratch.
+            epochs: passes over the training images in fine-tuning; by default chosen by their number.
             steps: batches, in place of `epochs`.
             batch_size: images a batch; 32 by default.
             learning_rate: the peak, of the last layers; lower layers have lower rates.
             optimizer: "adamw" or "sgd".
-            augmentation: some of "mirror" and "crop"; by default what is measured to keep the labels.
-            cache: whether what the frozen part puts out, or the prepared pictures, are kept, in memory or in a
-                temporary file; without it they are computed anew each time.
-            precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default what the machine gains from.
-            callbacks: Keras callbacks; an epoch is a round of steps between two looks, and the model that they see is
-                the part that trains, behind what is frozen.
+            augmentation: some of "mirror" and "crop"; by default those under which labels are measured to be kept.
+            cache: whether the outputs of the frozen part, or the prepared images, are cached in memory or in a
+                temporary file, instead of being computed in every epoch.
+            precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default whichever is faster on the machine.
+            callbacks: Keras callbacks; an epoch is a round of steps between two validation checks, and the model that
+                they see is the trainable part, behind the frozen one.
             logs: folder for TensorBoard.
-            resume: whether to go on where the same training was broken off, if it was.
-            keep_state: whether to keep what can be gone on from at the end, too, until `FitResult.forget` is called.
+            resume: whether to resume the same training, if it was interrupted.
+            keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
             seed: of order and augmentation; by default that of the recommendation.
             progress: called with the phase ("augmentation", "images" or "training"), steps done and steps wanted.
             announce: called with the plan before training starts.
-            on_check: called with each look at the held-out images, and the schedule.
+            on_check: called with each validation check, and the schedule.
 
         Returns:
             The trained model, compiled, with its accuracy on held-out images and the rest.
@@ -122,7 +122,7 @@ class Recommendation(Decision):
         return fit(self, model, options)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain data; `docs/recommendation.schema.json` describes it."""
+        """The recommendation as plain data, as described by `docs/recommendation.schema.json`."""
         from recommender.reports.json_report import as_dict
 
         return as_dict(self)
@@ -147,29 +147,26 @@ def recommend(
     """Measure labelled images and choose one of the four ways of transfer learning.
 
     Args:
-        data: a folder with one sub-folder a class, or with such a folder for each of train, val and test; a CSV, TSV or
-            Parquet manifest; a zip or tar of a folder; TFRecord shards; any of these where TensorFlow can open it
-            ("gs://…"). Or (images, labels), (paths, labels), a `tf.data.Dataset`, an object of TensorFlow Datasets or
-            Hugging Face's datasets, or a dict of such by split: "train", "validation", "test".
-        columns: names of a manifest's columns where they are not path, label, split, group and weight.
-        class_names: names of the labels 0, 1, … where these are numbers.
-        backbone: a name of the registry (`recommend --list-backbones`), a .keras or .h5 file, a
-            SavedModel's folder, a TensorFlow Hub handle, or a `keras.Model`.
-        weights: a file with the weights of a `keras.applications` network; by default Keras fetches ImageNet's.
-        pixels: how the network wants its pixels scaled, "-1..1" for example; by default as the registry
-            or the network's own scaling layer says, else it is measured.
+        data: a folder with one sub-folder for each class, or with such a folder for each of train, val and test; a CSV,
+            TSV or Parquet manifest; a zip or tar of a folder; TFRecord shards; any of these where TensorFlow can open
+            it ("gs://…"). Or (images, labels), (paths, labels), a `tf.data.Dataset`, an object of TensorFlow Datasets
+            or Hugging Face's datasets, or a dict of such by split: "train", "validation", "test".
+        columns: names of a manifest's columns if they are not path, label, split, group and weight.
+        class_names: names of the labels 0, 1, … if these are numbers.
+        backbone: a name of the registry (`recommend --list-backbones`), a .keras or .h5 file, a folder with a
+            SavedModel, a TensorFlow Hub handle, or a `keras.Model`.
+        weights: a file with the weights of a `keras.applications` network; by default Keras downloads ImageNet's.
+        pixels: scaling of the network's pixels, "-1..1" for example; by default that of the registry or of the
+            network's own scaling layer, else it is measured.
         trust: whether code and any operation in the backbone's file may run.
-        input_size: height and width in px that the network shall see; by default it follows the images.
+        input_size: height and width of the network's input in px; by default chosen by the size of the images.
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
-        check: "sample" looks for leaks into the test split, too; "full" looks at every image of the data (of a stream,
-            at the sample that it keeps), and goes on where it was interrupted. By default what is measured is checked.
+        check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
+            the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
         progress: called with the phase ("checking", "loading", before TensorFlow is imported, "network" or
             "classifiers"), steps done and steps wanted.
-
-    Returns:
-        The recommendation.
 
     Raises:
         RecommendError: an argument is out of range.
@@ -178,15 +175,19 @@ def recommend(
     """
     _check_arguments(input_size, max_images, scenario, seed, check)
     check_backbone(backbone)
-    clock = Clock()
-    importing = None if progress is None else (lambda: progress("loading", 0, 1))
+    clock, report = Clock(), progress or no_progress
     index = open_source(
-        data, columns=columns, class_names=class_names, max_images=max_images, seed=seed, importing=importing
+        data,
+        columns=columns,
+        class_names=class_names,
+        max_images=max_images,
+        seed=seed,
+        importing=lambda: report("loading", 0, 1),
     )
     sample = draw_splits(index, max_images, seed)
     clock.lap("index")
     pipeline = Pipeline(
-        index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=progress, clock=clock
+        index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
     )
     everything = pipeline.inspect_everything() if check == "full" else None
     loaded, scaling = pipeline.load(backbone, weights, pixels, trust=trust, input_size=input_size)

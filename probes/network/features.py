@@ -1,8 +1,9 @@
-"""One pass of a network over a sample of images, from which every probe reads."""
+"""One pass of a network over a sample of images. Every probe reads the rows that it returns."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +15,22 @@ from probes.images.image_facts import PictureFacts
 from probes.images.prepare import Prepared, Skipped, readable
 
 BATCH_SIZE = 16  # as fast as 32 on a CPU, in half the memory
-_SWITCHED_OFF = 1e-3  # of the layer's largest |gamma|: below it a channel passes nothing on and its input is noise
+_DEAD = 1e-3  # of the layer's largest |scale|: a channel below it carries no signal and its input is noise
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Tapped = Callable[[Any], list[Any]]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Norm:
-    """A place where drift is measured: a tensor y = scale z + centre whose z the source made standard normal.
+    """A place where drift is measured: a tensor y = scale z + centre with z standard normal on the source.
 
     Attributes:
-        layer: its name: that of a BatchNorm layer, or of a cut point whose moments on the source are known.
-        centre: of each channel, of shape (channels,): beta of BatchNorm, or the source's mean.
-        scale: gamma of BatchNorm, or the source's standard deviation.
+        layer: name of the BatchNorm layer, or of a cut point whose moments on the source are known.
+        centre: of shape (channels,): beta of BatchNorm, or the source's mean.
+        scale: of shape (channels,): gamma of BatchNorm, or the source's standard deviation.
     """
 
     layer: str
@@ -41,11 +43,11 @@ class Network:
     """A pretrained network as the probes see it.
 
     Attributes:
-        forward: from pixels 0..255, a tensor of shape (batch, input_size, input_size, channels), to the tensors at the
-            cuts, then those at the norms, then what the network itself puts out, of shape (batch, source classes).
+        forward: from pixels 0..255 of shape (batch, input_size, input_size, channels) to a list of tensors: those at
+            the cuts, those at the norms, then the network's own output of shape (batch, source classes).
         input_size: height and width of its input in px.
         channels: 1 grey, 3 RGB, 4 RGB with alpha.
-        cuts: names of the tensors that are pooled, from input to output.
+        cuts: names of the cut points, from input to output.
         norms: where drift is measured, from input to output.
     """
 
@@ -58,19 +60,19 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """What the pass brought, one row an image in the order of `files`.
+    """What one pass read, one row for each image.
 
     Attributes:
-        files: their names in the index.
+        files: names of the images in the index.
         labels: class numbers, of shape (n,).
-        validation: whether an image is of the user's validation split, of shape (n,).
+        validation: whether the image belongs to the user's validation split, of shape (n,).
         sizes: native (width, height) in px, of shape (n, 2).
-        grey: whether a picture has no colour, of shape (n,).
-        facts: of each picture; empty where the pictures came from no index.
+        grey: whether the image has no colour, of shape (n,).
+        facts: of each image; empty where the images came from no index.
         pooled: for each cut the global average, of shape (n, channels).
-        norm_means: for each norm the mean of its standardised tensor, of shape (n, channels).
-        norm_squares: the same of its square.
-        output: what the network itself puts out, of shape (n, source classes) where it is a classifier.
+        norm_means: for each norm the mean of its standardised tensor over positions, of shape (n, channels).
+        norm_squares: the same for the square of that tensor.
+        output: the network's own output, of shape (n, source classes) if it is a classifier.
         skipped: images that were not measured.
     """
 
@@ -87,39 +89,48 @@ class Features:
     skipped: Skipped
 
     def rows(self, order: npt.NDArray[Any]) -> "Features":
-        """Some rows, by their numbers or a mask, in that order."""
+        """The rows with these numbers, or where this mask is True, in that order."""
         numbers = np.arange(len(self.files))[order]
+        arrays = ("labels", "validation", "sizes", "grey", "output")
+        tables = ("pooled", "norm_means", "norm_squares")
+        changes: dict[str, Any] = {name: getattr(self, name)[numbers] for name in arrays}
+        for name in tables:
+            changes[name] = {layer: values[numbers] for layer, values in getattr(self, name).items()}
+        facts = tuple(self.facts[row] for row in numbers) if self.facts else ()
+        return replace(self, files=tuple(self.files[row] for row in numbers), facts=facts, **changes)
 
-        def taken(parts: dict[str, FloatArray]) -> dict[str, FloatArray]:
-            return {name: part[numbers] for name, part in parts.items()}
 
-        return replace(
-            self,
-            files=tuple(self.files[row] for row in numbers),
-            labels=self.labels[numbers],
-            validation=self.validation[numbers],
-            sizes=self.sizes[numbers],
-            grey=self.grey[numbers],
-            facts=tuple(self.facts[row] for row in numbers) if self.facts else (),
-            pooled=taken(self.pooled),
-            norm_means=taken(self.norm_means),
-            norm_squares=taken(self.norm_squares),
-            output=self.output[numbers],
-        )
+def features_of(
+    kept: Sequence[Prepared],
+    skipped: Skipped,
+    *,
+    pooled: dict[str, FloatArray],
+    norm_means: dict[str, FloatArray] | None = None,
+    norm_squares: dict[str, FloatArray] | None = None,
+    output: FloatArray | None = None,
+) -> Features:
+    """One row for each image, in the order given; arguments as the attributes of `Features`."""
+    return Features(
+        files=tuple(item.file for item in kept),
+        labels=np.array([item.label for item in kept], np.int64),
+        validation=np.array([item.validation for item in kept], bool),
+        sizes=np.array([item.size for item in kept], np.int64).reshape(-1, 2),
+        grey=np.array([item.grey for item in kept], bool),
+        facts=tuple(item.facts for item in kept if item.facts is not None),
+        pooled=pooled,
+        norm_means=norm_means or {},
+        norm_squares=norm_squares or {},
+        output=np.empty((len(kept), 0), np.float32) if output is None else output,
+        skipped=skipped,
+    )
 
 
 def tapped(network: Network) -> Tapped:
-    """Compile the network, with its weights as constants, into one function that puts out all that is measured.
-
-    Constant weights let TensorFlow fold each BatchNorm into its convolution. XLA stays off: on a CPU it makes a
-    depthwise network ten times slower.
-
-    Args:
-        network: the network; it is unchanged.
+    """Compile the network into one function that returns all that is measured.
 
     Returns:
         A function from pixels 0..255 of shape (batch, size, size, channels) to a flat list: a pooled tensor for each
-        cut, a mean and a mean square of each norm, and the network's own output.
+        cut, a mean and a mean square for each norm, and the network's own output.
     """
     import tensorflow as tf
 
@@ -136,7 +147,11 @@ def tapped(network: Network) -> Tapped:
 
 
 def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[int]) -> Tapped:
-    """Compile a function of a batch of inputs of that shape, the weights that it reads as constants."""
+    """Compile a function of a batch of inputs of that shape, with the weights that it reads as constants.
+
+    Constant weights let TensorFlow fold each BatchNorm into its convolution. XLA stays off: on a CPU it makes a
+    depthwise network ten times slower.
+    """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -146,7 +161,7 @@ def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[i
     return lambda inputs: frozen(tf.convert_to_tensor(inputs, tf.float32))
 
 
-def standardise(norm: Norm, mean: Any, square: Any) -> tuple[FloatArray, FloatArray]:
+def standardise(norm: Norm, mean: npt.ArrayLike, square: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Turn moments of y = scale z + centre into those of z.
 
     Args:
@@ -155,43 +170,37 @@ def standardise(norm: Norm, mean: Any, square: Any) -> tuple[FloatArray, FloatAr
         square: mean of y squared, of the same shape.
 
     Returns:
-        The mean of z and of z squared, of shape (n, channels passed on): channels that are switched off are left out.
+        The mean of z and of z squared, of shape (n, live channels): channels with a scale near 0 are left out.
     """
-    mean, square = np.asarray(mean, np.float64), np.asarray(square, np.float64)
-    kept = np.abs(norm.scale) > _SWITCHED_OFF * np.abs(norm.scale).max()
-    mean, square, centre, scale = mean[:, kept], square[:, kept], norm.centre[kept], norm.scale[kept]
-    with np.errstate(all="ignore"):  # half precision may overflow; whoever reads the result looks for that
+    live = np.abs(norm.scale) > _DEAD * np.abs(norm.scale).max()
+    mean, square = np.asarray(mean, np.float64)[:, live], np.asarray(square, np.float64)[:, live]
+    centre, scale = norm.centre[live], norm.scale[live]
+    with np.errstate(all="ignore"):  # half precision may overflow; callers check that the result is finite
         z_mean = ((mean - centre) / scale).astype(np.float32)
         z_square = ((square - 2 * centre * mean + centre**2) / scale**2).astype(np.float32)
     return z_mean, z_square
 
 
-def batches(items: Iterable[Prepared]) -> Iterator[list[Prepared]]:
-    """Lists of `BATCH_SIZE` pictures; the last may be shorter."""
-    batch: list[Prepared] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == BATCH_SIZE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Lists of `BATCH_SIZE` items; the last may be shorter."""
+    stream = iter(items)
+    return iter(lambda: list(islice(stream, BATCH_SIZE)), [])
 
 
 def extract(
     index: ImageIndex, sample: Sample, network: Network, progress: Progress | None = None, run: Tapped | None = None
 ) -> Features:
-    """Run the network once over each image of a sample, decoding the next ones meanwhile.
+    """Run the network once over each image of a sample, while the next images are decoded.
 
     Args:
         index: the images.
         sample: which of them to read.
-        network: the network and where to look into it.
+        network: the network.
         progress: called with the number of images done and wanted.
-        run: the network compiled by `tapped`, if it is at hand.
+        run: the network compiled by `tapped`, if there is one already.
 
     Returns:
-        Everything the probes need, in an order that depends on the pictures' content alone; no picture is kept.
+        The rows, in an order that depends on the content of the images alone; no image is kept.
     """
     skipped = Skipped()
 
@@ -199,9 +208,9 @@ def extract(
         for draw, validation in ((sample.train, False), (sample.validation, True)):
             yield from readable(index, draw, network.input_size, network.channels, skipped, validation=validation)
 
-    told = (lambda done: progress(done, sample.n_wanted)) if progress else None
+    report = (lambda done: progress(done, sample.n_wanted)) if progress else None
     with quiet_decoders():
-        found = run_over(network, pictures(), skipped, told, run)
+        found = run_over(network, pictures(), skipped, report, run)
     order = sorted(range(len(found.files)), key=lambda row: (found.facts[row].digest, found.labels[row]))
     return found.rows(np.array(order, int))
 
@@ -213,17 +222,14 @@ def run_over(
     progress: Callable[[int], None] | None = None,
     run: Tapped | None = None,
 ) -> Features:
-    """Run the network once over prepared pictures.
+    """Run the network once over a stream of prepared images; arguments as of `extract`.
 
     Args:
-        network: the network and where to look into it.
-        pictures: a stream; no picture is kept.
-        skipped: what the stream notes of images that it did not give.
-        progress: called with the number of pictures done.
-        run: the network compiled by `tapped`, if it is at hand.
+        skipped: filled by the stream with the images that it leaves out.
+        progress: called with the number of images done.
 
     Returns:
-        Everything the probes need, in the order of the stream.
+        The rows, in the order of the stream; no image is kept.
     """
     run = run or tapped(network)
     kept: list[Prepared] = []
@@ -233,46 +239,14 @@ def run_over(
         kept.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
         if progress:
             progress(len(kept))
-    return _gather(network, kept, outputs, skipped or Skipped())
-
-
-def _gather(network: Network, kept: Sequence[Prepared], outputs: Sequence[Sequence[Any]], skipped: Skipped) -> Features:
     joined = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
-    n_cuts = len(network.cuts)
-    means, squares = {}, {}
-    for index, norm in enumerate(network.norms if joined else ()):
-        moments = joined[n_cuts + 2 * index : n_cuts + 2 * index + 2]
-        means[norm.layer], squares[norm.layer] = standardise(norm, *moments)
+    moments = joined[len(network.cuts) : -1]
+    z = {n.layer: standardise(n, *pair) for n, *pair in zip(network.norms, moments[::2], moments[1::2], strict=False)}
     return features_of(
         kept,
-        skipped,
+        skipped or Skipped(),
         pooled=dict(zip(network.cuts, joined, strict=False)),
-        norm_means=means,
-        norm_squares=squares,
+        norm_means={layer: mean for layer, (mean, _) in z.items()},
+        norm_squares={layer: square for layer, (_, square) in z.items()},
         output=joined[-1] if joined else None,
-    )
-
-
-def features_of(
-    kept: Sequence[Prepared],
-    skipped: Skipped,
-    *,
-    pooled: dict[str, FloatArray],
-    norm_means: dict[str, FloatArray] | None = None,
-    norm_squares: dict[str, FloatArray] | None = None,
-    output: FloatArray | None = None,
-) -> Features:
-    """What is known of pictures, a row each in their order; arguments as the attributes of `Features`."""
-    return Features(
-        files=tuple(item.file for item in kept),
-        labels=np.array([item.label for item in kept], np.int64),
-        validation=np.array([item.validation for item in kept], bool),
-        sizes=np.array([item.size for item in kept], np.int64).reshape(-1, 2),
-        grey=np.array([item.grey for item in kept], bool),
-        facts=tuple(item.facts for item in kept if item.facts is not None),
-        pooled=pooled,
-        norm_means=norm_means or {},
-        norm_squares=norm_squares or {},
-        output=np.empty((len(kept), 0), np.float32) if output is None else output,
-        skipped=skipped,
     )

@@ -1,27 +1,17 @@
-"""Changes of a picture that training may make, and features of pictures so changed. TensorFlow only inside."""
+"""Changes of an image that training may make, and features of images changed in that way."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from probes.images.prepare import Prepared
-from probes.network.features import BATCH_SIZE, Network, Tapped, tapped
+from probes.network.features import Network, Tapped, batches, tapped
 
-SMALLEST_AREA = 0.7  # share of a picture's area that a crop keeps at least; what training crops
-BRIGHTNESS = 0.2  # by which a picture may be made brighter or darker, as a share
+SMALLEST_AREA = 0.7  # share of the image's area that a crop keeps at least; what training crops
+BRIGHTNESS = 0.2  # largest relative change of brightness
 
 Pixels = npt.NDArray[np.float32]
-
-
-def _mirror(picture: Pixels, rng: np.random.Generator) -> Pixels:  # noqa: ARG001
-    """Left and right change places."""
-    return picture[:, ::-1]
-
-
-def _flip(picture: Pixels, rng: np.random.Generator) -> Pixels:  # noqa: ARG001
-    """Top and bottom change places."""
-    return picture[::-1]
 
 
 def _quarter_turn(picture: Pixels, rng: np.random.Generator) -> Pixels:
@@ -38,7 +28,7 @@ def _crop(picture: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _stretched(picture: Pixels, start: float, share: float, axis: int) -> Pixels:
-    """A part of an axis, both as shares of its length, brought to the full length by linear interpolation."""
+    """A part of an axis, both as shares of its length, stretched to the full length by linear interpolation."""
     length = picture.shape[axis]
     places = np.clip(start * length + share * (np.arange(length) + 0.5) - 0.5, 0, length - 1)
     below = np.floor(places).astype(np.int64)
@@ -56,28 +46,28 @@ def _brightness(picture: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 _AUGMENTATIONS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
-    "mirror": _mirror,
-    "flip": _flip,
+    "mirror": lambda picture, _: picture[:, ::-1],  # left and right
+    "flip": lambda picture, _: picture[::-1],  # top and bottom
     "quarter_turn": _quarter_turn,
     "crop": _crop,
     "brightness": _brightness,
 }
 CANDIDATES = tuple(_AUGMENTATIONS)
-# These move pixels and change none: if the copy can be told, then by what is shown. A crop or a change of brightness
-# loses detail, and is told by that.
+# These move pixels and change none: a copy can be recognised only by what the image shows. A crop or a change of
+# brightness loses detail, by which every copy can be recognised.
 SYMMETRIES = ("mirror", "flip", "quarter_turn")
 
 
 def augment(pixels: Pixels, name: str, rng: np.random.Generator) -> Pixels:
-    """Change pictures, each in its own way.
+    """Change each of several images at random.
 
     Args:
         pixels: float32 of shape (n, size, size, channels), 0 to 255.
         name: one of `CANDIDATES`.
-        rng: what is left to chance.
+        rng: source of chance.
 
     Returns:
-        Pictures of the same shape, type and range.
+        Images of the same shape, type and range.
     """
     return np.stack([_AUGMENTATIONS[name](picture, rng) for picture in pixels])
 
@@ -90,37 +80,27 @@ def augmented_blocks(
     seed: int,
     run: Tapped | None = None,
 ) -> dict[str, dict[str, Pixels]]:
-    """Run the network over augmented pictures.
+    """Run the network over augmented images.
 
     Args:
         network: the network.
-        pictures: a stream, at least one; no picture is kept.
+        pictures: a stream of at least one image; none is kept.
         names: the augmentations, of `CANDIDATES`.
-        seed: of what is left to chance.
-        run: the network compiled by `tapped`, if it is at hand.
+        seed: of the random changes, which do not depend on the other augmentations.
+        run: the network compiled by `tapped`, if there is one already.
 
     Returns:
-        For each augmentation and each cut the pooled features, of shape (pictures, channels), in the stream's order.
+        For each augmentation and each cut the pooled features, of shape (images, channels), in the stream's order.
     """
     run = run or tapped(network)
-    chance = {name: np.random.default_rng([seed, CANDIDATES.index(name)]) for name in names}
+    rngs = {name: np.random.default_rng([seed, CANDIDATES.index(name)]) for name in names}
     outputs: dict[str, list[list[Pixels]]] = {name: [] for name in names}
-    for batch in _batches(pictures):
+    for batch in batches(pictures):
+        pixels = np.stack([picture.pixels for picture in batch])
         for name in names:
-            pooled = run(augment(batch, name, chance[name]))[: len(network.cuts)]
+            pooled = run(augment(pixels, name, rngs[name]))[: len(network.cuts)]
             outputs[name].append([block.numpy() for block in pooled])
     return {
         name: dict(zip(network.cuts, (np.concatenate(parts) for parts in zip(*done, strict=True)), strict=True))
         for name, done in outputs.items()
     }
-
-
-def _batches(pictures: Iterable[Prepared]) -> Iterator[Pixels]:
-    batch: list[Pixels] = []
-    for picture in pictures:
-        batch.append(picture.pixels)
-        if len(batch) == BATCH_SIZE:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)

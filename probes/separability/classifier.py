@@ -1,4 +1,4 @@
-"""The linear classifier that everything is measured with. scikit-learn only."""
+"""The linear classifier that all separability is measured with."""
 
 import contextlib
 import warnings
@@ -28,9 +28,9 @@ Split = tuple[Labels, Labels]
 class ParetoScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Centre each feature and divide it by the square root of its standard deviation.
 
-    Half-way between leaving features as they are and standardising them: on pooled features full standardisation
-    blows up the many rarely active channels. Features come in blocks, one a cut; each block is brought to the same
-    mean variance, one over the number of blocks.
+    Half-way between unscaled and standardised features: on pooled features full standardisation enlarges the many
+    rarely active channels. Features come in blocks, one for each cut; each block is scaled to the same mean variance,
+    one over the number of blocks.
 
     Args:
         widths: number of features of each block; None means one block.
@@ -43,7 +43,7 @@ class ParetoScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.widths = widths
 
     def fit(self, X: npt.ArrayLike, y: object = None) -> "ParetoScaler":  # noqa: ARG002, N803
-        """Learn `mean_` and `scale_`, each of shape (features,); a constant feature gets the scale infinity."""
+        """Set `mean_` and `scale_`, each of shape (features,); the scale of a constant feature is infinity."""
         values = np.asarray(X, np.float64)
         widths = [values.shape[1]] if self.widths is None else list(self.widths)
         self.mean_ = values.mean(0)
@@ -66,6 +66,12 @@ def _pareto_scale(deviation: FloatArray) -> FloatArray:
     return np.where(varies, np.sqrt(np.where(varies, deviation, 1.0) * spread) * level, np.inf)
 
 
+def joined(blocks: Sequence[npt.ArrayLike]) -> tuple[FloatArray, list[int]]:
+    """Blocks of features, each of shape (n, channels), side by side, and their widths."""
+    parts = [np.asarray(block, np.float64) for block in blocks]
+    return np.concatenate(parts, axis=1), [part.shape[1] for part in parts]
+
+
 def linear_classifier(n_images: int, widths: Sequence[int] | None = None) -> Pipeline:
     """Pareto scaling and an L2-regularised multinomial logistic regression, for that many training images."""
     regression = LogisticRegression(C=1.0 / (PENALTY * n_images), max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
@@ -74,7 +80,7 @@ def linear_classifier(n_images: int, widths: Sequence[int] | None = None) -> Pip
 
 @contextlib.contextmanager
 def _expected_warnings() -> Iterator[None]:
-    """scikit-learn warns of what is all right here: early stops, and classes of two images."""
+    """Silence scikit-learn's warnings of early stops and of classes of two images, which are expected here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
@@ -84,10 +90,31 @@ def _expected_warnings() -> Iterator[None]:
 def fit_quietly(
     classifier: Pipeline, features: npt.ArrayLike, labels: Labels, weights: FloatArray | None = None
 ) -> Pipeline:
-    """Fit; a solver that stops at its iteration limit is close enough and says nothing."""
+    """Fit without warnings: a solver that stops at its iteration limit is close enough."""
     weighted = {} if weights is None else {"logisticregression__sample_weight": weights}
     with _expected_warnings():
         return classifier.fit(features, labels, **weighted)
+
+
+def fit_rows(
+    features: FloatArray, rows: Rows, train: Labels, *, widths: Sequence[int] | None = None, balanced: bool = False
+) -> Pipeline:
+    """Fit the classifier on some rows.
+
+    Args:
+        features: of shape (n, d).
+        rows: the n images.
+        train: row numbers, of at least two classes.
+        widths: number of features of each block that is scaled separately; None means one block.
+        balanced: whether every class has the same weight.
+    """
+    labels, weights = rows.labels[train], rows.weights[train]
+    fitting: FloatArray | None = None
+    if balanced:
+        fitting = balanced_weights(labels, weights)
+    elif (weights != weights[0]).any():
+        fitting = weights / weights.mean()
+    return fit_quietly(linear_classifier(len(train), widths), features[train], labels, fitting)
 
 
 def cross_validate(
@@ -98,35 +125,23 @@ def cross_validate(
     widths: Sequence[int] | None = None,
     balanced: bool = False,
 ) -> FloatArray:
-    """Class probabilities of held-out images.
+    """Class probabilities of held-out images; arguments as of `fit_rows`.
 
     Args:
-        features: of shape (n, d).
-        rows: the images, their labels 0..k-1.
-        splits: training and held-out rows, as `held_out_splits` makes them.
-        widths: number of features of each block that is scaled on its own; None means one block.
-        balanced: whether every class counts alike in what is fitted.
+        splits: training and held-out rows, from `held_out_splits`; the labels of all rows are 0..k-1.
 
     Returns:
-        Probabilities of shape (n, k); each row comes from a classifier that has not seen the image's group. Rows that
+        Probabilities of shape (n, k); each row comes from a classifier that was not fitted on its group. Rows that
         are never held out are 0.
     """
     values = np.asarray(features)
     probabilities = np.zeros((len(rows), int(rows.labels.max()) + 1))
     for train, held_out in splits:
-        weights = fitting_weights(rows, train, balanced)
-        classifier = fit_quietly(linear_classifier(len(train), widths), values[train], rows.labels[train], weights)
+        classifier = fit_rows(values, rows, train, widths=widths, balanced=balanced)
         probabilities[np.ix_(held_out, classifier.classes_)] = classifier.predict_proba(values[held_out])
     return probabilities
 
 
-def fitting_weights(rows: Rows, train: Labels, balanced: bool) -> FloatArray | None:
-    weights, labels = rows.weights[train], rows.labels[train]
-    if balanced:
-        return balanced_weights(labels, weights)
-    return None if (weights == weights[0]).all() else weights / weights.mean()
-
-
 def judged_rows(splits: Sequence[Split]) -> Labels:
-    """The rows that are held out by some split, ascending."""
+    """The rows that some split holds out, ascending."""
     return np.sort(np.concatenate([held_out for _, held_out in splits]))

@@ -1,19 +1,18 @@
-"""Records of how well classes separate at each cut point."""
+"""Records of how well the classes separate at each cut point."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutEvidence:
-    """How well the classes separate at one cut.
+    """How well the classes separate at one cut point.
 
     Attributes:
         cut: the layer.
-        accuracy: on held-out images, of a regularised logistic regression on the pooled output.
+        accuracy: of a regularised logistic regression on the pooled output, on held-out images.
         standard_error: of that accuracy.
         neighbour_accuracy: leave-one-out accuracy of the nearest neighbour by cosine.
-        correct: for each image that was held out, whether the logistic regression was right.
-        log_loss: for each of them, minus the log of the probability given to its class, in nats.
+        correct: whether the logistic regression was right on each held-out image.
     """
 
     cut: str
@@ -21,19 +20,18 @@ class CutEvidence:
     standard_error: float
     neighbour_accuracy: float
     correct: tuple[bool, ...]
-    log_loss: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separability:
-    """The evidence at every cut, or the reason why there is none.
+    """The evidence at every cut point, or the reason why there is none.
 
     Attributes:
-        per_cut: from input to output; empty where it was skipped.
+        per_cut: from input to output; empty if nothing could be held out.
         n_images: images that took part.
         n_classes: classes that took part.
-        folds: of the cross-validation; 0 where it was skipped, or where the user's own split took its place.
-        note: why it was skipped or what was left out; empty where all took part.
+        folds: of the cross-validation; 0 without it, as where the user has a validation split.
+        note: what was left out and why; empty if all images took part.
     """
 
     per_cut: tuple[CutEvidence, ...]

@@ -1,11 +1,12 @@
-"""Which augmentations leave a user's labels as they are: asked of the linear classifier, not of a data set's name.
+"""Which augmentations leave the user's labels as they are, measured with the linear classifier.
 
-A mirrored flower is a flower, a mirrored 2 is no 2. Two questions tell. Does a classifier that has not seen an image
-know its augmented copy as well as the image? And can a classifier tell which of the two is the original? Where it
-can't, pictures of that kind come both ways round; where it can, they have a direction.
+A mirrored flower is a flower, a mirrored 2 is no 2. Two questions decide. Does a classifier that was not fitted on an
+image classify its augmented copy as well as the image? And can a classifier recognise which of the two is the original?
+If it can't, such images occur in both orientations; if it can, they have a direction.
 
 Reference:
-    Lin, Sun, Davis and Snavely, Visual chirality, CVPR 2020: what a mirror changes is what tells a mirrored picture.
+    Lin, Sun, Davis and Snavely, Visual chirality, CVPR 2020: what a mirror changes is how a mirrored image is
+    recognised.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,17 +18,17 @@ from sklearn.pipeline import Pipeline
 
 from probes.data.splits import Rows, balanced_weights, held_out_splits
 from probes.separability.augmentations import SYMMETRIES
-from probes.separability.classifier import cross_validate, fit_quietly, fitting_weights, judged_rows, linear_classifier
+from probes.separability.classifier import Split, cross_validate, fit_rows, joined, judged_rows
 from probes.separability.linear_probe import accuracy_error
 
 # The figures behind the rule are in benchmarks/results/invariance.jsonl: 14 data sets, 250 images each.
-# A loss of accuracy that is surely smaller shows a label that is kept; one that is surely larger, one that is not.
+# A loss of accuracy that is surely smaller shows that the label is kept; one that is surely larger, that it is not.
 CLOSE = 0.02
-# Between the two it counts how often the original is known from its copy, by the upper end of the interval: mirrored
-# photographs 0.49 to 0.63, cells and scans up to 0.68; letters and chest X-rays 0.71, tiles and digits 0.80 and more.
-MOST_TOLD = 0.7
-# What crops and brightness may have lost: 0.11 of tiles and 0.12 of spectrograms, at most 0.07 of all others. In trials
-# fine-tuning lost nothing by cropping even those two, so that the line is drawn beyond them.
+# In between, the upper end of the interval of how often the original is recognised decides: mirrored photographs 0.49
+# to 0.63, cells and scans up to 0.68; letters and chest X-rays 0.71, tiles and digits 0.80 and more.
+MOST_RECOGNISED = 0.7
+# What crops and brightness may lose: 0.11 of tiles and 0.12 of spectrograms, at most 0.07 of all others. In trials
+# fine-tuning lost nothing by cropping even those two, so that the limit lies beyond them.
 MOST_LOST = 0.15
 # Mirrored digits and sounds passed in 1 of 18 samples of 40 images, in none of 60 or 100; letters in 2 of 6 of either.
 LEAST_IMAGES = 60
@@ -45,15 +46,15 @@ class Invariance:
 
     Attributes:
         name: of the augmentation.
-        n: images that were judged, each by a classifier that had not seen its group.
-        accuracy_plain: share of them that is right as they are, 0 to 1; the mean over classes where these count alike.
-        accuracy_augmented: the same of their augmented copies; of what is no symmetry by a classifier that has learned
-            from other images' copies, too, so that what is missed is not there to be seen.
+        n: images that were judged, each by a classifier that was not fitted on its group.
+        accuracy_plain: share of them that is right, 0 to 1; the mean over classes if classes have the same weight.
+        accuracy_augmented: the same for their copies. Unless the augmentation is a symmetry, the classifier was fitted
+            on copies of other images, too, so that a loss means that information is missing.
         difference: augmented less plain.
         interval: its 95 % interval.
-        told: share of pairs in which another classifier knows the original from the copy, 0.5 by chance; None of what
-            is no symmetry.
-        told_interval: its 95 % interval.
+        recognised: share of pairs in which another classifier recognises the original, 0.5 by chance; None unless the
+            augmentation is a symmetry.
+        recognised_interval: its 95 % interval.
         keeps: whether training may use it.
     """
 
@@ -63,27 +64,27 @@ class Invariance:
     accuracy_augmented: float
     difference: float
     interval: Interval
-    told: float | None
-    told_interval: Interval | None
+    recognised: float | None
+    recognised_interval: Interval | None
     keeps: bool
 
 
-def keeps_label(n: int, interval: Interval, told: Interval | None) -> bool:
-    """The rule. Where too little is known, images stay as they are.
+def keeps_label(n: int, interval: Interval, recognised: Interval | None) -> bool:
+    """The rule, which refuses where too little is known.
 
-    A symmetry passes where surely no more than `CLOSE` is lost, or where not surely more is lost and the original is
-    surely known in fewer than `MOST_TOLD` of pairs; any other augmentation where surely less than `MOST_LOST` is lost.
+    A symmetry passes if surely no more than `CLOSE` is lost, or if not surely more is lost and the original is surely
+    recognised in fewer than `MOST_RECOGNISED` of pairs; any other augmentation if surely less than `MOST_LOST` is lost.
 
     Args:
         n: images that were judged.
         interval: of the change of accuracy.
-        told: of the share of pairs in which the original is known from the copy; None of what is no symmetry.
+        recognised: interval of the share of pairs in which the original is recognised; None unless a symmetry.
     """
     if n < LEAST_IMAGES:
         return False
-    if told is None:
+    if recognised is None:
         return interval[0] >= -MOST_LOST
-    return interval[0] >= -CLOSE or (interval[1] >= -CLOSE and told[1] <= MOST_TOLD)
+    return interval[0] >= -CLOSE or (interval[1] >= -CLOSE and recognised[1] <= MOST_RECOGNISED)
 
 
 def paired_difference(before: Mask, after: Mask, weights: FloatArray) -> tuple[float, Interval]:
@@ -92,7 +93,7 @@ def paired_difference(before: Mask, after: Mask, weights: FloatArray) -> tuple[f
     Args:
         before: whether each image was right, of shape (n,).
         after: the same afterwards.
-        weights: of the images; they then count as (sum of weights)² / sum of weights² images.
+        weights: of the images, which then count as (sum of weights)² / sum of weights² images.
 
     Reference:
         Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired
@@ -114,106 +115,115 @@ def measure_invariance(
     seed: int,
     balanced: bool = False,
 ) -> tuple[Invariance, ...]:
-    """Ask of each augmentation whether images keep their label under it.
+    """Measure for each augmentation whether images keep their label under it.
 
-    Only training images play a part: what is chosen by them may then be judged on the user's validation split.
+    Only training images take part, so that the choice may be judged on the user's validation split.
 
     Args:
         plain: pooled features of each cut that is read, each of shape (n, channels).
         augmented: for each augmentation the same of augmented copies of m of the images, each of shape (m, channels).
         rows: the n images.
-        chosen: which of them the copies are of, row numbers of shape (m,).
+        chosen: row numbers of the copied images, of shape (m,).
         seed: of the folds.
-        balanced: whether every class counts alike.
+        balanced: whether every class has the same weight.
 
     Returns:
-        One answer for each augmentation, in the order given; none where too few images can be held out.
+        One answer for each augmentation, in the order given; none if too few images can be held out.
     """
     training = np.flatnonzero(rows.training)
     copied = np.asarray(chosen, np.int64)
     kept = rows.training[copied]
-    sources = np.searchsorted(training, copied[kept])
-    features, widths = _joined(plain)
+    features, widths = joined(plain)
     own = rows.only(rows.training)
     splits = held_out_splits(own, seed=seed)
-    if not np.isin(sources, judged_rows(splits) if splits else []).any():
+    pairs = _Pairs(
+        features=features[training],
+        rows=own,
+        sources=np.searchsorted(training, copied[kept]),
+        widths=widths,
+        splits=splits,
+        balanced=balanced,
+    )
+    if not pairs.judged.any():
         return ()
-    pairs = _Pairs(features[training], own, sources, widths, splits, balanced)
-    return tuple(pairs.ask(name, _joined(blocks)[0][kept]) for name, blocks in augmented.items())
+    answers = pairs.fitted(pairs.features, own, [train for train, _ in splits])
+    return tuple(pairs.measure(name, joined(blocks)[0][kept], answers) for name, blocks in augmented.items())
 
 
-def _joined(blocks: Sequence[npt.ArrayLike]) -> tuple[FloatArray, list[int]]:
-    parts = [np.asarray(block, np.float64) for block in blocks]
-    return np.concatenate(parts, axis=1), [part.shape[1] for part in parts]
-
-
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Pairs:
-    """Images, and those of them that have a copy, which is held out, or learned from, together with them."""
+    """Training images, some of which have a copy that is held out, or fitted on, together with its source.
 
-    def __init__(
-        self,
-        features: FloatArray,
-        rows: Rows,
-        sources: Labels,
-        widths: Sequence[int],
-        splits: Sequence[tuple[Labels, Labels]],
-        balanced: bool,
-    ) -> None:
-        self.features, self.rows, self.sources = features, rows, sources
-        self.widths, self.balanced = widths, balanced
-        self.splits = [(train, held_out) for train, held_out in splits if np.isin(sources, held_out).any()]
-        self.judged = np.isin(sources, judged_rows(splits))
-        labels = rows.labels[sources[self.judged]]
-        self.counted = balanced_weights(labels, np.ones(len(labels))) if balanced else np.ones(len(labels))
-        self.plain = [self._fitted(features, rows, train) for train, _ in self.splits]
-        self.known = self._hits(self.plain, features[sources])
+    Attributes:
+        features: of the images, of shape (n, d).
+        rows: the n images.
+        sources: row number of each copy's source, of shape (m,).
+        widths: of the blocks of features.
+        splits: training and held-out rows.
+        balanced: whether every class has the same weight.
+    """
 
-    def ask(self, name: str, copies: FloatArray) -> Invariance:
+    features: FloatArray
+    rows: Rows
+    sources: Labels
+    widths: list[int]
+    splits: Sequence[Split]
+    balanced: bool
+
+    @property
+    def judged(self) -> Mask:
+        """Copies whose source some split holds out, of shape (m,)."""
+        return np.isin(self.sources, judged_rows(self.splits) if self.splits else [])
+
+    def measure(self, name: str, copies: FloatArray, classifiers: Sequence[Pipeline]) -> Invariance:
         """Whether images and these copies of them have the same label."""
+        labels = self.rows.labels[self.sources[self.judged]]
+        weights = balanced_weights(labels, np.ones(len(labels))) if self.balanced else np.ones(len(labels))
         symmetry = name in SYMMETRIES
-        known = self._hits(self.plain if symmetry else self._learned(copies), copies)
-        difference, interval = paired_difference(self.known, known, self.counted)
-        told, told_interval = self._told(copies) if symmetry else (None, None)
+        plain = self._hits(classifiers, self.features[self.sources])
+        augmented = self._hits(classifiers if symmetry else self._fitted_on_both(copies), copies)
+        difference, interval = paired_difference(plain, augmented, weights)
+        recognised, recognised_interval = self._recognised(copies) if symmetry else (None, None)
         return Invariance(
             name=name,
-            n=len(known),
-            accuracy_plain=float(np.average(self.known, weights=self.counted)),
-            accuracy_augmented=float(np.average(known, weights=self.counted)),
+            n=len(labels),
+            accuracy_plain=float(np.average(plain, weights=weights)),
+            accuracy_augmented=float(np.average(augmented, weights=weights)),
             difference=difference,
             interval=interval,
-            told=told,
-            told_interval=told_interval,
-            keeps=keeps_label(len(known), interval, told_interval),
+            recognised=recognised,
+            recognised_interval=recognised_interval,
+            keeps=keeps_label(len(labels), interval, recognised_interval),
         )
 
-    def _fitted(self, values: FloatArray, rows: Rows, train: Labels) -> Pipeline:
-        weights = fitting_weights(rows, train, self.balanced)
-        return fit_quietly(linear_classifier(len(train), self.widths), values[train], rows.labels[train], weights)
+    def fitted(self, features: FloatArray, rows: Rows, parts: Sequence[Labels]) -> list[Pipeline]:
+        """One classifier for each split, fitted on that part of the rows."""
+        return [fit_rows(features, rows, part, widths=self.widths, balanced=self.balanced) for part in parts]
 
-    def _learned(self, copies: FloatArray) -> list[Pipeline]:
-        """Classifiers that have seen copies, too."""
+    def _fitted_on_both(self, copies: FloatArray) -> list[Pipeline]:
+        """Classifiers that are fitted on images and copies."""
         rows, sources = self.rows, self.sources
         weights = np.append(rows.weights, rows.weights[sources])
         both = Rows.of(np.append(rows.labels, rows.labels[sources]), weights=weights)
-        values = np.concatenate([self.features, copies])
         parts = [np.append(train, len(rows) + np.flatnonzero(np.isin(sources, train))) for train, _ in self.splits]
-        return [self._fitted(values, both, part) for part in parts]
+        return self.fitted(np.concatenate([self.features, copies]), both, parts)
 
     def _hits(self, classifiers: Sequence[Pipeline], values: FloatArray) -> Mask:
-        """Whether the images that have copies, or these, are known by the classifier that has not seen their group."""
+        """Whether the classifier that was not fitted on its group is right on each value, of shape (judged,)."""
         hits = np.zeros(len(self.sources), bool)
         for classifier, (_, held_out) in zip(classifiers, self.splits, strict=True):
             at = np.isin(self.sources, held_out)
-            hits[at] = classifier.predict(values[at]) == self.rows.labels[self.sources[at]]
+            if at.any():
+                hits[at] = classifier.predict(values[at]) == self.rows.labels[self.sources[at]]
         return hits[self.judged]
 
-    def _told(self, copies: FloatArray) -> tuple[float, Interval]:
-        """How often the original is known from its copy, by the difference of their features."""
+    def _recognised(self, copies: FloatArray) -> tuple[float, Interval]:
+        """Share of pairs in which the original is recognised, by the difference of their features; and its interval."""
         n = len(copies)
         differences = self.features[self.sources] - copies
         pairs = Rows.of(np.repeat([1, 0], n))
         parts = [[np.flatnonzero(np.isin(self.sources, part)) for part in split] for split in self.splits]
-        splits = [(np.append(train, n + train), held_out) for train, held_out in parts if len(train)]
+        splits = [(np.append(train, n + train), held_out) for train, held_out in parts if len(train) and len(held_out)]
         if not splits:
             return 0.5, (0.0, 1.0)
         found = cross_validate(np.concatenate([differences, -differences]), pairs, splits, widths=self.widths)

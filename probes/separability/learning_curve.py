@@ -7,37 +7,35 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.splits import Rows, held_out_splits
-from probes.separability.classifier import fit_quietly, fitting_weights, judged_rows, linear_classifier
+from probes.separability.classifier import Split, fit_rows, joined, judged_rows
 from probes.separability.linear_probe import class_shares
 
 # Of the training images of each fold: three doublings. Every fraction but the last is drawn twice.
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 LEAST_PER_CLASS = 2  # images a class that a point needs on average: with fewer, rounding changes the classes' shares
 LEAST_POINTS = 3  # from which the curve is extrapolated
-# How far the law itself may be off, beyond what the judged images leave open: the gain may be half or twice what it
-# says, and more or less by this over the root of the number of images, since another drawing has another curve.
+# Uncertainty of the power law itself, beyond that of the held-out images: the gain may be half or twice the forecast,
+# and more or less by this over the root of the number of images, since another sample has another curve.
 # benchmarks/results/learning_curve.jsonl: so 95 % intervals hold about 95 % of the true gains and accuracies.
-LAW_LESS, LAW_MORE, LAW_DRAWING = 0.5, 1.0, 0.15
+LAW_LESS, LAW_MORE, LAW_SAMPLING = 0.5, 1.0, 0.15
 _RESAMPLES = 400
 _Z = 1.96
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
-Split = tuple[Labels, Labels]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """How the classifier does when it is fitted on so many images.
+    """Accuracy of the classifier when it is fitted on so many images.
 
     Attributes:
         n_images: that it was fitted on, without those of weight 0, on average over the folds.
         accuracy: on held-out images, 0 to 1.
         standard_error: of that accuracy.
         rise: accuracy above the point before; None for the first point.
-        rise_error: its standard error. The same images are judged at all points, so it is smaller than the errors of
-            the two accuracies say.
+        rise_error: its standard error. All points are measured on the same images, so it is smaller than the errors
+            of the two accuracies suggest.
     """
 
     n_images: int
@@ -49,7 +47,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubled:
-    """Held-out accuracy that is foretold for twice the images, with its 95 % interval."""
+    """Forecast of the held-out accuracy with twice the images, and its 95 % interval."""
 
     accuracy: float
     low: float
@@ -62,8 +60,8 @@ class LearningCurve:
 
     Attributes:
         points: from few images to all; the last is the cross-validated accuracy of the linear probe.
-        doubled: the accuracy that twice the images of the last point would bring; None where there are too few points.
-        gain: 95 % interval of by how much that is above the last point; None with `doubled`.
+        doubled: the forecast for twice the images of the last point; None if there are too few points.
+        gain: 95 % interval of its difference from the last point; None with `doubled`.
     """
 
     points: tuple[CurvePoint, ...]
@@ -78,65 +76,60 @@ def learning_curve(
     seed: int,
     balanced: bool = False,
     class_counts: Sequence[int] | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> LearningCurve | None:
-    """Fit the linear probe on nested parts of the training images, and judge all fits by the same held-out ones.
+    """Fit the linear probe on nested parts of the training images, and measure all fits on the same held-out images.
 
     Args:
         blocks: pooled features of each cut that it reads, each of shape (n, channels).
         rows: the images, n of them, of at least two classes.
         seed: of the folds, of the parts and of the resampling.
-        balanced: whether every class counts alike in what is fitted.
-        class_counts: images of each class in the whole data, of which the rows may be a sample with other shares.
+        balanced: whether every class has the same weight in the classifiers.
+        class_counts: images of each class in the whole data, if the rows are a sample with other shares.
         progress: called with the number of fits done and wanted.
 
     Returns:
-        The curve; None where no images can be held out, or where there are too few for two points.
+        The curve; None if no images can be held out, or if there are too few for two points.
     """
     splits = held_out_splits(rows, seed=seed)
     fractions = _fractions(rows, splits)
     if len(fractions) < 2:
         return None
-    widths = [np.shape(block)[1] for block in blocks]
-    features = np.concatenate([np.asarray(block, np.float64) for block in blocks], axis=1)
+    features, widths = joined(blocks)
     fits = _parts(rows, splits, fractions, np.random.default_rng(seed))
     hits, sizes = np.zeros((len(fractions), len(rows))), np.zeros(len(fractions))
     for done, (point, part, held_out, share) in enumerate(fits, start=1):
-        weights = fitting_weights(rows, part, balanced)
-        classifier = fit_quietly(linear_classifier(len(part), widths), features[part], rows.labels[part], weights)
+        classifier = fit_rows(features, rows, part, widths=widths, balanced=balanced)
         hits[point, held_out] += share * (classifier.predict(features[held_out]) == rows.labels[held_out])
-        sizes[point] += share * len(_fitted(rows, part)) / len(splits)
+        sizes[point] += share * len(_weighted(rows, part)) / len(splits)
         if progress:
             progress(done, len(fits))
     judged = judged_rows(splits)
     return curve_of(sizes, hits[:, judged], class_shares(rows.labels[judged], class_counts), rows.groups[judged], seed)
 
 
-def _fractions(rows: Rows, splits: Sequence[Split]) -> tuple[float, ...]:
-    """Those of which every fold has `LEAST_PER_CLASS` groups a class on average."""
-    if not splits:
-        return ()
-    smallest = min((_units(rows, _fitted(rows, train)) for train, _ in splits), key=len)
-    n_classes = len(np.unique(smallest[:, 0]))
-    return tuple(each for each in FRACTIONS if each * len(smallest) >= LEAST_PER_CLASS * n_classes)
-
-
-def _fitted(rows: Rows, train: Labels) -> Labels:
+def _weighted(rows: Rows, train: Labels) -> Labels:
+    """The rows whose weight is not 0."""
     return train[rows.weights[train] > 0]
 
 
-def _units(rows: Rows, train: Labels) -> Labels:
-    """What is drawn as one, of shape (units, 2): class and group of images that have both in common."""
-    return np.unique(np.stack([rows.labels[train], rows.groups[train]], axis=1), axis=0)
+def _fractions(rows: Rows, splits: Sequence[Split]) -> tuple[float, ...]:
+    """The fractions that leave every fold `LEAST_PER_CLASS` groups a class on average."""
+    folds = [np.unique(np.stack([rows.labels, rows.groups])[:, _weighted(rows, train)], axis=1) for train, _ in splits]
+    if not folds:
+        return ()
+    smallest = min(folds, key=lambda pairs: pairs.shape[1])
+    needed = LEAST_PER_CLASS * len(np.unique(smallest[0]))
+    return tuple(each for each in FRACTIONS if each * smallest.shape[1] >= needed)
 
 
 def _parts(
     rows: Rows, splits: Sequence[Split], fractions: Sequence[float], rng: np.random.Generator
 ) -> list[tuple[int, Labels, Labels, float]]:
-    """For each fit its point, the rows that it is fitted on, those that it judges, and its share in the point."""
+    """For each fit its point, the rows that it is fitted on, those held out, and its share in the point."""
     fits = []
     for train, held_out in splits:
-        for draw in nested_parts(rows, _fitted(rows, train), fractions, rng):
+        for draw in nested_parts(rows, _weighted(rows, train), fractions, rng):
             fits += [(point, part, held_out, 0.5) for point, part in enumerate(draw) if fractions[point] < 1]
         fits.append((len(fractions) - 1, train, held_out, 1.0))
     return fits
@@ -158,9 +151,8 @@ def nested_parts(
         and is within the next.
     """
     pairs = np.stack([rows.labels[train], rows.groups[train]], axis=1)
-    units, of_row = np.unique(pairs, axis=0, return_inverse=True)
+    units, first, of_row = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
     # By first appearance, so that the parts do not depend on how groups are numbered; then shuffled within classes.
-    _, first = np.unique(of_row, return_index=True)
     order = np.argsort(first)[rng.permutation(len(units))]
     place = np.empty(len(units), np.int64)
     for label in np.unique(units[:, 0]):
@@ -175,7 +167,7 @@ def nested_parts(
 
 
 def curve_of(sizes: FloatArray, hits: FloatArray, weights: FloatArray, groups: Labels, seed: int) -> LearningCurve:
-    """The curve and what it foretells.
+    """The curve and its forecast.
 
     Args:
         sizes: images of each point, of shape (points,).
@@ -185,8 +177,7 @@ def curve_of(sizes: FloatArray, hits: FloatArray, weights: FloatArray, groups: L
         seed: of the resampling.
     """
     means, resampled = _resampled(hits, weights, groups, np.random.default_rng(seed))
-    errors = resampled.std(0)
-    rises, rise_errors = np.diff(means), np.diff(resampled, axis=1).std(0)
+    errors, rises, rise_errors = resampled.std(0), np.diff(means), np.diff(resampled, axis=1).std(0)
     points = tuple(
         CurvePoint(
             n_images=round(float(size)),
@@ -199,18 +190,18 @@ def curve_of(sizes: FloatArray, hits: FloatArray, weights: FloatArray, groups: L
     )
     if len(points) < LEAST_POINTS:
         return LearningCurve(points=points, doubled=None, gain=None)
-    doubled, gain = _foretold(sizes, means, resampled, hits.shape[1])
+    doubled, gain = _forecast(sizes, means, resampled, hits.shape[1])
     return LearningCurve(points=points, doubled=doubled, gain=gain)
 
 
-def _foretold(
+def _forecast(
     sizes: FloatArray, means: FloatArray, resampled: FloatArray, n_judged: int
 ) -> tuple[Doubled, tuple[float, float]]:
-    """What twice the images bring, from the accuracies and their resamples, and the interval of the gain."""
+    """Accuracy with twice the images, from the accuracies and their resamples, and the interval of the gain."""
     last, gain = float(means[-1]), float(doubling_gain(sizes, means[None], n_judged)[0])
     gains = doubling_gain(sizes, resampled, n_judged)
-    drawing = LAW_DRAWING / np.sqrt(sizes[-1])
-    less, more = LAW_LESS * gain + drawing, LAW_MORE * gain + drawing
+    sampling = LAW_SAMPLING / np.sqrt(sizes[-1])
+    less, more = LAW_LESS * gain + sampling, LAW_MORE * gain + sampling
     of_gain, of_accuracy = _Z * gains.std(), _Z * (resampled[:, -1] + gains).std()
     doubled = Doubled(
         accuracy=last + gain,
@@ -223,9 +214,9 @@ def _foretold(
 def _resampled(
     hits: FloatArray, weights: FloatArray, groups: Labels, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Weighted accuracy at each point, of shape (points,), and when groups count at random, of (resamples, points).
+    """Weighted accuracy at each point, of shape (points,), and with random weights of groups, of (resamples, points).
 
-    There are two more images then, one right at every point and one wrong, so that no error is ever 0; see
+    The resamples count two more images, one right at every point and one wrong, so that no error is ever 0; see
     `accuracy_error`.
 
     Reference:
@@ -243,15 +234,16 @@ def _resampled(
 
 
 def doubling_gain(sizes: FloatArray, accuracies: FloatArray, n_images: int) -> FloatArray:
-    """What twice the images would add to the last accuracy, where the error falls as a power of the number of images.
+    """What twice the images would add to the last accuracy, if the error falls as a power of the number of images.
 
-    The error is b n^-c, a straight line in logarithms, fitted by least squares; c is at least 0. It has no level of its
-    own that it would fall to: that one parameter more foretells no better, see benchmarks/results/learning_curve.jsonl.
+    The error is b n^-c, a straight line in logarithms, fitted by least squares; c is at least 0. There is no third
+    parameter for the error that remains with infinitely many images: it forecasts no better, see
+    benchmarks/results/learning_curve.jsonl.
 
     Args:
         sizes: images of each point, of shape (points,).
         accuracies: of shape (m, points).
-        n_images: that were judged; half an image more counts as wrong, so that no error is 0.
+        n_images: that were held out; half an image more counts as wrong, so that no error is 0.
 
     Returns:
         Gains of shape (m,), at least 0.

@@ -1,4 +1,4 @@
-"""The classifier that a model's prediction layer starts from, and how it does on held-out images."""
+"""The classifier that a model's prediction layer starts from, and its accuracy on held-out images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.splits import Rows, held_out_splits
-from probes.separability.classifier import cross_validate, fit_quietly, fitting_weights, judged_rows, linear_classifier
+from probes.separability.classifier import cross_validate, fit_rows, joined, judged_rows
 
 _UNSEEN = 12.0  # logits by which a class without an image starts below the others
 
@@ -20,7 +20,7 @@ def accuracy_error(correct: npt.NDArray[np.bool_], weights: FloatArray | None = 
 
     Args:
         correct: whether each image was right, of shape (n,).
-        weights: of the images; they then count as (sum of weights)² / sum of weights² images.
+        weights: of the images, which then count as (sum of weights)² / sum of weights² images.
 
     Reference:
         Agresti and Coull, Approximate is better than "exact" for interval estimation, 1998. Kish, Survey sampling,
@@ -33,11 +33,11 @@ def accuracy_error(correct: npt.NDArray[np.bool_], weights: FloatArray | None = 
 
 
 def class_shares(labels: Labels, class_counts: Sequence[int] | None) -> FloatArray:
-    """Weights, with mean 1, under which a sample has the classes in the shares that the whole data have.
+    """Weights, with mean 1, under which a sample has the classes in the shares of the whole data.
 
     Args:
         labels: of the sample, of shape (n,).
-        class_counts: images of each class in the whole data; None where the sample is as the data are.
+        class_counts: images of each class in the whole data; None if the sample has the same shares.
     """
     if class_counts is None:
         return np.ones(len(labels))
@@ -60,12 +60,12 @@ def balanced_accuracy(correct: npt.NDArray[np.bool_], labels: Labels) -> tuple[f
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:
-    """How a classifier did on images whose groups it had not seen.
+    """A classifier's results on images whose groups it was not fitted on.
 
     Attributes:
         rows: which of the measured images, ascending, of shape (m,).
         probabilities: of every class, of shape (m, classes).
-        accuracy: share that is right where the classes come in the shares that the data have, 0 to 1.
+        accuracy: share that is right, 0 to 1, with the classes in the shares of the whole data.
         standard_error: of that accuracy.
         balanced_accuracy: mean over classes of the share that was right.
         balanced_error: standard error of that.
@@ -88,7 +88,7 @@ class LinearProbe:
     Attributes:
         kernel: of shape (features, classes).
         bias: of shape (classes,).
-        judged: how it does on held-out images; None where there can be none.
+        judged: its results on held-out images; None if none can be held out.
     """
 
     kernel: FloatArray
@@ -111,24 +111,15 @@ class LinearProbe:
 def solve(
     blocks: Sequence[npt.ArrayLike], rows: Rows, n_classes: int, *, balanced: bool = False
 ) -> tuple[FloatArray, FloatArray]:
-    """Fit the classifier on all training images.
-
-    Args:
-        blocks: pooled features of each cut that it reads, each of shape (n, channels).
-        rows: the images, n of them; labels below `n_classes`, training images of at least two classes.
-        n_classes: number of outputs; classes without an image start at a probability near 0.
-        balanced: whether every class counts alike.
+    """Fit the classifier on all training images; arguments as of `fit_linear_probe`.
 
     Returns:
         Its kernel of shape (features, classes) and its bias of shape (classes,), the scaling folded in.
     """
-    widths = [np.shape(block)[1] for block in blocks]
-    features = np.concatenate([np.asarray(block, np.float64) for block in blocks], axis=1)
+    features, widths = joined(blocks)
     train = np.flatnonzero(rows.training)
-    seen, numbers = np.unique(rows.labels[train], return_inverse=True)
-    weights = fitting_weights(rows, train, balanced)
-    scaler, regression = fit_quietly(linear_classifier(len(train), widths), features[train], numbers, weights)
-    coefficients, intercept = regression.coef_, regression.intercept_
+    scaler, regression = fit_rows(features, rows, train, widths=widths, balanced=balanced)
+    seen, coefficients, intercept = regression.classes_, regression.coef_, regression.intercept_
     if len(seen) == 2:  # one row for both: softmax(-z / 2, z / 2) is (1 - sigmoid(z), sigmoid(z))
         coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
         intercept = np.concatenate([-intercept / 2, intercept / 2])
@@ -156,16 +147,15 @@ def fit_linear_probe(
         rows: the images, n of them; labels below `n_classes`, training images of at least two classes.
         n_classes: number of outputs; classes without an image start at a probability near 0.
         seed: of the folds that measure its accuracy.
-        balanced: whether every class counts alike.
-        class_counts: images of each class in the whole data, of which the rows may be a sample with other shares.
+        balanced: whether every class has the same weight.
+        class_counts: images of each class in the whole data, if the rows are a sample with other shares.
 
     Returns:
-        The classifier fitted on all training images, and how it does on held-out ones.
+        The classifier fitted on all training images, and its results on held-out ones.
     """
     kernel, bias = solve(blocks, rows, n_classes, balanced=balanced)
-    return LinearProbe(
-        kernel=kernel, bias=bias, judged=judge(blocks, rows, seed=seed, balanced=balanced, class_counts=class_counts)
-    )
+    judged = judge(blocks, rows, seed=seed, balanced=balanced, class_counts=class_counts)
+    return LinearProbe(kernel=kernel, bias=bias, judged=judged)
 
 
 def judge(
@@ -176,12 +166,11 @@ def judge(
     balanced: bool,
     class_counts: Sequence[int] | None = None,
 ) -> Judged | None:
-    """How the classifier that `fit_linear_probe` fits does on held-out images; None where none can be held out."""
-    widths = [np.shape(block)[1] for block in blocks]
-    features = np.concatenate([np.asarray(block, np.float64) for block in blocks], axis=1)
+    """Results of the classifier on held-out images, if there are any; arguments as of `fit_linear_probe`."""
     splits = held_out_splits(rows, seed=seed)
     if not splits:
         return None
+    features, widths = joined(blocks)
     judged = judged_rows(splits)
     probabilities = cross_validate(features, rows, splits, widths=widths, balanced=balanced)[judged]
     labels = rows.labels[judged]
@@ -195,5 +184,5 @@ def judge(
         standard_error=accuracy_error(correct, weights),
         balanced_accuracy=mean,
         balanced_error=error,
-        correct=tuple(bool(hit) for hit in correct),
+        correct=tuple(correct.tolist()),
     )

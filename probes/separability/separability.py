@@ -1,4 +1,4 @@
-"""How well a linear classifier tells the classes apart at each cut. scikit-learn only."""
+"""How well a linear classifier separates the classes at each cut point."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,25 +7,22 @@ import numpy.typing as npt
 from sklearn.preprocessing import normalize
 
 from probes.data.splits import Rows, groups_per_class, held_out_splits
-from probes.separability.classifier import cross_validate, judged_rows
+from probes.separability.classifier import Split, cross_validate, judged_rows
 from probes.separability.evidence import CutEvidence, Separability
 from probes.separability.linear_probe import accuracy_error
 
-_CHUNK = 1000  # images whose similarities to all others are held at once
-_MAX_CLASSES = 50  # cuts are compared on no more classes than this: a classifier's cost grows with their number
+_CHUNK = 1000  # rows of the similarity matrix in memory at once
+_MAX_CLASSES = 50  # the cost of a classifier grows with the number of classes
 
 FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
-Split = tuple[Labels, Labels]
 
 
 def neighbour_accuracy(features: npt.ArrayLike, rows: Rows) -> float:
-    """Accuracy of the nearest neighbour by cosine similarity, among images of other groups.
+    """Accuracy of the nearest neighbour by cosine similarity, among training images of other groups.
 
     Args:
         features: of shape (n, d).
-        rows: the images. The user's held-out ones are judged by training images; without them each training image is
-            judged by the others.
+        rows: the images. The user's held-out ones are judged, or without any each training image.
     """
     values = normalize(np.asarray(features, np.float64))
     known = np.flatnonzero(rows.training)
@@ -39,7 +36,7 @@ def neighbour_accuracy(features: npt.ArrayLike, rows: Rows) -> float:
 
 
 def _eligible(rows: Rows, seed: int) -> tuple[npt.NDArray[np.bool_], str]:
-    """Which images take part: those of classes with two groups or more, and of no more classes than can be afforded."""
+    """The images of classes that can be held out, of at most `_MAX_CLASSES`, and a note on what was left out."""
     classes, counts = np.unique(rows.labels[rows.training], return_counts=True)
     enough = 1 if rows.held_out.any() else 2
     usable = classes[groups_per_class(rows)[classes] >= enough]
@@ -63,27 +60,26 @@ def measure_separability(
     balanced: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Separability:
-    """Held-out and nearest-neighbour accuracy at every cut.
+    """Held-out and nearest-neighbour accuracy at every cut point.
 
     Args:
         pooled: for each cut, from input to output, pooled features of shape (n, channels).
         rows: the images, n of them.
-        seed: of the folds; all cuts share them, so that their accuracies can be compared image by image.
-        balanced: whether every class counts alike in what is fitted.
+        seed: of the folds, which all cuts share, so that their accuracies can be compared image by image.
+        balanced: whether every class has the same weight in the classifiers.
         progress: called with the number of cuts done and wanted.
 
     Returns:
-        The evidence. It is skipped, with the reason, where fewer than two classes have two images that may be split.
+        The evidence; without any, and with the reason, if fewer than two classes can be held out.
     """
     chosen, note = _eligible(rows, seed)
     some = rows.only(chosen)
     n_classes = len(np.unique(some.labels))
     splits = held_out_splits(some, seed=seed) if n_classes > 1 else []
     if not splits:
-        reason = "cross-validation needs two classes of at least two images"
-        return Separability(per_cut=(), n_images=int(chosen.sum()), n_classes=n_classes, folds=0, note=reason)
+        note = "cross-validation needs two classes of at least two images"
     evidence = []
-    for done, (cut, features) in enumerate(pooled.items(), start=1):
+    for done, (cut, features) in enumerate(pooled.items() if splits else (), start=1):
         evidence.append(_evidence(cut, np.asarray(features)[chosen], some, splits, balanced))
         if progress:
             progress(done, len(pooled))
@@ -98,15 +94,12 @@ def measure_separability(
 
 def _evidence(cut: str, features: FloatArray, rows: Rows, splits: Sequence[Split], balanced: bool) -> CutEvidence:
     judged = judged_rows(splits)
-    labels = rows.labels[judged]
     probabilities = cross_validate(features, rows, splits, balanced=balanced)[judged]
-    correct = probabilities.argmax(1) == labels
-    given = probabilities[np.arange(len(labels)), labels]
+    correct = probabilities.argmax(1) == rows.labels[judged]
     return CutEvidence(
         cut=cut,
         accuracy=float(correct.mean()),
         standard_error=accuracy_error(correct),
         neighbour_accuracy=neighbour_accuracy(features, rows),
-        correct=tuple(bool(hit) for hit in correct),
-        log_loss=tuple(float(loss) for loss in -np.log(np.maximum(given, 1e-12))),
+        correct=tuple(correct.tolist()),
     )

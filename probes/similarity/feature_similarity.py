@@ -1,4 +1,4 @@
-"""Records of how alike the images are to what the network was trained on."""
+"""Records of how similar the images are to those that the network was trained on."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ class LayerDrift:
     """Drift at one BatchNorm layer.
 
     Attributes:
-        layer: its name; of a cut point where the network has no BatchNorm.
+        layer: its name, or that of a cut point where the network has no BatchNorm.
         part: "early", "middle" or "late".
         drift: squared 2-Wasserstein distance, in units of the source's variance.
-        floor: the drift that familiar pictures show there at this resolution.
+        floor: the drift of in-distribution images at this layer and resolution.
     """
 
     layer: str
@@ -22,24 +22,23 @@ class LayerDrift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureSimilarity:
-    """How like the source the target looks to the network.
+    """Similarity of target and source, as the network sees them.
 
     Attributes:
-        source: the data set that the network was trained on, or None where that is not known.
-        basis: "reference" where the source's own pictures were measured, "yardstick" where two photographs stand in,
-            "foreign" where these are foreign to the network, and the floor is what EfficientNet-Lite0 has.
-        score: 1 as the source itself, 0.5 at the threshold, towards 0 beyond.
+        source: the data set that the network was trained on, or None if that is not known.
+        basis: see `probes.similarity.baseline.Baseline`.
+        score: 1 for the source itself, 0.5 at the threshold, towards 0 beyond.
         standard_error: of the score, over bootstrap resamples of the images; None for a single image.
         replicates: the score of each resample.
-        excess: the drift above the floor that the score is made of, in units of EfficientNet-Lite0's.
-        unit: how much of this network's drift makes one of those.
+        excess: the drift above the floor from which the score is computed, in units of EfficientNet-Lite0's.
+        unit: the drift of this network that counts as one such unit.
         per_layer: drift at each norm, from input to output.
-        enlargement: how many times the median picture is enlarged for the network; below 1 it is shrunk.
-        sharp_score: the score against pictures of full resolution; `score` compares with pictures as small as these.
-        frechet: Fréchet distance between embeddings of target and source; None where it can't be had.
+        enlargement: factor by which the median image is enlarged for the network; below 1 it is shrunk.
+        sharp_score: the score against images of full resolution; `score` compares with images as small as these.
+        frechet: Fréchet distance between embeddings of target and source; None without source embeddings.
         kid: kernel distance between them; None likewise.
         source_confidence: mean top probability of the network's own classifier on the target; None without one.
-        looks_like: for each class in order its most frequent source labels with their shares; empty without them.
+        looks_like: for each class its most frequent source labels with their shares; empty without a classifier.
     """
 
     source: str | None

@@ -1,27 +1,13 @@
-"""From drift to a similarity score; Fréchet distance, kernel distance and source labels beside it. NumPy only."""
+"""Statistics of similarity: the score that drift gives, Fréchet and kernel distance, the nearest source labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.network.features import Features
-from probes.similarity.drift import bootstrap_drift, bootstrap_weights
-from probes.similarity.feature_similarity import FeatureSimilarity, LayerDrift
-from probes.similarity.reference import Reference
-from probes.similarity.standard_photos import Standard, Yardstick, unit_ratio
-
 PARTS = (("early", 0.0), ("middle", 0.25), ("late", 0.6))  # where each part begins, as a share of the layers
-PART_WEIGHTS: Mapping[str, float] = {
-    "early": 0.2,
-    "middle": 0.8,
-}  # late layers tell a narrow data set, not a foreign one
-# Floors of networks trained on photographs lie no farther than this above EfficientNet-Lite0's, early and middle.
-# benchmarks/results/networks.jsonl: MobileNet's by 0.12 and 0.02 at most.
-_FAMILIAR = np.array([0.25, 0.10])
-N_RESAMPLES = 200
-_KID_SUBSET = 1000  # rows at most: the kernel matrix is quadratic in them
+# Late layers drift on a narrow data set as much as on an out-of-distribution one, so they have no weight.
+PART_WEIGHTS: Mapping[str, float] = {"early": 0.2, "middle": 0.8}
 _LABELS_SHOWN = 3
 
 Array = npt.NDArray[np.float64]
@@ -31,6 +17,18 @@ def layer_parts(n_layers: int) -> tuple[str, ...]:
     """Which part of the network, early, middle or late, each of its BatchNorm layers belongs to."""
     shares = [index / n_layers for index in range(n_layers)]
     return tuple([part for part, start in PARTS if start <= share][-1] for share in shares)
+
+
+def part_means(drift: npt.ArrayLike) -> Array:
+    """Mean over the early and over the middle layers: from shape (..., layers) to (..., 2)."""
+    values = np.asarray(drift, np.float64)
+    parts = np.array(layer_parts(values.shape[-1]))
+    return np.stack([values[..., parts == part].mean(-1) for part in PART_WEIGHTS], axis=-1)
+
+
+def weighted(parts: npt.ArrayLike) -> Array:
+    """The weighted mean of the two parts: from shape (..., 2) to (...)."""
+    return np.asarray(np.asarray(parts, np.float64) @ np.array(list(PART_WEIGHTS.values())))
 
 
 def excess_drift(drift: npt.ArrayLike, floor: npt.ArrayLike) -> Array:
@@ -43,9 +41,7 @@ def excess_drift(drift: npt.ArrayLike, floor: npt.ArrayLike) -> Array:
     Returns:
         Of shape (...), in units of the source's variance.
     """
-    above = np.asarray(drift, np.float64) - np.asarray(floor, np.float64)
-    parts = np.array(layer_parts(above.shape[-1]))
-    return np.asarray(sum(weight * above[..., parts == part].mean(-1) for part, weight in PART_WEIGHTS.items()))
+    return weighted(part_means(np.asarray(drift, np.float64) - np.asarray(floor, np.float64)))
 
 
 def score(excess: npt.ArrayLike, threshold: float) -> Array:
@@ -106,7 +102,7 @@ def looks_like(
     Args:
         probabilities: of the network's own classifier, of shape (n, source classes).
         labels: class numbers, of shape (n,).
-        n_classes: how many classes there are; one without an image gets an empty tuple.
+        n_classes: number of classes; one without an image gets an empty tuple.
         names: of the source's classes.
     """
     guesses = np.asarray(probabilities).argmax(1)
@@ -117,161 +113,3 @@ def looks_like(
         order = np.argsort(-counts, kind="stable")[:_LABELS_SHOWN]
         rows.append(tuple((names[found[i]], float(counts[i] / len(own))) for i in order))
     return tuple(rows)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Baseline:
-    """What drift is compared with.
-
-    Attributes:
-        basis: "reference" where pictures of the source were measured, "yardstick" where two photographs stand in,
-            "foreign" where these are foreign to the network, and the floor is what EfficientNet-Lite0 has.
-        source: the name of the data set that the network was trained on, or None where that is not known.
-        floor: drift that familiar pictures have at each norm at the same resolution, of shape (layers,).
-        sharp_floor: the same for pictures that need not be enlarged.
-        unit: drift that counts as 1 of EfficientNet-Lite0's.
-        labels: names of the source's classes; empty where they are not known.
-        embeddings: of pictures of the source, of shape (pictures, channels); None where there are none.
-    """
-
-    basis: str
-    source: str | None
-    floor: Array
-    sharp_floor: Array
-    unit: float = 1.0
-    labels: tuple[str, ...] = ()
-    embeddings: npt.NDArray[np.float32] | None = None
-
-
-def reference_baseline(
-    reference: Reference, *, source: str | None, input_size: int, enlargement: float, unit: float = 1.0
-) -> Baseline:
-    """A baseline from stored statistics of the source's own pictures."""
-    return Baseline(
-        basis="reference",
-        source=source,
-        floor=reference.floor(input_size, max(1.0, enlargement)),
-        sharp_floor=reference.floor(input_size),
-        unit=unit,
-        labels=reference.labels,
-        embeddings=reference.source_embeddings(input_size),
-    )
-
-
-def yardstick_baseline(
-    measured: Yardstick,
-    standard: Standard,
-    *,
-    source: str | None,
-    share: float,
-    enlargement: float = 1.0,
-    enlarged: Array | None = None,
-) -> Baseline:
-    """A baseline from two photographs, for a network of whose source no picture is at hand.
-
-    Args:
-        measured: how the network sees them.
-        standard: how EfficientNet-Lite0 does.
-        source: the name of the network's source, or None.
-        share: input size over native size.
-        enlargement: of the target's pictures, at least 1.
-        enlarged: drift of the photographs enlarged as much, of shape (layers,); needed where that is more than 1.
-    """
-    known, above = standard.at(share)
-    unit = _unit(measured, standard, share)
-    foreign = bool((part_means(measured.plain) - unit * above > known + _FAMILIAR).any())
-    unit = 1.0 if foreign else unit
-
-    def floor(plain: Array, times: float) -> Array:
-        known, above = standard.at(share, times)
-        found = known if foreign else part_means(plain) - unit * above
-        parts = dict(zip(("early", "middle"), found, strict=True))
-        # Late layers take no part in the score; the photographs' own drift is their floor.
-        return np.array([parts.get(part, value) for part, value in zip(layer_parts(len(plain)), plain, strict=True)])
-
-    return Baseline(
-        basis="foreign" if foreign else "yardstick",
-        source=source,
-        floor=floor(measured.plain if enlarged is None else enlarged, enlargement),
-        sharp_floor=floor(measured.plain, 1.0),
-        unit=unit,
-    )
-
-
-def _unit(measured: Yardstick, standard: Standard, share: float) -> float:
-    own = np.stack([part_means(way) for way in measured.spoilt])
-    return unit_ratio(own, standard.spoilt_at(share), [PART_WEIGHTS[part] for part in ("early", "middle")])
-
-
-def part_means(drift: npt.ArrayLike) -> Array:
-    """Mean over the early and over the middle layers, of shape (2,)."""
-    values = np.asarray(drift, np.float64)
-    parts = np.array(layer_parts(len(values)))
-    return np.array([values[parts == part].mean() for part in ("early", "middle")])
-
-
-def measure_similarity(
-    features: Features, baseline: Baseline, *, input_size: int, n_classes: int, threshold: float, seed: int
-) -> FeatureSimilarity:
-    """Compare the sample with what the network was trained on.
-
-    Args:
-        features: what the pass brought, of at least one image, with drift at `LEAST_NORMS` norms or more.
-        baseline: what drift is compared with.
-        input_size: height and width in px that the network saw.
-        n_classes: of the target.
-        threshold: the excess drift at which the score is 0.5.
-        seed: of the bootstrap.
-
-    Returns:
-        The measurement.
-    """
-    n_images = len(features.labels)
-    weights = bootstrap_weights(n_images, N_RESAMPLES, seed)
-    names = tuple(features.norm_means)
-    samples = [bootstrap_drift(features.norm_means[name], features.norm_squares[name], weights) for name in names]
-    drift = np.array([sample.value for sample in samples])
-    replicates = np.stack([sample.replicates for sample in samples], axis=-1)
-    excess = float(excess_drift(drift, baseline.floor)) / baseline.unit
-    sharp = float(excess_drift(drift, baseline.sharp_floor)) / baseline.unit
-    resampled = score(excess_drift(replicates, baseline.floor) / baseline.unit, threshold)
-    few = n_images < 2
-    frechet, kid = _distances(next(reversed(features.pooled.values())), baseline.embeddings)
-    is_classifier = bool(baseline.labels) and features.output.shape[-1] == len(baseline.labels)
-    layers = zip(names, layer_parts(len(names)), drift, baseline.floor, strict=True)
-    return FeatureSimilarity(
-        source=baseline.source,
-        basis=baseline.basis,
-        score=float(score(excess, threshold)),
-        standard_error=None if few else float(resampled.std(ddof=1)),
-        replicates=tuple(float(value) for value in resampled),
-        excess=excess,
-        unit=baseline.unit,
-        per_layer=tuple(
-            LayerDrift(layer=name, part=part, drift=float(value), floor=float(ground))
-            for name, part, value, ground in layers
-        ),
-        enlargement=enlargement_of(features, input_size),
-        sharp_score=float(score(sharp, threshold)),
-        frechet=frechet,
-        kid=kid,
-        source_confidence=float(features.output.max(1).mean()) if is_classifier else None,
-        looks_like=looks_like(features.output, features.labels, n_classes, baseline.labels) if is_classifier else (),
-    )
-
-
-LEAST_NORMS = 4  # with fewer there is no early, middle and late
-
-
-def enlargement_of(features: Features, input_size: int) -> float:
-    """How many times the median picture is enlarged for the network; below 1 it is shrunk."""
-    return input_size / float(np.median(features.sizes.min(1)))
-
-
-def _distances(
-    embeddings: npt.NDArray[np.float32], known: npt.NDArray[np.float32] | None
-) -> tuple[float | None, float | None]:
-    """Fréchet and kernel distance to the source's embeddings, where there are any."""
-    if known is None or len(embeddings) < 2 or embeddings.shape[1] != known.shape[1]:
-        return None, None
-    return frechet_distance(embeddings[:_KID_SUBSET], known), kernel_distance(embeddings[:_KID_SUBSET], known)

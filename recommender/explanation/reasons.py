@@ -46,8 +46,8 @@ def _network_cautions(found: "Decision") -> list[str]:
         )
     if scaling is not None:
         notes.append(
-            f"How {found.backbone.title} wants its pixels scaled was told by its BatchNorm statistics: {scaling.name}, "
-            f"under which early layers drift by {scaling.drift:.2f}, then {scaling.runner_up} with "
+            f"How {found.backbone.title} wants its pixels scaled was measured by its BatchNorm statistics: "
+            f"{scaling.name}, under which early layers drift by {scaling.drift:.2f}, then {scaling.runner_up} with "
             f"{scaling.runner_up_drift:.2f}. Name another with --pixels if you know better."
         )
     if similarity is not None and similarity.basis == "yardstick":
@@ -123,7 +123,7 @@ def source_of(found: "Decision") -> str:
 
 
 def _similarity_reason_by_cuts(found: "Decision") -> str:
-    alike = found.verdict.alike is Similarity.SIMILAR
+    alike = found.verdict.similarity is Similarity.SIMILAR
     which = "no earlier cut is clearly better than the last one" if alike else "an earlier cut is clearly better"
     return (
         f"How like {source_of(found)} they look could not be measured: {found.backbone.title} has no BatchNorm, and "
@@ -233,9 +233,8 @@ def _other_way(found: "Decision") -> str:
     if verdict.nearer is Amount.LIMITED:
         return f"The runner-up is {name}: it would be right below {thresholds.PLENTIFUL_IMAGES:,} images."
     if similarity is None:
-        return (
-            f"The runner-up is {name}, if the images are {'un' if verdict.alike is Similarity.SIMILAR else ''}like it."
-        )
+        unlike = "unlike" if verdict.similarity is Similarity.SIMILAR else "like"
+        return f"The runner-up is {name}, if the images are {unlike} it."
     side = "above" if verdict.nearer is Similarity.DISSIMILAR else "below"
     return (
         f"The runner-up is {name}: drift would have to be {side} {thresholds.DRIFT_THRESHOLD:.3f}, and is "

@@ -1,4 +1,4 @@
-"""The record of an answer: what was measured, what was chosen, and the linear classifier that comes of it."""
+"""The record of an answer: the measurements, the choice, and the linear classifier."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What was measured, what was chosen, and the model that comes of it.
+    """What was measured, what was chosen, and the model that follows.
 
     Attributes:
-        measurements: what the probes found.
+        measurements: the records of the probes.
         verdict: the scenario with its confidence and runner-up.
         plan: the strategy, and how its cut was chosen.
         probe: the fitted linear classifier that the prediction layer starts from.
         seconds: by phase.
         backbone: the pretrained network, loaded.
-        scaling: how the scaling of its pixels was found, where it was not known.
+        scaling: how the scaling of its pixels was found; None if it was known.
         index: the images.
         features: what the pass over the sample read.
-        rows: the sample as the splitter sees it.
+        rows: the sample's images with their groups, weights and validation split.
         seed: of the sample and the folds.
     """
 
@@ -62,7 +62,7 @@ class Decision:
 
     @property
     def expected_accuracy(self) -> float | None:
-        """Accuracy on held-out images of the model as returned, before training; None where it can't be measured."""
+        """Accuracy of the returned model on held-out images, before training; None if none can be held out."""
         return None if self.probe.accuracy is None else float(self.probe.accuracy)
 
     @property
@@ -72,13 +72,13 @@ class Decision:
 
     @property
     def class_weight(self) -> dict[int, float] | None:
-        """Weights for `model.fit(class_weight=...)` where the classes are unbalanced; else None."""
+        """Weights for `model.fit(class_weight=...)` if the classes are unbalanced; else None."""
         weights = class_weights(self.measurements.size.file_counts)
         return None if weights is None else dict(enumerate(weights))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong or odd with the data, the worst first."""
+        """Problems of the data, the worst first."""
         return self.measurements.findings
 
     @cached_property
@@ -89,7 +89,7 @@ class Decision:
         return parameter_counts(self.strategy, self.backbone)
 
     def build(self) -> Any:
-        """Build the model: compiled, its prediction layer started from the linear probe; a new one at each call."""
+        """Build a new model: compiled, its prediction layer started from the linear probe."""
         from builders.build import HeadWeights, build_model
 
         head = HeadWeights(kernel=self.probe.kernel, bias=self.probe.bias)

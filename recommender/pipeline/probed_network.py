@@ -1,4 +1,4 @@
-"""Where builders' backbones meet the probes."""
+"""A backbone, from `builders`, as the network that the probes see."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,12 @@ def probed_network(backbone: Backbone, norms: Sequence[Norm] | None = None) -> N
         norms: cut points at which drift is measured, with the source's moments; by default the last BatchNorm layer
             before each cut point.
     """
-    cuts = tuple(point.layer for point in backbone.points)
-    taps = batch_norms(backbone) if norms is None else tuple(norms)
-    inside = {tap.layer for tap in taps if hasattr(_layer(backbone.graph, tap.layer), "call_with_norm")}
+    graph, cuts = backbone.graph, tuple(point.layer for point in backbone.points)
+    taps = _batch_norms(backbone) if norms is None else tuple(norms)
+    # BatchNorm inside a segment of a SavedModel is read while the segment runs.
+    inside = {tap.layer for tap in taps if norms is None and hasattr(_layer(graph, tap.layer), "call_with_norm")}
     return Network(
-        forward=lambda pixels: _forward(backbone.graph, cuts, taps, inside if norms is None else set(), pixels),
+        forward=lambda pixels: _forward(graph, cuts, [tap.layer for tap in taps], inside, pixels),
         input_size=backbone.input_size,
         channels=backbone.channels,
         cuts=cuts,
@@ -38,40 +39,38 @@ def _layer(graph: LayerGraph, name: str) -> Any:
     return graph.calls[index - 1].operation if index else None
 
 
-def batch_norms(backbone: Backbone) -> tuple[Norm, ...]:
+def _batch_norms(backbone: Backbone) -> tuple[Norm, ...]:
     """Each cut point's last BatchNorm layer with its gamma as scale and its beta as centre."""
     found = []
-    for point in backbone.points:
-        if point.batch_norm is None:
-            continue
-        layer = _layer(backbone.graph, point.batch_norm)
-        if hasattr(layer, "norm_affine"):  # a segment of a SavedModel, which holds its BatchNorm inside
+    for name in (point.batch_norm for point in backbone.points if point.batch_norm is not None):
+        layer = _layer(backbone.graph, name)
+        if hasattr(layer, "norm_affine"):  # a segment of a SavedModel
             gamma, beta = layer.norm_affine()
         else:
             channels = layer.moving_mean.shape
             gamma = np.ones(channels) if layer.gamma is None else layer.gamma.numpy()
             beta = np.zeros(channels) if layer.beta is None else layer.beta.numpy()
-        found.append(Norm(layer=point.batch_norm, centre=beta.astype(np.float64), scale=gamma.astype(np.float64)))
+        found.append(Norm(layer=name, centre=beta.astype(np.float64), scale=gamma.astype(np.float64)))
     return tuple(found)
 
 
-def _forward(graph: LayerGraph, cuts: Sequence[str], norms: Sequence[Norm], inside: set[str], pixels: Any) -> list[Any]:
-    """Tensors at the cuts and norms, and the output; BatchNorm inside a segment is read while the segment runs."""
-    seen: dict[str, Any] = {}
-
-    def call(step_operation: Any, arguments: Any, keywords: Mapping[str, Any]) -> Any:
-        name = names[id(step_operation)]
-        if name in inside:
-            result, seen[name] = step_operation.call_with_norm(*arguments)
-            return result
-        return infer(step_operation, arguments, keywords)
-
+def _forward(graph: LayerGraph, cuts: Sequence[str], norms: Sequence[str], inside: set[str], pixels: Any) -> list[Any]:
+    """Tensors at the cuts and norms, and the output."""
+    found: dict[str, Any] = {}
     names = {id(step.operation): step.name for step in graph.calls}
-    outside = [norm.layer for norm in norms if norm.layer not in inside]
+
+    def call(operation: Any, arguments: Any, keywords: Mapping[str, Any]) -> Any:
+        name = names[id(operation)]
+        if name not in inside:
+            return infer(operation, arguments, keywords)
+        result, found[name] = operation.call_with_norm(*arguments)
+        return result
+
+    outside = [name for name in norms if name not in inside]
     wanted = [graph.index(name) or 0 for name in (*cuts, *outside)]
-    values = graph.run(pixels, [*wanted, len(graph.nodes) - 1], call=call)
-    read = dict(zip(outside, values[len(cuts) : -1], strict=True))
-    return [*values[: len(cuts)], *({**read, **seen}[norm.layer] for norm in norms), values[-1]]
+    *values, output = graph.run(pixels, [*wanted, len(graph.nodes) - 1], call=call)
+    found |= dict(zip(outside, values[len(cuts) :], strict=True))
+    return [*values[: len(cuts)], *(found[name] for name in norms), output]
 
 
 def infer(operation: Any, arguments: Any, keywords: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Pictures as the network sees them, read once more after they were measured."""
+"""Images as the network sees them, read again after they were measured."""
 
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def read_prepared(index: "ImageIndex", name: str, size: int, channels: int) -> tuple[Picture, npt.NDArray[np.float32]]:
-    """Decode a picture and resize it as in measuring.
+    """Decode an image and resize it as in measuring.
 
     Args:
         index: the images.
-        name: of the picture in it.
+        name: of the image in it.
         size: side in px.
         channels: 1 grey, 3 RGB, 4 RGB with alpha.
 
     Returns:
-        The picture, and its pixels of shape (size, size, channels), 0 to 255.
+        The image, and its pixels of shape (size, size, channels), 0 to 255.
 
     Raises:
-        ProbeError: it can't be read any more.
+        ProbeError: it can no longer be read.
     """
     try:
         picture = open_picture(index.store, name, channels)

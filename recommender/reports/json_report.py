@@ -1,6 +1,7 @@
 """A recommendation as plain data. `docs/recommendation.schema.json` describes it."""
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def as_dict(found: "Decision") -> dict[str, Any]:
             "images_in_small_class": images_per_class,
         },
         "separability": _separability(measured.separability),
+        **{name: None if record is None else asdict(record) for name, record in measured.extra.items()},
         "scenario": {
             "id": verdict.scenario.id,
             "name": verdict.scenario.name,

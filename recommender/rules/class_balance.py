@@ -1,4 +1,4 @@
-"""How evenly the images are spread over the classes, and what follows from it. Pure."""
+"""How evenly the images are spread over the classes, and the weights that follow. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from recommender.rules import thresholds
 
 
 def small_class(class_counts: Sequence[int]) -> int:
-    """Images of the smallest class that counts: all but `thresholds.NEGLIGIBLE_CLASSES` of the classes have as many.
+    """Images of the smallest class that counts: `thresholds.NEGLIGIBLE_CLASSES` of the classes may be smaller.
 
     Args:
         class_counts: images of each class; one without any does not count.
@@ -16,15 +16,12 @@ def small_class(class_counts: Sequence[int]) -> int:
 
 
 def imbalance(class_counts: Sequence[int]) -> float:
-    """How many times as many images the largest class has as the smallest."""
+    """Images of the largest class over images of the smallest."""
     return max(class_counts) / min(number for number in class_counts if number)
 
 
 def class_weights(class_counts: Sequence[int]) -> tuple[float, ...] | None:
-    """Weights under which every class counts alike in training; None where the classes are balanced enough.
-
-    Args:
-        class_counts: images of each class.
+    """Weights that give every class the same total weight; None if the classes are balanced enough.
 
     Returns:
         For each class n_images / (n_classes * images of the class), as scikit-learn's "balanced".

@@ -1,4 +1,4 @@
-"""Which cut point, and how much of what stays is frozen."""
+"""Where to cut, what to freeze, and which cut points the head reads. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,10 @@ import numpy.typing as npt
 
 from recommender.rules import thresholds
 
-FloatArray = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutChoice:
-    """Which cut, and what moved it.
+    """The chosen cut, and the evidence for it.
 
     Attributes:
         index: of the chosen cut.
@@ -36,11 +34,10 @@ def choose_cut(
     prior_depth: float,
     candidates: Sequence[int] | None = None,
 ) -> CutChoice:
-    """Start from the rule's cut and leave it for the one that beats it most surely.
+    """Start from the rule's cut and move to another only on clear evidence.
 
-    For each cut the accuracy gained over the rule's own is measured image by image, smoothed over neighbouring depths.
-    The choice has the largest gain less some standard errors of the gain, more of them for a cut that gives up more of
-    the network; the rule's own cut has exactly 0.
+    The gain in accuracy over the rule's cut is measured image by image and smoothed over neighbouring depths. The
+    choice maximises the gain minus `caution` times its standard error; for the rule's own cut this is exactly 0.
 
     Args:
         depths: of the cuts, ascending, in (0, 1].
@@ -48,48 +45,44 @@ def choose_cut(
             nothing could be measured.
         prior_depth: where the rule starts from.
         candidates: indices of the cuts that may be chosen; all by default.
-
-    Returns:
-        The choice.
     """
     allowed = list(range(len(depths)) if candidates is None else candidates)
     prior = min(allowed, key=lambda index: (abs(depths[index] - prior_depth), -index))
     hits = np.asarray(correct, np.float64).reshape(len(depths), -1)
     if hits.shape[1] < 2:
         return CutChoice(index=prior, prior=prior, gain=None, gain_error=None)
-    smooth = _kernel(np.asarray(depths)) @ hits
+    smooth = _smoothing(np.asarray(depths)) @ hits
     difference = smooth - smooth[prior]
     gain = np.round(difference.mean(1), 12)  # equal cuts are equal, whatever the order of the sums
     error = difference.std(1, ddof=1) / math.sqrt(hits.shape[1])
-    sure = gain - np.array([caution(place, prior) for place in range(len(depths))]) * error
-    index = max(allowed, key=lambda place: (sure[place], place == prior))
+    lower = gain - np.array([caution(cut, prior) for cut in range(len(depths))]) * error
+    index = max(allowed, key=lambda cut: (lower[cut], cut == prior))
     return CutChoice(index=index, prior=prior, gain=float(gain[index]), gain_error=float(error[index]))
 
 
 def caution(cut: int, prior: int) -> float:
-    """Standard errors by which a cut must be better than the rule's own."""
+    """Standard errors by which a cut must be better than the rule's own; more if it discards more of the network."""
     return thresholds.EARLIER_CUT_CAUTION if cut < prior else thresholds.LATER_CUT_CAUTION
 
 
-def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike) -> bool:
-    """Whether the cut by itself clearly beats several cut points joined.
-
-    Args:
-        joined: whether the joined classifier was right on each image, of shape (images,).
-        alone: the same of the cut's own; of another shape where they were measured on other images, which says nothing.
-    """
-    difference = np.asarray(alone, np.float64)
-    if difference.shape != np.shape(joined) or len(difference) < 2:
-        return False
-    difference = difference - np.asarray(joined, np.float64)
-    error = difference.std(ddof=1) / math.sqrt(len(difference))
-    return bool(difference.mean() > thresholds.ALONE_CAUTION * error)
-
-
-def _kernel(depths: FloatArray) -> FloatArray:
+def _smoothing(depths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Rows of weights that average over neighbouring depths."""
     weights = np.exp(-0.5 * ((depths[:, None] - depths) / thresholds.CUT_SMOOTHING) ** 2)
     return np.asarray(weights / weights.sum(1, keepdims=True))
+
+
+def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike) -> bool:
+    """Whether the cut by itself is clearly better than several cut points joined.
+
+    Args:
+        joined: whether the joined classifier was right on each image, of shape (images,).
+        alone: the same for the cut's own; of another shape if they were measured on other images, which is no evidence.
+    """
+    if np.shape(alone) != np.shape(joined) or np.size(alone) < 2:
+        return False
+    difference = np.asarray(alone, np.float64) - np.asarray(joined, np.float64)
+    error = difference.std(ddof=1) / math.sqrt(len(difference))
+    return bool(difference.mean() > thresholds.ALONE_CAUTION * error)
 
 
 def trainable_share(n_images: int) -> float:
@@ -102,8 +95,7 @@ def trainable_share(n_images: int) -> float:
 def freeze_index(depths: Sequence[float], n_images: int) -> int:
     """The last cut point to freeze in a partial fine-tune: the deepest that leaves at least the share to train."""
     frozen = 1.0 - trainable_share(n_images)
-    below = [index for index, depth in enumerate(depths[:-1]) if depth <= frozen]
-    return below[-1] if below else 0
+    return max((index for index, depth in enumerate(depths[:-1]) if depth <= frozen), default=0)
 
 
 def head_levels(shapes: Sequence[tuple[int | None, ...]], cut: int) -> list[int]:
@@ -117,5 +109,4 @@ def head_levels(shapes: Sequence[tuple[int | None, ...]], cut: int) -> list[int]
         Evci et al., Head2Toe: Utilizing Intermediate Representations for Better Transfer Learning, ICML 2022,
         arXiv:2201.03529.
     """
-    ends = [index for index in range(cut) if shapes[index] != shapes[index + 1]]
-    return [*ends, cut]
+    return [index for index in range(cut) if shapes[index] != shapes[index + 1]] + [cut]

@@ -1,4 +1,4 @@
-"""From measurements to one of the four scenarios, and to how deep to cut and to freeze. Pure."""
+"""From measurements to one of the four scenarios. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -11,46 +11,38 @@ from recommender.rules import thresholds
 from recommender.rules.cut_rule import choose_cut
 from recommender.rules.scenario import Amount, Scenario, Similarity
 
-FloatArray = npt.NDArray[np.float64]
-
 
 def input_size(median_short_side_px: float, native_size_px: int) -> int:
-    """The multiple of 32 px nearest to the pictures' short side, from 96 px up to what the backbone was trained at."""
+    """The multiple of 32 px nearest to the images' short side, from 96 px up to the backbone's native size."""
     if median_short_side_px >= native_size_px:
         return native_size_px
     step = thresholds.INPUT_STEP
     return min(native_size_px, max(thresholds.SMALLEST_INPUT, round(median_short_side_px / step) * step))
 
 
-def amount(n_images: int, images_per_class: float) -> Amount:
-    """Whether there is enough data to fine-tune.
-
-    Args:
-        n_images: in all.
-        images_per_class: of the smallest class that counts.
-    """
-    enough = n_images >= thresholds.PLENTIFUL_IMAGES and images_per_class >= thresholds.PLENTIFUL_IMAGES_PER_CLASS
-    return Amount.PLENTIFUL if enough else Amount.LIMITED
-
-
 def amount_margin(n_images: int, images_per_class: float) -> float:
-    """How many times the plentiful threshold the data amounts to: from 1 on it is plentiful."""
+    """How many times the plentiful threshold the data amounts to, in all and in the smallest class that counts."""
     return min(n_images / thresholds.PLENTIFUL_IMAGES, images_per_class / thresholds.PLENTIFUL_IMAGES_PER_CLASS)
 
 
+def amount(n_images: int, images_per_class: float) -> Amount:
+    """Whether there is enough data to fine-tune; arguments as of `amount_margin`."""
+    return Amount.PLENTIFUL if amount_margin(n_images, images_per_class) >= 1 else Amount.LIMITED
+
+
 def drift_margin(excess_drift: float) -> float:
-    """How many times the drift threshold the excess drift amounts to: up to 1 the pictures count as similar."""
+    """How many times the drift threshold the excess drift amounts to: up to 1 the images count as similar."""
     return max(excess_drift, 0.0) / thresholds.DRIFT_THRESHOLD
 
 
-def is_close(margin: float) -> bool:
-    """Whether a margin, 1 at its threshold, is too near to it to be relied on."""
-    return 1 / thresholds.CLOSE_CALL < margin < thresholds.CLOSE_CALL
-
-
 def similarity_verdict(score: float) -> Similarity:
-    """Whether pictures with that similarity score count as like the source's."""
+    """Whether images with that similarity score count as similar to the source's."""
     return Similarity.SIMILAR if score >= thresholds.SIMILAR_SCORE else Similarity.DISSIMILAR
+
+
+def is_close(margin: float | None) -> bool:
+    """Whether a margin, 1 at its threshold, is unknown or too near to 1 to be relied on."""
+    return margin is None or 1 / thresholds.CLOSE_CALL < margin < thresholds.CLOSE_CALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +51,9 @@ class SimilarityEvidence:
 
     Attributes:
         verdict: similar or dissimilar.
-        replicates: the verdict of each bootstrap resample of the images; empty where there is none.
-        margin: how many times the threshold the evidence amounts to: up to 1 it counts as similar; None where no drift
-            could be measured.
-        trust: how far the kind of evidence can be trusted, 0 to 1.
+        replicates: the verdict of each bootstrap resample of the images; may be empty.
+        margin: how many times the threshold the evidence amounts to, up to 1 if similar; None without drift.
+        trust: share of data sets in which this kind of evidence is right, 0 to 1.
     """
 
     verdict: Similarity
@@ -72,7 +63,7 @@ class SimilarityEvidence:
 
 
 def similarity_by_drift(score: float, score_replicates: Sequence[float], excess_drift: float) -> SimilarityEvidence:
-    """From the similarity score, those of the resamples, and the excess drift that it is made of."""
+    """From the similarity score, those of the resamples, and the excess drift."""
     return SimilarityEvidence(
         verdict=similarity_verdict(score),
         replicates=tuple(similarity_verdict(value) for value in score_replicates),
@@ -81,9 +72,9 @@ def similarity_by_drift(score: float, score_replicates: Sequence[float], excess_
 
 
 def similarity_by_cuts(depths: Sequence[float], correct: npt.ArrayLike, *, seed: int) -> SimilarityEvidence:
-    """Where no drift can be measured: pictures are unlike if an earlier cut clearly beats the last.
+    """Without drift, images count as dissimilar if an earlier cut is clearly better than the last one.
 
-    The textbook's premise turned round: last blocks that do worse than earlier ones are too specialised for the data.
+    This reverses the textbook's premise: if the last blocks do worse than earlier ones, they are too specialised.
 
     Args:
         depths: of the cuts, ascending.
@@ -92,7 +83,7 @@ def similarity_by_cuts(depths: Sequence[float], correct: npt.ArrayLike, *, seed:
     """
     hits = np.asarray(correct, np.float64).reshape(len(depths), -1)
 
-    def verdict(columns: FloatArray) -> Similarity:
+    def verdict(columns: npt.NDArray[np.float64]) -> Similarity:
         choice = choose_cut(depths, columns, prior_depth=thresholds.TOP_CUT_DEPTH)
         return Similarity.SIMILAR if depths[choice.index] > thresholds.SPECIALISED_DEPTH else Similarity.DISSIMILAR
 
@@ -109,23 +100,22 @@ def similarity_by_cuts(depths: Sequence[float], correct: npt.ArrayLike, *, seed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Which scenario, how firmly, and what comes next.
+    """The scenario, and how sure it is.
 
     Attributes:
         scenario: the choice.
-        confidence: share of bootstrap resamples of the images that give the same scenario, times the trust in the
-            evidence, 0 to 1.
-        runner_up: the scenario across the nearer threshold.
-        alike: whether the pictures count as like the source's.
-        nearer: the question that the nearer threshold answers: an `Amount` or a `Similarity`.
+        confidence: share of bootstrap resamples that give the same scenario, times the trust in the evidence, 0 to 1.
+        runner_up: the scenario across the nearer threshold, or the rules' own where it is overridden.
+        similarity: whether the images count as similar to the source's.
+        nearer: the answer across the nearer threshold: an `Amount` or a `Similarity`.
         close: whether a threshold is too near for the choice to be relied on.
-        overridden: the scenario that the rules would have chosen, where the user asked for another; else None.
+        overridden: the scenario that the rules would have chosen, if the user asked for another; else None.
     """
 
     scenario: Scenario
     confidence: float
     runner_up: Scenario
-    alike: Similarity
+    similarity: Similarity
     nearer: Amount | Similarity
     close: bool
     overridden: Scenario | None
@@ -145,28 +135,26 @@ def choose_scenario(
         images_per_class: of the smallest class that counts.
         evidence: of the similarity.
         forced: the user's own choice.
-
-    Returns:
-        The verdict.
     """
-    much, alike = amount(n_images, images_per_class), evidence.verdict
-    ruled = Scenario.of(much, alike)
+    size, similarity = amount(n_images, images_per_class), evidence.verdict
+    ruled = Scenario.of(size, similarity)
     chosen = forced or ruled
-    resampled = [Scenario.of(much, value) for value in (evidence.replicates or (alike,))]
-    other_amount = next(other for other in Amount if other is not much)
-    other_similarity = next(other for other in Similarity if other is not alike)
-    amount_distance = abs(math.log(max(amount_margin(n_images, images_per_class), 1e-9)))
+    overridden = ruled if chosen is not ruled else None
+    resampled = [Scenario.of(size, value) for value in (evidence.replicates or (similarity,))]
+
+    other_size = next(other for other in Amount if other is not size)
+    other_similarity = next(other for other in Similarity if other is not similarity)
+    size_margin = amount_margin(n_images, images_per_class)
+    size_distance = abs(math.log(max(size_margin, 1e-9)))
     drift_distance = 0.0 if evidence.margin is None else abs(math.log(max(evidence.margin, 1e-2)))
-    by_amount = amount_distance < drift_distance
-    runner_up = Scenario.of(other_amount, alike) if by_amount else Scenario.of(much, other_similarity)
+    by_size = size_distance < drift_distance
+    across = Scenario.of(other_size, similarity) if by_size else Scenario.of(size, other_similarity)
     return Verdict(
         scenario=chosen,
         confidence=evidence.trust * sum(scenario is chosen for scenario in resampled) / len(resampled),
-        runner_up=ruled if forced and forced is not ruled else runner_up,
-        alike=alike,
-        nearer=other_amount if by_amount else other_similarity,
-        close=is_close(amount_margin(n_images, images_per_class))
-        or evidence.margin is None
-        or is_close(evidence.margin),
-        overridden=ruled if forced and forced is not ruled else None,
+        runner_up=overridden or across,
+        similarity=similarity,
+        nearer=other_size if by_size else other_similarity,
+        close=is_close(size_margin) or is_close(evidence.margin),
+        overridden=overridden,
     )

@@ -1,7 +1,7 @@
-"""Every number that the rules rest on, named once, with its source.
+"""Every number that the rules rest on, with its source.
 
-"pilot" is the study on 13 data sets with EfficientNet-Lite0 that preceded the product; what it found is summed up in
-docs/method.md. Values marked provisional rest on few cells and await a benchmark of all four scenarios.
+"pilot" is a study on 13 data sets with EfficientNet-Lite0, made before the package; docs/method.md summarises it.
+Values marked provisional rest on few data sets and await a benchmark of all four scenarios.
 """
 
 # Plentiful data: both must hold. Provisional.
@@ -9,14 +9,14 @@ docs/method.md. Values marked provisional rest on few cells and await a benchmar
 # thousand images on; with 40 to 200 images it lost or tied on five of six data sets.
 PLENTIFUL_IMAGES = 1000
 # pilot: at 20 images a class fine-tuning still lost or tied on four of five data sets.
-# It has to hold for the small classes: what a network learns of a class of 12 images it learns from 12 images, however
-# many the other classes have, and balanced accuracy counts that class as much as any.
+# It has to hold for the small classes: a network learns a class of 12 images from 12 images, however many the other
+# classes have, and balanced accuracy gives that class the same weight as any other.
 PLENTIFUL_IMAGES_PER_CLASS = 20
-# Share of the classes that may be smaller all the same, rounded down: up to 50 classes none may, of a thousand 19. So
-# one rare class does not decide for a thousand others. Ours.
+# Share of the classes that may be smaller, rounded down: none of up to 50 classes, 19 of a thousand. So one rare class
+# does not decide for a thousand others. Ours.
 NEGLIGIBLE_CLASSES = 0.02
 
-# Excess drift at which the similarity score is 0.5, in units of the source's variance as EfficientNet-Lite0 counts it.
+# Excess drift at which the similarity score is 0.5, in units of the source's variance as EfficientNet-Lite0 has it.
 # Provisional.
 # benchmarks/results/drift.jsonl: photographs stay below it with each of EfficientNet-Lite0, Lite1 and Lite2 (at most
 # 0.09); MRI slices, X-rays, spectrograms, strokes, cells and textures lie above it (at least 0.12). Grey, dark or noisy
@@ -24,27 +24,27 @@ NEGLIGIBLE_CLASSES = 0.02
 DRIFT_THRESHOLD = 0.10
 SIMILAR_SCORE = 0.5
 
-# Where a network shows no drift: it counts as unlike if a cut no deeper than this is clearly better than the last one.
+# Without drift: images count as dissimilar if a cut no deeper than this is clearly better than the last one.
 SPECIALISED_DEPTH = 0.9
 SIMILARITY_RESAMPLES = 200
-# How often that verdict agrees with the one by drift. benchmarks/results/scenarios.jsonl: in 18 of 26 cells; what it
-# gets wrong are foreign pictures that it takes for similar ones.
+# Share of cells in which that verdict agrees with the one by drift. benchmarks/results/scenarios.jsonl: in 18 of 26;
+# the others are out-of-distribution images that it takes for similar ones.
 CUTS_AGREEMENT = 0.69
 
-# A margin within this factor of a threshold is a close call. Confidence can't see it: it resamples the images, and the
-# thresholds are provisional. Ours.
+# A margin within this factor of a threshold is a close call. Confidence does not show it: it resamples the images, and
+# the thresholds are provisional. Ours.
 CLOSE_CALL = 1.25
 
 # Cut depth that the rule starts from, as a share of the backbone's weighted layers.
 TOP_CUT_DEPTH = 1.0
 # benchmarks/results/cuts.jsonl: over seven sets unlike ImageNet the best constant is the first block of the last stage.
 MIDDLE_CUT_DEPTH = 0.73
-# Standard errors by which another cut must beat the rule's own before it is taken. A later cut costs nothing but time,
-# since the head reads the earlier ones as well; an earlier one gives something up.
+# Standard errors by which another cut must be better than the rule's own. A later cut costs only time, since the head
+# reads the earlier ones as well; an earlier one discards part of the network.
 # Chosen on five seeds of 13 data sets at 10 and 30 images a class; benchmarks/results/cuts.jsonl has the outcome.
 LATER_CUT_CAUTION = 1.0
 EARLIER_CUT_CAUTION = 2.5
-# Standard errors by which the cut alone must beat the joined cut points before the head reads it alone. Ours.
+# Standard errors by which the cut alone must be better than the joined cut points for the head to read it alone. Ours.
 ALONE_CAUTION = 1.0
 # Accuracy at neighbouring cuts is averaged with a Gaussian kernel of this width in depth.
 CUT_SMOOTHING = 0.05
@@ -67,11 +67,11 @@ TRAIN_BATCH_NORM = False
 # Input size in px: the median short side, rounded to the step, within these ends.
 SMALLEST_INPUT = 96
 INPUT_STEP = 32
-# From here on an enlarged picture is a blur that the network never saw. docs/method.md.
+# From here on an enlarged image is blurred as no image of the source was. docs/method.md.
 NOTABLE_ENLARGEMENT = 1.5
 
-# Largest class over smallest class from which classes count as unbalanced: the report says so, and each class counts
-# alike in what is fitted. benchmarks/results/imbalance.jsonl: weighting the classes raises balanced accuracy by 1.3,
-# 1.6 and 7.2 points on the three sets with ratios of 3.2, 4.3 and 19, and costs accuracy only at 19, by 0.6 points; at
-# ratios below 2 the gain is below a point.
+# Largest class over smallest class from which classes count as unbalanced: the report says so, and each class has the
+# same weight in what is fitted. benchmarks/results/imbalance.jsonl: weighting the classes raises balanced accuracy by
+# 1.3, 1.6 and 7.2 points on the three sets with ratios of 3.2, 4.3 and 19, and costs accuracy only at 19, by 0.6
+# points; at ratios below 2 the gain is below a point.
 WEIGHTED_IMBALANCE = 3

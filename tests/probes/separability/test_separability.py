@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.datasets import load_digits
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import cross_val_predict
 
 from probes.data.splits import Rows, held_out_splits
 from probes.separability.classifier import ParetoScaler, cross_validate, fit_quietly, linear_classifier
@@ -14,7 +17,7 @@ from probes.separability.separability import measure_separability, neighbour_acc
 @pytest.fixture(scope="module")
 def digits():
     features, labels = load_digits(return_X_y=True)
-    return features[:300], labels[:300].astype(np.int64)
+    return features[:200], labels[:200].astype(np.int64)
 
 
 def softmax(logits):
@@ -22,16 +25,18 @@ def softmax(logits):
     return powers / powers.sum(1, keepdims=True)
 
 
-def test_pareto_scaling_divides_by_the_root_of_the_deviation():
-    values = np.random.default_rng(0).normal(size=(500, 3)) * [1.0, 4.0, 9.0]
+@settings(max_examples=30)
+@given(arrays(np.float64, 4, elements=st.floats(0.1, 50)), st.integers(0, 2**32 - 1))
+def test_pareto_scaling_divides_by_the_root_of_the_deviation(scales, seed):
+    values = np.random.default_rng(seed).normal(size=(500, 4)) * scales
     scaled = ParetoScaler().fit(values).transform(values)
     deviation = scaled.std(0) / np.sqrt(values.std(0))
-    assert deviation == pytest.approx(np.full(3, deviation[0]))
-    assert scaled.mean(0) == pytest.approx(np.zeros(3), abs=1e-12)
+    assert deviation == pytest.approx(np.full(4, deviation[0]))
+    assert scaled.mean(0) == pytest.approx(np.zeros(4), abs=1e-12)
     assert (scaled**2).mean() == pytest.approx(1.0)
 
 
-def test_constant_features_are_silenced():
+def test_constant_features_become_zero():
     values = np.array([[1.0, 5.0], [2.0, 5.0]])
     assert (ParetoScaler().fit(values).transform(values)[:, 1] == 0).all()
     assert (ParetoScaler().fit(np.ones((3, 2))).transform(np.full((1, 2), 7.0)) == 0).all()
@@ -45,26 +50,39 @@ def test_blocks_weigh_the_same_whatever_their_scale():
     assert (scaled[:, 4:] ** 2).mean() == pytest.approx(0.5)
 
 
-def test_out_of_fold_accuracy_agrees_with_scikit_learn(digits):
-    from sklearn.model_selection import StratifiedKFold
-
+def test_out_of_fold_probabilities_are_those_of_scikit_learn(digits):
     features, labels = digits
     rows = Rows.of(labels)
-    ours = cross_validate(features, rows, held_out_splits(rows, seed=3)).argmax(1) == labels
-    splitter = StratifiedKFold(5, shuffle=True, random_state=3)
-    theirs = cross_val_score(linear_classifier(240), features, labels, cv=splitter)
-    assert ours.mean() == pytest.approx(theirs.mean(), abs=0.005)
+    splits = held_out_splits(rows, seed=3)
+    ours = cross_validate(features, rows, splits)
+    theirs = cross_val_predict(linear_classifier(160), features, labels, cv=splits, method="predict_proba")
+    assert ours == pytest.approx(theirs, abs=5e-3)  # ours has the penalty of each fold's own size
 
 
-def test_neighbour_accuracy_agrees_with_the_naive_loop(digits):
-    features, labels = digits
-    features, labels = features[:60], labels[:60]
-    hits = 0
-    for i, row in enumerate(features):
-        cosines = [row @ other / np.linalg.norm(row) / np.linalg.norm(other) for other in features]
-        cosines[i] = -2.0
-        hits += labels[int(np.argmax(cosines))] == labels[i]
-    assert neighbour_accuracy(features, Rows.of(labels)) == pytest.approx(hits / 60)
+@given(
+    arrays(np.int64, (9, 3), elements=st.integers(-4, 4)),
+    arrays(np.int64, 9, elements=st.integers(0, 2)),
+    arrays(np.int64, 9, elements=st.integers(0, 4)),
+)
+def test_neighbour_accuracy_agrees_with_the_naive_loop_over_other_groups(points, labels, groups):
+    points[:, 0] = 5  # no point is 0
+    groups[0], groups[1] = 0, 1  # every point has one of another group
+    points = points + np.random.default_rng(0).normal(0, 1e-3, points.shape)  # no two are equally near
+    rows = Rows.of(np.unique(labels, return_inverse=True)[1], groups)
+    hits = []
+    for i, x in enumerate(points):
+        others = [j for j in range(9) if groups[j] != groups[i]]
+        nearest = max(others, key=lambda j: x @ points[j] / np.linalg.norm(x) / np.linalg.norm(points[j]))
+        hits.append(labels[nearest] == labels[i])
+    assert neighbour_accuracy(points, rows) == pytest.approx(np.mean(hits))
+
+
+@given(arrays(np.bool_, st.integers(1, 60)), st.floats(0.1, 9))
+def test_the_standard_error_of_an_accuracy_is_never_zero_and_equal_weights_change_nothing(correct, weight):
+    error = accuracy_error(correct)
+    assert 0 < error <= 0.5
+    assert accuracy_error(correct, np.full(len(correct), weight)) == pytest.approx(error)
+    assert accuracy_error(~correct) == pytest.approx(error)
 
 
 def test_the_standard_error_of_a_perfect_accuracy_is_not_zero():
@@ -106,7 +124,7 @@ def test_a_rare_class_does_not_cost_the_others_their_folds(digits):
     assert measure_separability({"a": features[chosen]}, Rows.of(labels[chosen]), seed=0).folds == 5
 
 
-def test_single_images_are_left_out_and_said(digits):
+def test_classes_of_a_single_image_are_left_out_and_reported(digits):
     features, labels = digits
     chosen = np.concatenate([np.flatnonzero(labels == 0)[:1], np.flatnonzero(labels == 1), np.flatnonzero(labels == 2)])
     found = measure_separability({"a": features[chosen]}, Rows.of(labels[chosen]), seed=0)
@@ -114,7 +132,7 @@ def test_single_images_are_left_out_and_said(digits):
     assert "1 class with a single image was left out" in found.note
 
 
-def test_nothing_to_cross_validate_is_skipped_with_the_reason():
+def test_data_without_two_classes_of_two_images_have_no_evidence_and_the_reason():
     found = measure_separability({"a": np.eye(3)}, Rows.of(np.arange(3)), seed=0)
     assert found.per_cut == ()
     assert found.folds == 0

@@ -1,4 +1,4 @@
-"""Numbers of a whole run on data that tempt it to wrong ones."""
+"""Whole runs of a tiny network on data that are hard to measure correctly."""
 
 import csv
 
@@ -13,25 +13,27 @@ from recommender import recommend
 
 @pytest.fixture(scope="module")
 def pixels():
-    """Sixty pictures of 48 px that differ, of two classes that can't be told apart."""
-    return np.random.default_rng(0).integers(0, 255, (60, 48, 48, 3), np.uint8)
+    """Sixty pictures of 32 px, of two classes that do not differ."""
+    return np.random.default_rng(0).integers(0, 255, (60, 32, 32, 3), np.uint8)
 
 
-def run(data, **arguments):
-    return recommend(data, input_size=96, **arguments)
+@pytest.fixture(scope="module")
+def run(tiny_file):
+    return lambda data, **arguments: recommend(data, backbone=tiny_file, **arguments)
 
 
 def kinds(found):
     return {finding.kind: finding for finding in found.findings}
 
 
-def test_a_class_that_can_not_be_judged_gives_no_accuracy(pixels):
+@pytest.mark.slow
+def test_a_class_that_can_not_be_judged_gives_no_accuracy(pixels, run):
     found = run((pixels[:31], [0] * 30 + [1]))
     assert found.expected_accuracy is None
     assert "can't be measured" in " ".join(found.reasons)
 
 
-def test_a_class_of_one_group_gives_no_accuracy(tmp_path):
+def test_a_class_of_one_group_gives_no_accuracy(tmp_path, run):
     write_images(tmp_path, {"flower": 12, "temple": 12})
     with (tmp_path / "list.csv").open("w", newline="") as file:
         rows = [(f"flower/{n:04}.jpg", "flower", f"f{n}") for n in range(12)]
@@ -40,7 +42,7 @@ def test_a_class_of_one_group_gives_no_accuracy(tmp_path):
     assert run(tmp_path / "list.csv").expected_accuracy is None
 
 
-def test_leaks_outside_the_sample_judge_nothing_in_the_full_check(pixels):
+def test_the_full_check_leaves_leaks_outside_the_sample_out_of_the_accuracy(pixels, run):
     labels = [0, 1] * 30
     found = run({"train": (pixels, labels), "val": (pixels[10:50], labels[10:50])}, max_images=24, check="full")
     assert kinds(found)["leak"].n_files == 40
@@ -49,7 +51,7 @@ def test_leaks_outside_the_sample_judge_nothing_in_the_full_check(pixels):
     assert found.measurements.n_held_out == 0
 
 
-def test_the_group_of_a_copy_that_was_not_measured_counts(pixels, tmp_path):
+def test_the_group_of_a_copy_that_was_not_measured_counts(pixels, tmp_path, run):
     rows = [("path", "label", "split", "group")]
     for number, picture in enumerate(pixels[:40]):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
@@ -64,14 +66,16 @@ def test_the_group_of_a_copy_that_was_not_measured_counts(pixels, tmp_path):
     assert found.measurements.n_held_out == 8
 
 
-def test_a_validation_split_of_one_class_gives_way_to_cross_validation(pixels):
+@pytest.mark.slow
+def test_a_validation_split_of_one_class_gives_way_to_cross_validation(pixels, run):
     labels = [0, 1] * 30
     found = run({"train": (pixels[:50], labels[:50]), "val": (pixels[50:], [0] * 10)})
     assert found.to_dict()["accuracy_from"] == "cross-validation"
     assert "of 1 of 2 classes no image" in kinds(found)["validation"].message
 
 
-def test_weights_of_classes_count_files_and_the_size_counts_pictures(pixels):
+@pytest.mark.slow
+def test_class_weights_count_files_and_the_size_counts_distinct_images(pixels, run):
     copies = np.concatenate([np.repeat(pixels[:1], 20, axis=0), pixels[1:21]])
     found = run((copies, [0] * 20 + [1] * 20))
     assert found.class_weight is None
@@ -79,7 +83,7 @@ def test_weights_of_classes_count_files_and_the_size_counts_pictures(pixels):
     assert found.measurements.size.file_counts == (20, 20)
 
 
-def test_weights_of_zero_everywhere_are_refused(tmp_path):
+def test_weights_of_zero_everywhere_are_refused(tmp_path, run):
     write_images(tmp_path, {"flower": 3, "temple": 3})
     rows = [(f"{kind}/{n:04}.jpg", kind, 0) for kind in ("flower", "temple") for n in range(3)]
     with (tmp_path / "list.csv").open("w", newline="") as file:
@@ -88,35 +92,37 @@ def test_weights_of_zero_everywhere_are_refused(tmp_path):
         run(tmp_path / "list.csv")
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_of_the_data_where_the_sample_has_other_shares(tmp_path):
     write_images(tmp_path, {"temple": 120})
     for number in range(10):
         write_images(tmp_path / "parts", {f"{number}": 2}, seed=number)
         (tmp_path / "parts" / f"{number}").rename(tmp_path / f"rare {number}")
     (tmp_path / "parts").rmdir()
-    judged = run(tmp_path, max_images=30).probe.judged
+    judged = recommend(tmp_path, input_size=96, max_images=30).probe.judged
     assert judged.accuracy > np.mean(judged.correct) + 0.2
 
 
-def test_what_is_broken_is_told_even_where_nothing_can_be_measured(tmp_path, invoke):
+def test_broken_files_are_reported_even_if_nothing_can_be_measured(tmp_path, invoke, run, tiny_file):
     write_images(tmp_path / "data", {"flower": 3, "temple": 3})
     for path in (tmp_path / "data" / "temple").iterdir():
         path.write_bytes(b"no picture")
     with pytest.raises(BrokenData) as caught:
         run(tmp_path / "data", check="sample")
     assert [(finding.kind, finding.n_files) for finding in caught.value.findings] == [("unreadable", 3)]
-    done = invoke(tmp_path / "data", "--check")
+    done = invoke(tmp_path / "data", "--check", "--backbone", tiny_file)
     assert done.returncode == 1
     assert "3 files can't be read as images" in done.stdout
     assert done.stderr.startswith("Error: Expected the class 'temple' to hold a readable image.")
 
 
-def test_classes_that_are_spelt_in_two_ways_are_told(pixels):
+@pytest.mark.slow
+def test_classes_that_are_spelt_in_two_ways_are_reported(pixels, run):
     found = run((pixels[:40], ["Cat", "cat", "dog", "cow"] * 10))
     assert kinds(found)["similar_names"].examples == ("Cat = cat",)
 
 
-def test_a_named_class_without_images_keeps_its_output(pixels):
+def test_a_named_class_without_images_keeps_its_output(pixels, run):
     found = run((pixels[:40], [0, 2] * 20), class_names=["ant", "bee", "cat"])
     assert found.measurements.size.class_names == ("ant", "bee", "cat")
     assert found.probe.kernel.shape[1] == 3
@@ -124,6 +130,7 @@ def test_a_named_class_without_images_keeps_its_output(pixels):
     assert found.build().output_shape == (None, 3)
 
 
-def test_numbers_that_are_not_those_of_the_outputs_are_told(pixels):
+@pytest.mark.slow
+def test_numbers_that_are_not_those_of_the_outputs_are_reported(pixels, run):
     found = run((pixels[:40], [1, 3] * 20))
     assert kinds(found)["label_numbers"].examples == ("label 1 is output 0", "label 3 is output 1")

@@ -1,55 +1,36 @@
-"""The main job, end to end: real pictures, genuine weights, the real command."""
+"""A whole recommendation, from images to a model and a document."""
 
 import json
 
 import jsonschema
-import keras
 import numpy as np
 import pytest
 from paths import ROOT
 from write_digits import write_digits
 
 import recommender
-from builders import BuildError
-from probes.images.decode import read_picture
 from recommender import Scenario, ready_model, recommend
+from recommender.errors import RecommendError
 
 SCHEMA = json.loads((ROOT / "docs" / "recommendation.schema.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("digits"), 15)
+def few_digits(tmp_path_factory):
+    """Handwritten digits, measured with the genuine default network."""
+    return recommend(write_digits(tmp_path_factory.mktemp("digits"), 15))
 
 
-@pytest.fixture(scope="module")
-def few_digits(digits):
-    return recommend(digits)
-
-
-@pytest.fixture(scope="module")
-def command(digits, tmp_path_factory, run_cli):
-    """The installed command on handwritten digits, with a model written."""
-    target = tmp_path_factory.mktemp("built") / "a model.keras"
-    return run_cli(digits, "--json", "--build", target), target
-
-
-def test_few_strange_pictures_get_shallow_features_of_a_cut_network(few_digits):
+@pytest.mark.slow
+def test_few_strange_images_get_shallow_features_of_a_cut_network(few_digits):
     assert few_digits.scenario is Scenario.SHALLOW_FEATURES
     assert few_digits.strategy.cut_depth < 1
     assert few_digits.strategy.freeze == few_digits.strategy.cut
     assert few_digits.expected_accuracy > 0.75
 
 
-def test_many_strange_pictures_get_a_full_fine_tune(tmp_path):
-    found = recommend(write_digits(tmp_path), max_images=60)
-    assert found.scenario is Scenario.FULL_FINE_TUNE
-    assert found.strategy.freeze is None
-    assert found.measurements.size.n_images == 1797
-    assert found.measurements.size.n_sampled == 60
-
-
-def test_the_answer_carries_its_reasons_with_numbers_and_thresholds(few_digits):
+@pytest.mark.slow
+def test_the_answer_has_its_reasons_with_numbers_and_thresholds(few_digits):
     text = " ".join(few_digits.reasons)
     assert "150 images in 10 classes" in text
     assert "1,000 images and 20 in the smallest class" in text
@@ -58,145 +39,71 @@ def test_the_answer_carries_its_reasons_with_numbers_and_thresholds(few_digits):
     assert "Before any training" in text
 
 
-def test_the_document_fits_its_schema(few_digits):
-    document = few_digits.to_dict()
+@pytest.mark.parametrize("fixture", [pytest.param("few_digits", marks=pytest.mark.slow), "tiny_found"])
+def test_the_document_is_json_and_fits_its_schema(request, fixture):
+    document = request.getfixturevalue(fixture).to_dict()
     jsonschema.validate(document, SCHEMA)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
-def test_the_same_seed_gives_the_same_document(digits, few_digits):
-    first, again = few_digits.to_dict(), recommend(digits).to_dict()
+def test_the_same_seed_gives_the_same_document(two_classes, tiny_file, tiny_found):
+    first, again = tiny_found.to_dict(), recommend(two_classes, backbone=tiny_file).to_dict()
     assert {**first, "seconds": None} == {**again, "seconds": None}
+    assert set(first["seconds"]) == {"index", "load", "network", "similarity", "separability", "head", "findings"}
 
 
-def test_the_scenario_can_be_overridden_and_the_answer_says_so(digits):
-    found = recommend(digits, scenario=2, max_images=40)
-    assert found.scenario is Scenario.PARTIAL_FINE_TUNE
-    assert 0 < found.strategy.freeze_depth < found.strategy.cut_depth == 1
-    assert "You asked for scenario 2" in found.reasons[0]
+@pytest.mark.parametrize(
+    "scenario",
+    [Scenario.PARTIAL_FINE_TUNE, *(pytest.param(each, marks=pytest.mark.slow) for each in Scenario if each.id != 2)],
+)
+def test_a_forced_scenario_is_what_is_built(two_classes, tiny_file, scenario):
+    reported = []
+    found = recommend(
+        two_classes, backbone=tiny_file, scenario=scenario.id, progress=lambda *step: reported.append(step)
+    )
+    strategy = found.strategy
+    assert found.scenario is scenario
+    assert (strategy.cut_depth < 1) == (scenario is Scenario.SHALLOW_FEATURES)
+    assert (strategy.freeze is None) == (scenario is Scenario.FULL_FINE_TUNE)
+    assert (strategy.freeze == strategy.cut) == (scenario.amount == "limited")
+    assert found.parameters[1] > 0
     jsonschema.validate(found.to_dict(), SCHEMA)
+    assert {phase for phase, *_ in reported} == {"loading", "network", "classifiers"}
 
 
-def test_the_input_size_can_be_overridden(digits):
-    assert recommend(digits, input_size=64, max_images=20).strategy.input_size == 64
+def test_the_prediction_layer_gives_the_probabilities_of_the_linear_probe(tiny_found):
+    found = tiny_found
+    features = np.concatenate([found.features.pooled[level] for level in found.strategy.head.levels], axis=1)
+    logits = features @ found.probe.kernel + found.probe.bias
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    from recommender.pipeline.reread_images import read_prepared
+
+    pixels = np.stack([read_prepared(found.index, name, 32, 3)[1] for name in found.features.files])
+    assert found.build().predict(pixels, verbose=0) == pytest.approx(powers / powers.sum(1, keepdims=True), abs=1e-4)
 
 
-def test_the_command_prints_one_json_object_and_nothing_else(command):
-    done, _ = command
-    assert done.returncode == 0
-    assert done.stderr == ""
-    jsonschema.validate(json.loads(done.stdout), SCHEMA)
-
-
-def test_the_written_model_is_as_good_as_promised(command, digits):
-    done, target = command
-    promised = json.loads(done.stdout)
-    beside = json.loads(target.with_suffix(".json").read_text())
-    assert beside["scenario"] == promised["scenario"]
-    classes = list(beside["dataset"]["class_counts"])
-    model = keras.models.load_model(target)
-    files = sorted(digits.glob("*/*.png"))
-    pictures = np.stack([read_picture(file).pixels for file in files])
-    named = [classes[index] for index in model.predict(pictures, verbose=0).argmax(1)]
-    right = np.mean([name == file.parent.name for name, file in zip(named, files, strict=True)])
-    assert right >= promised["expected_accuracy"]  # on its own training images
-    assert [entry.name for entry in target.parent.iterdir() if entry.name.startswith(".")] == []
-
-
-def test_one_call_gives_a_compiled_model(digits):
-    model = ready_model(digits, max_images=40)
+def test_one_call_gives_a_compiled_model(two_classes, tiny_file):
+    model = ready_model(two_classes, backbone=tiny_file, max_images=8)
     loss, accuracy = model.evaluate(np.zeros((2, 8, 8, 3)), np.array([0, 1]), verbose=0)
     assert np.isfinite(loss)
     assert 0 <= accuracy <= 1
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error():
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input_size": 8}, "`input_size` to be at least 32 px. Received: 8"),
+        ({"max_images": 1}, "`max_images` to be at least 2. Received: 1"),
+        ({"scenario": 5}, "`scenario` to be 1, 2, 3 or 4. Received: 5"),
+        ({"check": "some"}, "`check` to be 'sample', 'full' or None. Received: 'some'"),
+        ({"seed": -1}, "`seed` to be from 0 to"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused_before_anything_is_read(arguments, message):
+    with pytest.raises(RecommendError, match=message):
+        recommend("no such folder", **arguments)
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'recommed'"):
         recommender.recommed  # noqa: B018
-
-
-def reduced(folder, target, per_class):
-    """Links to the first files of each class."""
-    for class_folder in sorted(folder.iterdir()):
-        (target / class_folder.name).mkdir()
-        for file in sorted(class_folder.iterdir())[:per_class]:
-            (target / class_folder.name / file.name).symlink_to(file.resolve())
-    return target
-
-
-@pytest.mark.parametrize(
-    ("name", "scenario"), [("hymenoptera", 1), ("cats_dogs", 2), ("flowers5", 2), ("clothing10", 2)]
-)
-def test_photographs_look_like_imagenet(shared_datasets, name, scenario):
-    assert recommend(shared_datasets / name, max_images=100).scenario.id == scenario
-
-
-@pytest.mark.parametrize("name", ["mnist", "omniglot_alphabets", "fsdd_spectrograms"])
-def test_strokes_and_spectrograms_do_not(shared_datasets, name):
-    assert recommend(shared_datasets / name, max_images=100).scenario.id == 3
-
-
-@pytest.mark.parametrize(
-    "name", ["mnist", "fsdd_spectrograms", "brain_tumor_mri", "magnetic_tile_defects", "omniglot_alphabets"]
-)
-def test_few_foreign_pictures_want_shallow_features(shared_datasets, tmp_path, name):
-    found = recommend(reduced(shared_datasets / name, tmp_path, 15))
-    assert found.scenario.id == 4
-    assert found.strategy.cut_depth < 1
-
-
-def test_small_photographs_are_compared_with_photographs_as_small(shared_datasets, tmp_path):
-    found = recommend(reduced(shared_datasets / "cifar10", tmp_path, 15), input_size=160)
-    assert found.measurements.similarity.sharp_score < 0.5 < found.measurements.similarity.score
-    assert any("They are compared with pictures as small as these" in reason for reason in found.reasons)
-
-
-def test_bees_look_like_bees(shared_datasets):
-    found = recommend(shared_datasets / "hymenoptera", max_images=100).to_dict()
-    assert found["similarity"]["looks_like"]["bees"][0]["label"] == "bee"
-    assert found["similarity"]["looks_like"]["bees"][0]["share"] > 0.4
-
-
-def test_the_command_lists_the_cut_points_of_a_network_without_its_weights(run_cli):
-    done = run_cli("--list-cuts", "mobilenet_v2")
-    assert done.returncode == 0
-    lines = done.stdout.splitlines()
-    assert lines[0].split() == ["layer", "depth", "shape", "stride", "parameters"]
-    assert lines[-1].split()[:3] == ["out_relu", "100.0%", "7×7×1280"]
-    assert any(line.startswith("block_8_add ") for line in lines)
-
-
-@pytest.fixture(scope="session")
-def mobilenet(shared_datasets):
-    """Options that name the second backbone and its genuine weights."""
-    weights = shared_datasets.parent / "weights" / "keras3_MobileNet_alpha0.75.weights.h5"
-    return {"backbone": "mobilenet_0.75", "weights": weights}
-
-
-def test_another_network_gives_photographs_scenario_1(shared_datasets, mobilenet, run_cli):
-    options = ["--backbone", mobilenet["backbone"], "--weights", mobilenet["weights"], "--quiet"]
-    done = run_cli(shared_datasets / "hymenoptera", *options)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("1 LINEAR_PROBE: mobilenet_0.75 at 160 px")
-
-
-@pytest.mark.parametrize(("name", "scenario"), [("trash6", 2), ("cifar10", 2), ("mnist", 3), ("brain_tumor_mri", 3)])
-def test_another_network_puts_data_on_the_same_side(shared_datasets, mobilenet, name, scenario):
-    assert recommend(shared_datasets / name, max_images=200, **mobilenet).scenario.id == scenario
-
-
-def test_few_digits_cut_another_network_too(shared_datasets, mobilenet, tmp_path):
-    found = recommend(reduced(shared_datasets / "mnist", tmp_path, 15), **mobilenet)
-    assert found.scenario.id == 4
-    assert found.strategy.cut_depth < 1
-
-
-def test_weights_of_another_network_are_refused(shared_datasets, mobilenet):
-    with pytest.raises(BuildError, match=r"to hold variables of mobilenet_0.50"):
-        recommend(shared_datasets / "hymenoptera", backbone="mobilenet_0.5", weights=mobilenet["weights"])
-
-
-def test_verbose_describes_the_backbone(two_classes, invoke):
-    done = invoke(two_classes, "--verbose", "--input-size", "96")
-    stage = next(line for line in done.stdout.splitlines() if line.startswith("stage 5"))
-    assert stage.split()[2:6] == ["block6a_project_bn", "top_activation", "6", "3×3×1280"]

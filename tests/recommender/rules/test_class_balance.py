@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recommender.rules import scenario_rule as rules
 from recommender.rules.class_balance import class_weights, imbalance, small_class
@@ -26,14 +28,13 @@ def test_a_class_without_images_does_not_count():
     assert class_weights([0, 10, 90]) == (1.0, 5.0, pytest.approx(100 / 180))
 
 
-def test_class_weights_equal_scikit_learns():
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=6))
+def test_class_weights_equal_scikit_learns_where_classes_are_unbalanced(counts):
     from sklearn.utils.class_weight import compute_class_weight
 
-    labels = np.repeat([0, 1, 2], [10, 50, 90])
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    assert class_weights([10, 50, 90]) == pytest.approx(tuple(expected))
-
-
-def test_balanced_classes_get_no_weights():
-    assert class_weights([100, 40]) is None
-    assert class_weights([120, 40]) is not None
+    found = class_weights(counts)
+    if max(counts) < 3 * min(counts):
+        assert found is None
+        return
+    labels = np.repeat(np.arange(len(counts)), counts)
+    assert found == pytest.approx(tuple(compute_class_weight("balanced", classes=np.arange(len(counts)), y=labels)))
