@@ -1,4 +1,4 @@
-"""A module's flat op graph as the search for cut points reads it: nodes, cut points, stretches between them."""
+"""A module's flat op graph as the search for cut points reads it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from builders.errors import BuildError
 from builders.graph.cut_search import Kind, Node, cut_indices
 from builders.graph.functional import first_line
 
-BATCH = 97  # a tensor whose first extent is this one, when the input's is, holds one entry for each image
+BATCH = 97  # of the shape inference: a tensor with this first extent holds one entry for each image
 
 _ALIASES = {"Identity", "IdentityN", "EnsureShape", "Snapshot", "PreventGradient", "CheckNumerics"}
 _MIXING = {"Conv2D", "Conv3D", "Conv2DBackpropInput", "Conv", "FusedPadConv2D"}
@@ -58,11 +58,11 @@ def tensor_name(ref: Ref) -> str:
 
 
 class OpGraph:
-    """The ops between a module's input and its output; those that only work on weights lie beside.
+    """The ops between a module's input and its output, without those that only work on weights.
 
     Attributes:
         flat: the graph.
-        path: names of the ops on a way from input to output, in topological order.
+        path: names of the ops on the paths from input to output, in topological order.
         nodes: the same as `builders.graph.cut_search` sees them.
         output: the tensor that it puts out.
     """
@@ -82,7 +82,7 @@ class OpGraph:
         return self._ops[name]
 
     def resolve(self, tensor: str) -> Ref:
-        """The tensor itself, where ops only pass it on."""
+        """The tensor that a name refers to, without the ops that only pass it on."""
         name, number = tensor_ref(tensor)
         while self._ops[name].op in _ALIASES:
             name, number = tensor_ref(self._ops[name].input[number if self._ops[name].op == "IdentityN" else 0])
@@ -101,7 +101,7 @@ class OpGraph:
         return self._shapes[tensor_name(ref)][1]
 
     def _sorted(self) -> tuple[list[str], dict[str, frozenset[str]]]:
-        """Ops that depend on the input in topological order; and for each op the variables that reach it beside it."""
+        """Ops that depend on the input in topological order; and for each op the variables that reach it otherwise."""
         order: list[str] = []
         depends: dict[str, bool] = {}
         weights: dict[str, frozenset[str]] = {}
@@ -181,7 +181,7 @@ class OpGraph:
     def cuts(self, trainable: frozenset[str]) -> list[int]:
         """Indices of the ops behind which the graph is split, from input to output.
 
-        A variable that trains and is used twice keeps all between its uses together, else its copies would part ways.
+        All ops between two uses of a trainable variable stay in one segment; otherwise its copies would differ.
 
         Args:
             trainable: nodes of the variables that train.
@@ -201,7 +201,7 @@ class OpGraph:
         return frozenset().union(*beside)
 
     def _lasting(self, cuts: list[int]) -> list[int]:
-        """The cuts that are still cut points when each stretch is one layer."""
+        """The cuts that are still cut points when each segment is one layer."""
         while cuts:
             chain = [self.nodes[0]]
             for place in cuts:
@@ -222,7 +222,7 @@ class OpGraph:
 
 
 def reason_of(error: Exception) -> str:
-    """What TensorFlow complains of, without the op's attributes that it appends."""
+    """TensorFlow's message, without the op's attributes that it appends."""
     return first_line(error).partition(" for '{{node")[0]
 
 
