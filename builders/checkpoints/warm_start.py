@@ -10,13 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-from keras.src.utils.naming import to_snake_case
 
 from builders.checkpoints.checkpoint import Checkpoint, Place, Weight
 from builders.checkpoints.matching import match
 from builders.checkpoints.read import read_checkpoint
 from builders.checkpoints.renaming import rename_weights
 from builders.errors import BuildError
+from builders.graph.layer_names import snake_case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +40,12 @@ class WarmStart:
 
     Attributes:
         restored: the model's variables that take the checkpoint's values.
-        other_shape: those that it has in another shape; they stay as they are.
-        missing: those that it has nothing for; they stay as they are.
-        unused: what the checkpoint has besides, by the names in it (those of `.weights.h5` and `.keras` files are the
-            layer's name, or its place where none is kept, and a number: "conv1/vars/0"). State of optimizers, metrics
-            and random generators and save counters are left out where the file marks them; a name-based TensorFlow
-            checkpoint marks nothing, so that its optimizer's slots are listed.
+        other_shape: those that the checkpoint has in another shape; they stay as they are.
+        missing: those that the checkpoint lacks; they stay as they are.
+        unused: the other variables of the checkpoint, by their names in it (in `.weights.h5` and `.keras` files the
+            layer's name, or its path where none is kept, and a number: "conv1/vars/0"). The state of optimizers,
+            metrics and random generators and save counters are left out where the file marks them; a name-based
+            TensorFlow checkpoint marks nothing, so that the slots of its optimizer are listed.
     """
 
     restored: tuple[str, ...]
@@ -74,8 +74,8 @@ class WarmStartPlan:
     Attributes:
         report: what `apply` will do.
         model: the network, unchanged so far.
-        checkpoint: what it starts from.
-        pairs: the model's variables that will be restored, with what is stored for them.
+        checkpoint: the source of the values.
+        pairs: the model's variables that will be restored, with the stored ones.
     """
 
     report: WarmStart
@@ -117,7 +117,7 @@ def warm_start(
     have other names, are matched by their places.
 
     Args:
-        model: a built `keras.Model`, changed in place; trainable and other weights alike.
+        model: a built `keras.Model`, changed in place; all its weights, trainable or not.
         checkpoint: a file, the prefix of a TensorFlow checkpoint or the folder of several, of which the latest is
             taken; or what `read_checkpoint` gave.
         rename: regular expressions and replacements, applied in order with `re.sub` to the checkpoint's names to get
@@ -159,7 +159,7 @@ def plan_warm_start(
         [weight for weight in mine if weight.address not in fixed],
         [weight for weight in renamed if weight.address not in taken],
         model_name=model.name,
-        classes={to_snake_case(type(layer).__name__) for layer in model._flatten_layers()},
+        classes={snake_case(type(layer).__name__) for layer in model._flatten_layers()},
         roots=sorted(roots),
     )
     sources = {own: weight.address for own, weight in (fixed | rest).items()}

@@ -25,14 +25,14 @@ def find_norms(graph: OpGraph) -> list[tuple[int, Norm]]:
     """The BatchNorms on the path, each with the index of the op that puts out its y, from input to output."""
     found = []
     for index, name in enumerate(graph.path):
-        norm = _fused(graph, name) if graph.op(name).op in _FUSED else _arithmetic(graph, name)
+        norm = _fused(graph, name) if graph.ops[name].op in _FUSED else _arithmetic(graph, name)
         if norm is not None:
             found.append((index, norm))
     return found
 
 
 def _fused(graph: OpGraph, name: str) -> Norm | None:
-    attributes = graph.op(name).attr  # a default may be left out
+    attributes = graph.ops[name].attr  # a default may be left out
     training = "is_training" not in attributes or attributes["is_training"].b
     if training or ("data_format" in attributes and attributes["data_format"].s != b"NHWC"):
         return None
@@ -71,7 +71,7 @@ def _match(graph: OpGraph, tensor: Ref, pattern: _Pattern) -> dict[str, Ref] | N
         fits = scalar if pattern == "epsilon" else _is_weight(graph, tensor[0]) and not scalar
         return {pattern: tensor} if fits else None
     op, *parts = pattern
-    node = graph.op(tensor[0])
+    node = graph.ops[tensor[0]]
     if node.op.removesuffix("V2") != op:
         return None
     reads = graph.reads(node.name)
@@ -88,18 +88,18 @@ def _match(graph: OpGraph, tensor: Ref, pattern: _Pattern) -> dict[str, Ref] | N
 
 
 def _plain(graph: OpGraph, tensor: Ref) -> Ref:
-    while graph.op(tensor[0]).op in _RESHAPES:
+    while graph.ops[tensor[0]].op in _RESHAPES:
         tensor = graph.reads(tensor[0])[0]
     return tensor
 
 
 def _is_weight(graph: OpGraph, name: str) -> bool:
-    return name in graph.flat.variables or graph.op(name).op == "Const"
+    return name in graph.flat.variables or graph.ops[name].op == "Const"
 
 
 def _number(graph: OpGraph, name: str) -> float | None:
     """The value of a constant without dimensions."""
-    node = graph.op(name)
+    node = graph.ops[name]
     if node.op != "Const" or node.attr["value"].tensor.tensor_shape.dim:
         return None
     from tensorflow import make_ndarray

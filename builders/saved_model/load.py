@@ -9,7 +9,7 @@ from builders.graph.functional import first_line
 from builders.saved_model.batch_norms import find_norms
 from builders.saved_model.find import module_folder, module_name, read_module, require_computing, require_images
 from builders.saved_model.flat_graph import flatten, reached
-from builders.saved_model.op_graph import FlatGraph, OpGraph, Ref, tensor_name
+from builders.saved_model.op_graph import CONTROL_FLOW, FlatGraph, OpGraph, Ref, tensor_name
 from builders.saved_model.segment import Norm, Segment, Weight, keras_name, segment_names
 from builders.saved_model.signature import trace
 
@@ -200,7 +200,7 @@ def _chain(layers: Sequence[Any], graph: OpGraph, name: str) -> Any:
 
 def _reason(graph: OpGraph) -> str:
     """Why the graph has no cut point."""
-    held = sorted(set(graph.control_flow()))
+    held = sorted({graph.ops[name].op for name in graph.path} & CONTROL_FLOW)
     if held:
         return f"It can't be split: its graph holds control flow that can't be inlined ({', '.join(held)})."
     if not any(node.is_map and node.layers for node in graph.nodes):

@@ -5,7 +5,7 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,13 +23,6 @@ from builders.saved_model.safe_ops import disallowed_ops
 from builders.saved_model.segment import SEGMENT_SCOPE, Norm, Segment, Weight
 
 _trusted: set[str] = set()  # digests of graphs that this process trusts
-
-
-class Affine(NamedTuple):
-    """What a BatchNorm does to its standardised input z: y = gamma z + beta, each of shape (channels,)."""
-
-    gamma: npt.NDArray[np.float32]
-    beta: npt.NDArray[np.float32]
 
 
 @keras.saving.register_keras_serializable(package="netgraft")
@@ -125,13 +118,13 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         output, last = self._run("norm", tf.convert_to_tensor(inputs, tf.float32))
         return output, last
 
-    def norm_affine(self) -> Affine:
-        """Gamma and beta of the last BatchNorm; ones and zeros where it has none."""
+    def norm_affine(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Gamma and beta of the last BatchNorm, each of shape (channels,); ones and zeros where it has none."""
         last = self.norms[-1]
         statistics = self._array(last.mean)
         gamma = np.ones_like(statistics) if last.gamma is None else self._array(last.gamma)
         beta = np.zeros_like(statistics) if last.beta is None else self._array(last.beta)
-        return Affine(gamma, beta)
+        return gamma, beta
 
     def _array(self, node: str) -> npt.NDArray[np.float32]:
         if node in self._values:
