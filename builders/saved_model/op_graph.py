@@ -194,8 +194,8 @@ class OpGraph:
 
     def weights_of(self, name: str) -> frozenset[str]:
         """Nodes of the variables that an op on the path reads, straight or through ops that only work on weights."""
-        beside = (self._weights[read] for read, _ in self.reads(name) if read not in self.index)
-        return frozenset().union(*beside)
+        others = (self._weights[read] for read, _ in self.reads(name) if read not in self.index)
+        return frozenset().union(*others)
 
     def _lasting(self, cuts: list[int]) -> list[int]:
         """The cuts that are still cut points when each segment is one layer."""
