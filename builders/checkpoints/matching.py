@@ -1,18 +1,17 @@
 """Which variable of a checkpoint belongs to which of a model. Pure: names, shapes and places in, pairs out.
 
-Names that somebody gave decide. Keras's automatic names ("conv2d_3") count the layers of a class in a whole session,
-the place of a layer counts them within the network: of these two, what agrees for more variables decides.
+Names that an author gave decide. Keras's automatic names ("conv2d_3") count the layers of a class in a whole session,
+the place of a layer counts them within the network: of these two, the one that agrees for more variables decides.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
-from builders.checkpoints.stored_weights import Weight
+from builders.checkpoints.checkpoint import Weight
 
-_Units: TypeAlias = dict[str, list[Weight]]  # a layer's place -> its weights
+_Layers: TypeAlias = dict[str, list[Weight]]  # a layer's path -> its weights
 _MODELS = {"functional", "model", "sequential"}
 
 
@@ -53,65 +52,62 @@ class _Matching:
 
     def __init__(self, model: Sequence[Weight], stored: Sequence[Weight], classes: Collection[str]) -> None:
         self.model, self.stored = model, stored
-        self.classes = {*classes, *_MODELS, *_store_classes(stored)}
-        self.mine, self.theirs = _units(model), _units(stored)
+        self.classes = {*classes, *_MODELS}
+        self.mine, self.theirs = _by_layer(model), _by_layer(stored)
         self.pairs: dict[int, Weight] = {}
 
     def given(self, name: str) -> bool:
-        """Whether somebody gave these names: none of them is a class with a number."""
-        return bool(name) and not any(self._automatic(part) for part in name.split("/") if part != "layers")
+        """Whether an author gave these names: none of them is a class with a number."""
+        stems = (re.sub(r"_\d+$", "", part) for part in name.split("/") if part != "layers")
+        return bool(name) and "#" not in name and not any(stem in self.classes for stem in stems)
 
-    def _automatic(self, part: str) -> bool:
-        return "#" in part or re.sub(r"_\d+$", "", part) in self.classes
-
-    def _take(self, mine: str, theirs: str) -> None:
-        self.pairs.update({own.address: other for own, other in pair_weights(self.mine[mine], self.theirs[theirs])})
-        del self.mine[mine], self.theirs[theirs]
+    def _take(self, pairs: Mapping[str, str]) -> None:
+        for mine, theirs in pairs.items():
+            found = pair_weights(self.mine.pop(mine), self.theirs.pop(theirs))
+            self.pairs.update({own.address: other for own, other in found})
 
     def match_given_names(self) -> bool:
-        """Pair layers by given names: along with the models around them, by the last name alone, or with "_" for "/".
+        """Pair layers by given names: all names around them, the last name alone, or with "_" for "/".
 
         Keras 2 allowed layers to be called "conv1/conv"; in Keras 3 the same ones are called "conv1_conv".
 
         Returns:
-            Whether such a layer has the same shapes on both sides, so that the two networks speak of the same names.
+            Whether such a layer has the same shapes on both sides, so that the two networks use the same names.
         """
         anchored = False
         ways: list[Callable[[str], str]] = [str, lambda name: name.split("/")[-1], lambda name: name.replace("/", "_")]
-        names = [(_unique(self.mine, way), _unique(self.theirs, way)) for way in ways]
-        for mine, theirs in names:
-            for name in mine:
-                if self.given(name) and name in theirs and mine[name] in self.mine and theirs[name] in self.theirs:
-                    anchored |= _agree(self.mine[mine[name]], self.theirs[theirs[name]])
-                    self._take(mine[name], theirs[name])
+        for mine, theirs in [(_unique(self.mine, way), _unique(self.theirs, way)) for way in ways]:
+            for name, path in mine.items():
+                other = theirs.get(name, "")
+                if self.given(name) and path in self.mine and other in self.theirs:
+                    anchored |= _agree(self.mine[path], self.theirs[other])
+                    self._take({path: other})
         return anchored
 
     def match_attributes(self, *, anchored: bool) -> None:
-        """Pair layers that hang on attributes of the same names, as in a subclassed model or a plain module."""
-        mine = {place: unit for place, unit in self.mine.items() if self.given(place)}
-        theirs = {place: unit for place, unit in self.theirs.items() if self.given(place)}
-        pairs, _ = _best(mine, theirs)
-        for place, other in pairs.items():
-            names = {self.mine[place][0].layer.split("/")[-1], self.theirs[other][0].layer.split("/")[-1]}
+        """Pair layers that are attributes of the same names, as in a subclassed model or a plain module."""
+        mine, theirs = (
+            {path: layer for path, layer in layers.items() if self.given(path)} for layers in (self.mine, self.theirs)
+        )
+        for path, other in _by_path(mine, theirs)[0].items():
+            names = {layer[0].place.layer.split("/")[-1] for layer in (mine[path], theirs[other])}
             if not (anchored and len(names) == 2 and all(self.given(name) for name in names)):
-                self._take(place, other)
+                self._take({path: other})
 
     def match_rest(self, *, anchored: bool) -> None:
-        """Pair what is left by automatic names or by places.
+        """Pair the remaining layers by automatic names or by places.
 
-        Where the networks speak of the same names, a layer with a given name that the other side lacks has no match.
+        Where the networks use the same names, a layer with a given name that the other side lacks has no match.
         """
         mine, theirs = (
-            {place: unit for place, unit in units.items() if not (anchored and self.given(unit[0].layer))}
-            for units in (self.mine, self.theirs)
+            {path: layer for path, layer in layers.items() if not (anchored and self.given(layer[0].place.layer))}
+            for layers in (self.mine, self.theirs)
         )
         own, other = _unique(mine), _unique(theirs)
         by_name = {own[name]: other[name] for name in own if name in other}
-        by_place, base = _best(mine, theirs)
-        better = _score(by_place, mine, theirs) > _score(by_name, mine, theirs)
-        chosen = by_place if better and _same_structure(by_place, mine, theirs, base) else by_name
-        for place, match in chosen.items():
-            self._take(place, match)
+        by_path, base = _by_path(mine, theirs)
+        better = _score(by_path, mine, theirs) > _score(by_name, mine, theirs)
+        self._take(by_path if better and _same_structure(by_path, mine, theirs, base) else by_name)
 
     def match_variable_names(self, prefix: str, drop: str = "") -> None:
         """Pair single variables by name, with a prefix in the checkpoint, and one in the model that does not count."""
@@ -124,54 +120,43 @@ class _Matching:
                 self.pairs[weight.address] = stored.pop(name)
 
 
-def _units(weights: Sequence[Weight]) -> _Units:
-    units: _Units = {}
+def _by_layer(weights: Sequence[Weight]) -> _Layers:
+    layers: _Layers = {}
     for weight in weights:
-        if weight.place or weight.layer:
-            units.setdefault(weight.place or f":{weight.layer}", []).append(weight)
-    return units
+        if weight.place.path or weight.place.layer:
+            layers.setdefault(weight.place.path or f":{weight.place.layer}", []).append(weight)
+    return layers
 
 
-def _unique(units: _Units, way: Callable[[str], str] = str) -> dict[str, str]:
-    """Places by the names of layers, looked at in one way, that occur once."""
-    names = {place: way(unit[0].layer) for place, unit in units.items()}
+def _unique(layers: _Layers, way: Callable[[str], str] = str) -> dict[str, str]:
+    """Paths by the names of layers, changed in one way, that occur once."""
+    names = {path: way(layer[0].place.layer) for path, layer in layers.items()}
     counts = Counter(names.values())
-    return {name: place for place, name in names.items() if name and counts[name] == 1}
-
-
-def _store_classes(weights: Sequence[Weight]) -> Iterator[str]:
-    """Classes that the paths of Keras 3's store tell: "conv2d" of "layers/conv2d_3"."""
-    for weight in weights:
-        parts = weight.place.split("/")
-        yield from (re.sub(r"_\d+$", "", part) for before, part in pairwise(parts) if before == "layers")
+    return {name: path for path, name in names.items() if name and counts[name] == 1}
 
 
 def pair_weights(mine: Sequence[Weight], theirs: Sequence[Weight]) -> list[tuple[Weight, Weight]]:
-    """Pair the weights of two layers by their keys; where these are numbers or of another time, in order.
+    """Pair the weights of two layers by their keys; where these are numbers or of another Keras, in order.
 
-    Numbers say little if one layer has more weights than the other (a convolution with a bias, a BatchNorm without a
+    Numbers mean little if one layer has more weights than the other (a convolution with a bias, a BatchNorm without a
     scale): then only weights of a shape that no other has are paired.
     """
-    if all(weight.key.isdigit() for weight in (*mine, *theirs)):
-        mine, theirs = (sorted(weights, key=lambda weight: int(weight.key)) for weights in (mine, theirs))
+    if all(weight.place.key.isdigit() for weight in (*mine, *theirs)):
+        mine, theirs = (sorted(weights, key=lambda weight: int(weight.place.key)) for weights in (mine, theirs))
         if len(mine) == len(theirs):
             return list(zip(mine, theirs, strict=True))
         counts = [Counter(weight.shape for weight in weights) for weights in (mine, theirs)]
-        return [
-            (own, other)
-            for own in mine
-            for other in theirs
-            if own.shape == other.shape and all(count[own.shape] == 1 for count in counts)
-        ]
-    by_key = {weight.key: weight for weight in theirs}
-    pairs = [(weight, by_key[weight.key]) for weight in mine if weight.key in by_key]
-    taken = {weight.key for weight, _ in pairs}
-    rest = list(
-        zip(*([weight for weight in weights if weight.key not in taken] for weights in (mine, theirs)), strict=False)
-    )
+        unique = {shape for shape in counts[0] if all(count[shape] == 1 for count in counts)}
+        return [(own, other) for own in mine for other in theirs if own.shape == other.shape and own.shape in unique]
+    by_key = {weight.place.key: weight for weight in theirs}
+    pairs = [(weight, by_key[weight.place.key]) for weight in mine if weight.place.key in by_key]
+    taken = {weight.place.key for weight, _ in pairs}
+    own_rest, other_rest = ([one for one in weights if one.place.key not in taken] for weights in (mine, theirs))
+    rest = list(zip(own_rest, other_rest, strict=False))
     # Keras 2 called the kernel of a depthwise convolution "depthwise_kernel"; Keras 1 all kernels "W".
-    alike = all(own.key.endswith(other.key) or other.key.endswith(own.key) for own, other in rest)
-    return pairs + rest if len(mine) == len(theirs) and (not pairs or alike) else pairs
+    keys = [(own.place.key, other.place.key) for own, other in rest]
+    similar = all(own.endswith(other) or other.endswith(own) for own, other in keys)
+    return pairs + rest if len(mine) == len(theirs) and (not pairs or similar) else pairs
 
 
 def _agree(mine: Sequence[Weight], theirs: Sequence[Weight]) -> bool:
@@ -179,52 +164,45 @@ def _agree(mine: Sequence[Weight], theirs: Sequence[Weight]) -> bool:
     return bool(pairs) and all(own.shape == other.shape for own, other in pairs)
 
 
-def _score(pairs: Mapping[str, str], mine: _Units, theirs: _Units) -> int:
+def _score(pairs: Mapping[str, str], mine: _Layers, theirs: _Layers) -> int:
     """How many of the model's variables are in layers that agree."""
-    return sum(len(mine[place]) for place, other in pairs.items() if _agree(mine[place], theirs[other]))
+    return sum(len(mine[path]) for path, other in pairs.items() if _agree(mine[path], theirs[other]))
 
 
-def _best(mine: _Units, theirs: _Units) -> tuple[dict[str, str], tuple[str, str]]:
-    """Pair layers of the same place below the roots, or below one side's inner model, whichever agrees for most."""
-    bases = [("", ""), *((base, "") for base in _ancestors(mine)), *(("", base) for base in _ancestors(theirs))]
+def _by_path(mine: _Layers, theirs: _Layers) -> tuple[dict[str, str], tuple[str, str]]:
+    """Pair layers of the same path below the roots, or below one side's inner model, whichever agrees for most."""
     candidates = []
-    for base in bases:
-        inner = {_below(place, base[1]): place for place in theirs}
-        pairs = {place: inner[_below(place, base[0])] for place in mine if _below(place, base[0]) in inner}
-        candidates.append(({place: other for place, other in pairs.items() if _below(place, base[0])}, base))
+    for base in [("", ""), *((base, "") for base in _ancestors(mine)), *(("", base) for base in _ancestors(theirs))]:
+        own, others = (
+            {_below(path, root): path for path in layers} for layers, root in zip((mine, theirs), base, strict=True)
+        )
+        candidates.append(({path: others[inner] for inner, path in own.items() if inner and inner in others}, base))
     return max(candidates, key=lambda candidate: _score(candidate[0], mine, theirs))
 
 
-def _ancestors(units: _Units) -> list[str]:
+def _ancestors(layers: _Layers) -> list[str]:
     """The paths of objects that have layers in them, from the outermost."""
-    found = {"/".join(parts[:end]) for parts in (place.split("/") for place in units) for end in range(1, len(parts))}
+    found = {"/".join(parts[:end]) for parts in (path.split("/") for path in layers) for end in range(1, len(parts))}
     return sorted(found, key=lambda path: (path.count("/"), path))
 
 
-def _below(place: str, base: str) -> str:
-    """A place as seen from an object; "" if it is elsewhere."""
-    if not base:
-        return place
-    return place.removeprefix(f"{base}/") if place.startswith(f"{base}/") else ""
+def _below(path: str, base: str) -> str:
+    """A path as seen from an object; "" if it is elsewhere."""
+    return path.removeprefix(f"{base}/") if path.startswith(f"{base}/") else "" if base else path
 
 
-def _same_structure(pairs: Mapping[str, str], mine: _Units, theirs: _Units, base: tuple[str, str]) -> bool:
-    """Whether places are likely to mean the same layers, which shapes that happen to agree here and there don't show.
+def _same_structure(pairs: Mapping[str, str], mine: _Layers, theirs: _Layers, base: tuple[str, str]) -> bool:
+    """Whether the same paths are likely to mean the same layers; a few shapes that agree by chance don't show it.
 
     Either there are as many layers of each kind on both sides, or all layers of kinds that both have agree from the
-    first on until the two part: a head of another size, a top that one side lacks. Half of the model's layers or all
-    of the checkpoint's must agree.
+    first on until the two networks part: a head of another size, a top that one side lacks. Half of the model's layers
+    or all of the checkpoint's must agree.
     """
-    own = [place for place in mine if _below(place, base[0])]
-    others = [place for place in theirs if _below(place, base[1])]
-    kinds = [
-        Counter(re.sub(r"(_|#)\d+$", "", _below(place, side)) for place in places)
-        for places, side in ((own, base[0]), (others, base[1]))
-    ]
-    flags = [
-        place in pairs and _agree(mine[place], theirs[pairs[place]])
-        for place in own
-        if re.sub(r"(_|#)\d+$", "", _below(place, base[0])) in kinds[1]
-    ]
-    enough = 2 * sum(flags) >= len(flags) or sum(flags) == len(others)
-    return enough and (kinds[0] == kinds[1] or flags == sorted(flags, reverse=True))
+    own, others = (
+        {path: re.sub(r"(_|#)\d+$", "", _below(path, root)) for path in layers if _below(path, root)}
+        for layers, root in zip((mine, theirs), base, strict=True)
+    )
+    shared = [path for path, kind in own.items() if kind in others.values()]
+    agree = [path in pairs and _agree(mine[path], theirs[pairs[path]]) for path in shared]
+    enough = 2 * sum(agree) >= len(agree) or sum(agree) == len(others)
+    return enough and (Counter(own.values()) == Counter(others.values()) or agree == sorted(agree, reverse=True))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from builders.checkpoints.stored_weights import Weight
+from builders.checkpoints.checkpoint import Weight
 from builders.errors import BuildError
 
 
@@ -25,25 +25,21 @@ def rename_weights(
     Raises:
         BuildError: a pattern is no regular expression, or two names become one.
     """
-    if not isinstance(rename, Mapping):
-        raise BuildError(
-            f"Expected `rename` to map regular expressions to replacements. Received: {type(rename).__name__}. Pass a "
-            "dict such as {'^backbone/': ''}."
-        )
     targets = _targets(mine)
     renamed: list[Weight] = []
     sources: dict[int, str] = {}
     fixed: dict[int, Weight] = {}
     for weight in weights:
-        name = weight.name
-        for pattern, replacement in rename.items():
-            name = _substitute(pattern, replacement, name)
+        name = _rename(weight.name, rename)
         target = targets.get(name)
         if target is not None and sources.setdefault(target, weight.name) != weight.name:
-            raise _twice(name, sources[target], weight.name)
+            raise BuildError(
+                f"Expected `rename` to give each name once. Received: both {sources[target]!r} and {weight.name!r} "
+                f"become {name!r}. Make a pattern narrower."
+            )
         if name != weight.name:
-            layer = re.sub(r"(/vars)?/[^/]*$", "", name) if weight.place or weight.layer else ""
-            weight = replace(weight, name=name, layer=layer)
+            layer = re.sub(r"(/vars)?/[^/]*$", "", name) if weight.place.path or weight.place.layer else ""
+            weight = replace(weight, name=name, place=weight.place._replace(layer=layer))
             if target is not None:
                 fixed[target] = weight
         renamed.append(weight)
@@ -51,25 +47,20 @@ def rename_weights(
 
 
 def _targets(mine: Sequence[Weight]) -> dict[str, int]:
-    """Addresses by `variable.path` and, where files number variables, by "conv1/vars/0"; what names two is left out."""
+    """Addresses by `variable.path` and, where files number variables, by "conv1/vars/0"; only unique names."""
     names = [(weight.name, weight.address) for weight in mine]
-    names += [(f"{weight.layer}/vars/{weight.key}", weight.address) for weight in mine if weight.key.isdigit()]
+    names += [(f"{own.place.layer}/vars/{own.place.key}", own.address) for own in mine if own.place.key.isdigit()]
     counts = Counter(name for name, _ in names)
     return {name: address for name, address in names if counts[name] == 1}
 
 
-def _twice(name: str, *sources: str) -> BuildError:
-    return BuildError(
-        f"Expected `rename` to give each name once. Received: both {sources[0]!r} and {sources[1]!r} become {name!r}. "
-        "Make a pattern narrower."
-    )
-
-
-def _substitute(pattern: str, replacement: str, name: str) -> str:
+def _rename(name: str, rename: Mapping[str, str]) -> str:
     try:
-        return re.sub(pattern, replacement, name)
-    except (re.error, TypeError) as error:
+        for pattern, replacement in rename.items():
+            name = re.sub(pattern, replacement, name)
+    except (re.error, TypeError, AttributeError) as error:
         raise BuildError(
-            f"Expected `rename` to map regular expressions to replacements. Received: {pattern!r}: {replacement!r} "
-            f"({error}). Escape what is meant literally with re.escape."
+            f"Expected `rename` to map regular expressions to replacements. Received: {rename!r} ({error}). Pass a "
+            "dict such as {'^backbone/': ''}, with re.escape around literal text."
         ) from error
+    return name

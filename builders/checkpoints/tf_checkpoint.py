@@ -1,162 +1,132 @@
-"""Reading TensorFlow's checkpoints: by names, as TensorFlow 1 and estimators wrote them, and by tracked objects."""
+"""Reading TensorFlow checkpoints: by names, as TensorFlow 1 and estimators wrote them, and by tracked objects."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from builders.checkpoints.stored_weights import Checkpoint, Layout, Read, Weight, readable, unreadable
+from builders.checkpoints.checkpoint import NOWHERE, Checkpoint, Place, Read, Weight, readable
 from builders.errors import BuildError
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-_KIND = "TensorFlow checkpoint"
+_PART = re.compile(r"\.(index|data-\d{5}-of-\d{5}|meta)$")
+_TABLE = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"  # ends a TensorFlow 1 checkpoint of one file
 
-# What a model's object has among its children besides layers: lists that repeat its variables, and Keras's bookkeeping.
-_REPEATS = {
-    *("variables", "trainable_variables", "non_trainable_variables", "all_variables"),
-    *("regularization_losses", "keras_api"),
-}
-_FIXED = re.compile(r"layer_with_weights-\d+")  # tf_keras: layers in order
+_LISTS = {"variables", "trainable_variables", "non_trainable_variables", "all_variables"}  # of a model's variables
+_BOOKKEEPING = {*_LISTS, "regularization_losses", "keras_api"}
+_ORDERED = re.compile(r"layer_with_weights-\d+")  # tf_keras: layers in order
 _DUPLICATE = re.compile(r"layer-\d+")
 
-Children: TypeAlias = Callable[[Any], Sequence[tuple[str, Any]]]
-Placed: TypeAlias = tuple[str, str, Any]  # place of the layer, key in it, the variable's object
+_Children: TypeAlias = Callable[[Any], Sequence[tuple[str, Any]]]
 
 
-def read_folder(folder: Path) -> Checkpoint:
-    """The latest checkpoint of a folder with a `checkpoint` file, or the variables of a SavedModel.
+def recognises(path: Path) -> bool:
+    """Whether the path is a folder, or names a checkpoint by its prefix or one of its files."""
+    return path.is_dir() or _prefix(path) is not None
+
+
+def _prefix(path: Path) -> Path | None:
+    prefix = path.with_name(_PART.sub("", path.name))
+    if prefix.parent.is_dir():
+        parts = [other.name.removeprefix(prefix.name) for other in prefix.parent.iterdir()]
+        if any(part == ".index" or part.startswith(".data-") for part in parts):
+            return prefix
+    if prefix.is_file() and prefix.stat().st_size >= len(_TABLE):
+        with prefix.open("rb") as file:
+            file.seek(-len(_TABLE), os.SEEK_END)
+            return prefix if file.read() == _TABLE else None
+    return None
+
+
+def read(path: Path) -> Checkpoint:
+    """Read names, shapes and places; of a folder those of its latest checkpoint, or of a SavedModel's variables.
 
     Raises:
-        BuildError: the folder names no checkpoint, or it is damaged.
+        BuildError: the folder names no checkpoint, or a file is missing or damaged.
     """
-    import tensorflow as tf
-
-    variables = folder / "variables" / "variables"
-    latest = tf.train.latest_checkpoint(str(folder))
-    if latest is not None:
-        return read_prefix(Path(latest))
-    if Path(f"{variables}.index").is_file():
-        return read_prefix(variables)
-    raise BuildError(
-        f"Expected the folder {folder} to have a file `checkpoint` that names a TensorFlow checkpoint in it. Received: "
-        "none, or one whose files are missing. Name the checkpoint itself, as in dir/ckpt-1."
+    prefix = _in_folder(path) if path.is_dir() else _prefix(path)
+    if prefix is None:
+        raise BuildError(
+            f"Expected the folder {path} to have a file `checkpoint` that names a TensorFlow checkpoint in it. "
+            "Received: none, or one whose files are missing. Name the checkpoint itself, as in dir/ckpt-1."
+        )
+    with _reader(prefix) as reader:
+        shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+        dtypes = {name: dtype.name for name, dtype in reader.get_variable_to_dtype_map().items()}
+        by_object = _GRAPH in shapes
+        found = _object_weights(reader.get_tensor(_GRAPH), shapes) if by_object else _named_weights(sorted(shapes))
+    weights = tuple(
+        Weight(name=name, shape=shapes[address], dtype=dtypes[address], place=place, address=address)
+        for name, place, address in found
     )
+    if not by_object:
+        return Checkpoint(path=prefix, weights=weights, opener=partial(_open, prefix))
+    return Checkpoint(path=prefix, weights=weights, opener=partial(_open, prefix), places=places, any_root=True)
 
 
-def read_prefix(prefix: Path) -> Checkpoint:
-    """The TensorFlow checkpoint whose files begin with that path.
-
-    Raises:
-        BuildError: a file of it is missing or damaged.
-    """
-    from google.protobuf.message import DecodeError
-
-    with _errors(prefix), readable(prefix, _KIND):
-        reader = _reader(prefix)
-        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-        _check_data(prefix)
-        kinds = {name: dtype.name for name, dtype in dtypes.items()}
-        layout, weights = Layout.NAMES, _named_weights(shapes, kinds)
-        if _GRAPH in shapes:
-            try:
-                layout, weights = Layout.OBJECTS, _object_weights(reader.get_tensor(_GRAPH), shapes, kinds)
-            except DecodeError as error:
-                raise unreadable(prefix, _KIND, str(error)) from error
-    return Checkpoint(path=prefix, layout=layout, weights=tuple(weights), opener=partial(_open, prefix))
-
-
-def _reader(prefix: Path) -> Any:
+def _in_folder(folder: Path) -> Path | None:
     import tensorflow as tf
 
-    return tf.train.load_checkpoint(str(prefix))
-
-
-def _check_data(prefix: Path) -> None:
-    """See that no data file is missing."""
-    found = sorted(path.name for path in prefix.parent.iterdir() if path.name.startswith(f"{prefix.name}.data-"))
-    count = int(found[0].rpartition("-of-")[2]) if found else 1
-    if len(found) < count and not prefix.is_file():
-        raise ValueError(f"{len(found)} of {count} files {prefix.name}.data-*")
+    latest = tf.train.latest_checkpoint(str(folder))
+    return Path(latest) if latest is not None else _prefix(folder / "variables" / "variables")
 
 
 @contextmanager
-def _errors(prefix: Path) -> Iterator[None]:
+def _reader(prefix: Path) -> Iterator[Any]:
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
 
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise unreadable(prefix, _KIND, error.message or str(error)) from error
+    with readable(prefix, "TensorFlow checkpoint", tf.errors.OpError, DecodeError):
+        yield tf.train.load_checkpoint(str(prefix))
 
 
 @contextmanager
 def _open(prefix: Path) -> Iterator[Read]:
-    with _errors(prefix):
-        yield _reader(prefix).get_tensor
+    with _reader(prefix) as reader:
+        yield reader.get_tensor
 
 
-def _named_weights(shapes: dict[str, list[int]], dtypes: dict[str, str]) -> list[Weight]:
-    return [
-        Weight(name=name.removesuffix(":0"), shape=tuple(shapes[name]), dtype=dtypes[name], address=name)
-        for name in sorted(shapes)
-    ]
+def _named_weights(addresses: Sequence[str]) -> Iterator[tuple[str, Place, str]]:
+    for address in addresses:
+        yield address.removesuffix(":0"), NOWHERE, address
 
 
-def _object_weights(serialized: bytes, shapes: dict[str, list[int]], dtypes: dict[str, str]) -> list[Weight]:
-    """The variables of a checkpoint by objects, in the order of its graph."""
+def _object_weights(serialized: bytes, shapes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, Place, str]]:
+    """Name, place and address of the variables of a checkpoint by objects, in the order of its graph."""
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized)
+    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized).nodes
     stored = {
         index: attribute
-        for index, node in enumerate(graph.nodes)
+        for index, node in enumerate(nodes)
         for attribute in node.attributes
         if attribute.name == "VARIABLE_VALUE" and attribute.checkpoint_key in shapes
     }
 
     def children(index: int) -> list[tuple[str, int]]:
-        return [(child.local_name, child.node_id) for child in graph.nodes[index].children]
+        return [(child.local_name, child.node_id) for child in nodes[index].children]
 
     def rank(index: int) -> int | None:
         return len(shapes[stored[index].checkpoint_key]) if index in stored else None
 
-    places = {index: (place, key) for place, key, index in place_objects(0, children, rank)}
-    state = _state(graph, children)
-    state |= {index for index, attribute in stored.items() if attribute.checkpoint_key.startswith("keras_api/metrics/")}
-    counters = {index for name, index in children(0) if name == "save_counter"}
-    kept = [index for index in places if index not in counters]
-    kept += sorted(set(stored) - set(places) - state)
-    full_names = Counter(stored[index].full_name for index in kept)
-    return [_object_weight(stored[index], full_names, places.get(index), shapes, dtypes) for index in kept]
-
-
-def _object_weight(
-    attribute: Any,
-    full_names: Counter[str],
-    place: tuple[str, str] | None,
-    shapes: dict[str, list[int]],
-    dtypes: dict[str, str],
-) -> Weight:
-    """One variable, by its name if that is its alone, else by the path of attributes to it."""
-    address, full_name = attribute.checkpoint_key, attribute.full_name
-    # A name without a slash is the variable's alone, not its layer's; the path of attributes says more then.
-    unique = "/" in full_name and full_names[full_name] == 1
-    name = full_name.removesuffix(":0") if unique else _public(address.removesuffix(_SUFFIX))
-    layer, _, last = name.rpartition("/")
-    where, key = place or ("", last)
-    return Weight(
-        name=name,
-        shape=tuple(shapes[address]),
-        dtype=dtypes[address],
-        layer=layer,
-        place=where,
-        key=key,
-        address=address,
-    )
+    found = {index: (path, key) for path, key, index in _placed(0, children, rank)}
+    lists = [child for index in range(len(nodes)) for name, child in children(index) if name in _LISTS]
+    listed = [child for index in lists for _, child in children(index) if child in stored]
+    found |= {index: ("", "") for index in listed if index not in found}
+    found = {index: place for index, place in found.items() if place != (".", "save_counter")}
+    full_names = Counter(stored[index].full_name for index in found)
+    for index, (path, key) in found.items():
+        address, full_name = stored[index].checkpoint_key, stored[index].full_name
+        # A name without a slash is the variable's alone, not its layer's: the path of attributes says more then.
+        unique = "/" in full_name and full_names[full_name] == 1
+        name = full_name.removesuffix(":0") if unique else _public(address.removesuffix(_SUFFIX))
+        layer, _, last = name.rpartition("/")
+        yield name, Place(layer, path, key or last), address
 
 
 def _public(path: str) -> str:
@@ -164,77 +134,71 @@ def _public(path: str) -> str:
     return "/".join(part.lstrip("_") or part for part in path.split("/"))
 
 
-def _state(graph: Any, children: Children) -> set[int]:
-    """Variables that are an optimizer's own, not the model's that it merely lists; and an exported model's copies."""
-    state = {slot.slot_variable_node_id for node in graph.nodes for slot in node.slot_variables}
-    for index in range(len(graph.nodes)):
-        mine = children(index)
-        if is_optimizer(mine):
-            own = [child for name, child in mine if name.strip("_") != "trainable_variables"]
-        else:
-            own = [child for name, child in mine if name == "_all_variables"]
-        state.update(own, *([child for _, child in children(node)] for node in own))
-    return state
+def places(model: Any) -> dict[int, Place]:
+    """Where the variables of a model are among the objects that TensorFlow tracks."""
+    import tensorflow as tf
+
+    variables = {id(variable): variable for variable in model.weights}
+    objects: dict[int, Any] = {id(model): model}
+
+    def children(node: int) -> list[tuple[str, int]]:
+        found = tf.train.TrackableView.children(objects[node])
+        objects.update({id(child): child for child in found.values()})
+        return [(name, id(child)) for name, child in found.items()]
+
+    def rank(node: int) -> int | None:
+        return len(variables[node].shape) if node in variables else None
+
+    placed = _placed(id(model), children, rank)
+    return {node: Place(variables[node].path.rpartition("/")[0], path, key) for path, key, node in placed}
 
 
-def is_optimizer(children: Iterable[tuple[str, Any]]) -> bool:
-    """Whether an object with these children is an optimizer."""
-    return any(name in {"_iterations", "iter"} for name, _ in children)
-
-
-def place_objects(root: Any, children: Children, rank: Callable[[Any], int | None]) -> list[Placed]:
-    """Walk a graph of tracked objects, in Keras 3's, tf_keras's or a plain module's shape, to places they share.
+def _placed(root: Any, children: _Children, rank: Callable[[Any], int | None]) -> list[tuple[str, str, Any]]:
+    """Walk a graph of tracked objects of Keras 3, tf_keras or a plain module to paths that they share.
 
     Layers that a model keeps in a list are counted among those of the list whose weights have the same ranks, so that
-    one without weights, or one of another make, moves no other.
+    a layer without weights, or of another kind, moves no other.
 
     Args:
         root: where to begin.
-        children: the children of an object, by the names of its attributes.
+        children: the children of an object, with the names of its attributes.
         rank: the number of dimensions of a variable; None for any other object.
 
     Returns:
-        Place, key and object of each variable, once.
+        Path of the layer, key and object of each variable, once.
     """
     seen: set[Any] = set()
 
-    def visit(node: Any) -> list[Placed]:
-        if node in seen:
-            return []
-        seen.add(node)
-        found: list[Placed] = []
+    def visit(node: Any) -> list[tuple[str, str, Any]]:
+        found: list[tuple[str, str, Any]] = []
         counts: dict[str, int] = {}
-        for name, child, listed in _flat_children(node, children):
-            if rank(child) is not None:
-                if child not in seen:
-                    seen.add(child)
-                    found.append(("", name.lstrip("_"), child))
+        for name, child, ordered in _layers(node, children):
+            if child in seen:
                 continue
-            below = visit(child)
-            if not below:
-                continue
+            seen.add(child)
             part = name.lstrip("_")
-            if listed:
-                ranks = ",".join(str(rank(item)) for place, _, item in below if not place) or "nested"
-                counts[ranks] = counts.get(ranks, -1) + 1
-                part = f"({ranks})#{counts[ranks]}"
-            found.extend((f"{part}/{place}" if place else part, key, item) for place, key, item in below)
+            if rank(child) is not None:
+                found.append(("", part, child))
+            elif below := visit(child):
+                if ordered:
+                    ranks = ",".join(str(rank(item)) for path, _, item in below if not path) or "nested"
+                    counts[ranks] = counts.get(ranks, -1) + 1
+                    part = f"({ranks})#{counts[ranks]}"
+                found += [(f"{part}/{path}" if path else part, key, item) for path, key, item in below]
         return found
 
-    return [(place or ".", key, item) for place, key, item in visit(root)]
+    return [(path or ".", key, item) for path, key, item in visit(root)]
 
 
-def _flat_children(node: Any, children: Children) -> Iterator[tuple[str, Any, bool]]:
-    """Children of an object, those of Keras 3's inner lists as its own; True for one of an ordered list."""
-    mine = children(node)
-    if is_optimizer(mine):
+def _layers(node: Any, children: _Children) -> Iterator[tuple[str, Any, bool]]:
+    """The children of an object, and whether each is one of an ordered list; those of an optimizer are left out."""
+    own = children(node)
+    if any(name in {"_iterations", "iter"} for name, _ in own):
         return
-    numbered = bool(mine) and all(name.isdigit() for name, _ in mine)
-    for name, child in mine:
-        if name in {"_operations", "_functional"}:
-            yield from (
-                (inner, item, listed or name == "_operations")
-                for inner, item, listed in _flat_children(child, children)
-            )
-        elif not _DUPLICATE.fullmatch(name) and name.strip("_") not in _REPEATS:
-            yield name, child, numbered or bool(_FIXED.fullmatch(name))
+    numbered = bool(own) and all(name.isdigit() for name, _ in own)
+    for name, child in own:
+        if name in {"_operations", "_functional"}:  # Keras 3 keeps the layers of a model in them
+            for inner, item, ordered in _layers(child, children):
+                yield inner, item, ordered or name == "_operations"
+        elif not _DUPLICATE.fullmatch(name) and name.strip("_") not in _BOOKKEEPING:
+            yield name, child, numbered or _ORDERED.fullmatch(name) is not None

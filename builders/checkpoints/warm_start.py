@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.checkpoints.layouts import class_names, lay_out
+from builders.checkpoints.checkpoint import Checkpoint, Place, Weight
 from builders.checkpoints.matching import match
 from builders.checkpoints.read import read_checkpoint
 from builders.checkpoints.renaming import rename_weights
-from builders.checkpoints.stored_weights import Checkpoint, Layout, Weight
 from builders.errors import BuildError
+from builders.graph.layer_names import snake_case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +40,12 @@ class WarmStart:
 
     Attributes:
         restored: the model's variables that take the checkpoint's values.
-        other_shape: those that it has in another shape; they stay as they are.
-        missing: those that it has nothing for; they stay as they are.
-        unused: what the checkpoint has besides, by the names in it (those of `.weights.h5` and `.keras` files are the
-            layer's name, or its place where none is kept, and a number: "conv1/vars/0"). State of optimizers, metrics
-            and random generators and save counters are left out where the file marks them; a name-based TensorFlow
-            checkpoint marks nothing, so that its optimizer's slots are listed.
+        other_shape: those that the checkpoint has in another shape; they stay as they are.
+        missing: those that the checkpoint lacks; they stay as they are.
+        unused: the other variables of the checkpoint, by their names in it (in `.weights.h5` and `.keras` files the
+            layer's name, or its path where none is kept, and a number: "conv1/vars/0"). The state of optimizers,
+            metrics and random generators and save counters are left out where the file marks them; a name-based
+            TensorFlow checkpoint marks nothing, so that the slots of its optimizer are listed.
     """
 
     restored: tuple[str, ...]
@@ -73,8 +74,8 @@ class WarmStartPlan:
     Attributes:
         report: what `apply` will do.
         model: the network, unchanged so far.
-        checkpoint: what it starts from.
-        pairs: the model's variables that will be restored, with what is stored for them.
+        checkpoint: the source of the values.
+        pairs: the model's variables that will be restored, with the stored ones.
     """
 
     report: WarmStart
@@ -116,7 +117,7 @@ def warm_start(
     have other names, are matched by their places.
 
     Args:
-        model: a built `keras.Model`, changed in place; trainable and other weights alike.
+        model: a built `keras.Model`, changed in place; all its weights, trainable or not.
         checkpoint: a file, the prefix of a TensorFlow checkpoint or the folder of several, of which the latest is
             taken; or what `read_checkpoint` gave.
         rename: regular expressions and replacements, applied in order with `re.sub` to the checkpoint's names to get
@@ -135,10 +136,10 @@ def warm_start(
 def plan_warm_start(
     model: Any, checkpoint: str | os.PathLike[str] | Checkpoint, *, rename: Mapping[str, str] | None = None
 ) -> WarmStartPlan:
-    """Find out what `warm_start` would do, for the same arguments, without reading arrays or changing the model.
+    """Find out what `warm_start` would do with the same arguments, without changing the model.
 
     Returns:
-        The plan: look at its `report`, then call its `apply`.
+        The plan: read its `report`, then call its `apply`.
 
     Raises:
         BuildError: nothing can be restored, or the file can't be read.
@@ -148,28 +149,52 @@ def plan_warm_start(
         raise BuildError(f"Expected `model` to be a built keras.Model. Received: {received}. Build it first.")
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = read_checkpoint(checkpoint)
-    mine = lay_out(model, checkpoint.layout)
+    mine = _model_weights(model, checkpoint)
     renamed, fixed = rename_weights(checkpoint.weights, rename or {}, mine)
     taken = {weight.address for weight in fixed.values()}
-    # An object's attribute, or a model of this class under another automatic name, may stand before all names.
     roots = {weight.name.split("/")[0] for weight in renamed}
-    if checkpoint.layout is not Layout.OBJECTS:
+    if not checkpoint.any_root:  # only the name of a model of this class under another automatic number
         roots = {root for root in roots if _stem(root) == _stem(model.name)}
     rest = match(
         [weight for weight in mine if weight.address not in fixed],
         [weight for weight in renamed if weight.address not in taken],
         model_name=model.name,
-        classes=class_names(model),
+        classes={snake_case(type(layer).__name__) for layer in model._flatten_layers()},
         roots=sorted(roots),
     )
-    return _plan(model, checkpoint, mine, fixed | rest)
+    sources = {own: weight.address for own, weight in (fixed | rest).items()}
+    return _plan(model, checkpoint, mine, sources)
 
 
-def _plan(model: Any, checkpoint: Checkpoint, mine: list[Weight], pairs: Mapping[int, Weight]) -> WarmStartPlan:
-    originals = {weight.address: weight for weight in checkpoint.weights}
-    found = [(own, originals[pairs[own.address].address]) for own in mine if own.address in pairs]
+def _model_weights(model: Any, checkpoint: Checkpoint) -> list[Weight]:
+    """The model's variables in order, placed as the checkpoint's format places them; an address is an index."""
+    places = checkpoint.places(model)
+    weights = []
+    for index, variable in enumerate(model.weights):
+        parent, _, last = variable.path.rpartition("/")
+        place = places.get(id(variable), Place("", "", last))
+        weights.append(
+            Weight(
+                name=variable.path,
+                shape=tuple(variable.shape),
+                dtype=keras.backend.standardize_dtype(variable.dtype),
+                place=place._replace(layer=place.layer or parent),
+                address=index,
+            )
+        )
+    return weights
+
+
+def _plan(model: Any, checkpoint: Checkpoint, mine: list[Weight], sources: Mapping[int, Any]) -> WarmStartPlan:
+    stored = {weight.address: weight for weight in checkpoint.weights}
+    found = [(own, stored[sources[own.address]]) for own in mine if own.address in sources]
     fitting = [(own, other) for own, other in found if own.shape == other.shape]
-    used = {other.address for _, other in found}
+    if not fitting:
+        raise BuildError(_nothing_fits(model, checkpoint, mine))
+    for own, other in fitting:
+        if _family(other.dtype) is None or _family(own.dtype) != _family(other.dtype):
+            raise _unfit(checkpoint, f"values of type {other.dtype} for {own.name}, which has {own.dtype}")
+    used = set(sources.values())
     report = WarmStart(
         restored=tuple(own.name for own, _ in fitting),
         other_shape=tuple(
@@ -177,31 +202,20 @@ def _plan(model: Any, checkpoint: Checkpoint, mine: list[Weight], pairs: Mapping
             for own, other in found
             if own.shape != other.shape
         ),
-        missing=tuple(own.name for own in mine if own.address not in pairs),
+        missing=tuple(own.name for own in mine if own.address not in sources),
         unused=tuple(weight.name for weight in checkpoint.weights if weight.address not in used),
     )
-    if not fitting:
-        raise BuildError(_nothing(model, checkpoint, mine))
-    for own, other in fitting:
-        if _family(other.dtype) is None or _family(own.dtype) != _family(other.dtype):
-            raise _unfit(checkpoint, f"values of type {other.dtype} for {own.name}, which has {own.dtype}")
-    variables = model.weights
-    return WarmStartPlan(
-        report=report,
-        model=model,
-        checkpoint=checkpoint,
-        pairs=tuple((variables[own.address], other) for own, other in fitting),
-    )
+    pairs = tuple((model.weights[own.address], other) for own, other in fitting)
+    return WarmStartPlan(report=report, model=model, checkpoint=checkpoint, pairs=pairs)
 
 
-def _nothing(model: Any, checkpoint: Checkpoint, mine: list[Weight]) -> str:
+def _nothing_fits(model: Any, checkpoint: Checkpoint, mine: list[Weight]) -> str:
     theirs, own = (
         ", ".join(f"{weight.name} {weight.shape}" for weight in weights[:2]) or "nothing"
         for weights in (checkpoint.weights, mine)
     )
-    names = [weight.name for weight in mine]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    note = "" if twice is None else f"; {twice!r} names two variables of it"
+    name, count = Counter(weight.name for weight in mine).most_common(1)[0]
+    note = f"; {name!r} names {count} variables of it" if count > 1 else ""
     return (
         f"Expected {checkpoint.path} to hold variables of {model.name}. Received: none of the same name and shape; the "
         f"checkpoint has {theirs}, the model {own}{note}. Check that it is of this network, or map its names with "

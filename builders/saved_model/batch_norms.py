@@ -1,142 +1,107 @@
 """Find the BatchNorms of a module in its inference graph, as one op or as the arithmetic that Keras 3 writes."""
 
-from collections.abc import Iterator
-from typing import Any
+from itertools import permutations
+from typing import Any, TypeAlias
 
 from builders.saved_model.op_graph import OpGraph, Ref, tensor_name
 from builders.saved_model.segment import Norm
 
 _FUSED = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
-_SUMS = {"Add", "AddV2"}
 _RESHAPES = {"Cast", "Reshape", "ExpandDims", "Squeeze"}  # between a weight of one entry a channel and its use
 
-
-class _NoNorm(Exception):
-    """The arithmetic is not that of a BatchNorm."""
+# `tf.nn.batch_normalization`: y = x * s + (beta - mean * s) with s = rsqrt(variance + epsilon) * gamma, where gamma
+# and beta may be left out. A pattern is the name of a part, or an op with the patterns of its inputs.
+_Pattern: TypeAlias = "str | tuple[Any, ...]"
+_INVERSE = ("Rsqrt", ("Add", "variance", "epsilon"))
+_SCALES: tuple[_Pattern, ...] = (_INVERSE, ("Mul", _INVERSE, "gamma"))
+_PATTERNS = [
+    ("Add", ("Mul", "x", scale), shift)
+    for scale in _SCALES
+    for shift in (("Sub", "beta", ("Mul", "mean", scale)), ("Mul", ("Neg", "mean"), scale))
+]
 
 
 def find_norms(graph: OpGraph) -> list[tuple[int, Norm]]:
     """The BatchNorms on the path, each with the index of the op that puts out its y, from input to output."""
     found = []
     for index, name in enumerate(graph.path):
-        op = graph.op(name)
-        try:
-            if op.op in _FUSED:
-                found.append((index, _fused(graph, name)))
-            elif op.op in _SUMS:
-                found.append((index, _arithmetic(graph, name)))
-        except _NoNorm:
-            continue
+        norm = _fused(graph, name) if graph.ops[name].op in _FUSED else _arithmetic(graph, name)
+        if norm is not None:
+            found.append((index, norm))
     return found
 
 
-def _fused(graph: OpGraph, name: str) -> Norm:
-    attributes = graph.op(name).attr  # a default may be left out
+def _fused(graph: OpGraph, name: str) -> Norm | None:
+    attributes = graph.ops[name].attr  # a default may be left out
     training = "is_training" not in attributes or attributes["is_training"].b
     if training or ("data_format" in attributes and attributes["data_format"].s != b"NHWC"):
-        raise _NoNorm
-    x, gamma, beta, mean, variance = graph.reads(name)
+        return None
+    x, *weights = graph.reads(name)
+    nodes = [_plain(graph, tensor)[0] for tensor in weights]
+    if not all(_is_weight(graph, node) for node in nodes):
+        return None
+    gamma, beta, mean, variance = nodes
+    epsilon = float(attributes["epsilon"].f) if "epsilon" in attributes else 1e-4
+    return Norm(x=tensor_name(x), y=f"{name}:0", gamma=gamma, beta=beta, mean=mean, variance=variance, epsilon=epsilon)
+
+
+def _arithmetic(graph: OpGraph, name: str) -> Norm | None:
+    found = next((parts for pattern in _PATTERNS if (parts := _match(graph, (name, 0), pattern))), None)
+    if found is None:
+        return None
+    nodes = {part: _plain(graph, tensor)[0] for part, tensor in found.items()}
     return Norm(
-        x=tensor_name(x),
+        x=tensor_name(found["x"]),
         y=f"{name}:0",
-        gamma=_leaf(graph, gamma),
-        beta=_leaf(graph, beta),
-        mean=_leaf(graph, mean),
-        variance=_leaf(graph, variance),
-        epsilon=float(attributes["epsilon"].f) if "epsilon" in attributes else 1e-4,
+        gamma=nodes.get("gamma"),
+        beta=nodes.get("beta"),
+        mean=nodes["mean"],
+        variance=nodes["variance"],
+        epsilon=_number(graph, nodes["epsilon"]) or 0.0,
     )
 
 
-def _arithmetic(graph: OpGraph, name: str) -> Norm:
-    """`tf.nn.batch_normalization`: y = x * s + (beta - mean * s) with s = rsqrt(variance + epsilon) * gamma."""
-    product, shift = _on_path_first(graph, name)
-    x, scale = _on_path_first(graph, _producer(graph, product, {"Mul"}))
-    scale = _plain(graph, scale)
-    inverse, gamma = _scale(graph, scale)
-    beta, mean = _shift(graph, shift, scale)
-    variance, epsilon = _sum(graph, _producer(graph, inverse, {"Rsqrt"}))
-    return Norm(
-        x=tensor_name(x),
-        y=f"{name}:0",
-        gamma=gamma,
-        beta=beta,
-        mean=mean,
-        variance=variance,
-        epsilon=epsilon,
-    )
-
-
-def _on_path_first(graph: OpGraph, name: str) -> tuple[Ref, Ref]:
-    """What the network computes, and what comes from weights alone."""
-    first, second = graph.reads(name)
-    if (first[0] in graph.index) == (second[0] in graph.index):
-        raise _NoNorm
-    return (first, second) if first[0] in graph.index else (second, first)
-
-
-def _producer(graph: OpGraph, tensor: Ref, ops: set[str]) -> str:
-    if graph.op(tensor[0]).op not in ops:
-        raise _NoNorm
-    return tensor[0]
+def _match(graph: OpGraph, tensor: Ref, pattern: _Pattern) -> dict[str, Ref] | None:
+    """The tensors of a pattern's parts, if a tensor is computed in that way; an equal part is one tensor."""
+    if pattern == "x":
+        return {"x": tensor} if tensor[0] in graph.index else None
+    tensor = _plain(graph, tensor)
+    if isinstance(pattern, str):
+        scalar = _number(graph, tensor[0]) is not None
+        fits = scalar if pattern == "epsilon" else _is_weight(graph, tensor[0]) and not scalar
+        return {pattern: tensor} if fits else None
+    op, *parts = pattern
+    node = graph.ops[tensor[0]]
+    if node.op.removesuffix("V2") != op:
+        return None
+    reads = graph.reads(node.name)
+    for order in permutations(reads) if op in ("Add", "Mul") else [reads]:
+        found: dict[str, Ref] = {}
+        for read, part in zip(order, parts, strict=True):
+            inner = _match(graph, read, part)
+            if inner is None or any(found.get(name, ref) != ref for name, ref in inner.items()):
+                break
+            found |= inner
+        else:
+            return found
+    return None
 
 
 def _plain(graph: OpGraph, tensor: Ref) -> Ref:
-    while graph.op(tensor[0]).op in _RESHAPES:
+    while graph.ops[tensor[0]].op in _RESHAPES:
         tensor = graph.reads(tensor[0])[0]
     return tensor
 
 
-def _leaf(graph: OpGraph, tensor: Ref) -> str:
-    """The node of the weight or constant that a tensor holds the values of."""
-    name = _plain(graph, tensor)[0]
-    if name not in graph.flat.variables and graph.op(name).op != "Const":
-        raise _NoNorm
-    return name
+def _is_weight(graph: OpGraph, name: str) -> bool:
+    return name in graph.flat.variables or graph.ops[name].op == "Const"
 
 
-def _scale(graph: OpGraph, scale: Ref) -> tuple[Ref, str | None]:
-    """1 / sqrt(variance + epsilon), and gamma's node."""
-    if graph.op(scale[0]).op == "Rsqrt":
-        return scale, None
-    first, second = (_plain(graph, ref) for ref in graph.reads(_producer(graph, scale, {"Mul"})))
-    if graph.op(first[0]).op != "Rsqrt":
-        first, second = second, first
-    return first, _leaf(graph, second)
+def _number(graph: OpGraph, name: str) -> float | None:
+    """The value of a constant without dimensions."""
+    node = graph.ops[name]
+    if node.op != "Const" or node.attr["value"].tensor.tensor_shape.dim:
+        return None
+    from tensorflow import make_ndarray
 
-
-def _shift(graph: OpGraph, shift: Ref, scale: Ref) -> tuple[str | None, str]:
-    """The nodes of beta and of the moving mean."""
-    shift = _plain(graph, shift)
-    if graph.op(shift[0]).op == "Sub":
-        beta, product = graph.reads(shift[0])
-        return _leaf(graph, beta), _leaf(graph, _other_factor(graph, product, scale))
-    negative = _plain(graph, _other_factor(graph, shift, scale))
-    return None, _leaf(graph, graph.reads(_producer(graph, negative, {"Neg"}))[0])
-
-
-def _other_factor(graph: OpGraph, product: Ref, scale: Ref) -> Ref:
-    factors = graph.reads(_producer(graph, _plain(graph, product), {"Mul"}))
-    rest = [factor for factor in factors if _plain(graph, factor) != scale]
-    if len(rest) != 1:
-        raise _NoNorm
-    return rest[0]
-
-
-def _sum(graph: OpGraph, name: str) -> tuple[str, float]:
-    """The variance's node, and epsilon."""
-    (total,) = graph.reads(name)
-    first, second = graph.reads(_producer(graph, _plain(graph, total), _SUMS))
-    values = dict(_constants(graph, first, second))
-    if len(values) != 1:
-        raise _NoNorm
-    ((epsilon, value),) = values.items()
-    return _leaf(graph, second if epsilon == first else first), value
-
-
-def _constants(graph: OpGraph, *tensors: Ref) -> Iterator[tuple[Ref, float]]:
-    for tensor in tensors:
-        op: Any = graph.op(_plain(graph, tensor)[0])
-        if op.op == "Const" and not op.attr["value"].tensor.tensor_shape.dim:
-            from tensorflow import make_ndarray
-
-            yield tensor, float(make_ndarray(op.attr["value"].tensor))
+    return float(make_ndarray(node.attr["value"].tensor))

@@ -1,4 +1,4 @@
-"""Find a SavedModel and look through it before TensorFlow loads it, since loading can run what it holds."""
+"""Find a SavedModel and check it before TensorFlow loads it, since loading can run what it holds."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 from builders.errors import BuildError
 from builders.graph.functional import first_line
-from builders.saved_model.safe_ops import foreign_in_module
+from builders.saved_model.safe_ops import disallowed_in_module
 
-_SHOWN = 3  # foreign ops named in an error
+_SHOWN = 3  # ops named in an error
 
 
 def module_name(path_or_handle: str | Path) -> str:
-    """What a module is called: its folder, or what stands at the end of its handle before the version."""
+    """The name of a module: its folder, or the end of its handle without the version."""
     if "://" not in str(path_or_handle):
         return Path(path_or_handle).expanduser().resolve().name
     parts = [part for part in str(path_or_handle).partition("?")[0].split("/") if part and not part.isdigit()]
@@ -25,33 +25,29 @@ def module_folder(path_or_handle: str | Path) -> Path:
     Raises:
         BuildError: there is no such folder, or the handle can't be resolved.
     """
-    if "://" not in str(path_or_handle):
-        folder = Path(path_or_handle).expanduser()
-        if folder.is_dir():
-            return folder
-        found = "a file" if folder.exists() else "no such folder"
-        raise BuildError(
-            f"Expected the folder of a SavedModel. Received: {str(path_or_handle)!r}, {found}. Give the folder that "
-            "holds its saved_model.pb, or the https:// handle of a TensorFlow Hub module."
-        )
-    return _resolved(str(path_or_handle))
+    if "://" in str(path_or_handle):
+        return _resolved(str(path_or_handle))
+    folder = Path(path_or_handle).expanduser()
+    if folder.is_dir():
+        return folder
+    found = "a file" if folder.exists() else "no such folder"
+    raise BuildError(
+        f"Expected the folder of a SavedModel. Received: {str(path_or_handle)!r}, {found}. Give the folder that holds "
+        "its saved_model.pb, or the https:// handle of a TensorFlow Hub module."
+    )
 
 
 def _resolved(handle: str) -> Path:
-    wanted = f"Expected TensorFlow Hub to resolve the handle {handle!r}."
+    remedy = "Install it with `pip install tensorflow-hub 'setuptools<82'`"  # setuptools 82 dropped pkg_resources
     try:
         import tensorflow_hub
-    except ImportError as error:  # it needs pkg_resources as well, which setuptools 82 dropped
-        raise BuildError(
-            f"{wanted} Received: {first_line(error)}. Install it with `pip install tensorflow-hub 'setuptools<82'`, or "
-            "download the module and give its folder."
-        ) from error
-    try:
+
+        remedy = "Check the handle and the network"
         return Path(tensorflow_hub.resolve(handle))
     except Exception as error:  # whatever the network, the archive or one of its resolvers raises
         raise BuildError(
-            f"{wanted} Received: {first_line(error)}. Check the handle and the network, or download the module and "
-            "give its folder."
+            f"Expected TensorFlow Hub to resolve the handle {handle!r}. Received: {first_line(error)}. {remedy}, or "
+            "download the module and give its folder."
         ) from error
 
 
@@ -82,29 +78,15 @@ def read_module(folder: Path) -> Any:
             f"Expected {folder} to hold a SavedModel of TensorFlow 2. Received: one of TensorFlow 1. Load it there and "
             "save it again with tf.saved_model.save."
         )
-    _require_weights(folder, module.meta_graphs[0])
     return module.meta_graphs[0]
 
 
 def _broken(path: Path, reason: str) -> str:
-    return f"Expected {path} to be whole. Received: {reason}. Download or export the module again."
-
-
-def _require_weights(folder: Path, meta: Any) -> None:
-    if not any(node.HasField("variable") for node in meta.object_graph_def.nodes):
-        return
-    index = folder / "variables" / "variables.index"
-    shards = list(index.parent.glob("variables.data-*-of-*")) if index.is_file() else []
-    wanted = int(shards[0].name.rpartition("-")[2]) if shards and shards[0].name[-1].isdigit() else 1
-    if len(shards) < wanted:
-        raise BuildError(
-            f"Expected {index.parent} to hold the weights. Received: {len(shards)} of {wanted} files of them"
-            f"{'' if index.is_file() else ' and no variables.index'}. Download or export the module again."
-        )
+    return f"Expected {path} to be complete. Received: {reason}. Download or export the module again."
 
 
 def require_images(meta: Any, title: str) -> None:
-    """Refuse a module that says that it takes texts; such modules hold tables, which would be refused for less.
+    """Refuse a module for texts. Such a module holds tables, whose refusal would explain less.
 
     Raises:
         BuildError: its serving signature takes strings.
@@ -130,12 +112,12 @@ def require_computing(meta: Any, title: str) -> None:
     Raises:
         BuildError: an op is not on the allow-list; the message names it and the function that holds it.
     """
-    refuse(foreign_in_module(meta.graph_def, _saver_functions(meta)), title, "Load it with --trust (trust=True)")
+    refuse(disallowed_in_module(meta.graph_def, _saver_functions(meta)), title, "Load it with --trust (trust=True)")
 
 
-def refuse(foreign: Iterable[str], title: str, remedy: str) -> None:
-    """Raise a `BuildError` if there are foreign ops."""
-    found = list(foreign)
+def refuse(disallowed: Iterable[str], title: str, remedy: str) -> None:
+    """Raise a `BuildError` if there are disallowed ops."""
+    found = list(disallowed)
     if found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise BuildError(
@@ -164,7 +146,7 @@ def _saver_functions(meta: Any) -> frozenset[str]:
 
 
 def _named_by(attributes: Any) -> Iterator[str]:
-    """Names of the functions that the attributes of a node refer to, and those handed on to these functions."""
+    """Names of the functions that the attributes of a node refer to, with their own attributes."""
     for value in attributes.values():
         for function in [value.func, *value.list.func]:
             yield function.name

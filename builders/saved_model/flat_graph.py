@@ -1,4 +1,4 @@
-"""Make one flat graph of a traced module: functions inlined, variables as placeholders."""
+"""One flat graph of a traced module: functions inlined, variables as placeholders."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -9,14 +9,14 @@ from builders.saved_model.op_graph import CONTROL_FLOW, FlatGraph, tensor_ref
 from builders.saved_model.safe_ops import VARIABLE_OPS
 
 _OLD_CONTROL_FLOW = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
-# What keeps a function from being inlined: XLA, a choice of implementations, its author's wish.
+# Attributes that prevent inlining a function: XLA, a choice of implementations, an explicit request.
 _BARRIERS = ("_XlaMustCompile", "_XlaMaybeCompile", "_noinline", "api_implements")
 
 
 def flatten(concrete: Any, title: str) -> FlatGraph:
     """The flat graph of a concrete function of one batch of images.
 
-    What the module does beside computing its output is left out, as moving the seed of a random layer.
+    Ops that do not contribute to the output are left out, such as updating the seed of a random layer.
 
     Args:
         concrete: the module, traced in inference mode.
@@ -70,7 +70,7 @@ def _variables(concrete: Any) -> dict[str, Any]:
 
 
 def _constants(concrete: Any) -> dict[str, Any]:
-    """The tensors that it brings along, as protos, by their node."""
+    """The constant tensors that it captures, as protos, by their node."""
     import tensorflow as tf
 
     able = ((outer, inner) for outer, inner in concrete.graph.captures if outer.dtype not in (tf.resource, tf.variant))
@@ -105,7 +105,7 @@ def _drop(attributes: Any, names: tuple[str, ...]) -> None:
 
 
 def _read_directly(graph: Any) -> None:
-    """Let each read of a variable pass on the value of the node that its handle enters by."""
+    """Replace each read of a variable by the value of the node that its handle enters by."""
     nodes = {node.name: node for node in graph.node}
     for node in graph.node:
         if node.op == "ReadVariableOp":
@@ -121,7 +121,7 @@ def _read_directly(graph: Any) -> None:
 def _holds_handles(node: Any) -> bool:
     from tensorflow import resource
 
-    values = [node.attr[name] for name in ("T", "Tin") if name in node.attr]  # to look for one is to make it
+    values = [node.attr[name] for name in ("T", "Tin") if name in node.attr]  # indexing creates a missing one
     types = {number for value in values for number in (value.type, *value.list.type)}
     return node.op.startswith("Resource") or resource.as_datatype_enum in types
 
@@ -132,7 +132,7 @@ def _converted(concrete: Any, title: str) -> Any:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
 
     level = tf.get_logger().level
-    tf.get_logger().setLevel("ERROR")  # it complains of collections that are not used
+    tf.get_logger().setLevel("ERROR")  # it warns of unused collections
     try:
         return convert_variables_to_constants_v2_as_graph(concrete, lower_control_flow=False)[1]
     except (ValueError, KeyError) as error:
@@ -142,11 +142,11 @@ def _converted(concrete: Any, title: str) -> Any:
 
 
 def _light(graph: Any, output: str, variables: Mapping[str, Any], constants: Mapping[str, Any]) -> Any:
-    """A copy of what the output is computed from: no values of variables, control edges, devices or runtime attributes.
+    """A copy of the nodes behind the output, without values of variables, control edges, devices, runtime attributes.
 
-    Without `_gradient_op_type` an op has its own gradient: that of a custom one lives in the process that wrote it.
+    Without `_gradient_op_type` an op has its own gradient: a custom one exists only in the process that wrote it.
     """
-    light = type(graph)()  # a cleared message would keep its memory
+    light = type(graph)()  # a cleared message keeps its memory
     light.versions.CopyFrom(graph.versions)
     for name, node in _needed(graph, output).items():
         if name in variables:
@@ -182,7 +182,7 @@ def _needed(graph: Any, output: str) -> dict[str, Any]:
 
 
 def reached(nodes: Any, library: Any) -> Iterator[Any]:
-    """The functions that nodes hold, and those that these hold."""
+    """The functions that nodes refer to, directly or through other functions."""
     functions = {function.signature.name: function for function in library}
     waiting = list(nodes)
     while waiting:
@@ -205,7 +205,7 @@ def _bare(node: Any) -> None:
 
 
 def _rename_functions(graph: Any) -> None:
-    """Give functions names that depend on what they hold: one process may load modules that share names."""
+    """Give functions names that depend on their content: one process may load modules that share names."""
     library = graph.library.function
     if not library:
         return

@@ -9,15 +9,15 @@ from builders.graph.functional import first_line
 from builders.saved_model.batch_norms import find_norms
 from builders.saved_model.find import module_folder, module_name, read_module, require_computing, require_images
 from builders.saved_model.flat_graph import flatten, reached
-from builders.saved_model.op_graph import FlatGraph, OpGraph, Ref, tensor_name
-from builders.saved_model.segment import Norm, Segment, Weight, free_name, segment_names
+from builders.saved_model.op_graph import CONTROL_FLOW, FlatGraph, OpGraph, Ref, tensor_name
+from builders.saved_model.segment import Norm, Segment, Weight, keras_name, segment_names
 from builders.saved_model.signature import trace
 
 _MOMENTUM = 0.99  # of moving statistics, where the module does not say
 
 
 def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = None, trust: bool = False) -> Any:
-    """Open a SavedModel of TensorFlow 2, whoever wrote it: Keras 3, tf_keras, TensorFlow Hub or a `tf.Module`.
+    """Open a SavedModel of TensorFlow 2, written by Keras 3, tf_keras, TensorFlow Hub or as a plain `tf.Module`.
 
     Args:
         path_or_handle: its folder, or the https:// handle of a TensorFlow Hub module.
@@ -26,9 +26,9 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
 
     Returns:
         A functional `keras.Model` from float32 images of shape (batch, height, width, channels) to the module's one
-        output: a chain of `GraphSegment` layers, one for each stretch between two cut points and one for the head.
-        Dropping layers cuts it, their `trainable` flags freeze it. Where the module can't be split it is one layer;
-        `why_whole` then says why.
+        output: a chain of `GraphSegment` layers, one between each two cut points and one for the head. Removing layers
+        cuts it, their `trainable` flags freeze it. A module that can't be split is one layer, and `why_whole` gives
+        the reason.
 
     Raises:
         BuildError: it can't be found, read or trusted, or does not map one batch of images to one tensor.
@@ -50,11 +50,11 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
     segments = _split(graph, cuts, norms, trainable)
     layers = list(_layers(segments, flat.variables, momentum, whole=None if cuts else _reason(graph), trusted=trust))
     layers[0].any_size = any_size
-    return _chain(layers, graph, free_name(module_name(path_or_handle), "module", set()))
+    return _chain(layers, graph, keras_name(module_name(path_or_handle), "module", set()))
 
 
 def why_whole(model: Any) -> str | None:
-    """Why a module could not be split, in one sentence; None where it was, and for models of another make."""
+    """Why a module could not be split, in one sentence; None for one that was, and for models of other origin."""
     reasons = (getattr(layer, "whole", None) for layer in model.layers)
     return next((str(reason) for reason in reasons if reason), None)
 
@@ -64,7 +64,7 @@ def _flat(folder: Path, title: str, input_size: int | None) -> tuple[FlatGraph, 
 
     try:
         module = tf.saved_model.load(str(folder))
-    except Exception as error:  # broken files surface as errors of many kinds
+    except Exception as error:  # broken files cause errors of many kinds
         raise BuildError(
             f"Expected TensorFlow to load {title}. Received: {first_line(error)}. Download or export the module again."
         ) from error
@@ -91,7 +91,7 @@ def _momentum(meta: Any) -> float:
 
 
 def _shares(nodes: Iterable[Any]) -> Iterator[float]:
-    """How much of a batch's statistics enters the moving ones, as TensorFlow writes it down."""
+    """The weight of a batch's statistics in the moving ones, as TensorFlow stores it."""
     import tensorflow as tf
 
     for node in nodes:
@@ -102,7 +102,7 @@ def _shares(nodes: Iterable[Any]) -> Iterator[float]:
 
 
 def _trainable(variables: Mapping[str, Any], norms: Sequence[Norm]) -> frozenset[str]:
-    """The variables that may train; if the module was saved all frozen, all that could."""
+    """The variables that may train; all that can, if the module was saved entirely frozen."""
     statistics = {node for norm in norms for node in (norm.mean, norm.variance)}
     able = {node for node, variable in variables.items() if variable.dtype.is_floating and node not in statistics}
     marked = {node for node in able if variables[node].trainable}
@@ -112,7 +112,7 @@ def _trainable(variables: Mapping[str, Any], norms: Sequence[Norm]) -> frozenset
 def _split(
     graph: OpGraph, cuts: Sequence[int], norms: Sequence[tuple[int, Norm]], trainable: frozenset[str]
 ) -> Iterator[Segment]:
-    """The stretches between the cuts, and the head behind the last one."""
+    """The segments between the cuts, and the head behind the last one."""
     names = segment_names([graph.path[place] for place in cuts], [node.name for node in graph.nodes if node.layers])
     ends = [(place, (graph.path[place], 0)) for place in cuts]
     if not cuts or cuts[-1] < len(graph.path) - 1:
@@ -120,7 +120,7 @@ def _split(
         ends.append((len(graph.path) - 1, graph.output))
     start, source = 0, (graph.flat.input, 0)
     for name, (end, target) in zip(names, ends, strict=True):
-        nodes = _stretch(graph, source, target)
+        nodes = _part(graph, source, target)
         input_shape, output_shape = graph.shape(source) or (), graph.shape(target) or ()
         yield Segment(
             name=name,
@@ -137,8 +137,8 @@ def _split(
         start, source = end, target
 
 
-def _stretch(graph: OpGraph, source: Ref, target: Ref) -> Any:
-    """A `GraphDef` of what leads from one tensor to another; the first is a placeholder in it."""
+def _part(graph: OpGraph, source: Ref, target: Ref) -> Any:
+    """A `GraphDef` of the ops that lead from one tensor to another; the first is a placeholder in it."""
     flat = graph.flat.graph
     needed, waiting = {source[0]}, [target[0]]
     while waiting:
@@ -166,7 +166,7 @@ def _weights(graph: OpGraph, part: Any, trainable: frozenset[str]) -> Iterator[W
             variable = graph.flat.variables[node.name]
             name = variable.name.partition(":")[0]
             yield Weight(
-                name=free_name(name, name, taken),
+                name=keras_name(name, name, taken),
                 node=node.name,
                 shape=tuple(variable.shape.as_list()),
                 dtype=variable.dtype.name,
@@ -200,7 +200,7 @@ def _chain(layers: Sequence[Any], graph: OpGraph, name: str) -> Any:
 
 def _reason(graph: OpGraph) -> str:
     """Why the graph has no cut point."""
-    held = sorted(set(graph.control_flow()))
+    held = sorted({graph.ops[name].op for name in graph.path} & CONTROL_FLOW)
     if held:
         return f"It can't be split: its graph holds control flow that can't be inlined ({', '.join(held)})."
     if not any(node.is_map and node.layers for node in graph.nodes):

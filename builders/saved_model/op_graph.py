@@ -1,6 +1,6 @@
-"""A module's flat op graph as the search for cut points reads it: nodes, cut points, stretches between them."""
+"""A module's flat op graph as the search for cut points reads it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from builders.errors import BuildError
 from builders.graph.cut_search import Kind, Node, cut_indices
 from builders.graph.functional import first_line
 
-BATCH = 97  # a tensor whose first extent is this one, when the input's is, holds one entry for each image
+BATCH = 97  # of the shape inference: a tensor with this first extent holds one entry for each image
 
 _ALIASES = {"Identity", "IdentityN", "EnsureShape", "Snapshot", "PreventGradient", "CheckNumerics"}
 _MIXING = {"Conv2D", "Conv3D", "Conv2DBackpropInput", "Conv", "FusedPadConv2D"}
@@ -58,18 +58,19 @@ def tensor_name(ref: Ref) -> str:
 
 
 class OpGraph:
-    """The ops between a module's input and its output; those that only work on weights lie beside.
+    """The ops between a module's input and its output, without those that only work on weights.
 
     Attributes:
         flat: the graph.
-        path: names of the ops on a way from input to output, in topological order.
+        ops: its nodes by name.
+        path: names of the ops on the paths from input to output, in topological order.
         nodes: the same as `builders.graph.cut_search` sees them.
         output: the tensor that it puts out.
     """
 
     def __init__(self, flat: FlatGraph) -> None:
         self.flat = flat
-        self._ops = {node.name: node for node in flat.graph.node}
+        self.ops = {node.name: node for node in flat.graph.node}
         self._shapes = _inferred(flat)
         self.output = self.resolve(flat.output)
         self.path, self._weights = self._sorted()
@@ -77,20 +78,16 @@ class OpGraph:
         self._used = self._outputs_used()
         self.nodes = [self._node(name) for name in self.path]
 
-    def op(self, name: str) -> Any:
-        """The `NodeDef` of that name."""
-        return self._ops[name]
-
     def resolve(self, tensor: str) -> Ref:
-        """The tensor itself, where ops only pass it on."""
+        """The tensor that a name refers to, without the ops that only pass it on."""
         name, number = tensor_ref(tensor)
-        while self._ops[name].op in _ALIASES:
-            name, number = tensor_ref(self._ops[name].input[number if self._ops[name].op == "IdentityN" else 0])
+        while self.ops[name].op in _ALIASES:
+            name, number = tensor_ref(self.ops[name].input[number if self.ops[name].op == "IdentityN" else 0])
         return name, number
 
     def reads(self, name: str) -> list[Ref]:
         """The tensors that an op reads."""
-        return [self.resolve(tensor) for tensor in self._ops[name].input if not tensor.startswith("^")]
+        return [self.resolve(tensor) for tensor in self.ops[name].input if not tensor.startswith("^")]
 
     def shape(self, ref: Ref) -> tuple[int | None, ...] | None:
         """Shape of a tensor for a batch of `BATCH` images; None where its rank is open."""
@@ -101,7 +98,7 @@ class OpGraph:
         return self._shapes[tensor_name(ref)][1]
 
     def _sorted(self) -> tuple[list[str], dict[str, frozenset[str]]]:
-        """Ops that depend on the input in topological order; and for each op the variables that reach it beside it."""
+        """Ops that depend on the input in topological order; and for each op the variables that reach it otherwise."""
         order: list[str] = []
         depends: dict[str, bool] = {}
         weights: dict[str, frozenset[str]] = {}
@@ -110,8 +107,8 @@ class OpGraph:
             name = waiting[-1]
             before = [] if name == self.flat.input else [read for read, _ in self.reads(name)]
             missing = [read for read in before if read not in depends]
-            if missing and name not in depends:
-                waiting.extend(missing)
+            waiting.extend(missing)
+            if missing:
                 continue
             waiting.pop()
             if name in depends:
@@ -152,7 +149,7 @@ class OpGraph:
         return shape[1:] if shape and shape[0] == BATCH else None
 
     def _kind(self, name: str, parents: Sequence[str]) -> Kind:
-        op = self._ops[name].op
+        op = self.ops[name].op
         if op == "DepthwiseConv2dNative" or (op == "Conv2D" and self._grouped_singly(name)):
             return Kind.DEPTHWISE
         if op in _MIXING or (op in _PRODUCTS and len(parents) == 1):
@@ -181,7 +178,7 @@ class OpGraph:
     def cuts(self, trainable: frozenset[str]) -> list[int]:
         """Indices of the ops behind which the graph is split, from input to output.
 
-        A variable that trains and is used twice keeps all between its uses together, else its copies would part ways.
+        All ops between two uses of a trainable variable stay in one segment; otherwise its copies would differ.
 
         Args:
             trainable: nodes of the variables that train.
@@ -197,11 +194,11 @@ class OpGraph:
 
     def weights_of(self, name: str) -> frozenset[str]:
         """Nodes of the variables that an op on the path reads, straight or through ops that only work on weights."""
-        beside = (self._weights[read] for read, _ in self.reads(name) if read not in self.index)
-        return frozenset().union(*beside)
+        others = (self._weights[read] for read, _ in self.reads(name) if read not in self.index)
+        return frozenset().union(*others)
 
     def _lasting(self, cuts: list[int]) -> list[int]:
-        """The cuts that are still cut points when each stretch is one layer."""
+        """The cuts that are still cut points when each segment is one layer."""
         while cuts:
             chain = [self.nodes[0]]
             for place in cuts:
@@ -216,25 +213,18 @@ class OpGraph:
             cuts = kept
         return cuts
 
-    def control_flow(self) -> Iterator[str]:
-        """Ops on the path that hold functions which can't be inlined."""
-        return (self._ops[name].op for name in self.path if self._ops[name].op in CONTROL_FLOW)
-
 
 def reason_of(error: Exception) -> str:
-    """What TensorFlow complains of, without the op's attributes that it appends."""
+    """TensorFlow's message, without the op's attributes that it appends."""
     return first_line(error).partition(" for '{{node")[0]
-
-
-def _placeholder(flat: FlatGraph) -> Any:
-    return next(node for node in flat.graph.node if node.name == flat.input)
 
 
 def _inferred(flat: FlatGraph) -> dict[str, tuple[tuple[int | None, ...] | None, int]]:
     """Shape and number of the dtype of each tensor, for a batch of `BATCH` images."""
     import tensorflow as tf
 
-    _, height, width, _ = shape = _placeholder(flat).attr["shape"].shape.dim
+    (placeholder,) = (node for node in flat.graph.node if node.name == flat.input)
+    _, height, width, _ = shape = placeholder.attr["shape"].shape.dim
     try:
         shape[0].size = BATCH
         with tf.Graph().as_default() as graph:

@@ -1,7 +1,7 @@
 """Which TensorFlow ops compute and do nothing else. Pure: no TensorFlow.
 
 An op that is not named here is refused. That an op is stateless says nothing: `ReadFile` and `ImmutableConst` are, and
-read any file; `Empty` hands out memory as it was; `DebugIdentity` writes to a file or a socket.
+read any file; `Empty` returns uninitialised memory; `DebugIdentity` writes to a file or a socket.
 """
 
 from collections.abc import Iterable, Iterator
@@ -69,7 +69,7 @@ _FLOW = """
 """
 COMPUTING_OPS = frozenset(" ".join((_ARRAYS, _MATHS, _NETWORKS, _IMAGES, _QUANTISATION, _CHANCE, _FLOW)).split())
 
-# Read and move the variables that a function is handed. Making a handle is another matter: by name it reaches any.
+# Read and change the variables that a function gets. An op that makes a handle reaches any variable by its name.
 VARIABLE_OPS = frozenset(
     """
     AssignAddVariableOp AssignSubVariableOp AssignVariableOp DisableCopyOnRead ReadVariableOp ResourceApplyAdam
@@ -84,19 +84,18 @@ SAVER_OPS = frozenset(
 )
 
 
-def foreign_ops(graph: Any, allowed: frozenset[str] = COMPUTING_OPS) -> Iterator[str]:
-    """What a graph holds beside the allowed ops: `ReadFile in preprocess`.
+def disallowed_ops(graph: Any) -> Iterator[str]:
+    """The ops of a graph that are not allowed, each with where it is: `ReadFile in preprocess`.
 
     Args:
         graph: a `GraphDef`; the functions in its library are searched as well.
-        allowed: names of ops.
     """
-    yield from _foreign(graph.node, allowed, "its main graph")
+    yield from _disallowed(graph.node, COMPUTING_OPS, "its main graph")
     for function in graph.library.function:
-        yield from _foreign(function.node_def, allowed, function.signature.name)
+        yield from _disallowed(function.node_def, COMPUTING_OPS, function.signature.name)
 
 
-def foreign_in_module(graph: Any, saver: frozenset[str]) -> Iterator[str]:
+def disallowed_in_module(graph: Any, saver: frozenset[str]) -> Iterator[str]:
     """The same for the graph of a SavedModel, which reads variables, and saves and restores them in its saver.
 
     Args:
@@ -104,13 +103,13 @@ def foreign_in_module(graph: Any, saver: frozenset[str]) -> Iterator[str]:
         saver: names of functions that nothing but its saver calls.
     """
     ours = COMPUTING_OPS | VARIABLE_OPS
-    yield from _foreign(graph.node, ours | SAVER_OPS, "its main graph")
+    yield from _disallowed(graph.node, ours | SAVER_OPS, "its main graph")
     for function in graph.library.function:
         name = function.signature.name
-        yield from _foreign(function.node_def, ours | SAVER_OPS if name in saver else ours, name)
+        yield from _disallowed(function.node_def, ours | SAVER_OPS if name in saver else ours, name)
 
 
-def _foreign(nodes: Iterable[Any], allowed: frozenset[str], where: str) -> Iterator[str]:
+def _disallowed(nodes: Iterable[Any], allowed: frozenset[str], where: str) -> Iterator[str]:
     for op in dict.fromkeys(node.op for node in nodes):
         if op not in allowed:
             yield f"{op} in {where}"

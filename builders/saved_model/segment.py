@@ -1,9 +1,11 @@
-"""What a stretch of a module's op graph is, as data. Pure: no Keras, no TensorFlow."""
+"""A segment of a module's op graph as data, and its name. Pure: no Keras, no TensorFlow."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from builders.graph.layer_names import free_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +17,7 @@ class Weight:
         node: the placeholder in the graph that its value enters by.
         shape: its shape.
         dtype: its dtype's name.
-        trainable: whether gradients may move it.
+        trainable: whether gradients may change it.
     """
 
     name: str
@@ -50,11 +52,11 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segment:
-    """A stretch of an op graph between two cut points.
+    """The part of an op graph between two cut points.
 
     Attributes:
         name: of the Keras layer.
-        graph: a serialised `GraphDef`; the stretch's input and its weights are placeholders in it.
+        graph: a serialised `GraphDef`; the segment's input and its weights are placeholders in it.
         source: name of the tensor that it reads.
         target: name of the tensor that it puts out.
         input_shape: of the former, without the batch.
@@ -78,17 +80,17 @@ class Segment:
 
 
 SEGMENT_SCOPE = "netgraft_segment"  # around the ops of a segment; when the built model is exported, they keep it
-_CALL = re.compile(r"Func|(Stateful)?PartitionedCall(_\d+)?")  # what inlining a function puts in front of its ops
+_CALL = re.compile(r"Func|(Stateful)?PartitionedCall(_\d+)?")  # scopes that inlining a function adds to its ops
 
 
 def segment_names(cuts: Sequence[str], ops: Sequence[str]) -> list[str]:
-    """Layer names for the stretches that end at ops: `…/model/block_8_add/add` becomes `block_8_add`.
+    """Layer names for the segments that end at ops: `…/model/block_8_add/add` becomes `block_8_add`.
 
-    What inlining put in front goes, and the scope that all weighted ops share; so does a number that Keras 3 appends
-    to the scopes of all layers.
+    Scopes of inlined functions are removed, and the scope that all weighted ops share; so is a number that Keras 3
+    appends to the scopes of all layers.
 
     Args:
-        cuts: names of the ops that end a stretch.
+        cuts: names of the ops that end a segment.
         ops: names of all convolutions and matrix products of the network.
     """
     paths = [_path(op) for op in ops]
@@ -121,13 +123,12 @@ def _free(path: list[str], prefix: list[str], number: str, taken: set[str]) -> s
     if len(path) > 2 and path[-2] == "batchnorm":  # the scope in which TensorFlow's own function normalises
         path = [*path[:-2], path[-1]]
     scoped = [path[0].removesuffix(number), *path[1:]] if len(path) > 1 else path
-    return free_name("_".join(scoped[:-1] or scoped), "_".join(scoped), taken)
+    return keras_name("_".join(scoped[:-1] or scoped), "_".join(scoped), taken)
 
 
-def free_name(name: str, longer: str, taken: set[str]) -> str:
+def keras_name(name: str, longer: str, taken: set[str]) -> str:
     """A name that Keras accepts: the first one, the longer one, or that with a number; then it is taken."""
     name, longer = (re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_.-") or "op" for text in (name, longer))
-    candidates = [name, longer, *(f"{longer}_{count}" for count in range(1, len(taken) + 2))]
-    free = next(candidate for candidate in candidates if candidate not in taken)
+    free = name if name not in taken else free_name(longer, taken)
     taken.add(free)
     return free

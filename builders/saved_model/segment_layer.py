@@ -1,11 +1,11 @@
-"""A stretch of a SavedModel's op graph as a Keras layer that trains, freezes and saves like any other."""
+"""A segment of a SavedModel's op graph as a Keras layer that trains, freezes and saves like any other."""
 
 import base64
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,36 +19,29 @@ from tensorflow.python.eager import context
 from builders.errors import BuildError
 from builders.graph.cut_search import Kind
 from builders.saved_model.find import refuse
-from builders.saved_model.safe_ops import foreign_ops
+from builders.saved_model.safe_ops import disallowed_ops
 from builders.saved_model.segment import SEGMENT_SCOPE, Norm, Segment, Weight
 
-_trusted: set[str] = set()  # digests of graphs that this process was told to trust
-
-
-class Affine(NamedTuple):
-    """What a BatchNorm does to its standardised input z: y = gamma z + beta, each of shape (channels,)."""
-
-    gamma: npt.NDArray[np.float32]
-    beta: npt.NDArray[np.float32]
+_trusted: set[str] = set()  # digests of graphs that this process trusts
 
 
 @keras.saving.register_keras_serializable(package="netgraft")
 class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
-    """Runs a stretch of a module's op graph on variables of its own.
+    """Runs a segment of a module's op graph on variables of its own.
 
-    The inference graph runs, so moving statistics stay and dropout does nothing, unless the layer is called with
-    `training=True` while both `trainable` and `train_batch_norm` are set. Then its BatchNorms normalise by their batch
-    and move their statistics; all else, dropout too, still is as in inference.
+    The layer runs the inference graph: moving statistics stay and dropout does nothing. If it is called with
+    `training=True` while both `trainable` and `train_batch_norm` are set, its BatchNorms normalise by their batch and
+    update their statistics; everything else, dropout included, stays as in inference.
 
-    A saved layer is refused when it holds ops that do more than compute, unless Keras's safe mode is off.
+    A saved layer whose ops do more than compute is refused, unless Keras's safe mode is off.
 
     Attributes:
         weighted_layers: how many convolutions and matrix products by a weight it holds.
-        kind: what it does to a map, as `builders.graph.cut_search` wants to know it.
+        kind: what it does to a map, for `builders.graph.cut_search`.
         norms: its BatchNorms, from input to output.
         train_batch_norm: whether they train as BatchNorm does.
-        whole: why the module could not be split, where this layer is all of it; else None.
-        any_size: whether the module, just opened, can be opened at another input size as well.
+        whole: why the module could not be split, if this layer is all of it; else None.
+        any_size: whether the module can also be opened at another input size; set where it is opened.
     """
 
     def __init__(
@@ -78,10 +71,10 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
 
     @property
     def _graph(self) -> Any:
-        return _parsed(self._segment.graph)  # made anew where it is wanted: constants in it may be large
+        return _parsed(self._segment.graph)  # parsed at each use: constants in it may be large
 
     def build(self, input_shape: Any) -> None:
-        """Make the variables; their values are loaded or set afterwards."""
+        """Create the variables; their values are loaded or set afterwards."""
         del input_shape
         for weight in self._segment.weights:
             self._values[weight.node] = self.add_weight(
@@ -104,7 +97,7 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         return (input_shape[0], *self._segment.output_shape)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The stretch's output."""
+        """The output of the segment."""
         moving = [norm for norm in self.norms if norm.mean in self._values and norm.variance in self._values]
         if not (training and self.trainable and self.train_batch_norm and moving):
             return self._run("inference", inputs)[0]
@@ -115,7 +108,7 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         return output
 
     def call_with_norm(self, inputs: Any) -> tuple[Any, Any]:
-        """The output in inference mode, and what the last BatchNorm puts out.
+        """The output in inference mode, and the output of the last BatchNorm.
 
         Raises:
             ValueError: it holds none.
@@ -125,13 +118,13 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         output, last = self._run("norm", tf.convert_to_tensor(inputs, tf.float32))
         return output, last
 
-    def norm_affine(self) -> Affine:
-        """Gamma and beta of the last BatchNorm; ones and zeros where it has none."""
+    def norm_affine(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Gamma and beta of the last BatchNorm, each of shape (channels,); ones and zeros where it has none."""
         last = self.norms[-1]
         statistics = self._array(last.mean)
         gamma = np.ones_like(statistics) if last.gamma is None else self._array(last.gamma)
         beta = np.zeros_like(statistics) if last.beta is None else self._array(last.beta)
-        return Affine(gamma, beta)
+        return gamma, beta
 
     def _array(self, node: str) -> npt.NDArray[np.float32]:
         if node in self._values:
@@ -156,7 +149,7 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         return [tf.cast(tensor, tf.float32) for tensor in self._runs[mode](inputs, values)]
 
     def _define_functions(self) -> None:
-        """Make the functions that control flow holds known to TensorFlow; a nested function's own get lost else."""
+        """Register the functions in control flow with TensorFlow; otherwise those of a nested function get lost."""
         for function in self._graph.library.function:
             if not context.context().has_function(function.signature.name):
                 context.context().add_function_def(function)
@@ -168,7 +161,7 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         return self._fetch(self._fed(inputs, values), self._segment.target, self.norms[-1].y)
 
     def _train(self, inputs: Any, values: Mapping[str, Any]) -> list[Any]:
-        """The output, then mean and variance of each BatchNorm's batch; each takes the place of the graph's own."""
+        """The output, then mean and variance of each BatchNorm's batch, which replace the statistics in the graph."""
         fed, moments = self._fed(inputs, values), []
         for norm in self.norms:
             if norm.mean in values and norm.variance in values:
@@ -183,7 +176,7 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         return None if node is None else tf.cast(tf.reshape(self._fetch(fed, f"{node}:0")[0], [-1]), dtype)
 
     def _fed(self, inputs: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Tensors of the graph, by name, that have their value from outside."""
+        """The tensors that the graph gets from outside, by name."""
         nodes = {node.name: node for node in self._graph.node}
         dtype = nodes[self._segment.source.partition(":")[0]].attr["dtype"].type
         return {self._segment.source: tf.cast(inputs, dtype)} | {f"{node}:0": value for node, value in values.items()}
@@ -197,14 +190,14 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         return [fed[name] if name in fed else computed[name] for name in wanted]
 
     def get_config(self) -> dict[str, Any]:
-        """All that makes the layer, the graph as compressed text."""
+        """Everything that defines the layer; the graph is compressed text."""
         own = asdict(self._segment) | {"graph": base64.b64encode(zlib.compress(self._segment.graph, 6)).decode("ascii")}
         settings = {"momentum": self.momentum, "train_batch_norm": self.train_batch_norm, "whole": self.whole}
         return {**super().get_config(), "segment": own, **settings}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "GraphSegment":
-        """Make the layer anew, if its graph only computes.
+        """Create the layer, if its graph only computes.
 
         Raises:
             BuildError: it holds other ops, and Keras's safe mode is on.
@@ -215,7 +208,7 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
             trust(graph)
         elif _digest(graph) not in _trusted:
             title = f"the layer {config.get('name')}"
-            refuse(foreign_ops(_parsed(graph)), title, "Load it with safe_mode=False")
+            refuse(disallowed_ops(_parsed(graph)), title, "Load it with safe_mode=False")
         for field in ("input_shape", "output_shape"):
             own[field] = tuple(own[field])
         own["weights"] = tuple(Weight(**{**weight, "shape": tuple(weight["shape"])}) for weight in own["weights"])

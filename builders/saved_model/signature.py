@@ -1,13 +1,13 @@
 """How a loaded SavedModel is called on images: which function, with which arguments, at which size."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from builders.errors import BuildError
 from builders.saved_model.find import not_images
 from builders.saved_model.op_graph import reason_of
 
-OPEN_SIZE = 224  # px: the input size of a module that takes any, where none is asked for
+OPEN_SIZE = 224  # px: the input size of a module that takes any, where the caller gives none
 
 
 class Traced(NamedTuple):
@@ -26,12 +26,16 @@ def trace(module: Any, title: str, input_size: int | None) -> Traced:
         input_size: height and width in px, where the module leaves them open.
 
     Raises:
-        BuildError: it takes or puts out something else than one batch of images and one tensor.
+        BuildError: its input is not one batch of images, or its output not one tensor.
     """
     import tensorflow as tf
 
     function, variants = _entry(module, title)
-    variant, spec = _variant(variants, title, input_size)
+    inference = [variant for variant in variants if True not in _leaves(variant)] or list(variants)
+    specs = ((variant, _image_spec(variant, title)) for variant in inference)
+    sizes = {None, input_size}
+    fitting = next((pair for pair in specs if input_size is None or set(_shape(pair[1])[1:3]) <= sizes), None)
+    variant, spec = fitting or (inference[0], _image_spec(inference[0], title))
     shape = _input_shape(spec, title, input_size)
 
     def forward(images: Any) -> Any:
@@ -42,35 +46,24 @@ def trace(module: Any, title: str, input_size: int | None) -> Traced:
     traced = tf.function(forward, input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
     concrete = traced.get_concrete_function()
     _require_one_output(concrete, title)
-    return Traced(concrete, any_size=None in _extents(spec)[1:3])
+    return Traced(concrete, any_size=None in _shape(spec)[1:3])
 
 
 def _entry(module: Any, title: str) -> tuple[Any, Sequence[Any]]:
-    """What to call, and the concrete functions that it chooses among."""
+    """The function to call, and the concrete functions that it chooses among."""
     for name in ("__call__", "serve"):
         function: Any = getattr(module, name, None)
         variants = getattr(function, "concrete_functions", None)
         if variants:
             return function, variants
     signatures = dict(getattr(module, "signatures", {}))
-    if len(signatures) == 1:
-        return (*signatures.values(), list(signatures.values()))
-    if "serving_default" in signatures:
-        return signatures["serving_default"], [signatures["serving_default"]]
+    chosen = signatures.get("serving_default") or (len(signatures) == 1 and next(iter(signatures.values())))
+    if chosen:
+        return chosen, [chosen]
     raise BuildError(
         f"Expected {title} to have a function to call. Received: neither __call__ nor serve, and the signatures "
         f"{', '.join(signatures) or 'none'}. Save the module with signatures={{'serving_default': …}}."
     )
-
-
-def _variant(variants: Sequence[Any], title: str, input_size: int | None) -> tuple[Any, Any]:
-    """The concrete function of inference mode that suits the size, and the spec of the images that it takes."""
-    resting = [variant for variant in variants if True not in _leaves(variant)] or list(variants)
-    for variant in resting:
-        (spec,) = _require_one_input(variant, title)
-        if input_size is None or set(_extents(spec)[1:3]) <= {None, input_size}:
-            return variant, spec
-    return resting[0], *_require_one_input(resting[0], title)
 
 
 def _leaves(variant: Any) -> list[Any]:
@@ -79,15 +72,16 @@ def _leaves(variant: Any) -> list[Any]:
     return list(tf.nest.flatten(variant.structured_input_signature))
 
 
-def _tensors(variant: Any) -> Iterator[Any]:
-    """The inputs of a concrete function that are no single numbers."""
-    return (leaf for leaf in _leaves(variant) if hasattr(leaf, "shape") and leaf.shape.rank != 0)
+def _is_tensor(leaf: Any) -> bool:
+    """Whether an argument of a concrete function is a tensor and no single number."""
+    return hasattr(leaf, "shape") and leaf.shape.rank != 0
 
 
-def _require_one_input(variant: Any, title: str) -> list[Any]:
+def _image_spec(variant: Any, title: str) -> Any:
+    """The spec of the one batch of images that a concrete function takes."""
     import tensorflow as tf
 
-    specs = list(_tensors(variant))
+    specs = [leaf for leaf in _leaves(variant) if _is_tensor(leaf)]
     if len(specs) != 1:
         named = ", ".join(str(spec.name) for spec in specs) or "none"
         raise BuildError(
@@ -96,15 +90,15 @@ def _require_one_input(variant: Any, title: str) -> list[Any]:
         )
     if specs[0].dtype == tf.string or specs[0].shape.rank not in (None, 4):
         raise BuildError(not_images(title, f"{specs[0].dtype.name} of shape {specs[0].shape}"))
-    return specs
+    return specs[0]
 
 
-def _extents(spec: Any) -> tuple[int | None, ...]:
+def _shape(spec: Any) -> tuple[int | None, ...]:
     return (None,) * 4 if spec.shape.rank is None else tuple(spec.shape)
 
 
 def _input_shape(spec: Any, title: str, input_size: int | None) -> tuple[int | None, ...]:
-    batch, height, width, channels = _extents(spec)
+    batch, height, width, channels = _shape(spec)
     if batch is not None or (height in (1, 3) and channels not in (1, 3, 4, None)):
         why = f"batches of {batch} only" if batch else "channels first"
         raise BuildError(
@@ -125,7 +119,7 @@ def _call(function: Any, variant: Any, images: Any, title: str) -> Any:
     import tensorflow as tf
 
     def as_saved() -> Any:
-        filled = [images if hasattr(leaf, "shape") and leaf.shape.rank != 0 else leaf for leaf in _leaves(variant)]
+        filled = [images if _is_tensor(leaf) else leaf for leaf in _leaves(variant)]
         positional, named = tf.nest.pack_sequence_as(variant.structured_input_signature, filled)
         return function(*positional, **named)
 
@@ -147,12 +141,11 @@ def _call(function: Any, variant: Any, images: Any, title: str) -> Any:
 
 
 def _require_one_output(concrete: Any, title: str) -> None:
-    outputs = concrete.outputs
-    if len(outputs) != 1:
+    if len(concrete.outputs) != 1:
         structure = concrete.structured_outputs
-        named = structure if isinstance(structure, dict) else [tensor.name for tensor in outputs]
-        names = ", ".join(sorted(map(str, named)))
+        named = structure if isinstance(structure, dict) else [tensor.name for tensor in concrete.outputs]
         raise BuildError(
             f"Expected {title} to put out one tensor, as classifiers and feature extractors do. Received: "
-            f"{len(outputs)} ({names or 'none'}). Save a function that puts out one of them."
+            f"{len(concrete.outputs)} ({', '.join(sorted(map(str, named))) or 'none'}). Save a function that puts out "
+            "one of them."
         )

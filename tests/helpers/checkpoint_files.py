@@ -1,4 +1,4 @@
-"""A small network, and checkpoints of every kind of it."""
+"""A small network, and its checkpoints in each format."""
 
 import h5py
 import keras
@@ -17,7 +17,7 @@ NAMES = ("conv1", "bn1", "conv2", "head")
 
 
 def network(*, classes=3, seed=0, prefix="", names=NAMES, front=(), top=(), sequential=False, name="net"):
-    """Two convolutions, a BatchNorm and a head, of random values; `None` for a name leaves it to Keras."""
+    """Two convolutions, a BatchNorm and a head, with random values; with `None` for a name Keras chooses it."""
     conv1, bn1, conv2, head = (given and prefix + given for given in names)
     layers = (
         *front,

@@ -1,4 +1,4 @@
-"""Tiny SavedModels of every make, for tests."""
+"""Tiny SavedModels of each kind, for tests."""
 
 import warnings
 import zlib
@@ -39,7 +39,7 @@ BLOCKS = ["stem_relu", "b0_add", "b1_add", "b2_add"]
 
 
 def scatter(model):
-    """Weights and statistics as training would leave them: all differ, and only their names decide."""
+    """Set weights and statistics to values as after training; they depend on their names alone."""
     for weight in model.weights:
         name = getattr(weight, "path", weight.name).removesuffix(":0").replace("depthwise_kernel", "kernel")
         draw = np.random.default_rng(zlib.crc32(name.encode()))
@@ -94,7 +94,7 @@ def save_tf_keras(folder, **options):
     tf_keras = pytest.importorskip("tf_keras", reason="tf_keras, which comes with tensorflow-hub, is not installed")
     model = network(tf_keras, **options)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the old saver complains of itself
+        warnings.simplefilter("ignore")  # the old saver warns of itself
         model.save(folder, save_format="tf")
     return model
 

@@ -1,4 +1,4 @@
-"""SavedModels of EfficientNet-Lite0, written three ways, from advice to a trained file that stands alone."""
+"""SavedModels as backbones, from the recommendation to a trained file that needs no module."""
 
 import shutil
 
@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from pictures import write_images
 from saved_modules import plain, save_module
+from tiny import tiny_network
 
 from builders import BuildError, HeadSpec, cut, cut_points, freeze, graft
 from builders.backbones import efficientnet_lite as lite
@@ -59,7 +60,22 @@ def module(request, tmp_path_factory):
     return folder
 
 
-def test_advice_for_photographs_and_a_file_that_outlives_the_module(module, two_classes, tmp_path):
+def test_a_small_module_is_recommended_cut_inside_and_saved(two_classes, tmp_path):
+    tiny_network().export(tmp_path / "module", verbose=False)
+    found = recommend(two_classes, backbone=tmp_path / "module", scenario=4)
+    assert len(found.plan.cuts) > 1
+    assert found.strategy.cut_depth < 1
+    model = found.build()
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 30, 3)).astype(np.float32)
+    expected = model.predict(pictures, verbose=0)
+    assert expected.shape == (3, 2)
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    assert again.predict(pictures, verbose=0) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_photographs_get_a_recommendation_and_a_file_that_needs_no_module(module, two_classes, tmp_path):
     copy = tmp_path / "module"
     shutil.copytree(module, copy)
     found = recommend(two_classes, backbone=copy)
@@ -74,7 +90,8 @@ def test_advice_for_photographs_and_a_file_that_outlives_the_module(module, two_
     assert again.predict(pictures, verbose=0) == pytest.approx(expected, abs=1e-6)
 
 
-def test_it_measures_what_the_network_itself_does(module, two_classes):
+@pytest.mark.slow
+def test_the_measurements_are_those_of_the_network_itself(module, two_classes):
     own = recommend(two_classes, backbone=module)
     shipped = recommend(two_classes, input_size=SIZE)
     # (x - 127) / 128 and the measured scaling x / 127.5 - 1 are not quite the same.
@@ -83,7 +100,8 @@ def test_it_measures_what_the_network_itself_does(module, two_classes):
     assert [point.depth for point in own.backbone.points] == [point.depth for point in shipped.backbone.points]
 
 
-def test_few_strokes_are_answered_with_a_cut_inside_the_module(module, tmp_path):
+@pytest.mark.slow
+def test_few_drawn_lines_get_a_cut_inside_the_module(module, tmp_path):
     found = recommend(
         write_images(tmp_path, {"-": 0, "--": 0, "some": 15, "|": 0, "||": 0, "more": 15}), backbone=module
     )
@@ -94,6 +112,7 @@ def test_few_strokes_are_answered_with_a_cut_inside_the_module(module, tmp_path)
     assert model.predict(np.zeros((1, 30, 30, 3)), verbose=0).shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_cut_at_mid_depth_and_half_frozen_exactly_what_lies_between_moves(module):
     network = load_saved_model(module)
     points = cut_points(network)
@@ -111,7 +130,8 @@ def test_cut_at_mid_depth_and_half_frozen_exactly_what_lies_between_moves(module
     assert any(path.startswith(f"{middle.layer}/") for path in moved)
 
 
-def test_a_module_that_can_not_be_cut_is_used_whole_and_the_page_says_so(tmp_path, two_classes):
+@pytest.mark.slow
+def test_a_module_that_can_not_be_cut_is_used_whole_with_the_reason(tmp_path, two_classes):
     def branching(module, x):
         return tf.cond(tf.reduce_mean(x) > 0, lambda: plain(module, x), lambda: plain(module, -x))
 
@@ -123,9 +143,10 @@ def test_a_module_that_can_not_be_cut_is_used_whole_and_the_page_says_so(tmp_pat
     assert found.build().predict(np.zeros((1, 30, 30, 3)), verbose=0).shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_module_that_writes_files_is_refused_as_a_backbone(tmp_path, two_classes):
     def writes(module, x):
-        with tf.control_dependencies([tf.io.write_file(str(tmp_path / "written"), "gotcha")]):
+        with tf.control_dependencies([tf.io.write_file(str(tmp_path / "written"), "written")]):
             return tf.identity(plain(module, x))
 
     save_module(writes, tmp_path / "m", tf.TensorSpec((None, 32, 32, 3), tf.float32))
@@ -135,7 +156,7 @@ def test_a_module_that_writes_files_is_refused_as_a_backbone(tmp_path, two_class
     assert not (tmp_path / "written").exists()
 
 
-def test_a_handle_that_can_not_be_resolved_is_told(monkeypatch):
+def test_a_handle_that_can_not_be_resolved_is_refused(monkeypatch):
     monkeypatch.setenv("TFHUB_CACHE_DIR", "/nowhere")
     with pytest.raises(BuildError, match="Expected"):
         open_backbone("https://tfhub.invalid/no/module/1")

@@ -1,4 +1,4 @@
-"""Warm start: which layer of a checkpoint is which of the model, where names alone don't tell."""
+"""Warm start: which layer of a checkpoint is which of the model, where names alone do not decide."""
 
 import shutil
 
@@ -11,8 +11,10 @@ from checkpoint_files import PATHS, STRUCTURED, arrays, network, same, scramble,
 from builders.checkpoints.warm_start import warm_start
 from builders.errors import BuildError
 
+QUICK = ".weights.h5"
 
-@pytest.fixture(params=STRUCTURED)
+
+@pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind != QUICK)) for kind in STRUCTURED])
 def kind(request):
     return request.param
 
@@ -47,7 +49,7 @@ def test_automatic_names_count_where_they_agree_better_than_places(kind, tmp_pat
     assert all(np.array_equal(arrays(target)[name], arrays(source)[name]) for name in report.restored)
 
 
-def test_a_name_that_agrees_beats_a_position_that_agrees(kind, tmp_path):
+def test_a_name_that_agrees_decides_against_a_position_that_agrees(kind, tmp_path):
     inputs = keras.Input((4,))
     source = keras.Model(inputs, keras.layers.Dense(4, name="b")(keras.layers.Dense(4, name="a")(inputs)))
     target = keras.Model(inputs, keras.layers.Dense(4, name="c")(keras.layers.Dense(4, name="b")(inputs)))
@@ -71,7 +73,7 @@ class Subclassed(keras.Model):
         return self.head(self.neck(self.stem(inputs)))
 
 
-@pytest.mark.parametrize("kind", ["object-based", "object-based, a child", ".weights.h5"])
+@pytest.mark.parametrize("kind", [QUICK, "object-based", pytest.param("object-based, a child", marks=pytest.mark.slow)])
 def test_subclassed_models_are_matched_by_their_attributes(kind, tmp_path):
     keras.utils.clear_session()
     source, target = Subclassed(), Subclassed(reverse=kind.startswith("object"))
@@ -114,7 +116,7 @@ def convolutions(widths, seed):
     return scramble(keras.Model(inputs, hidden), seed)
 
 
-def test_shapes_that_agree_here_and_there_do_not_make_a_deeper_network_the_same(tmp_path):
+def test_a_deeper_network_is_not_matched_by_the_shapes_that_agree_by_chance(tmp_path):
     """As VGG16's and VGG19's do: what lies behind the additional layer would get its neighbour's weights."""
     path = write(".weights.h5", convolutions((4, 4, 6, 6, 8, 8, 8), 1), tmp_path)
     target = convolutions((4, 4, 6, 6, 6, 8, 8, 8, 8), 2)
@@ -135,7 +137,7 @@ def test_a_first_layer_for_other_channels_is_of_another_shape(kind, tmp_path):
     assert (len(report.restored), report.missing, report.unused) == (5, (), ())
 
 
-def test_a_batch_norm_without_scale_takes_nothing_by_mere_order(tmp_path):
+def test_a_batch_norm_without_scale_takes_nothing_by_its_number(tmp_path):
     """Stores number variables: number 0 is the scale in one layer and the offset in the other."""
     models = [
         scramble(keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="a"), norm]), seed)
@@ -152,7 +154,7 @@ def test_names_that_two_layers_of_the_model_share_do_not_choose_between_them(tmp
     inputs = keras.Input((8, 8, 3))
     towers = [network(seed=seed, name=f"tower{seed}") for seed in (1, 2)]
     model = keras.Model(inputs, keras.layers.Add()([tower(inputs) for tower in towers]))
-    with pytest.raises(BuildError, match="'conv1/kernel' names two variables of it"):
+    with pytest.raises(BuildError, match="'conv1/kernel' names 2 variables of it"):
         warm_start(model, write(".npz", towers[0], tmp_path))
     source = keras.models.clone_model(model)
     report = warm_start(model, write(".weights.h5", scramble(source, 3), tmp_path))
@@ -173,7 +175,8 @@ def mobilenet():
     return keras.applications.MobileNet(alpha=0.75, weights=None, include_top=False, input_shape=(96, 96, 3))
 
 
-def test_a_genuine_mobilenet_is_restored_without_its_top(mobilenet_file, mobilenet):
+@pytest.mark.slow
+def test_a_real_mobilenet_is_restored_without_its_top(mobilenet_file, mobilenet):
     report = warm_start(scramble(mobilenet, 0), mobilenet_file)
     assert len(report.restored) == len(mobilenet.weights) == 135
     assert (report.other_shape, report.missing) == ((), ())
@@ -183,6 +186,7 @@ def test_a_genuine_mobilenet_is_restored_without_its_top(mobilenet_file, mobilen
     assert np.array_equal(mobilenet.get_layer("conv_pw_5_bn").moving_variance.numpy(), stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False], ids=["with names", "without names"])
 def test_a_flat_rebuild_behind_preprocessing_is_restored_as_well(named, mobilenet_file, mobilenet, tmp_path):
     path = shutil.copy(mobilenet_file, tmp_path / "m.weights.h5")
