@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from builders.errors import BuildError
+from builders.errors import BuildError, first_line
 from builders.graph.cut_search import Kind, Node, cut_indices
-from builders.graph.functional import first_line
 
 BATCH = 97  # a tensor whose first extent is this one, when the input's is, holds one entry for each image
 
