@@ -82,17 +82,10 @@ def _add_block(x: Any, block: _Block) -> Any:
 
 
 def efficientnet_lite(*, name: str, input_size: int, width: float, depth: float, classes: int) -> Any:
-    """Build the network with its classification head and initial weights.
+    """The network with its classification head and initial weights.
 
-    Args:
-        name: the model's name.
-        input_size: height and width of the input in px; it takes scaled pixels.
-        width: channel multiplier.
-        depth: block multiplier.
-        classes: number of outputs of the softmax.
-
-    Returns:
-        A `keras.Model` from (batch, input_size, input_size, 3) to (batch, classes).
+    A `keras.Model` from scaled pixels (batch, input_size, input_size, 3) to probabilities (batch, classes). `width`
+    multiplies the channels, `depth` the blocks.
     """
     inputs = keras.Input((input_size, input_size, 3), name="image")
     x = keras.layers.Conv2D(_STEM_FILTERS, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(inputs)

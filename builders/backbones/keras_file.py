@@ -34,14 +34,7 @@ class KerasFile(BackboneKind):
 
 
 def load_keras_file(path: Path, *, trust: bool = False) -> Any:
-    """Load a whole model from a .keras or .h5 file, uncompiled.
-
-    Args:
-        path: of the file.
-        trust: whether code in the file (Lambda layers) may run.
-
-    Returns:
-        The `keras.Model`.
+    """Load a `keras.Model` from a .keras or .h5 file, uncompiled. Code in it (Lambda layers) runs only with `trust`.
 
     Raises:
         BuildError: the file is missing or broken, contains weights alone or code, or needs classes that are not

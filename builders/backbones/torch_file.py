@@ -89,14 +89,7 @@ def _read(file: IO[bytes]) -> StateDict:
 
 
 def read_state_dict(path: Path, *, sha256: str) -> StateDict:
-    """Read the tensors of a legacy torch file whose content is known.
-
-    Args:
-        path: the `.pth` file.
-        sha256: the hexadecimal digest that the file must have. It is checked before anything is parsed.
-
-    Returns:
-        A mapping from tensor name to an array that owns its memory.
+    """The tensors of a legacy torch file by name; its SHA-256 digest is checked before anything is parsed.
 
     Raises:
         BuildError: the file can't be read, is not the expected one, or is no legacy torch state dict.

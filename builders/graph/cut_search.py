@@ -60,10 +60,8 @@ def ancestors(nodes: Sequence[Node], wanted: Iterable[int]) -> set[int]:
 def bottlenecks(nodes: Sequence[Node]) -> list[bool]:
     """For each node: does every path from the first node to the last pass through it?
 
-    That is the case if no edge leads from a node before it to a node behind it.
-
-    Args:
-        nodes: in topological order; all lie on a path from the first to the last.
+    That is the case if no edge leads from a node before it to a node behind it. The nodes are in topological order,
+    and all lie on a path from the first to the last.
     """
     last_reader = list(range(len(nodes)))
     for index, node in enumerate(nodes):
@@ -123,10 +121,8 @@ def cut_indices(nodes: Sequence[Node]) -> list[int]:
 
     A cut point is a bottleneck whose output is a map, behind a residual join or a unit of convolution, normalisation
     and activation. No cut point lies between a depthwise convolution and its pointwise convolution, in the widened part
-    of an inverted residual, or between a map and a gate on that map (squeeze-and-excite, swish).
-
-    Args:
-        nodes: in topological order; all lie on a path from the first to the last.
+    of an inverted residual, or between a map and a gate on that map (squeeze-and-excite, swish). The nodes are in
+    topological order, and all lie on a path from the first to the last.
     """
     end = head_start(nodes)
     trunk = _trunk(nodes, end)

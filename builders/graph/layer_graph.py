@@ -153,17 +153,14 @@ class LayerGraph:
         call: Callable[[Any, Any, Mapping[str, Any]], Any] | None = None,
         start: int = 0,
     ) -> list[Any]:
-        """Run the part of the graph that the wanted nodes depend on.
+        """Run the part of the graph that the wanted nodes depend on; returns their first outputs.
 
         Args:
-            inputs: a tensor, symbolic or not.
+            inputs: a tensor, symbolic or not; the output of node `start`, through which every path passes.
             wanted: indices in `nodes`, none before `start`.
             operation: what to run in place of a call's operation; itself by default.
             call: how to run it on arguments; a plain call by default.
-            start: index in `nodes` of the one whose output is `inputs`; every path passes through it.
-
-        Returns:
-            The first outputs of the wanted nodes, in their order.
+            start: index in `nodes`.
         """
         first = [0, *(step.outputs[0] for step in self.calls)]
         values: dict[int, Any] = {first[start]: inputs}
@@ -176,15 +173,9 @@ class LayerGraph:
         return [values[first[index]] for index in wanted]
 
     def copy_onto(self, inputs: Any, wanted: Sequence[int], *, share: bool = False) -> list[Any]:
-        """Build the part of the graph that the wanted nodes depend on onto a symbolic tensor, without nesting.
+        """The symbolic outputs of the wanted nodes for a symbolic input, without nesting.
 
-        Args:
-            inputs: a symbolic tensor of the shape that the network takes.
-            wanted: indices in `nodes`.
-            share: whether the layers themselves are used; by default they are copied with their weights.
-
-        Returns:
-            The symbolic outputs of the wanted nodes.
+        The layers are copied with their weights, unless `share` asks for the layers themselves.
         """
         if share:
             return self.run(inputs, wanted)

@@ -52,13 +52,8 @@ class FrozenSplit:
 def split_frozen(model: Any) -> FrozenSplit:
     """Find the frozen part of a model.
 
-    It ends at the last node through which every path from input to output passes and below which nothing trains.
-
-    Args:
-        model: a built `keras.Model` with one input and one output, from pictures to a vector.
-
-    Returns:
-        The parts; they share the model's layers, so that training the tail trains the model.
+    It ends at the last node through which every path from input to output passes and below which nothing trains. The
+    parts share the model's layers, so that training the tail trains the model.
 
     Raises:
         BuildError: nothing trains, or the model takes pictures of any size and does not resize them.

@@ -11,15 +11,11 @@ from builders.errors import BuildError
 from builders.graph.layer_names import free_name
 from builders.strategy import HeadSpec
 
-_POOLINGS = ("average", "max", "both", "attention")
-_ACTIVATIONS = ("softmax", "linear")
 
-
-def check_head(head: HeadSpec) -> None:
-    """Raises `BuildError` if a value of the head is not allowed."""
+def _check(head: HeadSpec) -> None:
     for name, value, allowed in (
-        ("pooling", head.pooling, _POOLINGS),
-        ("activation", head.activation, _ACTIVATIONS),
+        ("pooling", head.pooling, ("average", "max", "both", "attention")),
+        ("activation", head.activation, ("softmax", "linear")),
     ):
         if value not in allowed:
             raise BuildError(f"Expected `{name}` to be one of {', '.join(allowed)}. Received: {value!r}.")
@@ -30,21 +26,13 @@ def check_head(head: HeadSpec) -> None:
 
 
 def add_head(head: HeadSpec, feature_maps: Sequence[Any], taken: Collection[str] = ()) -> Any:
-    """Pool feature maps, concatenate them and classify.
+    """Pool the feature maps of all levels of a head, concatenate them and classify: (batch, head.classes).
 
-    Args:
-        head: what to build.
-        feature_maps: for each of its levels a symbolic tensor of shape (batch, height, width, channels), (batch,
-            tokens, channels) or (batch, channels).
-        taken: names that layers of the network have already.
-
-    Returns:
-        A symbolic tensor of shape (batch, head.classes).
-
-    Raises:
-        BuildError: a value of the head is not allowed.
+    A map is a symbolic tensor of shape (batch, height, width, channels), (batch, tokens, channels) or (batch,
+    channels). `taken` are names that layers of the network have already. Raises `BuildError` if a value of the head is
+    not allowed.
     """
-    check_head(head)
+    _check(head)
     if len(feature_maps) == 1:
         x = _pooled(feature_maps[0], head.pooling, free_name("pooling", taken))
     else:

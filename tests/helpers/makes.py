@@ -57,6 +57,18 @@ def subclassed(made_by=Subclassed):
 MAKES = {"functional": classifier, "nested in a sequential model": nested, "subclassed": subclassed}
 
 
+def vision_transformer():
+    """Patches, four blocks of attention, a class token that is picked out at the end."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = L.Conv2D(16, 8, strides=8, name="patches")(L.Rescaling(1 / 127.5, offset=-1)(x))
+    x = L.Reshape((16, 16))(x)
+    for _ in range(4):
+        y = L.LayerNormalization()(x)
+        x = L.Add()([x, L.MultiHeadAttention(2, 8)(y, y)])
+        x = L.Add()([x, L.Dense(16)(L.Dense(32, activation="gelu")(L.LayerNormalization()(x)))])
+    return keras.Model(inputs, L.Dense(5)(L.LayerNormalization(name="norm")(x)[:, 0]), name="vit")
+
+
 def pictures(size=16, channels=3):
     return np.random.default_rng(1).uniform(0, 1, (4, size, size, channels)).astype(np.float32)
 

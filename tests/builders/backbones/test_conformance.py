@@ -7,7 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from network_checks import NETWORK, STRUCTURE, a_saved_model_loads_with_keras_alone_and_answers_the_same, pictures
+from network_checks import (
+    NETWORK,
+    STRUCTURE,
+    a_saved_model_loads_with_keras_alone_and_answers_the_same,
+    answer,
+    pictures,
+)
 from tiny import tiny_network
 
 from builders.backbones.applications import APPLICATIONS
@@ -115,7 +121,7 @@ def test_it_takes_pixels_of_0_to_255(member, backbone):
     pixels = pictures(backbone.network)
     bare = member.bare or backbone.network
     scaled = backbone.scaling.apply(pixels) if member.bare else pixels
-    assert backbone.network.predict(pixels, verbose=0) == pytest.approx(bare.predict(scaled, verbose=0), abs=1e-4)
+    assert answer(backbone.network, pixels) == pytest.approx(answer(bare, scaled), abs=1e-4)
 
 
 def test_its_fingerprint_and_cut_points_are_those_of_a_second_opening(member, backbone):

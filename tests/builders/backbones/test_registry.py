@@ -47,7 +47,6 @@ def test_a_second_registration_of_a_name_is_an_error():
 
 REFUSED = {
     "an unknown name": ("EfficientNet-Lite3", "Received: 'EfficientNet-Lite3'. Nearest: efficientnet_lite"),
-    "an empty name": ("", "Nearest: efficientnet_lite0"),
     "a missing file": ("missing.keras", "to be a file or folder. Received: 'missing.keras', which is none"),
     "a missing folder": ("no/such/folder", "to be a file or folder. Received: 'no/such/folder', which is none"),
 }
@@ -58,6 +57,11 @@ REFUSED = {
 def test_what_is_not_there_is_refused(verb, given, message):
     with pytest.raises(BuildError, match=message):
         verb(given)
+
+
+def test_a_network_that_is_not_registered_is_not_found():
+    with pytest.raises(BuildError, match="Nearest: efficientnet_lite0"):
+        find_backbone("")
 
 
 def test_what_is_neither_name_nor_path_nor_model_is_refused():
@@ -96,13 +100,14 @@ def test_an_input_below_the_smallest_is_refused():
         open_backbone("inception_v3", weights="w.h5").at(32)
 
 
+NARROW = BACKBONES["mobilenet_0.25"]
+
+
 @pytest.fixture
 def weights_file(tmp_path):
     """Weights of a narrow MobileNet without its head."""
     path = tmp_path / "mine.weights.h5"
-    keras.applications.MobileNet(weights=None, alpha=0.25, include_top=False, input_shape=(32, 32, 3)).save_weights(
-        path
-    )
+    NARROW.untrained(32).save_weights(path)
     return path
 
 
@@ -110,8 +115,10 @@ def test_a_file_of_weights_is_restored_whole_or_refused(weights_file):
     opened = open_backbone("mobilenet_0.25", weights=weights_file)
     assert opened.at(32).source is None
     assert opened.at(32).fingerprint == opened.at(64).fingerprint
-    with pytest.raises(BuildError, match=r"to hold all weights of mobilenet_0.5. Received: \d+ of \d+"):
-        open_backbone("mobilenet_0.5", weights=weights_file).at(32)
+    network = NARROW.untrained(32)
+    keras.Model(network.input, network.get_layer("conv_pw_6_relu").output).save_weights(weights_file)
+    with pytest.raises(BuildError, match=r"to hold all weights of mobilenet_0.25. Received: \d+ of \d+"):
+        opened.at(32)
 
 
 def test_weights_that_can_not_be_fetched_name_their_address(monkeypatch):
