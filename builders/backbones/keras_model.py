@@ -78,7 +78,7 @@ def _require_pictures(graph: "LayerGraph") -> None:
     if shape[-1] > _LARGEST_CHANNELS or shape[-1] == 2:
         raise BuildError(
             f"Expected {graph.title} to take pictures of 1, 3 or 4 channels, as picture files have. Received: "
-            f"{shape[-1]} channels. The surgery functions of builders take it all the same."
+            f"{shape[-1]} channels. The surgery functions of builders work on it."
         )
 
 

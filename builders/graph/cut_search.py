@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 
 
 class Kind(Enum):
@@ -132,14 +133,15 @@ def cut_indices(nodes: Sequence[Node]) -> list[int]:
     places = [index for index in range(end) if passed[index] and nodes[index].is_map]
     gated: set[int] = set()
     ends = []
-    for here, following in zip(places, [*places[1:], end], strict=True):
-        between = range(here + 1, following + 1) if following < end else range(0)
-        gate = bool(between) and nodes[following].kind is Kind.GATE and here in nodes[following].parents
+    for here, following in pairwise(places):
+        between = range(here + 1, following + 1)
+        gate = nodes[following].kind is Kind.GATE and here in nodes[following].parents
         if gate:
             gated.update(between)
-        unfinished = gate or (bool(between) and all(_continues_unit(nodes[index]) for index in between))
-        if not unfinished and nodes[here].kind is not Kind.PADDING:
+        unfinished = gate or all(nodes[index].kind in (Kind.POINTWISE, Kind.GATE) for index in between)
+        if not unfinished:
             ends.append(here)
+    ends = [place for place in (*ends, *places[-1:]) if nodes[place].kind is not Kind.PADDING]
     main = [index for index, node in enumerate(nodes[:end]) if node.mixes and index not in gated]
     ends = [place for place in ends if main and place >= main[0]]
     return [place for place in ends if not _inside_block(nodes, ends, main, place)]
@@ -166,10 +168,6 @@ def _subgraph(nodes: Sequence[Node], kept: Sequence[int]) -> list[Node]:
     """The kept nodes with renumbered parents, all of which are kept."""
     place = {index: number for number, index in enumerate(kept)}
     return [replace(nodes[index], parents=tuple(place[parent] for parent in nodes[index].parents)) for index in kept]
-
-
-def _continues_unit(node: Node) -> bool:
-    return node.kind in (Kind.POINTWISE, Kind.GATE)
 
 
 def _inside_block(nodes: Sequence[Node], ends: Sequence[int], main: Sequence[int], place: int) -> bool:

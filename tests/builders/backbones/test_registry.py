@@ -114,7 +114,6 @@ def weights_file(tmp_path):
 def test_a_file_of_weights_is_restored_whole_or_refused(weights_file):
     opened = open_backbone("mobilenet_0.25", weights=weights_file)
     assert opened.at(32).source is None
-    assert opened.at(32).fingerprint == opened.at(64).fingerprint
     network = NARROW.untrained(32)
     keras.Model(network.input, network.get_layer("conv_pw_6_relu").output).save_weights(weights_file)
     with pytest.raises(BuildError, match=r"to hold all weights of mobilenet_0.25. Received: \d+ of \d+"):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from makes import L, classifier, pictures, trains
+from network_checks import answer
 
 from builders import BuildError, HeadSpec, cut, freeze, graft
 from builders.surgery.frozen_split import split_frozen
@@ -18,11 +19,11 @@ def trunk():
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_head_pools_classifies_and_is_saved(pooling, tmp_path):
     model = graft(trunk(), HeadSpec(classes=3, pooling=pooling, hidden=(6,), dropout=0.2))
-    answer = model.predict(pictures(), verbose=0)
-    assert answer.sum(1) == pytest.approx(np.ones(4), abs=1e-5)
+    probabilities = answer(model, pictures())
+    assert probabilities.sum(1) == pytest.approx(np.ones(4), abs=1e-5)
     model.save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras")
-    assert again.predict(pictures(), verbose=0) == pytest.approx(answer, abs=1e-6)
+    assert answer(again, pictures()) == pytest.approx(probabilities, abs=1e-6)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -41,7 +42,7 @@ def test_a_pooled_vector_is_that_of_numpy(pooling):
     }[pooling]
     kernel = np.eye(8 if pooling == "both" else 4, 4)
     model.get_layer("predictions").set_weights([kernel, np.zeros(4)])
-    assert model.predict(pictures(), verbose=0) == pytest.approx(expected, rel=1e-3)
+    assert answer(model, pictures()) == pytest.approx(expected, rel=1e-3)
 
 
 def test_attention_pooling_is_of_the_head_and_trains_with_it():
@@ -92,7 +93,7 @@ def test_the_tail_behind_the_frozen_part_computes_what_the_model_does(until, lay
     assert parts.takes_pictures == (layer is None)
     assert parts.solvable == (layer == "gap")
     frozen = parts.graph.run(pictures(), [parts.split], start=parts.entry)[0]
-    assert np.asarray(parts.tail(frozen)) == pytest.approx(model.predict(pictures(), verbose=0), abs=1e-5)
+    assert np.asarray(parts.tail(frozen)) == pytest.approx(answer(model, pictures()), abs=1e-5)
     assert parts.tail.layers[-1] is model.layers[-1]
     between = parts.below_head()
     assert (between is None) == parts.solvable
