@@ -28,10 +28,10 @@ def chosen(points):
     return [points[index] for index in sorted({0, len(points) // 2, len(points) - 1})]
 
 
-def the_whole_output_follows_from_each_cut_point_alone(network):
+def the_whole_output_follows_from_a_cut_point_alone(network):
     graph = LayerGraph(network)
     last = len(graph.nodes) - 1
-    for place in graph.cuts:
+    for place in chosen(graph.cuts):
         assert graph.nodes[place].is_map
         values = graph.run(keras.KerasTensor((None, *graph.nodes[place].shape)), [last], start=place)
         assert tuple(values[0].shape[1:]) == graph.nodes[last].shape
@@ -98,7 +98,7 @@ def a_saved_model_loads_with_keras_alone_and_answers_the_same(network, folder):
 
 
 STRUCTURE = (
-    the_whole_output_follows_from_each_cut_point_alone,
+    the_whole_output_follows_from_a_cut_point_alone,
     cut_points_are_in_order_and_the_last_one_is_the_whole_backbone,
 )
 NETWORK = (

@@ -1,6 +1,6 @@
 """Stable layer names: unique, and the same in every rebuild."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.graph.layer_names import Named, free_name, stable_names
@@ -19,12 +19,14 @@ def numbered(classes, start):
     return layers
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(list(CLASSES))), st.integers(1, 200))
 def test_numbers_count_from_the_first_of_a_class_as_in_a_fresh_session(classes, start):
     fresh = [layer.name for layer in numbered(classes, 0)]
     assert stable_names(numbered(classes, start)) == stable_names(numbered(classes, 0)) == fresh
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(Named, *(st.sampled_from(part) for part in (["a", "a_1", "b"], ["Add"], ["", "in_"])))))
 def test_names_are_unique_and_the_first_of_its_name_keeps_it(layers):
     names = stable_names(layers)
@@ -32,6 +34,7 @@ def test_names_are_unique_and_the_first_of_its_name_keeps_it(layers):
     assert all(names[index] == layer.name for index, layer in enumerate(layers[:1]))
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(["x", "x_1", "x_2", "x_3"])))
 def test_a_free_name_is_not_taken(taken):
     free = free_name("x", taken)
