@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders.graph.cut_search import Kind, Node, ancestors, bottlenecks, cut_indices, head_start
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 MAPS = (Kind.MIXING, Kind.DEPTHWISE, Kind.POINTWISE, Kind.GATE, Kind.PADDING, Kind.OTHER)
 
 
@@ -40,21 +41,21 @@ def paths(nodes, index):
     return [[*path, index] for parent in nodes[index].parents for path in paths(nodes, parent)]
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(graphs())
 def test_a_bottleneck_lies_on_every_path(nodes):
     every = paths(nodes, len(nodes) - 1)
     assert bottlenecks(nodes) == [all(index in path for path in every) for index in range(len(nodes))]
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(graphs(), st.data())
 def test_ancestors_are_the_nodes_on_the_paths_to_the_wanted_ones(nodes, data):
     wanted = data.draw(st.sets(st.integers(0, len(nodes) - 1), min_size=1))
     assert ancestors(nodes, wanted) == {index for end in wanted for path in paths(nodes, end) for index in path}
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(graphs())
 def test_a_cut_point_is_a_bottleneck_with_a_convolution_below_and_nothing_unfinished_behind(nodes):
     passed = bottlenecks(nodes)
@@ -66,7 +67,7 @@ def test_a_cut_point_is_a_bottleneck_with_a_convolution_below_and_nothing_unfini
         assert not [gate for gate in gates if not any(passed[place + 1 : gate])]
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(graphs((Kind.MIXING, Kind.OTHER)))
 def test_without_units_and_wide_blocks_every_bottleneck_behind_a_convolution_is_a_cut_point(nodes):
     nodes = [replace(node, shape=(8, 8, 4)) for node in nodes]
@@ -75,7 +76,7 @@ def test_without_units_and_wide_blocks_every_bottleneck_behind_a_convolution_is_
     assert cut_indices(nodes) == [index for index in range(first, len(nodes)) if passed[index]]
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(graphs(), st.sampled_from([(), (Kind.GLOBAL_POOLING, Kind.MIXING), (Kind.OTHER, Kind.MIXING)]))
 def test_a_head_adds_no_cut_point(nodes, head):
     whole = list(nodes)
