@@ -14,7 +14,7 @@ import numpy as np
 from common import ResultFile, data_sets
 
 from builders.backbones.load import load_backbone
-from builders.backbones.registry import BACKBONES
+from builders.backbones.packaged import PACKAGED
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import draw_sample
 from probes.images.decode import quiet_decoders, read_picture, resize
@@ -74,7 +74,7 @@ def cell(name: str, folder: ImageIndex, backbone: str, variant: str, size: int) 
 def main() -> None:
     results = ResultFile("drift.jsonl", ("set", "backbone", "variant", "input_size"))
     for name, folder in data_sets(()):
-        for backbone, spec in BACKBONES.items():
+        for backbone, spec in ((spec.name, spec) for spec in PACKAGED):
             with quiet_decoders():
                 side = median_short_side(folder, draw_sample(folder.files, IMAGES, 0)) or spec.native_size
             auto = input_size(side, spec.native_size)

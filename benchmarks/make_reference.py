@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from builders.backbones.load import load_backbone
-from builders.backbones.registry import BACKBONES
+from builders.backbones.packaged import PACKAGED
 from probes.data.image_index import ImageIndex
 from probes.data.sources.folder import index_folder
 from probes.images.decode import read_picture, resize
@@ -26,6 +26,7 @@ from probes.similarity.score import part_means
 from probes.similarity.standard_photos import measure_standard_photos, photo_drift
 from recommender.pipeline.probed_network import probed_network
 
+BACKBONES = {spec.name: spec for spec in PACKAGED}
 ENLARGEMENTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 SHRUNK_PICTURES = 300  # enough for a floor whose standard error is below 0.002
 EMBEDDING_STEP = 6 / 255  # ReLU6 ends at 6

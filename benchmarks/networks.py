@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from builders.backbones.backbone import Backbone
 from builders.backbones.load import open_backbone
-from builders.backbones.registry import BACKBONES
+from builders.backbones.packaged import PACKAGED
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import draw_sample, draw_splits
 from probes.data.sources.folder import index_folder
@@ -31,6 +31,7 @@ from recommender.rules.scenario_rule import input_size
 from recommender.rules.thresholds import DRIFT_THRESHOLD
 
 IMAGES, SOURCE_IMAGES = 200, 500
+BACKBONES = {spec.name: spec for spec in PACKAGED}
 MOBILENET = "mobilenet_0.75"
 SIZES = (96, 128, 160, 192, 224)
 

@@ -3,34 +3,24 @@
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
-    "BuildError": "errors",
-    "CutMoved": "surgery.cut",
-    "CutPoint": "surgery.cut",
-    "Frozen": "surgery.freeze",
-    "HeadSpec": "strategy",
-    "LayerRenumbered": "surgery.cut",
-    "ShapeMismatch": "checkpoints.warm_start",
-    "Strategy": "strategy",
-    "WarmStart": "checkpoints.warm_start",
-    "WarmStartPlan": "checkpoints.warm_start",
-    "cut": "surgery.cut",
-    "cut_points": "surgery.cut",
-    "describe": "surgery.describe",
-    "freeze": "surgery.freeze",
-    "graft": "surgery.graft",
-    "load_backbone": "backbones.load",
-    "plan_warm_start": "checkpoints.warm_start",
-    "read_checkpoint": "checkpoints.read",
-    "unfreeze": "surgery.freeze",
-    "warm_start": "checkpoints.warm_start",
+_NAMES = {
+    "backbones.load": "load_backbone",
+    "checkpoints.read": "read_checkpoint",
+    "checkpoints.warm_start": "ShapeMismatch WarmStart WarmStartPlan plan_warm_start warm_start",
+    "errors": "BuildError",
+    "strategy": "HeadSpec Strategy",
+    "surgery.cut": "CutMoved CutPoint LayerRenumbered cut cut_points",
+    "surgery.describe": "describe",
+    "surgery.freeze": "Frozen freeze unfreeze",
+    "surgery.graft": "graft",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name, and Keras with it, only when it is asked for."""
-    if name in _HOMES:
-        return getattr(import_module(f"builders.{_HOMES[name]}"), name)
+    """Import a public name, and Keras with it, at its first use."""
+    if name in _MODULES:
+        return getattr(import_module(f"builders.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

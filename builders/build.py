@@ -9,35 +9,29 @@ import numpy.typing as npt
 
 from builders.backbones.backbone import Backbone
 from builders.backbones.load import load_backbone
-from builders.backbones.preprocessing import resizing_layer
 from builders.errors import BuildError
 from builders.graph.layer_names import free_name
 from builders.strategy import Strategy
 from builders.surgery.cut import find_cut
-from builders.surgery.freeze import can_train, freeze_below, hold_batch_norm, size_of
+from builders.surgery.freeze import freeze_below, hold_batch_norm, size_of, trainable_variables
 from builders.surgery.heads import add_head, set_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeadWeights:
-    """Where the prediction layer starts from.
+    """Initial weights of the prediction layer."""
 
-    Attributes:
-        kernel: of shape (channels of the cut, classes).
-        bias: of shape (classes,).
-    """
-
-    kernel: npt.NDArray[np.float64]
-    bias: npt.NDArray[np.float64]
+    kernel: npt.NDArray[np.float64]  # of shape (channels of the cut, classes)
+    bias: npt.NDArray[np.float64]  # of shape (classes,)
 
 
 def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: Backbone | None = None) -> Any:
-    """Build what a strategy says.
+    """Build the model of a strategy.
 
     Args:
         strategy: cut, freeze, head and input size.
         head: weights for the prediction layer; None leaves them random.
-        backbone: the loaded backbone, if it is at hand; it is unchanged.
+        backbone: the loaded backbone; by default it is loaded by its name. It is not changed.
 
     Returns:
         A flat, compiled `keras.Model` from pictures of any size, of shape (batch, height, width, channels) and 0 to
@@ -45,21 +39,23 @@ def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: B
         standard ones.
 
     Raises:
-        BuildError: the strategy names a backbone, cut or pooling that there is not.
+        BuildError: there is no such backbone, cut or pooling.
     """
     if backbone is None:
         backbone = load_backbone(strategy.backbone, strategy.input_size)
     if backbone.scaling is None:
         raise BuildError(f"Expected the pixel scaling of {backbone.name} to be known. Received: none. Name it.")
-    taken = backbone.graph.names
+    taken, size = backbone.graph.names, strategy.input_size
     inputs = keras.Input((None, None, backbone.channels), name=free_name("image", taken))
-    resized = resizing_layer(strategy.input_size, inputs, name=free_name("resizing", taken))
-    places = _places(backbone, strategy.head.levels or (strategy.cut,))
-    model = keras.Model(
-        inputs,
-        add_head(strategy.head, backbone.graph.lay(resized, places), taken=taken),
-        name=_valid_name(f"{strategy.backbone}_grafted"),
+    resizing = keras.layers.Resizing(
+        size, size, interpolation="bilinear", antialias=True, name=free_name("resizing", taken)
     )
+    # By default Keras's image layers pass training=True on to every layer behind them: a plain call of the model would
+    # run BatchNorm in training mode. This makes False the default of the whole model.
+    resized = resizing(inputs, training=False)
+    outputs = add_head(strategy.head, backbone.graph.copy_onto(resized, _places(strategy, backbone)), taken=taken)
+    name = "".join(char if char.isalnum() or char in "._-" else "_" for char in f"{strategy.backbone}_grafted")
+    model = keras.Model(inputs, outputs, name=name)
     if head is not None:
         set_head(model, head.kernel, head.bias)
     freeze_below(model, strategy.freeze)
@@ -76,16 +72,13 @@ def compile_model(model: Any, learning_rate: float) -> None:
         metrics=["accuracy"],
         jit_compile=False,  # on a CPU, XLA makes a depthwise network ten times slower
     )
-    # Keras builds the optimiser when a file is loaded and would warn that the one saved had no slots yet.
+    # Keras builds the optimiser when it loads a file, and would warn that the saved one had no slots yet.
     model.optimizer.build(model.trainable_variables)
 
 
-def _valid_name(name: str) -> str:
-    return "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
-
-
-def _places(backbone: Backbone, levels: tuple[str, ...]) -> list[int]:
-    """Indices of cut points; of its one output for a module that can't be cut."""
+def _places(strategy: Strategy, backbone: Backbone) -> list[int]:
+    """Indices of the cut points that the head reads; of the output if the backbone can't be cut."""
+    levels = strategy.head.levels or (strategy.cut,)
     if not backbone.graph.cuts and levels == (backbone.points[-1].layer,):
         return [len(backbone.graph.nodes) - 1]
     return [find_cut(backbone.graph, level) for level in levels]
@@ -95,15 +88,15 @@ def parameter_counts(strategy: Strategy, backbone: Backbone) -> tuple[int, int]:
     """How many parameters the model of a strategy has, without building it.
 
     Args:
-        strategy: what would be built, without hidden layers.
-        backbone: the backbone, loaded.
+        strategy: of the model; its head has no hidden layers.
+        backbone: the loaded backbone.
 
     Returns:
         Numbers of (frozen, trainable) parameters; statistics of BatchNorm count as frozen.
     """
     graph = backbone.graph
-    places = _places(backbone, strategy.head.levels or (strategy.cut,))
-    frozen = graph.index(strategy.freeze) if strategy.freeze is not None else None
+    places = _places(strategy, backbone)
+    frozen = None if strategy.freeze is None else graph.index(strategy.freeze)
     below = set() if frozen is None else graph.ancestors([frozen])
     total = trainable = 0
     for index in graph.ancestors(places) - {0}:
@@ -112,6 +105,6 @@ def parameter_counts(strategy: Strategy, backbone: Backbone) -> tuple[int, int]:
             continue
         total += size_of(layer.weights)
         if index not in below:
-            trainable += size_of(can_train(layer, batch_norm=strategy.train_batch_norm))
-    channels = sum((graph.nodes[place].shape or (0,))[-1] or 0 for place in places)
+            trainable += size_of(trainable_variables(layer, batch_norm=strategy.train_batch_norm))
+    channels = sum(graph.nodes[place].width for place in places)
     return total - trainable, trainable + (channels + 1) * strategy.head.classes

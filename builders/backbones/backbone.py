@@ -1,14 +1,15 @@
 """A pretrained network, loaded at one input size."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 
 from builders.backbones.pixel_scaling import PixelScaling
-from builders.backbones.preprocessing import scale_pixels
 from builders.graph.layer_graph import LayerGraph
+from builders.graph.layer_names import free_name
 from builders.surgery.cut import CutPoint, points_of
 
 
@@ -19,16 +20,16 @@ class Backbone:
     Attributes:
         name: in the registry, or of the file it came from.
         title: for people.
-        source: the data set that the weights were trained on, or None where that is not known.
+        source: the data set that the weights were trained on, or None if unknown.
         native_size: px: the input size that the weights were trained at, as far as is known.
         input_size: height and width in px of the pictures that `network` takes.
         channels: of those pictures: 1 grey, 3 RGB, 4 RGB with alpha.
-        scaling: of the pixels, inside `network`; None as long as it is not known, `network` then takes scaled pixels.
-        network: a `keras.Model` from pixels 0..255 of shape (batch, input_size, input_size, channels) to whatever the
-            pretrained network puts out.
-        graph: the same laid open.
+        scaling: of the pixels, inside `network`; None if unknown, `network` then takes scaled pixels.
+        network: a `keras.Model` from pixels 0..255 of shape (batch, input_size, input_size, channels) to the output of
+            the pretrained network.
+        graph: its layer graph.
         points: its cut points. A module that can't be cut has one, its output.
-        fingerprint: a digest of the weights of the backbone, the same whatever the head and the file's format.
+        fingerprint: a digest of the backbone's weights, which depends neither on the head nor on the file format.
     """
 
     name: str
@@ -45,24 +46,32 @@ class Backbone:
 
     @property
     def has_composite_layers(self) -> bool:
-        """Whether a layer with weights holds other layers, as MultiHeadAttention does."""
+        """Whether a layer with weights contains other layers, as MultiHeadAttention does."""
         layers = [step.operation for step in self.graph.calls if isinstance(step.operation, keras.Layer)]
         return any(part is not layer and part.weights for layer in layers for part in layer._flatten_layers())
 
     def scaled(self, scaling: PixelScaling) -> "Backbone":
-        """The same backbone with a scaling of the pixels in front."""
-        inputs = self.graph.input_layer()
-        last = len(self.graph.nodes) - 1
-        outputs = self.graph.lay(scale_pixels(scaling, inputs, taken=self.graph.names), [last])
+        """The same backbone with the scaling of its pixels in front."""
+        inputs, last = self.graph.input_layer(), len(self.graph.nodes) - 1
+        outputs = self.graph.copy_onto(scale_pixels(scaling, inputs, taken=self.graph.names), [last])
         network = keras.Model(inputs, outputs[0], name=self.network.name)
         graph = LayerGraph(network)
         return replace(self, scaling=scaling, network=network, graph=graph, points=_points(graph))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OpenedBackbone:
+    """A backbone whose input size is still to be chosen."""
+
+    native_size: int  # px: the input size that it was trained at, as far as is known
+    smallest_size: int = 1  # px: the smallest input it takes
+    fixed: bool  # whether its input size is given and should be kept
+    at: Callable[[int], Backbone]  # loads it at an input size in px
+
+
 def bare_backbone(network: Any, name: str, size: int) -> Backbone:
-    """A backbone of which no more is known than its network, whose pixels are scaled outside."""
+    """A backbone of which only the network is known, on scaled pixels of that size in px."""
     graph = LayerGraph(network)
-    points = _points(graph)
     return Backbone(
         name=name,
         title=name,
@@ -73,30 +82,36 @@ def bare_backbone(network: Any, name: str, size: int) -> Backbone:
         scaling=None,
         network=network,
         graph=graph,
-        points=points,
+        points=_points(graph),
         fingerprint=fingerprint(graph),
     )
 
 
+def scale_pixels(scaling: PixelScaling, x: Any, taken: frozenset[str] = frozenset()) -> Any:
+    """Scale a symbolic tensor of pixels 0 to 255; `taken` are names that layers of the network have already."""
+    scale, offset, reverse = scaling.of_channels(x.shape[-1])
+    if set(scale) != {1.0} or set(offset) != {0.0}:
+        uniform = len(set(scale)) == 1 and len(set(offset)) == 1
+        values = (scale[0], offset[0]) if uniform else (list(scale), list(offset))
+        x = keras.layers.Rescaling(values[0], offset=values[1], name=free_name("rescaling", taken))(x)
+    return keras.ops.flip(x, axis=-1) if reverse else x
+
+
 def _points(graph: LayerGraph) -> tuple[CutPoint, ...]:
-    points = points_of(graph)
-    if points:
-        return points
-    end = graph.nodes[-1]
-    return (
-        CutPoint(
-            layer=end.name,
-            depth=1.0,
-            shape=end.shape or (),
-            stride=None,
-            parameters=sum(node.parameters for node in graph.nodes),
-            batch_norm=None,
-        ),
+    """The cut points; the output if there is none."""
+    output = CutPoint(
+        layer=graph.nodes[-1].name,
+        depth=1.0,
+        shape=graph.nodes[-1].shape or (),
+        stride=None,
+        parameters=sum(node.parameters for node in graph.nodes),
+        batch_norm=None,
     )
+    return points_of(graph) or (output,)
 
 
 def fingerprint(graph: LayerGraph) -> str:
-    """A digest of the weights up to the last cut point, the same whatever the order in which they are stored."""
+    """A digest of the weights up to the last cut point, independent of the order in which they are stored."""
     end = graph.cuts[-1] if graph.cuts else len(graph.nodes) - 1
     digests = []
     for index in graph.ancestors([end]):

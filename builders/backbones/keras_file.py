@@ -1,53 +1,69 @@
-"""Load a saved Keras model without running code that its file may hold."""
+"""A saved Keras model as a backbone, loaded without running code that its file may contain."""
 
 import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from builders.errors import BuildError
+from builders.backbones.keras_model import opened_model
+from builders.backbones.kind import BackboneKind, OpenOptions, as_path
+from builders.errors import BuildError, first_line
 
+if TYPE_CHECKING:
+    from builders.backbones.backbone import OpenedBackbone
+
+_SUFFIXES = (".keras", ".h5", ".hdf5")  # of whole Keras models
 _CODE = {"Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TorchModuleWrapper"}
 
 
+class KerasFile(BackboneKind):
+    """A .keras or .h5 file."""
+
+    def recognises(self, given: Any) -> bool:
+        path = as_path(given)
+        return path is not None and path.suffix.lower() in _SUFFIXES and not path.is_dir()
+
+    def check(self, given: Any) -> None:
+        if not Path(given).exists():
+            raise BuildError(f"Expected `backbone` to be a file or folder. Received: {str(given)!r}, which is none.")
+
+    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
+        path = Path(given)
+        return opened_model(load_keras_file(path, trust=options.trust), path.stem, options.scaling)
+
+
 def load_keras_file(path: Path, *, trust: bool = False) -> Any:
-    """Load a whole model from a .keras or .h5 file, uncompiled.
-
-    Args:
-        path: of the file.
-        trust: whether code in the file (Lambda layers) may run.
-
-    Returns:
-        The `keras.Model`.
+    """Load a `keras.Model` from a .keras or .h5 file, uncompiled. Code in it (Lambda layers) runs only with `trust`.
 
     Raises:
-        BuildError: there is no such file, it is broken, holds weights alone, holds code or needs classes that are not
-            at hand.
+        BuildError: the file is missing or broken, contains weights alone or code, or needs classes that are not
+            registered.
     """
     config = _read_config(path)
-    if not trust:
-        refuse_code(config, path)
+    found = None if trust else next(_code_in(config, "model"), None)
+    if found:
+        kind, name = found
+        raise BuildError(
+            f"Expected {str(path)!r} to hold no code. Received: the layer {name!r} with a {kind}, which would run code "
+            "from the file. Load it with --trust (trust=True) if you trust its author."
+        )
     import keras
 
     import builders.saved_model.segment_layer  # noqa: F401  # registers the layer that cut SavedModels are made of
 
     try:
         return keras.models.load_model(path, compile=False, safe_mode=not trust)
-    except Exception as error:  # Keras raises nearly anything on files that it can't read
-        raise BuildError(_explain(path, str(error))) from error
-
-
-def _explain(path: Path, message: str) -> str:
-    first = (message.strip().splitlines() or ["unknown"])[0]
-    if "Could not locate class" in message or "Unknown layer" in message or "could not be deserialized" in message:
-        return (
-            f"Expected {str(path)!r} to be made of classes that Keras knows. Received: {first[:200]} Load it yourself, "
-            "with its classes at hand, and pass the model: recommend(folder, backbone=model)."
-        )
-    return (
-        f"Expected {str(path)!r} to be a whole Keras model. Received: {first[:200]} Save it anew with model.save(...)."
-    )
+    except Exception as error:  # Keras raises nearly any exception on files that it can't read
+        text = str(error)
+        if "Could not locate class" in text or "Unknown layer" in text or "could not be deserialized" in text:
+            expected, action = (
+                "made of classes that Keras knows",
+                ("Load it yourself, with its classes defined, and pass the model: recommend(folder, backbone=model)."),
+            )
+        else:
+            expected, action = "a whole Keras model", "Save it again with model.save(...)."
+        raise BuildError(f"Expected {str(path)!r} to be {expected}. Received: {first_line(error)}. {action}") from error
 
 
 def _read_config(path: Path) -> Any:
@@ -59,41 +75,26 @@ def _read_config(path: Path) -> Any:
             with zipfile.ZipFile(path) as archive:
                 return json.loads(archive.read("config.json"))
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-            raise BuildError(
-                f"Expected {str(path)!r} to be a .keras file, a zip archive with config.json. Received: "
-                f"{_broken(error)}. Copy or save it anew."
-            ) from error
+            raise _unreadable(path, "a .keras file, a zip archive with config.json", error) from error
     import h5py
 
     try:
         with h5py.File(path, "r") as stored:
             text = stored.attrs.get("model_config")
     except OSError as error:
-        raise BuildError(
-            f"Expected {str(path)!r} to be an HDF5 file. Received: {_broken(error)}. Copy or save it anew."
-        ) from error
+        raise _unreadable(path, "an HDF5 file", error) from error
     if text is None:
         raise BuildError(
             f"Expected {str(path)!r} to hold a whole model. Received: weights alone. Name their network and give the "
             f"file as weights: --backbone NAME --weights {path.name}."
         )
-    return json.loads(text.decode() if isinstance(text, bytes) else text)
+    return json.loads(text)
 
 
-def _broken(error: BaseException) -> str:
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0].strip("'\"")
-    return text[:120]
-
-
-def refuse_code(config: Any, path: Path) -> None:
-    """Raises `BuildError` if a layer of a configuration would run code from the file."""
-    found = next(_code_in(config, "model"), None)
-    if found:
-        kind, name = found
-        raise BuildError(
-            f"Expected {str(path)!r} to hold no code. Received: the layer {name!r} with a {kind}, which would run code "
-            "from the file. Load it with --trust (trust=True) if you trust its author."
-        )
+def _unreadable(path: Path, expected: str, error: Exception) -> BuildError:
+    return BuildError(
+        f"Expected {str(path)!r} to be {expected}. Received: {first_line(error)}. Copy it or save it again."
+    )
 
 
 def _code_in(part: Any, layer: str) -> Iterator[tuple[str, str]]:

@@ -9,22 +9,15 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelScaling:
-    """An affine map of each channel, and perhaps another order of the channels.
+    """An affine map of each channel, with an optional reversal of the channels."""
 
-    Attributes:
-        name: what the field calls it.
-        scale: factor of each of red, green and blue.
-        offset: what is added to each after that.
-        reverse: whether the network takes blue first.
-    """
-
-    name: str
-    scale: tuple[float, float, float]
-    offset: tuple[float, float, float]
-    reverse: bool = False
+    name: str  # the usual one
+    scale: tuple[float, ...]  # factor of each of red, green and blue
+    offset: tuple[float, ...]  # added to each after that
+    reverse: bool = False  # whether the network takes blue first
 
     def of_channels(self, channels: int) -> tuple[Sequence[float], Sequence[float], bool]:
-        """Scale, offset and reversal for pictures of so many channels; those that are no RGB get the mean of it."""
+        """Scale, offset and reversal for pictures with that many channels; the means of the RGB values if not RGB."""
         if channels == 3:
             return self.scale, self.offset, self.reverse
         return [float(np.mean(self.scale))] * channels, [float(np.mean(self.offset))] * channels, False
@@ -37,7 +30,8 @@ class PixelScaling:
         return scaled[..., ::-1] if reverse else scaled
 
 
-def _even(name: str, scale: float, offset: float) -> PixelScaling:
+def _uniform(name: str, scale: float, offset: float) -> PixelScaling:
+    """The same map for all channels."""
     return PixelScaling(name=name, scale=(scale,) * 3, offset=(offset,) * 3)
 
 
@@ -47,15 +41,15 @@ _CAFFE_MEAN = (123.68, 116.779, 103.939)  # of ImageNet's RGB from 0 to 255
 SCALINGS = {
     scaling.name: scaling
     for scaling in (
-        _even("0..255", 1.0, 0.0),
-        _even("0..1", 1 / 255, 0.0),
-        _even("-1..1", 1 / 127.5, -1.0),
+        _uniform("0..255", 1.0, 0.0),
+        _uniform("0..1", 1 / 255, 0.0),
+        _uniform("-1..1", 1 / 127.5, -1.0),
         PixelScaling(
             name="torch",
-            scale=tuple(1 / (255 * deviation) for deviation in _DEVIATION),  # type: ignore[arg-type]
-            offset=tuple(-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)),  # type: ignore[arg-type]
+            scale=tuple(1 / (255 * deviation) for deviation in _DEVIATION),
+            offset=tuple(-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)),
         ),
-        PixelScaling(name="caffe", scale=(1.0,) * 3, offset=tuple(-mean for mean in _CAFFE_MEAN), reverse=True),  # type: ignore[arg-type]
+        PixelScaling(name="caffe", scale=(1.0,) * 3, offset=tuple(-mean for mean in _CAFFE_MEAN), reverse=True),
     )
 }
-LITE_SCALING = _even("(x - 127) / 128", 1 / 128, -127 / 128)
+LITE_SCALING = _uniform("(x - 127) / 128", 1 / 128, -127 / 128)

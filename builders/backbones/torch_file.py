@@ -1,13 +1,15 @@
 """Read a legacy (not zip) PyTorch weight file with NumPy alone.
 
-The file is four pickles (magic number, protocol, machine facts, the state dict), a pickled list of storage keys, and
-then the raw storages in that order, each behind an 8-byte element count. The unpickler admits only the names that a
-state dict needs, so that no code from the file is ever run.
+The file is four pickles (magic number, protocol, machine, the state dict), a pickled list of storage keys, and then the
+raw storages in that order, each behind an 8-byte element count. The unpickler admits only the names that a state dict
+needs, so that no code from the file is ever run.
 """
 
 import collections
 import hashlib
 import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -28,35 +30,25 @@ _STORAGE_DTYPES = {
 StateDict: TypeAlias = dict[str, npt.NDArray[Any]]
 
 
+@dataclass(slots=True)
 class _Storage:
-    """A run of numbers that several tensors may look into."""
+    """Raw numbers of which several tensors may be views; they are read after the tensors."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
-        self.values: npt.NDArray[Any] = np.empty(0, dtype)
+    dtype: np.dtype[Any]
+    raw: bytes = b""
 
 
 class _Tensor:
-    """A view into a storage, resolved once the storages have been read."""
+    """A view of a storage: its offset, shape and strides in elements."""
 
-    def __init__(self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    def __init__(self, storage: _Storage, offset: int, shape: Sequence[int], strides: Sequence[int], *_: Any) -> None:
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
 
     def to_numpy(self) -> npt.NDArray[Any]:
-        reach = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
-        if 0 in self.shape or min(self.strides, default=0) < 0 or not 0 <= reach < self.storage.values.size:
-            raise pickle.UnpicklingError("a tensor reaches past the end of its storage")
-        size = self.storage.dtype.itemsize
-        view = np.lib.stride_tricks.as_strided(
-            self.storage.values[self.offset :], self.shape, [step * size for step in self.strides]
-        )
-        return view.copy()
-
-
-def _rebuild_tensor(
-    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
-) -> _Tensor:
-    return _Tensor(storage, offset, shape, strides)
+        """Its own copy of the numbers; NumPy raises ValueError for a view that exceeds the storage."""
+        dtype = self.storage.dtype
+        strides = [step * dtype.itemsize for step in self.strides]
+        return np.ndarray(self.shape, dtype, self.storage.raw, self.offset * dtype.itemsize, strides).copy()
 
 
 class _StateDictUnpickler(pickle.Unpickler):
@@ -70,10 +62,10 @@ class _StateDictUnpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
+            return _Tensor
         if module == "torch" and name in _STORAGE_DTYPES:
             return _STORAGE_DTYPES[name]
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a state dict")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a state dict")
 
     def persistent_load(self, reference: Any) -> _Storage:
         kind, dtype, key, _location, _size, *_ = reference
@@ -92,21 +84,12 @@ def _read(file: IO[bytes]) -> StateDict:
     tensors = unpickler.load()
     for key in _StateDictUnpickler(file).load():
         storage = unpickler.storages[key]
-        count = int.from_bytes(file.read(8), "little")
-        raw = file.read(count * storage.dtype.itemsize)
-        storage.values = np.frombuffer(raw, storage.dtype, count)
+        storage.raw = file.read(int.from_bytes(file.read(8), "little") * storage.dtype.itemsize)
     return {name: tensor.to_numpy() for name, tensor in tensors.items()}
 
 
 def read_state_dict(path: Path, *, sha256: str) -> StateDict:
-    """Read the tensors of a legacy torch file whose content is known.
-
-    Args:
-        path: the `.pth` file.
-        sha256: the hexadecimal digest that the file must have. It is checked before anything is parsed.
-
-    Returns:
-        A mapping from tensor name to an array that owns its memory.
+    """The tensors of a legacy torch file by name; its SHA-256 digest is checked before anything is parsed.
 
     Raises:
         BuildError: the file can't be read, is not the expected one, or is no legacy torch state dict.
@@ -117,11 +100,11 @@ def read_state_dict(path: Path, *, sha256: str) -> StateDict:
             if digest != sha256:
                 raise BuildError(
                     f"Expected {path} to have the SHA-256 digest {sha256}. Received: {digest}. Install its package "
-                    "anew."
+                    "again."
                 )
             file.seek(0)
             return _read(file)
     except OSError as error:
         raise BuildError(f"Expected to read the weights in {path}. Received: {error.strerror}.") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BuildError(f"Expected {path} to be a legacy torch state dict. Received: {error}.") from error

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from builders.errors import BuildError
-from builders.graph.functional import first_line
+from builders.errors import BuildError, first_line
 from builders.saved_model.safe_ops import disallowed_in_module
 
 _SHOWN = 3  # ops named in an error

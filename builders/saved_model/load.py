@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builders.errors import BuildError
-from builders.graph.functional import first_line
+from builders.errors import BuildError, first_line
 from builders.saved_model.batch_norms import find_norms
 from builders.saved_model.find import module_folder, module_name, read_module, require_computing, require_images
 from builders.saved_model.flat_graph import flatten, reached

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from builders.errors import BuildError
+from builders.errors import BuildError, first_line
 from builders.graph.cut_search import Kind, Node, cut_indices
-from builders.graph.functional import first_line
 
 BATCH = 97  # of the shape inference: a tensor with this first extent holds one entry for each image
 

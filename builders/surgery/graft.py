@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from builders.errors import BuildError
+from builders.errors import BuildError, first_line
 from builders.graph.layer_graph import LayerGraph
 from builders.strategy import HeadSpec
 from builders.surgery.cut import find_cut
@@ -25,8 +25,8 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
         A flat `keras.Model` from the same input to the head's output.
 
     Raises:
-        BuildError: the head is of none of these kinds, can't take the model's output, or has a layer whose name the
-            model has already; a `HeadSpec` needs a feature map.
+        BuildError: the head is of none of these kinds, can't take the model's output, or has a layer with the name of a
+            layer of the model; a `HeadSpec` needs a feature map.
     """
     graph = LayerGraph(model)
     inputs = graph.input_layer()
@@ -36,18 +36,19 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
         if not graph.nodes[places[-1]].is_map:
             raise BuildError(
                 f"Expected {graph.title} to end in a feature map, for a HeadSpec to pool. Received: an output of shape "
-                f"{graph.nodes[last].shape}. Take the old head off with builders.cut(model, at=1.0) first."
+                f"{graph.nodes[last].shape}. Remove the old head with builders.cut(model, at=1.0) first."
             )
-        outputs = add_head(head, graph.lay(inputs, places, share=share), taken=graph.names)
+        outputs = add_head(head, graph.copy_onto(inputs, places, share=share), taken=graph.names)
     else:
-        (outputs,) = graph.lay(inputs, [last], share=share)
-        for layer in _layers(head):
-            outputs = _call(layer, outputs, graph)
+        layers = _layers(head)
+        (outputs,) = graph.copy_onto(inputs, [last], share=share)
+        for layer in layers:
+            outputs = _call(layer, outputs, graph.title)
     try:
         return keras.Model(inputs, outputs, name=graph.title)
     except ValueError as error:  # a name that two layers share
         raise BuildError(
-            f"Expected a head that fits {graph.title}. Received: {error}. Name its layers anew."
+            f"Expected a head that fits {graph.title}. Received: {error}. Give its layers other names."
         ) from error
 
 
@@ -61,11 +62,11 @@ def _layers(head: Any) -> Sequence[Any]:
     return layers
 
 
-def _call(layer: Any, x: Any, graph: LayerGraph) -> Any:
+def _call(layer: Any, x: Any, title: str) -> Any:
     try:
         return layer(x)
     except (ValueError, TypeError) as error:
         raise BuildError(
-            f"Expected `head` to take what {graph.title} puts out, of shape {tuple(x.shape)}. Received: the layer "
-            f"{layer.name!r}, which can't: {str(error).strip().splitlines()[0]}"
+            f"Expected `head` to take the output of {title}, of shape {tuple(x.shape)}. Received: the layer "
+            f"{layer.name!r}, which can't: {first_line(error)}."
         ) from error

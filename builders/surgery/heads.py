@@ -1,4 +1,4 @@
-"""The layers in front of the backbone and behind it."""
+"""The layers behind the backbone."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,35 +11,11 @@ from builders.errors import BuildError
 from builders.graph.layer_names import free_name
 from builders.strategy import HeadSpec
 
-_POOLINGS = ("average", "max", "both", "attention")
-_ACTIVATIONS = ("softmax", "linear")
 
-
-def _pooled(x: Any, pooling: str, name: str) -> Any:
-    """A vector of a map of shape (batch, height, width, channels) or (batch, tokens, channels), or itself."""
-    dimensions = len(x.shape) - 2
-    if dimensions == 0:
-        return x
-    average = keras.layers.GlobalAveragePooling2D if dimensions == 2 else keras.layers.GlobalAveragePooling1D
-    largest = keras.layers.GlobalMaxPooling2D if dimensions == 2 else keras.layers.GlobalMaxPooling1D
-    if pooling == "average":
-        return average(name=name)(x)
-    if pooling == "max":
-        return largest(name=name)(x)
-    if pooling == "both":
-        return keras.layers.Concatenate(name=name)([average(name=f"{name}_average")(x), largest(name=f"{name}_max")(x)])
-    tokens = keras.layers.Reshape((-1, x.shape[-1]), name=f"{name}_tokens")(x)
-    scores = keras.layers.Dense(1, name=f"{name}_scores")(tokens)
-    weights = keras.layers.Softmax(axis=1, name=f"{name}_weights")(scores)
-    summed = keras.layers.Dot(axes=1, name=f"{name}_sum")([weights, tokens])
-    return keras.layers.Reshape((x.shape[-1],), name=name)(summed)
-
-
-def check_head(head: HeadSpec) -> None:
-    """Raises `BuildError` if there is no such head."""
+def _check(head: HeadSpec) -> None:
     for name, value, allowed in (
-        ("pooling", head.pooling, _POOLINGS),
-        ("activation", head.activation, _ACTIVATIONS),
+        ("pooling", head.pooling, ("average", "max", "both", "attention")),
+        ("activation", head.activation, ("softmax", "linear")),
     ):
         if value not in allowed:
             raise BuildError(f"Expected `{name}` to be one of {', '.join(allowed)}. Received: {value!r}.")
@@ -50,25 +26,18 @@ def check_head(head: HeadSpec) -> None:
 
 
 def add_head(head: HeadSpec, feature_maps: Sequence[Any], taken: Collection[str] = ()) -> Any:
-    """Pool feature maps, join them and classify.
+    """Pool the feature maps of all levels of a head, concatenate them and classify: (batch, head.classes).
 
-    Args:
-        head: what to build.
-        feature_maps: for each of its levels a symbolic tensor of shape (batch, height, width, channels), (batch,
-            tokens, channels) or (batch, channels).
-        taken: names of layers that are not free.
-
-    Returns:
-        A symbolic tensor of shape (batch, head.classes).
-
-    Raises:
-        BuildError: there is no such head.
+    A map is a symbolic tensor of shape (batch, height, width, channels), (batch, tokens, channels) or (batch,
+    channels). `taken` are names that layers of the network have already. Raises `BuildError` if a value of the head is
+    not allowed.
     """
-    check_head(head)
+    _check(head)
     if len(feature_maps) == 1:
         x = _pooled(feature_maps[0], head.pooling, free_name("pooling", taken))
     else:
-        names = [free_name(f"{level.replace('@', '_call_')}_pooling", taken) for level in head.levels]  # no @ in scopes
+        # TensorFlow allows no @ in scope names.
+        names = [free_name(f"{level.replace('@', '_call_')}_pooling", taken) for level in head.levels]
         pooled = [_pooled(x, head.pooling, name) for name, x in zip(names, feature_maps, strict=True)]
         x = keras.layers.Concatenate(name=free_name("pooling", taken))(pooled)
     for number, units in enumerate(head.hidden, start=1):
@@ -81,8 +50,29 @@ def add_head(head: HeadSpec, feature_maps: Sequence[Any], taken: Collection[str]
     return keras.layers.Dense(head.classes, activation=head.activation, name=name, dtype="float32")(x)
 
 
+def _pooled(x: Any, pooling: str, name: str) -> Any:
+    """A vector of a map of shape (batch, height, width, channels) or (batch, tokens, channels); a vector unchanged."""
+    dimensions = len(x.shape) - 2
+    if dimensions == 0:
+        return x
+    average = keras.layers.GlobalAveragePooling2D if dimensions == 2 else keras.layers.GlobalAveragePooling1D
+    largest = keras.layers.GlobalMaxPooling2D if dimensions == 2 else keras.layers.GlobalMaxPooling1D
+    if pooling == "average":
+        return average(name=name)(x)
+    if pooling == "max":
+        return largest(name=name)(x)
+    if pooling == "both":
+        return keras.layers.Concatenate(name=name)([average(name=f"{name}_average")(x), largest(name=f"{name}_max")(x)])
+    # Attention: sum_i w_i x_i over the positions i, with w = softmax(x v + b).
+    tokens = keras.layers.Reshape((-1, x.shape[-1]), name=f"{name}_tokens")(x)
+    scores = keras.layers.Dense(1, name=f"{name}_scores")(tokens)
+    weights = keras.layers.Softmax(axis=1, name=f"{name}_weights")(scores)
+    summed = keras.layers.Dot(axes=1, name=f"{name}_sum")([weights, tokens])
+    return keras.layers.Reshape((x.shape[-1],), name=name)(summed)
+
+
 def set_head(model: Any, kernel: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> None:
-    """Start the prediction layer from a linear classifier, kernel of shape (channels, classes).
+    """Set the prediction layer to a linear classifier with a kernel of shape (channels, classes).
 
     Raises:
         BuildError: the shapes are not those of the model's prediction layer.

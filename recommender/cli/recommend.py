@@ -23,13 +23,10 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 def _print_backbones(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
-    from builders.backbones.registry import APPLICATIONS, BACKBONES, is_installed
+    from builders.backbones.registry import BACKBONES
 
     for spec in BACKBONES.values():
-        state = "installed" if is_installed(spec) else f"pip install 'netgraft[{spec.extra}]'"
-        click.echo(f"{spec.name:22} {spec.native_size} px  {spec.paper:16}  {spec.licence}, {state}")
-    for other in APPLICATIONS.values():
-        click.echo(f"{other.name:22} {other.native_size} px  {other.paper:16}  fetched by Keras, or --weights FILE")
+        click.echo(f"{spec.name:22} {spec.native_size} px  {spec.paper:16}  {spec.availability}")
     context.exit()
 
 

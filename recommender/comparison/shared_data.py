@@ -239,6 +239,6 @@ def _frozen_part(frozen_split: "FrozenSplit") -> Callable[[Any], list[Any]]:
     from recommender.pipeline.probed_network import infer
 
     def forward(pixels: Any) -> list[Any]:
-        return list(frozen_split.graph.run(pixels, [frozen_split.joint], call=infer, start=frozen_split.entry))
+        return list(frozen_split.graph.run(pixels, [frozen_split.split], call=infer, start=frozen_split.entry))
 
     return with_constant_weights(forward, (frozen_split.size, frozen_split.size, frozen_split.channels))

@@ -111,7 +111,7 @@ def _compiled(frozen_split: FrozenSplit, *, head: bool = True) -> Callable[[Any]
     """
     from recommender.pipeline.probed_network import infer
 
-    wanted = [] if frozen_split.takes_pictures else [frozen_split.joint]
+    wanted = [] if frozen_split.takes_pictures else [frozen_split.split]
     wanted += [frozen_split.head_input] if head and frozen_split.head_input is not None else []
 
     def forward(pixels: Any) -> list[Any]:

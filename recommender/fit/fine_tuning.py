@@ -104,7 +104,7 @@ def _callbacks(session: FitSession) -> list[Any]:
 def _plan(session: FitSession, data: Data, schedule: Schedule, precision: str, seconds: float) -> TrainingPlan:
     head = sum(int(np.prod(variable.shape)) for variable in session.model.layers[-1].trainable_variables)
     trainable = sum(int(np.prod(variable.shape)) for variable in session.frozen_split.tail.trainable_variables)
-    graph, joint = session.frozen_split.graph, session.frozen_split.joint
+    graph, joint = session.frozen_split.graph, session.frozen_split.split
     freeze = None if session.frozen_split.takes_pictures else graph.nodes[joint].name
     return TrainingPlan(
         phases=phases(len(data.split.training), head, schedule, trainable, freeze),

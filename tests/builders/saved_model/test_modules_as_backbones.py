@@ -13,8 +13,7 @@ from tiny import tiny_network
 from builders import BuildError, HeadSpec, cut, cut_points, freeze, graft
 from builders.backbones import efficientnet_lite as lite
 from builders.backbones.load import load_backbone, open_backbone
-from builders.backbones.registry import BACKBONES, weights_path
-from builders.backbones.torch_file import read_state_dict
+from builders.backbones.registry import BACKBONES
 from builders.saved_model.load import load_saved_model
 from recommender import recommend
 
@@ -22,10 +21,7 @@ SIZE = 96
 
 
 def network():
-    spec = BACKBONES["efficientnet_lite0"]
-    model = lite.efficientnet_lite(name="lite0", input_size=SIZE, width=1.0, depth=1.0, classes=1000)
-    lite.load_torch_weights(model, read_state_dict(weights_path(spec), sha256=spec.sha256), lite.torch_names(1.0, 1.0))
-    return model
+    return BACKBONES["efficientnet_lite0"].pretrained(SIZE, None)
 
 
 def exported(folder):

@@ -75,7 +75,7 @@ def frozen_output(model, pixels):
     import keras
 
     frozen_split = split_frozen(model)
-    symbolic = frozen_split.graph.run(model.input, [frozen_split.joint])[0]
+    symbolic = frozen_split.graph.run(model.input, [frozen_split.split])[0]
     return keras.Model(model.input, symbolic).predict(pixels.astype(np.float32), verbose=0)
 
 
@@ -89,7 +89,7 @@ def largest_difference(one, other):
 
 def test_a_model_is_parted_where_its_frozen_part_ends(backbone):
     frozen_split = split_frozen(model_of(backbone, FREEZE))
-    assert frozen_split.graph.nodes[frozen_split.joint].name == FREEZE
+    assert frozen_split.graph.nodes[frozen_split.split].name == FREEZE
     assert not frozen_split.takes_pictures
     assert not frozen_split.solvable
 

