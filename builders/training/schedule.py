@@ -16,8 +16,8 @@ WARM_UP = 0.1
 # never the worst of 1e-4 to 1e-3, which gains most on clothes and nothing on flowers. SGD comes close on spectrograms,
 # where 3e-3 is too much.
 LEARNING_RATES = {"adamw": 3e-4, "sgd": 1e-3}
-# Where the whole network trains on pictures unlike the source's: on digits and spectrograms 1e-3 does as well as 3e-4 in
-# 240 steps, on photographs it does not. 3e-3 gains nothing anywhere.
+# Where the whole network trains on pictures unlike the source's: on digits and spectrograms 1e-3 does as well as 3e-4
+# in 240 steps, on photographs it does not. 3e-3 gains nothing anywhere.
 LEARNING_RATES_DISSIMILAR = {"adamw": 1e-3, "sgd": 1e-3}
 WEIGHT_DECAY = 1e-4
 # Rate of the first layer as a share of the last one's, geometrically between (discriminative rates of ULMFiT,

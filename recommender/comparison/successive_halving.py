@@ -164,7 +164,9 @@ def halve(
 def _within(costs: Mapping[int, float], left: float, always: Collection[int]) -> list[int]:
     """Leave out trainings until the time suffices: the last ones first, those of `always` after all others."""
     kept = dict(costs)
-    for number in sorted([*costs][::-1], key=lambda number: number in always):
+    worst_first = list(reversed(costs))
+    worst_first.sort(key=lambda number: number in always)
+    for number in worst_first:
         if len(kept) == 1 or sum(kept.values()) <= left:
             break
         del kept[number]
