@@ -102,17 +102,21 @@ class Trainer:
         """Seconds of a step and of a validation check, tracing not counted; `run` restores what this changes."""
         schedule, held_out = self.schedule, self.held_out
         size = min(len(held_out), TIMED_IMAGES)
+        ended: dict[str, float] = {}
+        timer = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda *_, **__: ended.update(steps=time.perf_counter()),
+            on_epoch_end=lambda *_, **__: ended.update(check=time.perf_counter()),
+        )
         self.schedule = replace(schedule, steps=TIMED_STEPS, check_every=TIMED_STEPS)
         self.held_out = held_out.take(slice(size))
         try:
             for _ in range(2):  # the first run traces graphs and fills caches
-                timer = _Timer()
                 began = time.perf_counter()
                 if self.run(replace(state, correct=state.correct[:, :size]), callbacks=[timer]).interrupted:
                     raise KeyboardInterrupt
         finally:
             self.schedule, self.held_out = schedule, held_out
-        return (timer.steps - began) / TIMED_STEPS, (timer.check - timer.steps) * len(held_out) / size
+        return (ended["steps"] - began) / TIMED_STEPS, (ended["check"] - ended["steps"]) * len(held_out) / size
 
     def run(
         self,
@@ -267,13 +271,3 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
         }
         if self.trainer.is_over(self.state):
             self.model.stop_training = True
-
-
-class _Timer(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes when the last step and the check after it ended."""
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self.steps = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self.check = time.perf_counter()

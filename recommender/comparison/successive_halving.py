@@ -161,7 +161,7 @@ def halve(
     return halving
 
 
-def _within(costs: Mapping[int, float], left: float, always: Collection[int]) -> list[int]:
+def _within(costs: dict[int, float], left: float, always: Collection[int]) -> list[int]:
     """Leave out trainings until the time suffices: the last ones first, those of `always` after all others."""
     kept = dict(costs)
     worst_first = list(reversed(costs))

@@ -124,8 +124,18 @@ class Tuned:
         self.trainer.schedule = replace(schedule, steps=steps, check_every=steps // CHECKS)
 
     def advance(self, share: float, deadline: float, progress: Any = None) -> tuple[float, float] | None:
-        """Train up to a share of the whole; returns accuracy and negative loss, or None if it was interrupted."""
-        stopper = _Stopper(self, deadline)
+        """Train up to a share of the whole; returns accuracy and negative loss, or None if it was interrupted.
+
+        A step after the deadline interrupts it, and so does a validation check for which there is no time.
+        """
+
+        def stop_in_time(batch: int, logs: Any = None) -> None:  # noqa: ARG001
+            is_last = batch + 1 == self.trainer.schedule.check_every
+            if time.perf_counter() + (self.pace.check if is_last else 0.0) > deadline:
+                self.out_of_time = True
+                raise OutOfTime
+
+        stopper = keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time)
         trained = self.trainer.run(self.state, until=round(share * CHECKS), callbacks=[stopper], progress=progress)
         self.state = trained.state
         self.seconds += trained.seconds
@@ -151,20 +161,6 @@ class _Stretched(keras.optimizers.schedules.LearningRateSchedule):  # type: igno
 
     def __call__(self, step: Any) -> Any:
         return self.planned(keras.ops.cast(step, "float32") * self.speed)
-
-
-class _Stopper(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends a training when its time is over, or when a validation check would take longer than the time left."""
-
-    def __init__(self, tuned: Tuned, deadline: float) -> None:
-        super().__init__()
-        self.tuned, self.deadline = tuned, deadline
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        is_last = batch + 1 == self.tuned.trainer.schedule.check_every
-        if time.perf_counter() + (self.tuned.pace.check if is_last else 0.0) > self.deadline:
-            self.tuned.out_of_time = True
-            raise OutOfTime
 
 
 @contextlib.contextmanager

@@ -69,9 +69,6 @@ class StoredPictures:
     def __init__(self, index: ImageIndex, files: Sequence[str], size: int, channels: int, *, rounded: bool) -> None:
         self.files, self._index, self._size, self._channels, self._rounded = files, index, size, channels, rounded
 
-    def __len__(self) -> int:
-        return len(self.files)
-
     def __getitem__(self, rows: Numbers) -> FloatArray:
         return np.stack(list(in_order(self._read, rows.tolist(), workers=_WORKERS, ahead=len(rows))))
 
