@@ -44,9 +44,21 @@ def naive_training(model, pictures):
 
 @pytest.fixture(scope="module")
 def plain():
-    """A finished training of six steps: the trainer and what it returned."""
+    """A finished training of six steps: the trainer, what it returned and what was reported meanwhile."""
+    logged, steps, checks = [], [], []
+
+    class Listens(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):  # noqa: ARG002
+            logged.append((logs["val_accuracy"], logs["val_loss"], logs["learning_rate"]))
+
     trainer = trainer_of(classifier(), inputs_of(None, None))
-    return trainer, trainer.run(started(trainer))
+    done = trainer.run(
+        started(trainer),
+        callbacks=[Listens()],
+        progress=lambda *at: steps.append(at),
+        on_check=lambda check, _: checks.append(check),
+    )
+    return trainer, done, (logged, steps, checks)
 
 
 def test_training_the_tail_agrees_with_naive_training_of_the_whole_model():
@@ -99,7 +111,7 @@ def test_ctrl_c_while_timing_interrupts():
 
 
 def test_the_model_has_the_weights_of_the_best_check(plain):
-    trainer, done = plain
+    trainer, done, _ = plain
     accuracies = [check.accuracy for check in done.state.checks]
     assert (trainer.predict().argmax(1) == LABELS[HELD_OUT]).mean() == pytest.approx(max(accuracies))
     assert done.state.best_check == accuracies.index(max(accuracies))
@@ -128,22 +140,9 @@ def test_ctrl_c_ends_with_the_best_so_far():
     assert found == pytest.approx(max(check.accuracy for check in done.state.checks))
 
 
-def test_callbacks_and_progress_see_every_check_and_step():
-    seen, steps, checks = [], [], []
-
-    class Listens(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            seen.append((epoch, logs["val_accuracy"], logs["val_loss"], logs["learning_rate"]))
-
-    trainer = trainer_of(classifier(), inputs_of(None, None))
-    done = trainer.run(
-        started(trainer),
-        callbacks=[Listens()],
-        progress=lambda *at: steps.append(at),
-        on_check=lambda check, _: checks.append(check),
-    )
-    expected = [(check.accuracy, check.held_out_loss, check.learning_rate) for check in done.state.checks[1:]]
-    assert [tuple(rest) for _, *rest in seen] == expected
+def test_callbacks_and_progress_see_every_check_and_step(plain):
+    _, done, (logged, steps, checks) = plain
+    assert logged == [(check.accuracy, check.held_out_loss, check.learning_rate) for check in done.state.checks[1:]]
     assert steps == [(step, 6) for step in range(1, 7)]
     assert tuple(checks) == done.state.checks[1:]
 

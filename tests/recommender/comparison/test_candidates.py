@@ -13,7 +13,7 @@ def test_every_scenario_takes_part_and_no_strategy_twice(partly):
     assert len(set(labels)) == len(labels)
 
 
-@pytest.mark.parametrize("scenario", [1, 2, 3, 4])
+@pytest.mark.parametrize("scenario", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 3, 4))])
 def test_the_advice_comes_first_among_its_kind(measured, scenario):
     advised = measured(scenario=scenario)
     kinds = [frozen_candidates(advised), tuned_candidates(advised)]

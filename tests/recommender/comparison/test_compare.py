@@ -59,6 +59,7 @@ def test_a_pass_over_all_images_gives_the_features_of_its_kept_pictures(measured
     assert load_pictures(small, shared, until=0.0) is None
 
 
+@pytest.mark.slow
 def test_without_time_for_all_images_a_sample_is_compared(measured):
     small = measured(max_images=30)
     small.seconds["network"] = 30.0  # a second an image
@@ -235,6 +236,7 @@ def test_ctrl_c_before_the_first_row_interrupts(partly, monkeypatch):
         compare(partly, budget=60.0)
 
 
+@pytest.mark.slow
 def test_a_training_of_any_length_runs_through_the_whole_schedule_in_parts(partly, shared):
     images = shared.images
     cut = partly.plan.cuts[-2]

@@ -96,6 +96,7 @@ def test_the_fitted_frozen_model_is_the_built_one(found, fitted):
         np.testing.assert_allclose(built, trained, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_sample_is_measured_and_all_images_are_trained_on(measured):
     few = measured(scenario=1, max_images=20)
     result = few.fit()
@@ -107,6 +108,7 @@ def test_options_without_effect_on_a_linear_probe_are_named(found):
     assert "epochs, augmentation" in found.fit(epochs=5, augmentation=("mirror",)).notes[0]
 
 
+@pytest.mark.slow
 def test_of_a_stream_the_kept_sample_is_trained_on(measured):
     import tensorflow as tf
 
@@ -138,11 +140,11 @@ def test_the_reported_accuracy_is_that_of_the_model_on_the_held_out_images(whole
     assert tuned.evaluation.confusion.sum() == len(names)
 
 
-def test_the_model_is_never_worse_than_the_start(tuned, gained):
-    for result in (tuned, gained[1]):
-        assert result.evaluation.accuracy >= result.start.accuracy
+def test_the_model_is_never_worse_than_the_start(tuned):
+    assert tuned.evaluation.accuracy >= tuned.start.accuracy
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_helps_is_chosen_and_its_gain_is_reported(gained):
     found, result = gained
     assert result.chosen == FINE_TUNED
@@ -151,6 +153,7 @@ def test_fine_tuning_that_helps_is_chosen_and_its_gain_is_reported(gained):
     names, labels = zip(*result.held_out, strict=True)
     predicted = result.model.predict(pixels_of(found, names), verbose=0).argmax(1)
     assert (predicted == np.array(labels)).mean() == pytest.approx(result.evaluation.accuracy, abs=1e-6)
+    assert result.evaluation.accuracy >= result.start.accuracy
     assert result.detector is not None
 
 
@@ -170,6 +173,7 @@ def test_the_history_runs_from_the_start_to_the_last_step(tuned):
     assert steps[-1] == tuned.plan.schedule.steps or tuned.stopped_early
 
 
+@pytest.mark.slow
 def test_the_users_validation_split_judges_and_is_not_trained_on(tmp_path, measured):
     for split, n in (("train", 8), ("val", 5)):
         write_images(tmp_path / "data" / split, {"flower": n, "temple": n}, seed=n)
@@ -197,10 +201,12 @@ def test_the_result_is_plain_data(tuned, fitted):
 # --- the training
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(whole, tuned):
     assert_same_weights(tuned, whole.fit(steps=12, augmentation=()), 1e-6)
 
 
+@pytest.mark.slow
 def test_without_a_cache_the_model_is_the_same(partly):
     """With mirrored pictures, too: both ways draw the same views."""
     cached, plain = (partly.fit(steps=6, augmentation=("mirror",), cache=cache) for cache in (True, False))
@@ -210,6 +216,7 @@ def test_without_a_cache_the_model_is_the_same(partly):
     assert_same_weights(cached, plain, 1e-4)
 
 
+@pytest.mark.slow
 def test_frozen_weights_stay_as_they_were(partly):
     model = partly.build()
     frozen = {weight.path: weight.numpy() for weight in model.non_trainable_weights}
@@ -220,6 +227,7 @@ def test_frozen_weights_stay_as_they_were(partly):
             np.testing.assert_array_equal(weight.numpy(), frozen[weight.path])
 
 
+@pytest.mark.slow
 def test_augmentation_is_measured_unless_it_is_given(whole):
     from recommender.fit.augmentation import fitting_augmentation
 
@@ -229,17 +237,37 @@ def test_augmentation_is_measured_unless_it_is_given(whole):
     assert progress[-1] == (60, 60)
 
 
-def test_the_plan_is_announced_before_the_first_step(whole):
-    events = []
-    whole.fit(
-        steps=2,
+def test_a_fit_is_observed_and_ctrl_c_returns_the_best_so_far(whole, tmp_path, monkeypatch):
+    events, logged = [], tmp_path / "logs"
+
+    class Interrupts(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            assert 0 <= logs["val_accuracy"] <= 1
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path / "data"))
+    result = whole.fit(
+        steps=6,
         augmentation=(),
+        callbacks=[Interrupts()],
+        logs=logged,
         announce=lambda plan: events.append(("plan", plan.seconds)),
         on_check=lambda check, _: events.append(("check", check.step)),
+        progress=lambda phase, *_: events.append((phase, None)),
     )
-    assert events[0][0] == "plan"
-    assert events[0][1] > 0
-    assert [step for kind, step in events[1:]] == [0, 1, 2]
+    assert result.interrupted
+    assert [check.step for check in result.history] == [0, 1, 2]
+    assert result.evaluation.accuracy >= result.start.accuracy
+    shown = [event for event in events if event[0] in {"plan", "check"}]
+    assert shown[0][0] == "plan"
+    assert shown[0][1] > 0
+    assert shown[1:] == [("check", 0), ("check", 1), ("check", 2)]
+    assert {phase for phase, _ in events} == {"images", "training", "plan", "check"}
+    assert any(path.name.startswith("events") for path in logged.rglob("*"))
+    assert list(tmp_path.rglob("state.npz"))  # to be resumed
+    result.forget()
+    assert not list(tmp_path.rglob("state.npz"))
 
 
 def test_the_plan_comes_with_the_recommendation(found, whole, tuned):
@@ -249,34 +277,12 @@ def test_the_plan_comes_with_the_recommendation(found, whole, tuned):
     assert whole.training.phases[1].trainable_parameters == tuned.plan.phases[1].trainable_parameters
 
 
+@pytest.mark.slow
 def test_half_precision_trains_and_the_returned_model_computes_in_full(whole):
     result = whole.fit(steps=2, augmentation=(), precision="mixed_bfloat16")
     assert result.plan.precision == "mixed_bfloat16"
     assert {layer.compute_dtype for layer in result.model.layers} == {"float32"}
     assert {weight.dtype for weight in result.model.trainable_weights} == {"float32"}
-
-
-def test_callbacks_are_called_and_ctrl_c_returns_the_best_so_far(whole, tmp_path, monkeypatch):
-    class Interrupts(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            assert 0 <= logs["val_accuracy"] <= 1
-            if epoch == 1:
-                raise KeyboardInterrupt
-
-    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
-    result = whole.fit(steps=6, augmentation=(), callbacks=[Interrupts()])
-    assert result.interrupted
-    assert [check.step for check in result.history] == [0, 1, 2]
-    assert result.evaluation.accuracy >= result.start.accuracy
-    unbroken = whole.fit(steps=6, augmentation=(), seed=whole.seed, keep_state=True)
-    assert list(tmp_path.rglob("state.npz"))
-    unbroken.forget()
-    assert not list(tmp_path.rglob("state.npz"))
-
-
-def test_logs_for_tensorboard_are_written(whole, tmp_path):
-    whole.fit(steps=2, augmentation=(), logs=tmp_path / "logs")
-    assert any(path.name.startswith("events") for path in (tmp_path / "logs").rglob("*"))
 
 
 @pytest.mark.slow
@@ -319,8 +325,6 @@ def test_a_resumed_fit_ends_where_an_unbroken_one_ends(partly, tmp_path, monkeyp
     )
     assert_same_weights(whole, resumed, 1e-6)
     assert not list(tmp_path.rglob("state.npz"))
-    again = partly.fit(**options, resume=True)
-    assert (again.resumed_at, again.plan.resumed_at) == (None, 0)
 
 
 def test_a_disk_that_keeps_no_state_does_not_end_the_training(whole, tmp_path, monkeypatch):
@@ -331,28 +335,32 @@ def test_a_disk_that_keeps_no_state_does_not_end_the_training(whole, tmp_path, m
     assert "could not be kept" in result.notes[0]
 
 
-def test_old_states_are_removed_and_other_files_stay(whole, tmp_path, monkeypatch):
+def test_old_states_are_removed_other_files_stay_and_a_finished_state_is_kept_on_request(whole, tmp_path, monkeypatch):
     monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
     old, own = (tmp_path / "training-states" / name for name in ("0123456789abcdef" * 2, "galaxies"))
     for folder, name in ((old, "state.npz"), (own, "m31.fits")):
         folder.mkdir(parents=True)
         (folder / name).write_text("content")
         os.utime(folder, (0, 0))
-    whole.fit(steps=1, augmentation=())
+    result = whole.fit(steps=1, augmentation=(), keep_state=True, resume=True)
+    assert (result.resumed_at, result.plan.resumed_at) == (None, 0)  # there was nothing to resume
     assert not old.exists()
     assert (own / "m31.fits").read_text() == "content"
+    assert len(list(tmp_path.rglob("state.npz"))) == 1
 
 
 # --- the user's own models
 
 
-def test_a_model_of_the_user_is_trained_in_place(whole):
-    model = whole.build()
-    assert whole.fit(model, steps=1, augmentation=()).model is model
-
-
-@pytest.mark.parametrize("head", ["hidden layer", "softmax layer", "no bias"])
-def test_other_heads_are_trained(whole, head):
+@pytest.mark.parametrize(
+    "head",
+    [
+        "hidden layer",
+        pytest.param("softmax layer", marks=pytest.mark.slow),
+        pytest.param("no bias", marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_of_the_user_with_another_head_is_trained_in_place(whole, head):
     built = whole.build()
     x = built.layers[-1].input
     if head == "hidden layer":
@@ -365,6 +373,7 @@ def test_other_heads_are_trained(whole, head):
     model = keras.Model(built.input, outputs)
     before = [weight.numpy() for weight in model.weights]
     result = whole.fit(model, steps=4, augmentation=(), learning_rate=1e-2)
+    assert result.model is model
     assert result.evaluation.n == result.plan.n_held_out
     if head != "hidden layer":
         assert result.chosen in {"as_given", FINE_TUNED}
