@@ -84,7 +84,7 @@ def test_the_advice_is_fine_tuned_to_its_end(finished):
     assert "3 everything" in tuned
     assert not advice.ended_early
     assert advice.checks.shape == (CHECKS + 1, comparison.n_held_out)
-    assert advice.steps == advice.full_steps == 16
+    assert advice.steps == advice.full_steps == 20
     assert comparison.augmentation == ("mirror",)
     assert comparison.curve is not None
     assert not comparison.skipped
@@ -148,7 +148,7 @@ def test_the_page_is_plain_text(finished):
     assert "\x1b" not in text
     assert all(len(line) <= 100 and line == line.rstrip() for line in text.splitlines())
     assert " ".join(comparison.sentence.split()) in " ".join(text.split())
-    assert {"◆", "★", "16"} <= set(text) | set(text.split())
+    assert {"◆", "★", "20"} <= set(text) | set(text.split())
 
 
 def test_it_is_plain_data(finished):
