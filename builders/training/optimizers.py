@@ -1,6 +1,5 @@
-"""Optimisers with lower rates for lower layers, and the rate over time."""
+"""Optimisers with lower learning rates for lower layers."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from builders.training.schedule import Schedule
 
 
 class _Layerwise:
-    """Multiplies the rate of each variable by a factor of its own."""
+    """Multiplies the learning rate of each trainable variable, in their order, by a factor of its own."""
 
     factors: Sequence[float] = ()
 
@@ -21,39 +20,32 @@ class _Layerwise:
 
 
 class LayerwiseAdamW(_Layerwise, keras.optimizers.AdamW):  # type: ignore[misc]
-    """AdamW with a factor for the rate of each variable, in the order of the trainable variables."""
+    """AdamW with layer-wise learning rates."""
 
 
 class LayerwiseSGD(_Layerwise, keras.optimizers.SGD):  # type: ignore[misc]
-    """SGD with a factor for the rate of each variable, in the order of the trainable variables."""
+    """SGD with layer-wise learning rates."""
 
 
-class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """From near 0 linearly to the peak, and back to 0 by a cosine (Loshchilov and Hutter, arXiv 1608.03983)."""
-
-    def __init__(self, peak: float, warm_up: int, steps: int) -> None:
-        self.peak, self.warm_up, self.steps = peak, warm_up, steps
-
-    def __call__(self, step: Any) -> Any:
-        now = keras.ops.cast(step, "float32")
-        rise = (now + 1.0) / (self.warm_up + 1.0)
-        share = (now - self.warm_up) / max(self.steps - self.warm_up, 1)
-        fall = 0.5 * (1.0 + keras.ops.cos(math.pi * keras.ops.clip(share, 0.0, 1.0)))
-        return self.peak * keras.ops.minimum(rise, 1.0) * fall
-
-    def get_config(self) -> dict[str, Any]:
-        return {"peak": self.peak, "warm_up": self.warm_up, "steps": self.steps}
+def learning_rate_of(schedule: Schedule) -> Any:
+    """Linear warm-up to the peak, then a cosine to 0 (Loshchilov and Hutter, arXiv 1608.03983)."""
+    peak, warm_up = schedule.learning_rate, schedule.warm_up
+    decay_steps = max(schedule.steps - warm_up, 1)
+    if not warm_up:
+        return keras.optimizers.schedules.CosineDecay(peak, decay_steps)
+    first = peak / (warm_up + 1)
+    return keras.optimizers.schedules.CosineDecay(first, decay_steps, warmup_target=peak, warmup_steps=warm_up)
 
 
 def optimizer_for(model: Any, schedule: Schedule, depths: dict[int, float]) -> Any:
     """The optimiser of a schedule for the trainable variables of a model.
 
     Args:
-        model: with its layers frozen as they shall be.
-        schedule: optimiser, rates and steps.
+        model: with its layers frozen.
+        schedule: optimiser, learning rates and steps.
         depths: id of a variable -> its depth in the whole model, in [0, 1].
     """
-    rate = WarmUpCosine(schedule.learning_rate, schedule.warm_up, schedule.steps)
+    rate = learning_rate_of(schedule)
     optimizer = (
         LayerwiseAdamW(rate, weight_decay=schedule.weight_decay)
         if schedule.optimizer == "adamw"
@@ -66,16 +58,12 @@ def optimizer_for(model: Any, schedule: Schedule, depths: dict[int, float]) -> A
 
 
 def depths_of(graph: LayerGraph) -> dict[int, float]:
-    """For each variable of a model its depth: the share of the layers with weights that lie at or below it.
-
-    Returns:
-        id of the variable -> depth in (0, 1].
-    """
-    layers = []
-    for call in graph.calls:
-        operation = call.operation
-        if isinstance(operation, keras.Layer) and operation.weights and operation not in layers:
-            layers.append(operation)
+    """Depth in (0, 1] of each variable by its id: the share of the layers with weights at or below its own."""
+    layers = dict.fromkeys(
+        call.operation for call in graph.calls if isinstance(call.operation, keras.Layer) and call.operation.weights
+    )
     return {
-        id(variable): place / len(layers) for place, layer in enumerate(layers, start=1) for variable in layer.variables
+        id(variable): number / len(layers)
+        for number, layer in enumerate(layers, start=1)
+        for variable in layer.variables
     }

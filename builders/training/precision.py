@@ -8,34 +8,32 @@ _TENSOR_CORES = (7, 0)  # compute capability from which half precision is faster
 
 
 def best_precision() -> str:
-    """The precision to train in here: "mixed_float16" where every GPU has tensor cores, else "float32"."""
+    """The precision to train in on this machine: "mixed_float16" if every GPU has tensor cores, else "float32"."""
     import tensorflow as tf
 
-    devices = tf.config.list_physical_devices("GPU")
-    capable = [
-        tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0)) >= _TENSOR_CORES
-        for device in devices
+    capabilities = [
+        tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+        for device in tf.config.list_physical_devices("GPU")
     ]
-    return "mixed_float16" if capable and all(capable) else "float32"
+    return "mixed_float16" if capabilities and min(capabilities) >= _TENSOR_CORES else "float32"
 
 
 @contextlib.contextmanager
 def use_precision(model: Any, precision: str) -> Iterator[None]:
-    """Let the layers of a model compute in a precision; weights stay float32, and the last layer computes in it too.
+    """Let the layers of a model, all but the last, compute in a precision; weights stay float32.
 
     Args:
         model: a flat `keras.Model`.
         precision: name of a Keras dtype policy.
     """
-    if precision == "float32":
-        yield
-        return
     layers = [layer for layer in model._flatten_layers() if layer is not model.layers[-1]]
     before = [layer.dtype_policy for layer in layers]
-    for layer in layers:
-        layer.dtype_policy = precision
+    if precision != "float32":
+        for layer in layers:
+            layer.dtype_policy = precision
     try:
         yield
     finally:
-        for layer, policy in zip(layers, before, strict=True):
-            layer.dtype_policy = policy
+        if precision != "float32":
+            for layer, policy in zip(layers, before, strict=True):
+                layer.dtype_policy = policy

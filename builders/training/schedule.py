@@ -1,4 +1,4 @@
-"""How a grafted model is trained: phases, steps, rates. Keras-free; each number is named once, with its source."""
+"""How a model is fine-tuned: phases, steps, learning rates, each with its source. Imports no Keras."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,19 @@ from builders.errors import BuildError
 
 AUGMENTATIONS = ("mirror", "crop")
 BATCH_SIZE = 32
-# The length. BiT-HyperRule (arXiv 1912.11370) gives 500 steps below 20,000 images and more above, whatever the task;
-# here 500 batches of 32 at 1,600 images, growing with the square root of the images, so that a CPU comes to an end.
+# BiT-HyperRule (arXiv 1912.11370) gives 500 steps below 20,000 images and more above. Here it is 500 batches of 32 at
+# 1,600 images, and grows with the square root of the images, so that training ends on a CPU.
 STEPS = 500
 STEPS_AT_IMAGES = 1600
-# Share of the steps over which the rate rises, and the peak. The head is fitted first, so that fine-tuning does not
-# distort features by the gradients of a random head (LP-FT, arXiv 2202.10054).
+# Share of the steps over which the learning rate rises.
 WARM_UP = 0.1
-# benchmarks/rates.py, 240 steps: the best AdamW ends above the best SGD. On photographs 3e-4 is never the worst of 1e-4
-# to 1e-3, which gains most on clothes and nothing on flowers. SGD comes close on spectrograms, where 3e-3 is too much.
+# Peak rates, from benchmarks/rates.py with 240 steps: the best AdamW ends above the best SGD. On photographs 3e-4 is
+# never the worst of 1e-4 to 1e-3, which gains most on clothes and nothing on flowers. SGD comes close on spectrograms,
+# where 3e-3 is too much.
 LEARNING_RATES = {"adamw": 3e-4, "sgd": 1e-3}
-# Where the whole network trains on pictures unlike the source's it has farther to go: on digits and spectrograms 1e-3
-# does as well as 3e-4 in 240 steps, unlike on photographs. 3e-3 gains nothing anywhere.
-LEARNING_RATES_ANEW = {"adamw": 1e-3, "sgd": 1e-3}
+# Where the whole network trains on pictures unlike the source's: on digits and spectrograms 1e-3 does as well as 3e-4
+# in 240 steps, on photographs it does not. 3e-3 gains nothing anywhere.
+LEARNING_RATES_DISSIMILAR = {"adamw": 1e-3, "sgd": 1e-3}
 WEIGHT_DECAY = 1e-4
 # Rate of the first layer as a share of the last one's, geometrically between (discriminative rates of ULMFiT,
 # arXiv 1801.06146; layer-wise decay).
@@ -27,7 +27,7 @@ LOWEST_RATE = 0.3
 MIXUP_FROM_IMAGES = 20_000
 MIXUP_ALPHA = 0.1
 LABEL_SMOOTHING = 0.0
-# Looks at the held-out images, and how many of them in a row may bring nothing before training stops.
+# Validation checks, and how many of them in a row may bring no gain before training stops.
 CHECKS = 12
 PATIENCE = 6
 
@@ -38,10 +38,10 @@ class Phase:
 
     Attributes:
         name: "linear_probe" or "fine_tune".
-        what: what is trained, for a reader.
-        steps: batches; 0 where it is solved at once.
-        learning_rate: the highest of the last layers; None where there is none.
-        trainable_parameters: how many parameters change.
+        what: what is trained, in words.
+        steps: batches; 0 for a closed-form solution.
+        learning_rate: the peak, of the last layers; None without steps.
+        trainable_parameters: number of parameters that change.
     """
 
     name: str
@@ -56,18 +56,18 @@ class Schedule:
     """How fine-tuning runs.
 
     Attributes:
-        steps: batches in all, a multiple of `check_every`; 0 trains nothing.
+        steps: batches, a multiple of `check_every`; 0 trains nothing.
         batch_size: images a batch.
-        check_every: steps between looks at the held-out images.
-        patience: looks in a row without gain after which it stops.
+        check_every: steps between validation checks.
+        patience: checks in a row without gain after which training stops.
         optimizer: "adamw" or "sgd" (with momentum 0.9).
         learning_rate: the peak, of the last layers.
         lowest_rate: rate of the first layer as a share of that.
         warm_up: steps over which the rate rises from 0; a cosine takes it back there.
         weight_decay: of AdamW.
         label_smoothing: in [0, 1).
-        mixup: alpha of the Beta distribution; 0 mixes nothing.
-        seed: of order, augmentation and mixing.
+        mixup: alpha of the Beta distribution; 0 for no mixup.
+        seed: of order, augmentation and mixup.
     """
 
     steps: int
@@ -87,7 +87,7 @@ class Schedule:
 def plan_schedule(
     n_images: int,
     *,
-    anew: bool = False,
+    dissimilar: bool = False,
     epochs: float | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -95,17 +95,17 @@ def plan_schedule(
     optimizer: str = "adamw",
     seed: int = 0,
 ) -> Schedule:
-    """The schedule of fine-tuning for a number of training images.
+    """The schedule for a number of training images.
 
     Args:
         n_images: training images, at least 1.
-        anew: whether the whole network trains, on pictures unlike those that it was trained on.
+        dissimilar: whether the whole network trains, on pictures unlike the source's.
         epochs: how often each image is seen; by default the length follows from the number of images.
         steps: batches, in place of `epochs`.
         batch_size: images a batch.
         learning_rate: the peak rate.
         optimizer: "adamw" or "sgd".
-        seed: of order, augmentation and mixing.
+        seed: of order, augmentation and mixup.
 
     Raises:
         BuildError: an argument is out of range, or both `epochs` and `steps` are given.
@@ -116,7 +116,7 @@ def plan_schedule(
         steps = max(1, round(epochs * n_images / size)) if epochs else 0
     elif steps is None:
         steps = round(STEPS * (n_images / STEPS_AT_IMAGES) ** 0.5)
-    rates = LEARNING_RATES_ANEW if anew else LEARNING_RATES
+    rates = LEARNING_RATES_DISSIMILAR if dissimilar else LEARNING_RATES
     check_every = max(1, round(steps / CHECKS))
     steps = check_every * max(1, round(steps / check_every)) if steps else 0
     return Schedule(

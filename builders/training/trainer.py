@@ -1,19 +1,21 @@
-"""Fine-tune a model, look at held-out images now and then, and keep the best; a run can be gone on with."""
+"""Fine-tune a model with validation checks on held-out images, keep the best weights, and resume an earlier run."""
 
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.training.examples import Examples, mixed, outputs_of
-from builders.training.inputs import FloatArray
+from builders.training.data import Examples, FloatArray, mixup, predict
 from builders.training.schedule import Schedule
 from builders.training.state import Check, StateFile, TrainingState
+
+TIMED_STEPS = 3
+TIMED_IMAGES = 64  # of a timed check
 
 Progress = Callable[[int, int], None]
 OnCheck = Callable[[Check, Schedule], None]
@@ -21,14 +23,14 @@ OnCheck = Callable[[Check, Schedule], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """What a run brought; the model has the weights of the best look.
+    """The result of a run; the model has the weights of the best check.
 
     Attributes:
-        state: looks, and what was right at each.
+        state: after the run.
         interrupted: whether Ctrl-C ended it.
-        stopped_early: whether it ended for want of gain.
-        unsaved: why the state could not be kept in its file; None where it could, or there is none.
-        seconds: that this run took.
+        stopped_early: whether it ended because the checks brought no gain.
+        unsaved: why the state could not be written; None if it was, or if there is no file.
+        seconds: of this run.
     """
 
     state: TrainingState
@@ -42,25 +44,15 @@ class Trainer:
     """Trains one model on one set of examples.
 
     Args:
-        model: a `keras.Model` from the inputs to probabilities of shape (batch, classes), frozen as it shall be.
-        training: what it learns from.
-        held_out: what judges it.
-        schedule: how.
+        model: a `keras.Model` from the inputs to probabilities of shape (batch, classes), with its layers frozen.
+        training: examples to learn from.
+        held_out: examples for the validation checks.
+        schedule: length, batch size, checks and mixup.
         optimizer: of `builders.training.optimizers.optimizer_for`.
-        file: where the state is kept after each look; None keeps it in memory alone.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        training: Examples,
-        held_out: Examples,
-        schedule: Schedule,
-        optimizer: Any,
-        file: StateFile | None = None,
-    ) -> None:
-        self.model, self.training, self.held_out = model, training, held_out
-        self.schedule, self.file = schedule, file
+    def __init__(self, model: Any, training: Examples, held_out: Examples, schedule: Schedule, optimizer: Any) -> None:
+        self.model, self.training, self.held_out, self.schedule = model, training, held_out, schedule
         self.classes = int(model.output_shape[-1])
         model.compile(
             optimizer=optimizer,
@@ -70,204 +62,212 @@ class Trainer:
         self.optimizer = model.optimizer  # wrapped to scale the loss where layers compute in half precision
         self.optimizer.build(model.trainable_variables)
 
-    def slot_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of what the optimiser keeps."""
-        return [tuple(variable.shape) for variable in self.optimizer.variables]
+    def start(self, probabilities: FloatArray) -> TrainingState:
+        """The state before the first step.
 
-    def first_look(self) -> TrainingState:
-        """The state before any step: the model as it is."""
-        probabilities = self.predict()
-        return TrainingState.start(self.weights(), self._correct(probabilities), self._loss(probabilities))
+        Args:
+            probabilities: of the held-out images, by the model as it is, of shape (n, classes).
+        """
+        accuracy, loss, correct = self._judge(probabilities)
+        weights = tuple(self.weights())
+        return TrainingState(
+            checks=(Check(step=0, accuracy=accuracy, held_out_loss=loss),),
+            correct=correct[None],
+            weights=weights,
+            slots=tuple(_values(self.optimizer.variables)),
+            best=weights,
+        )
+
+    def predict(self) -> FloatArray:
+        """Probabilities of the held-out images, of shape (n, classes)."""
+        return predict(self.model, self.held_out)
 
     def weights(self) -> list[npt.NDArray[Any]]:
-        """Values of all that training changes."""
-        return [variable.numpy() for variable in self._moving()]
+        """Values of the variables that training changes."""
+        return _values(self._changing())
 
     def set_weights(self, values: Sequence[npt.NDArray[Any]]) -> None:
-        for variable, value in zip(self._moving(), values, strict=True):
-            variable.assign(value)
+        """Assign what `weights` returns."""
+        _assign(self._changing(), values)
 
-    def _moving(self) -> list[Any]:
-        """Variables of the layers that train; statistics of BatchNorm and states of Dropout among them."""
+    def _changing(self) -> list[Any]:
+        """Variables of trainable layers, with statistics of BatchNorm, and random states, as of Dropout."""
         layers = [layer for layer in self.model._flatten_layers() if layer is not self.model]
         found = [variable for layer in layers for variable in layer._trainable_variables if layer.trainable]
         found += [variable for layer in layers for variable in layer._non_trainable_variables if layer.trainable]
         found += [layer.seed_generator.state for layer in layers if hasattr(layer, "seed_generator")]
         return list({id(variable): variable for variable in found}.values())
 
-    def predict(self) -> FloatArray:
-        """Probabilities of the held-out images, of shape (n, classes)."""
-        return self.predict_on(self.held_out)
-
-    def predict_on(self, examples: Examples) -> FloatArray:
-        """Probabilities of examples, of shape (n, classes)."""
-        return outputs_of(self.model, examples)
-
-    def seconds_per_step(self, steps: int = 2) -> float:
-        """Time a few steps; the model and the optimiser are left as they were."""
-        before, slots = self.weights(), [variable.numpy() for variable in self.optimizer.variables]
-        stream = self._batches(0)
-        self.model.train_on_batch(*next(stream))  # traces
-        began = time.perf_counter()
-        for _ in range(steps):
-            self.model.train_on_batch(*next(stream))
-        seconds = (time.perf_counter() - began) / steps
-        self.set_weights(before)
-        for variable, value in zip(self.optimizer.variables, slots, strict=True):
-            variable.assign(value)
-        self.model.reset_metrics()
-        return seconds
+    def timed(self, state: TrainingState) -> tuple[float, float]:
+        """Seconds of a step and of a validation check, tracing not counted; `run` restores what this changes."""
+        schedule, held_out = self.schedule, self.held_out
+        size = min(len(held_out), TIMED_IMAGES)
+        ended: dict[str, float] = {}
+        timer = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda *_, **__: ended.update(steps=time.perf_counter()),
+            on_epoch_end=lambda *_, **__: ended.update(check=time.perf_counter()),
+        )
+        self.schedule = replace(schedule, steps=TIMED_STEPS, check_every=TIMED_STEPS)
+        self.held_out = held_out.take(slice(size))
+        try:
+            for _ in range(2):  # the first run traces graphs and fills caches
+                began = time.perf_counter()
+                if self.run(replace(state, correct=state.correct[:, :size]), callbacks=[timer]).interrupted:
+                    raise KeyboardInterrupt
+        finally:
+            self.schedule, self.held_out = schedule, held_out
+        return (ended["steps"] - began) / TIMED_STEPS, (ended["check"] - ended["steps"]) * len(held_out) / size
 
     def run(
         self,
         state: TrainingState,
         *,
         until: int | None = None,
+        file: StateFile | None = None,
         callbacks: Sequence[Any] = (),
         progress: Progress | None = None,
         on_check: OnCheck | None = None,
     ) -> Trained:
-        """Train from a state on, and leave the weights of the best look in the model.
+        """Train on from a state, and leave the weights of the best check in the model.
 
         Args:
-            state: where to start; `first_look()`, or one that was kept.
-            until: number of looks after which to pause; all of the schedule by default.
-            callbacks: of the user's.
-            progress: called with the steps done and the steps wanted.
-            on_check: called after each look.
+            state: of `start`, or of an earlier run.
+            until: number of checks after which to pause; by default all of the schedule.
+            file: where the state is written after each check.
+            callbacks: further Keras callbacks; an epoch is the steps between two checks.
+            progress: called with the steps done and the steps of the schedule.
+            on_check: called after each check.
         """
         began = time.perf_counter()
         checks = self.schedule.steps // self.schedule.check_every if self.schedule.steps else 0
         until = checks if until is None else min(until, checks)
-        judge = _Judge(self, state, progress, on_check)
+        checking = _Checks(self, state, file, progress, on_check)
         interrupted = False
         if state.round < until and not self.is_over(state):
-            self.resume(state)
+            self.set_weights(state.weights)
+            _assign(self.optimizer.variables, state.slots)
             try:
                 self.model.fit(
                     self._dataset(state.round * self.schedule.check_every),
                     steps_per_epoch=self.schedule.check_every,
                     initial_epoch=state.round,
                     epochs=until,
-                    callbacks=[judge, *callbacks],
-                    shuffle=False,  # the batches come in their order
+                    callbacks=[checking, *callbacks],
+                    shuffle=False,
                     verbose=0,
                 )
             except KeyboardInterrupt:
                 interrupted = True
-        self.set_weights(judge.state.best)
+        self.set_weights(checking.state.best)
         return Trained(
-            state=judge.state,
+            state=checking.state,
             interrupted=interrupted,
-            stopped_early=self.is_over(judge.state) and judge.state.round < checks,
-            unsaved=judge.unsaved,
+            stopped_early=self.is_over(checking.state) and checking.state.round < checks,
+            unsaved=checking.unsaved,
             seconds=time.perf_counter() - began,
         )
 
     def is_over(self, state: TrainingState) -> bool:
-        """Whether so many looks in a row brought nothing that it stops."""
+        """Whether the checks have brought no gain for as long as the schedule's patience."""
         return state.round - state.best_check >= self.schedule.patience
 
-    def resume(self, state: TrainingState) -> None:
-        """Put the model and the optimiser where a state has them."""
-        self.set_weights(state.weights)
-        if state.slots is not None:
-            for variable, value in zip(self.optimizer.variables, state.slots, strict=True):
-                variable.assign(value)
-
-    def look(self, state: TrainingState, loss: float, rate: float, seconds: float) -> TrainingState:
-        """The state after another round of steps."""
-        probabilities = self.predict()
+    def check(self, state: TrainingState, *, loss: float, seconds: float) -> TrainingState:
+        """The state after another `check_every` steps."""
+        accuracy, held_out_loss, correct = self._judge(self.predict())
         check = Check(
             step=(state.round + 1) * self.schedule.check_every,
-            accuracy=float(self._correct(probabilities).mean()),
-            held_out_loss=self._loss(probabilities),
+            accuracy=accuracy,
+            held_out_loss=held_out_loss,
             loss=loss,
-            learning_rate=rate,
+            learning_rate=float(keras.ops.convert_to_numpy(self.optimizer.learning_rate)),
             seconds=seconds,
         )
-        slots = [variable.numpy() for variable in self.optimizer.variables]
-        return state.after(check, self.weights(), slots, self._correct(probabilities))
+        return state.after(check, correct, self.weights(), _values(self.optimizer.variables))
 
-    def _correct(self, probabilities: FloatArray) -> npt.NDArray[np.bool_]:
-        return np.asarray(probabilities.argmax(1) == self.held_out.labels)
-
-    def _loss(self, probabilities: FloatArray) -> float:
-        given = probabilities[np.arange(len(probabilities)), self.held_out.labels]
-        return float(-np.log(np.maximum(given, 1e-7)).mean())
+    def _judge(self, probabilities: FloatArray) -> tuple[float, float, npt.NDArray[np.bool_]]:
+        """Accuracy, loss, and whether each held-out image is right."""
+        labels = self.held_out.labels
+        correct = np.asarray(probabilities.argmax(1) == labels)
+        given = probabilities[np.arange(len(labels)), labels]
+        return float(correct.mean()), float(-np.log(np.maximum(given, 1e-7)).mean()), correct
 
     def _dataset(self, first_step: int) -> Any:
         import tensorflow as tf
 
-        shape = tuple(self.model.input_shape[1:])
-        signature = (
-            tf.TensorSpec((None, *shape), tf.float32),
-            tf.TensorSpec((None, self.classes), tf.float32),
-            tf.TensorSpec((None,), tf.float32),
-        )
+        shapes = (tuple(self.model.input_shape[1:]), (self.classes,), ())
+        signature = tuple(tf.TensorSpec((None, *shape), tf.float32) for shape in shapes)
         return tf.data.Dataset.from_generator(lambda: self._batches(first_step), output_signature=signature).prefetch(2)
 
-    def _batches(self, first_step: int) -> Iterator[tuple[Any, ...]]:
-        """Batches from a step on. What is in a batch follows from the seed and the step alone."""
+    def _batches(self, first_step: int) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+        """Batches from a step on. A batch depends on the seed and the step alone, so that a run can be resumed."""
         for step in itertools.count(first_step):
-            rows = self._rows(step)
+            rows = self.rows_of(step)
             rng = np.random.default_rng([self.schedule.seed, step])
             inputs = self.training.inputs.varied(self.training.rows[rows], rng)
-            targets = np.zeros((len(rows), self.classes), np.float32)
-            targets[np.arange(len(rows)), self.training.labels[rows]] = 1.0
+            targets = np.eye(self.classes, dtype=np.float32)[self.training.labels[rows]]
             weights = self.training.weights[rows].astype(np.float32)
             if self.schedule.mixup:
                 share = float(rng.beta(self.schedule.mixup, self.schedule.mixup))
-                inputs, targets, weights = mixed(inputs, targets, weights, share, rng.permutation(len(rows)))
+                inputs, targets, weights = mixup(inputs, targets, weights, share, rng.permutation(len(rows)))
             yield inputs, targets, weights
 
-    def _rows(self, step: int) -> npt.NDArray[np.int64]:
-        """Rows of a step: the rows run through one shuffle after the other, without a break between them."""
+    def rows_of(self, step: int) -> npt.NDArray[np.int64]:
+        """Training examples of a step: one shuffle of all follows another, and batches may lie across two."""
         n, size = len(self.training), self.schedule.batch_size
-        places = np.arange(step * size, (step + 1) * size)
-        rows = np.empty(size, np.int64)
-        for epoch in np.unique(places // n):
-            order = np.random.default_rng([self.schedule.seed, int(epoch), 1]).permutation(n)
-            here = places // n == epoch
-            rows[here] = order[places[here] % n]
-        return rows
+        epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), n)
+        orders = {
+            int(epoch): np.random.default_rng([self.schedule.seed, int(epoch), 1]).permutation(n)
+            for epoch in np.unique(epochs)
+        }
+        return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places, strict=True)], np.int64)
 
 
-class _Judge(keras.callbacks.Callback):  # type: ignore[misc]
-    """Looks at the held-out images after each round, keeps the best weights and writes the state down."""
+def _values(variables: Sequence[Any]) -> list[npt.NDArray[Any]]:
+    return [variable.numpy() for variable in variables]
+
+
+def _assign(variables: Sequence[Any], values: Sequence[npt.NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
+    """Runs a validation check at the end of each epoch and writes the state."""
 
     def __init__(
-        self, trainer: Trainer, state: TrainingState, progress: Progress | None, on_check: OnCheck | None
+        self,
+        trainer: Trainer,
+        state: TrainingState,
+        file: StateFile | None,
+        progress: Progress | None,
+        on_check: OnCheck | None,
     ) -> None:
         super().__init__()
-        self.trainer, self.state, self.progress, self.on_check = trainer, state, progress, on_check
+        self.trainer, self.state, self.file, self.progress, self.on_check = trainer, state, file, progress, on_check
         self.unsaved: str | None = None
-        self._before = state.checks[-1].seconds
-        self._began = 0.0
-
-    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() - state.checks[-1].seconds
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         if self.progress is not None:
-            steps = self.trainer.schedule
-            done = self.state.round * steps.check_every + batch + 1
-            self.progress(done, steps.steps)
+            schedule = self.trainer.schedule
+            self.progress(self.state.round * schedule.check_every + batch + 1, schedule.steps)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        loss = float((logs or {}).get("loss", np.nan))
-        rate = float(keras.ops.convert_to_numpy(self.trainer.optimizer.learning_rate))
-        seconds = self._before + time.perf_counter() - self._began
-        self.state = self.trainer.look(self.state, loss, rate, seconds)
-        if self.trainer.file is not None and self.unsaved is None:
+        logs = {} if logs is None else logs
+        seconds = time.perf_counter() - self._began
+        self.state = self.trainer.check(self.state, loss=float(logs.get("loss", np.nan)), seconds=seconds)
+        if self.file is not None and self.unsaved is None:
             try:
-                self.trainer.file.write(self.state)
-            except OSError as error:  # hours of training must not end for want of disk
+                self.file.write(self.state)
+            except OSError as error:  # a full disk must not end hours of training
                 self.unsaved = error.strerror or str(error)
         check = self.state.checks[-1]
         if self.on_check is not None:
             self.on_check(check, self.trainer.schedule)
-        if logs is not None:
-            logs |= {"val_accuracy": check.accuracy, "val_loss": check.held_out_loss, "learning_rate": rate}
+        logs |= {
+            "val_accuracy": check.accuracy,
+            "val_loss": check.held_out_loss,
+            "learning_rate": check.learning_rate,
+        }
         if self.trainer.is_over(self.state):
             self.model.stop_training = True

@@ -1,4 +1,4 @@
-"""The strategies that a comparison trains: each scenario in its best-known form, and what lies around it."""
+"""The strategies that a comparison trains: each scenario in its usual form, and variants of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +12,8 @@ from recommender.rules.scenario import Scenario
 if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
 
-TRAINABLE_SHARES = (0.5, 0.25, 0.75)  # of the depth, in scenario 2: those in the middle of what there is
-_JOINED = 2  # cuts of scenario 4 whose levels are joined beyond the rule's own: those that separate the classes best
+TRAINABLE_SHARES = (0.5, 0.25, 0.75)  # of the depth, in scenario 2
+_JOINED = 2  # cuts of scenario 4, the best separating ones, whose levels are also joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Candidate:
 
     Attributes:
         strategy: what is built.
-        scenario: that it is a form of.
+        scenario: of the strategy.
         recommended: whether it is the advice.
     """
 
@@ -32,7 +32,7 @@ class Candidate:
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing but the prediction layer trains."""
+        """Whether only the prediction layer trains."""
         return self.strategy.freeze == self.strategy.cut
 
     @property
@@ -47,10 +47,10 @@ class Candidate:
 
 
 def frozen_candidates(found: "Decision") -> list[Candidate]:
-    """Those with a frozen backbone, in the order in which they are fitted.
+    """Candidates with a frozen backbone, in the order in which they are fitted.
 
-    First the advice and the top of the backbone, where fine-tuning starts; then every cut alone, those with fewest
-    features first; then those that join several cut points.
+    First the advice and the last cut point, where fine-tuning starts; then every cut alone, those with the fewest
+    features first; then joined cut points.
     """
     cuts = found.plan.cuts
     whole, shallow = (_form(found, scenario) for scenario in (Scenario.LINEAR_PROBE, Scenario.SHALLOW_FEATURES))
@@ -59,7 +59,7 @@ def frozen_candidates(found: "Decision") -> list[Candidate]:
     promising = sorted(earlier, key=lambda index: -evidence.get(cuts[index].layer, 0.0))[:_JOINED]
     made = [_frozen(found, len(cuts) - 1, joined=False)]
     made += [_frozen(found, index, joined=False) for index in earlier]
-    if whole.strategy.cut != cuts[-1].layer:  # the cuts compared earlier spoke for one before the last
+    if whole.strategy.cut != cuts[-1].layer:  # the rules prefer an earlier cut
         whole = replace(whole, scenario=Scenario.SHALLOW_FEATURES)
     made += [whole, shallow]
     made.append(_frozen(found, len(cuts) - 1, joined=True))
@@ -68,7 +68,7 @@ def frozen_candidates(found: "Decision") -> list[Candidate]:
 
 
 def tuned_candidates(found: "Decision") -> list[Candidate]:
-    """Those that are fine-tuned, the advice first, then those that are asked first where time is short."""
+    """Candidates that are fine-tuned, the advice first, then by priority if time is short."""
     cuts = found.plan.cuts
     part, whole = (_form(found, scenario) for scenario in (Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE))
     made = [part] if not part.frozen else []
@@ -82,7 +82,7 @@ def tuned_candidates(found: "Decision") -> list[Candidate]:
 
 
 def _form(found: "Decision", scenario: Scenario) -> Candidate:
-    """A scenario as it would be recommended."""
+    """A scenario as the rules would build it."""
     verdict = replace(found.verdict, scenario=scenario)
     plan = plan_strategy(found.strategy.backbone, found.plan.cuts, verdict, found.measurements)
     return Candidate(strategy=plan.strategy, scenario=scenario)
@@ -106,7 +106,7 @@ def _frozen(found: "Decision", index: int, *, joined: bool) -> Candidate:
 
 
 def _with_advice(found: "Decision", made: Sequence[Candidate], *, frozen: bool) -> list[Candidate]:
-    """The advice first, if it is of their kind; no strategy twice."""
+    """Candidates of one kind, the advice first; no strategy twice."""
     advice = Candidate(strategy=found.strategy, scenario=found.scenario, recommended=True)
     unique: dict[tuple[str, str | None, tuple[str, ...]], Candidate] = {}
     for each in (advice, *made):

@@ -1,21 +1,17 @@
-"""Train the recommended strategy and its rivals on the same images under one budget, and tell if the advice was right.
-
-Nothing heavy is imported before `compare` is called.
-"""
+"""Train the recommended strategy and its rivals on the same images under one budget. Imports no TensorFlow."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from builders.training.schedule import AUGMENTATIONS
 from recommender.errors import RecommendError
+from recommender.fit.fit import check_augmentation
 from recommender.limits import LARGEST_SEED, SMALLEST_BUDGET
+from recommender.progress import Progress
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
     from recommender.comparison.outcome import Row
     from recommender.pipeline.decision import Decision
-
-Progress = Callable[[str, int, int], None]
 
 
 def compare(
@@ -27,22 +23,22 @@ def compare(
     progress: Progress | None = None,
     on_result: "Callable[[Row], None] | None" = None,
 ) -> "Comparison":
-    """Train the recommended strategy and its rivals, and tell whether the advice was right.
+    """Train the recommended strategy and its rivals, and judge whether the advice was right.
 
-    All see the same images and are judged by the same others. Frozen backbones read one pass over the images; each
-    scenario takes part in its best-known form, beside every cut and several freeze depths. What is fine-tuned gets
-    equal seconds; the worse half ends after a quarter, and again after a half. The advice runs to its end.
+    All candidates are trained and judged on the same split. Frozen backbones share one pass over the images; each
+    scenario takes part in its usual form, with every cut point and several freeze depths. Fine-tuned candidates get
+    equal seconds; the worse half ends after a quarter of them, and again after a half. The advice runs to its end.
 
     Args:
         found: the recommendation.
-        budget: seconds for all of it.
+        budget: seconds for the whole comparison.
         seed: of split, order and augmentation; by default that of the recommendation.
         augmentation: some of "mirror" and "crop" for fine-tuning; by default what is measured to keep the labels.
-        progress: called with the phase ("images", "augmentation" or "comparing"), what is done and what is wanted.
+        progress: called with the phase ("images", "augmentation" or "comparing"), the work done and the work wanted.
         on_result: called with each row when it is done.
 
     Returns:
-        The comparison. Ctrl-C ends it with what there is.
+        The comparison. Ctrl-C ends it with the rows so far.
 
     Raises:
         RecommendError: an argument is out of range, or no image can be held out.
@@ -52,9 +48,9 @@ def compare(
 
     run = Run(found, float(budget), found.seed if seed is None else seed, progress, on_result)
     try:
-        run.see()
+        run.read_images()
         run.fit_frozen()
-        run.draw_curve()
+        run.measure_curve()
         run.fine_tune(augmentation)
     except KeyboardInterrupt:
         if not run.rows:
@@ -68,8 +64,4 @@ def _check(budget: float, seed: int | None, augmentation: Sequence[str] | None) 
         raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
-    unknown = [name for name in augmentation or () if name not in AUGMENTATIONS]
-    if unknown:
-        raise RecommendError(
-            f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {unknown[0]!r}."
-        )
+    check_augmentation(augmentation)

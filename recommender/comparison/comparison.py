@@ -1,4 +1,4 @@
-"""What a comparison brought: who won, by how much the advice fell short, and what of it is chance."""
+"""The public result of a comparison."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison(Outcome):
-    """An outcome with what can be done with it: say it in words, draw it, write it as JSON."""
+    """An outcome with its sentence, its plot and its description as plain data."""
 
     @cached_property
     def sentence(self) -> str:
@@ -24,7 +24,7 @@ class Comparison(Outcome):
         return verdict_sentence(self)
 
     def save_plot(self, path: str | Path) -> None:
-        """Draw accuracy against seconds, as PNG, SVG or PDF.
+        """Plot accuracy against seconds, as PNG, SVG or PDF.
 
         Raises:
             RecommendError: there is no matplotlib, or the disk refused.

@@ -1,4 +1,4 @@
-"""What a comparison brought: the strategies that were trained, the best of them, and what of it is chance."""
+"""The record of a comparison: the strategies that were trained, the best of them, and how sure that is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,20 +26,19 @@ class Row:
 
     Attributes:
         strategy: what was built.
-        scenario: that it is a form of.
+        scenario: of the strategy.
         label: for people, as "2 from block5c_add".
         recommended: whether it was the advice.
-        accuracy: on the held-out images. Where the best of several looks at them counts, each image is judged by the
-            look that the others choose.
-        interval: 95 % of it.
-        balanced_accuracy: mean over classes of the share that was right.
+        accuracy: on the held-out images. Each image is judged by the validation check that the others choose.
+        interval: 95 % interval of it.
+        balanced_accuracy: mean recall over classes.
         seconds: of its training: its share of the pass over the images, by its depth, and its own.
         steps: of fine-tuning; 0 for a frozen backbone.
-        full_steps: that it would have without a budget.
-        ended_early: whether it was given up half-way, or time ran out.
+        full_steps: of fine-tuning without a budget.
+        ended_early: whether it was ended by the halving or for want of time.
         correct: whether each held-out image was right, of shape (n,).
-        looks: the same at each look, of shape (looks, n).
-        weights: of the trained model, all of them; of the prediction layer alone where the backbone is frozen.
+        checks: the same at each validation check, of shape (checks, n).
+        weights: all of the trained model; of the prediction layer alone if the backbone is frozen.
     """
 
     strategy: Strategy
@@ -54,7 +53,7 @@ class Row:
     full_steps: int
     ended_early: bool
     correct: Mask = field(repr=False)
-    looks: Mask = field(repr=False)
+    checks: Mask = field(repr=False)
     weights: tuple[npt.NDArray[Any], ...] = field(repr=False)
 
     @property
@@ -64,12 +63,12 @@ class Row:
 
     @property
     def gained(self) -> bool:
-        """Whether fine-tuning brought something; else the model is its start, the linear probe."""
-        return self.steps > 0 and not np.array_equal(self.correct, self.looks[0])
+        """Whether fine-tuning brought a gain; else the model is its start, the linear probe."""
+        return self.steps > 0 and not np.array_equal(self.correct, self.checks[0])
 
 
 def built(row: Row, backbone: "Backbone") -> Any:
-    """The model of a row, with the weights that it was trained to."""
+    """The trained model of a row."""
     from builders.build import HeadWeights, build_model
 
     if row.frozen:
@@ -82,30 +81,32 @@ def built(row: Row, backbone: "Backbone") -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """The recommended strategy and its rivals, trained on the same images and judged by the same others.
+    """The recommended strategy and its rivals, trained and judged on the same split.
 
     Attributes:
         rows: by accuracy, the best first.
         winner: the row with the highest accuracy.
-        preferred: the cheapest within one standard error of the winner; the best of several of like cost.
-        recommended: the advice's; None where it was not trained.
-        accuracy: of choosing the best of all as it was done: the winner's own is the best of many, and too high.
-        interval: 95 % of it.
-        regret: by how much that is better than the advice on the same images; 0 where the advice won.
+        preferred: of the rows within one standard error of the winner and about as cheap as the cheapest, the best.
+        recommended: the row of the advice; None if it was not trained.
+        accuracy: of choosing the best row; the winner's own accuracy is the best of many, and too optimistic.
+        interval: 95 % interval of it.
+        regret: by how much that is better than the advice on the same images; 0 if the advice won.
         gaps: the same for each row.
         skipped: label of a strategy -> why it was not trained.
-        n_training: images that were learnt from.
-        n_held_out: images that judged.
-        n_images: that there are; these may be a sample.
+        n_training: training images.
+        n_held_out: held-out images.
+        n_images: all images, of which these may be a sample.
         is_sample: whether they are.
         judged_by: "validation" for the user's own split, or "held-out part".
-        augmentation: what fine-tuning did to pictures at random; None where it was not asked.
-        curve: accuracy of a linear probe against the number of images; None where there was no time for it.
-        curve_label: of which row.
-        advice: what was recommended, for people.
+        augmentation: of fine-tuning; None if it was not chosen.
+        curve: learning curve of a linear probe; None if there was no time for it.
+        curve_label: label of that row.
+        advice: label of what was recommended.
         interrupted: whether Ctrl-C ended it.
         budget: in seconds.
         seconds: that it took.
+        backbone: of all rows.
+        detect: fits the detector of a row.
     """
 
     rows: tuple[Row, ...]
@@ -134,7 +135,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """On the advice: "right", "tied", "wrong", or "unknown" where it was not trained."""
+        """On the advice: "right", "tied", "wrong", or "unknown" if it was not trained."""
         if self.recommended is None or self.regret is None:
             return "unknown"
         if self.recommended is self.winner:
@@ -143,14 +144,14 @@ class Outcome:
 
     @property
     def ties(self) -> tuple[Row, ...]:
-        """Rows that are as good as the best as far as can be told, the winner among them."""
+        """The winner, and the rows that are not clearly worse."""
         return tuple(row for row, gap in zip(self.rows, self.gaps, strict=True) if row is self.winner or not gap.clear)
 
     def build(self, row: Row | None = None) -> Any:
-        """The model of a row, trained and compiled; by default the preferred one's. A new one at each call."""
+        """A new trained, compiled model of a row, by default the preferred one."""
         return built(self.preferred if row is None else row, self.backbone)
 
     @cached_property
     def detector(self) -> "Detector | None":
-        """Tells pictures unlike the training images, for the preferred model; None where there are too few of these."""
+        """A detector of out-of-distribution images for the preferred row; None if there are too few images."""
         return self.detect(self.preferred)

@@ -12,7 +12,7 @@ _WITH_TENTHS = 10
 
 
 def verdict_sentence(comparison: "Outcome") -> str:
-    """Whether the advice was right, in words; and which strategy is the one to take."""
+    """Whether the advice was right, in words, and which strategy to prefer."""
     winner, preferred, advice = comparison.winner, comparison.preferred, comparison.recommended
     regret, n = comparison.regret, len(comparison.rows)
     if advice is None or regret is None:
@@ -27,7 +27,7 @@ def verdict_sentence(comparison: "Outcome") -> str:
         said = (
             f"The advice, {advice.label}, ties with the best, {winner.label}: {advice.accuracy:.1%} against "
             f"{winner.accuracy:.1%}. Choosing by comparison gains {_points(regret.difference)} points "
-            f"({_points(regret.low)} to {_points(regret.high)}) on images that have no part in the choice."
+            f"({_points(regret.low)} to {_points(regret.high)}) on images that did not make the choice."
         )
     else:
         said = (
@@ -35,10 +35,10 @@ def verdict_sentence(comparison: "Outcome") -> str:
             f"{100 * regret.high:.1f}): {winner.label} has {winner.accuracy:.1%} against {advice.accuracy:.1%}."
         )
     if advice is not None and advice.steps < advice.full_steps:
-        cut = " and broke off" if advice.ended_early else ""
+        cut = " and was ended early" if advice.ended_early else ""
         said += (
             f" The advice had {advice.steps:,} of the {advice.full_steps:,} steps that `fit` gives it{cut}: a larger "
-            "budget may judge otherwise."
+            "budget may change the verdict."
         )
     if preferred is not winner:
         said += (

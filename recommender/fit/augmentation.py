@@ -1,4 +1,4 @@
-"""Which augmentations training may use: those under which the user's images keep their labels, measured."""
+"""Which augmentations keep the labels of the user's images, as measured."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -9,34 +9,36 @@ from builders.training.schedule import AUGMENTATIONS
 from probes.images.decode import in_order, quiet_decoders
 from probes.images.prepare import Prepared
 from probes.separability.augmentations import augmented_blocks
-from probes.separability.invariance import Invariance, measure_invariance
+from probes.separability.invariance import measure_invariance
 from recommender.pipeline.reread_images import read_prepared
 
 if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
 
 MOST_IMAGES = 250  # as in benchmarks/results/invariance.jsonl, where the rule comes from
-_MIDDLE, _TOP = 0.5, 1.0  # cut depths whose features are asked, as there
+_DEPTHS = (0.5, 1.0)  # cut depths whose features are compared, as there
+
+Progress = Callable[[int, int], None]
 
 
-def measured_augmentation(
-    found: "Decision", progress: Callable[[int, int], None] | None = None
-) -> tuple[Invariance, ...]:
-    """Ask for each augmentation that training knows whether the images keep their labels under it.
+def fitting_augmentation(found: "Decision", progress: Progress | None = None) -> tuple[str, ...]:
+    """Names of the augmentations under which the images keep their labels.
 
     Args:
-        found: the recommendation, whose measured training images are asked.
+        found: the recommendation, with the training images that it measured.
         progress: called with images done and wanted.
     """
     from recommender.pipeline.probed_network import probed_network
 
     training = np.flatnonzero(found.rows.training)
-    chosen = training[np.random.default_rng(found.seed).permutation(len(training))[:MOST_IMAGES]]
-    cuts = _cuts(found)
+    chosen = np.random.default_rng(found.seed).permutation(training)[:MOST_IMAGES]
+    points = found.plan.cuts
+    depths = np.array([point.depth for point in points])
+    cuts = list(dict.fromkeys(points[int(np.abs(depths - depth).argmin())].layer for depth in _DEPTHS))
     network = probed_network(found.backbone)
     with quiet_decoders():
         copies = augmented_blocks(network, _pictures(found, chosen.tolist(), progress), AUGMENTATIONS, seed=found.seed)
-    return measure_invariance(
+    measured = measure_invariance(
         [found.features.pooled[cut] for cut in cuts],
         {name: [blocks[cut] for cut in cuts] for name, blocks in copies.items()},
         found.rows,
@@ -44,33 +46,16 @@ def measured_augmentation(
         seed=found.seed,
         balanced=found.class_weight is not None,
     )
+    return tuple(each.name for each in measured if each.keeps)
 
 
-def fitting_augmentation(found: "Decision", progress: Callable[[int, int], None] | None = None) -> tuple[str, ...]:
-    """Names of the augmentations under which the images keep their labels."""
-    return tuple(asked.name for asked in measured_augmentation(found, progress) if asked.keeps)
-
-
-def _cuts(found: "Decision") -> list[str]:
-    """A cut point in the middle, and the last."""
-    points = found.plan.cuts
-    depths = np.array([point.depth for point in points])
-    return list(dict.fromkeys(points[int(np.abs(depths - depth).argmin())].layer for depth in (_MIDDLE, _TOP)))
-
-
-def _pictures(found: "Decision", rows: list[int], progress: Callable[[int, int], None] | None) -> Iterator[Prepared]:
+def _pictures(found: "Decision", rows: list[int], progress: Progress | None) -> Iterator[Prepared]:
     size, channels = found.strategy.input_size, found.backbone.channels
 
     def read(row: int) -> Prepared:
-        name = found.features.files[row]
+        name, label = found.features.files[row], int(found.features.labels[row])
         picture, pixels = read_prepared(found.index, name, size, channels)
-        return Prepared(
-            file=name,
-            label=int(found.features.labels[row]),
-            size=picture.size,
-            grey=picture.grey,
-            pixels=pixels,
-        )
+        return Prepared(file=name, label=label, size=picture.size, grey=picture.grey, pixels=pixels)
 
     for done, item in enumerate(in_order(read, rows, workers=4, ahead=32), start=1):
         if progress is not None:

@@ -1,19 +1,18 @@
-"""The images of a training by gradient: read once, frozen_split, and the linear probe fitted that it starts from."""
+"""The data of a training by gradient, and the linear probe that it starts from."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from builders.training.examples import Examples
-from builders.training.inputs import Inputs, Pictures, Views
-from probes.data.splits import Rows, balanced_weights
+from builders.training.data import Examples, Inputs, Pictures
+from probes.data.sampling import quotas
 from probes.separability.linear_probe import solve
-from recommender.fit.feature_pass import Gathered, OnDemand, gather
+from recommender.fit.images import FloatArray, SplitImages, rows_of_everything, run_pass, whole_sample
+from recommender.fit.inputs import FrozenFeatures, StoredPictures, allocate, frozen_function, whole_numbers
 from recommender.fit.session import SOLVED_AT_ONCE, FitSession
-from recommender.fit.split import HeldOut, hold_out, rows_of_everything
+
+Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,64 +20,70 @@ class Data:
     """All images, read once.
 
     Attributes:
-        gathered: what the pass brought.
-        rows: the images as the splitter sees them.
-        split: which are learnt from, and which judge.
-        augmentation: what is done to pictures at random.
-        cached: whether the frozen part was computed once; None where nothing is frozen.
-        inputs: what the tail reads, by row.
-        notes: what a reader has to know of the images, in sentences.
+        images: with their split.
+        inputs: of the model's tail, by row.
+        augmentation: some of "mirror" and "crop".
+        cached: whether the outputs of the frozen part are kept; None if nothing is frozen.
+        notes: what the user should know of the images, in sentences.
     """
 
-    gathered: Gathered
-    rows: Rows
-    split: HeldOut
+    images: SplitImages
+    inputs: Inputs
     augmentation: tuple[str, ...]
     cached: bool | None
-    inputs: Inputs
     notes: tuple[str, ...]
 
-    def examples(self, numbers: npt.NDArray[np.int64], *, balanced: bool) -> Examples:
-        """Some rows as a trainer takes them; weights have the mean 1."""
-        labels, weights = self.rows.labels[numbers], self.rows.weights[numbers]
-        if balanced and len(labels):
-            weights = balanced_weights(labels, weights)
-        mean = weights.mean() if len(weights) and weights.any() else 1.0
-        return Examples(inputs=self.inputs, rows=numbers, labels=labels, weights=weights / mean)
+    def training(self, *, balanced: bool) -> Examples:
+        return self.images.examples(self.inputs, self.images.split.training, balanced=balanced)
+
+    def held_out(self) -> Examples:
+        return self.images.examples(self.inputs, self.images.split.held_out)
 
 
 def read_all(session: FitSession) -> Data:
-    """Decide on the augmentation, read every image once and part them."""
-    options, frozen_split, index = session.options, session.frozen_split, session.found.index
+    """Choose the augmentation, run the frozen part over every image once, and split the images."""
+    options, split, index = session.options, session.frozen_split, session.found.index
     augmentation = _augmentation(session)
-    gathered = gather(
-        index,
-        frozen_split,
-        mirrored="mirror" in augmentation,
-        keep_inputs=options.cache,
-        progress=options.at("images"),
-    )
-    rows = rows_of_everything(index, gathered.features, options.seed)
+    mirror, sample = "mirror" in augmentation, whole_sample(index)
+    n, head = sample.n_wanted, [] if split.head_input is None else [split.head_input]
+    stored = StoredPictures(index, (), split.size, split.channels, rounded=split.takes_pictures)
+    pixels, frozen = None, None
+    if not split.takes_pictures:
+        frozen = FrozenFeatures(split, stored, n=n, mirror=mirror, keep=options.cache)
+    elif options.cache:
+        pixels = allocate((n, split.size, split.size, split.channels), np.uint8)
+    run = frozen_function(split, head if frozen is None or frozen.values is None else [split.joint, *head])
+
+    def compute(rows: Numbers, pictures: FloatArray) -> dict[str, FloatArray]:
+        outputs = run(pictures)
+        if frozen is not None and frozen.values is not None:
+            frozen.put(0, rows, outputs[0])
+            frozen.put_mirrored(rows, pictures)
+        elif pixels is not None:
+            pixels[rows] = whole_numbers(pictures)
+        return {"head": outputs[-1]} if head else {}
+
+    features = run_pass(index, sample, split.size, split.channels, compute, options.at("images"))
+    stored.files = features.files
+    pictures = Pictures(pixels=stored if pixels is None else pixels, mirror=mirror, crop="crop" in augmentation)
     return Data(
-        gathered=gathered,
-        rows=rows,
-        split=hold_out(rows, gathered.order, options.seed),
+        images=SplitImages.of(features, rows_of_everything(index, features, options.seed), options.seed),
+        inputs=pictures if frozen is None else frozen,
         augmentation=augmentation,
-        cached=None if frozen_split.takes_pictures else bool(gathered.inputs),
-        inputs=_inputs(session, gathered, augmentation),
-        notes=(*notes_on(session, len(gathered.features.skipped.failures)), *_crop_note(session)),
+        cached=None if frozen is None else frozen.values is not None,
+        notes=(*notes_on(session, len(features.skipped.failures)), *_crop_note(session)),
     )
 
 
 def notes_on(session: FitSession, n_failed: int) -> tuple[str, ...]:
-    """What a reader has to know: images that could not be read, and streams of which a sample is at hand."""
+    """What the user should know: images that could not be read, and streams of which a sample was kept."""
     index = session.found.index
-    at_hand = sum(len(names) for names in index.files)
+    kept = sum(len(names) for names in index.files)
     notes = []
-    if at_hand < index.n_images:
+    if kept < index.n_images:
         notes.append(
-            f"Of {index.n_images:,} training images the {at_hand:,} that were kept of the stream are learnt from, and "
-            "judge: rare classes may be more frequent among them."
+            f"Of {index.n_images:,} training images, the {kept:,} that were kept of the stream are used for training "
+            "and validation: rare classes may be more frequent among them."
         )
     if n_failed:
         notes.append(f"{n_failed:,} images could not be read and were left out.")
@@ -88,44 +93,33 @@ def notes_on(session: FitSession, n_failed: int) -> tuple[str, ...]:
 def _crop_note(session: FitSession) -> tuple[str, ...]:
     if "crop" not in (session.options.augmentation or ()) or session.frozen_split.takes_pictures:
         return ()
-    return ("Pictures are not cropped: what the frozen part makes of them is computed once.",)
+    return ("Pictures are not cropped, because the outputs of the frozen part are computed once.",)
 
 
 def _augmentation(session: FitSession) -> tuple[str, ...]:
-    """What the user says, else what is measured to keep the labels. A frozen part computed once can't be cropped."""
-    if session.options.augmentation is not None:
-        chosen = tuple(dict.fromkeys(session.options.augmentation))
-    else:
+    """The user's choice, or what was measured to keep the labels; without "crop" if there is a frozen part."""
+    chosen = session.options.augmentation
+    if chosen is None:
         from recommender.fit.augmentation import fitting_augmentation
 
         chosen = fitting_augmentation(session.found, session.options.at("augmentation"))
-    return chosen if session.frozen_split.takes_pictures else tuple(name for name in chosen if name == "mirror")
+    return tuple(name for name in dict.fromkeys(chosen) if name == "mirror" or session.frozen_split.takes_pictures)
 
 
-def _inputs(session: FitSession, gathered: Gathered, augmentation: Sequence[str]) -> Inputs:
-    mirror, crop = "mirror" in augmentation, "crop" in augmentation
-    if not gathered.inputs:
-        return OnDemand(session.found.index, gathered.features.files, session.frozen_split, mirror=mirror, crop=crop)
-    if session.frozen_split.takes_pictures:
-        return Pictures(gathered.inputs[0], mirror=mirror, crop=crop)
-    return Views(gathered.inputs)
-
-
-def start_from_linear_probe(session: FitSession, data: Data) -> bool:
-    """Fit the prediction layer on the images that are learnt from; False where the model has none that can be fitted.
+def start_from_linear_probe(session: FitSession, images: SplitImages) -> bool:
+    """Fit the prediction layer on the training images; False if the model has no dense one.
 
     Reference:
         Kumar et al., Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR 2022.
     """
     if session.frozen_split.head_input is None:
         return False
-    chosen = data.split.training
+    chosen = images.split.training
     if len(chosen) > SOLVED_AT_ONCE:
-        chosen = _subset(chosen, data.rows.labels[chosen], session.options.seed)
-    features: Any = data.gathered.features.pooled["head"][chosen]
+        chosen = _subset(chosen, images.rows.labels[chosen], session.options.seed)
     kernel, bias = solve(
-        session.blocks(features),
-        data.rows.taken(chosen).pooled(),
+        session.blocks(images.features.pooled["head"][chosen]),
+        images.rows.taken(chosen).pooled(),
         session.n_classes,
         balanced=session.class_weight is not None,
     )
@@ -133,16 +127,13 @@ def start_from_linear_probe(session: FitSession, data: Data) -> bool:
     return True
 
 
-def _subset(numbers: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+def _subset(numbers: Numbers, labels: Numbers, seed: int) -> Numbers:
     """`SOLVED_AT_ONCE` of the rows, at least one of each class."""
-    from probes.data.sampling import quotas
-
     counts = np.bincount(labels)
-    wanted = np.array(quotas(tuple(int(count) for count in counts), SOLVED_AT_ONCE))
-    wanted = np.maximum(wanted, np.minimum(counts, 1))
+    wanted = np.maximum(quotas(tuple(counts.tolist()), SOLVED_AT_ONCE), np.minimum(counts, 1))
     order = np.random.default_rng(seed).permutation(len(numbers))
     rank = np.empty(len(numbers), np.int64)
     for label in np.unique(labels):
-        here = order[labels[order] == label]
-        rank[here] = np.arange(len(here))
+        members = order[labels[order] == label]
+        rank[members] = np.arange(len(members))
     return np.asarray(numbers[rank < wanted[labels]])

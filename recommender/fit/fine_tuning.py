@@ -1,57 +1,49 @@
 """Training by gradient: the linear probe first, then fine-tuning from there; never worse than the start."""
 
-import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from builders.build import compile_model
-from builders.training.examples import Examples, drawn_rows, outputs_of
+from builders.training.data import Examples, FloatArray, predict
 from builders.training.optimizers import depths_of, optimizer_for
 from builders.training.precision import best_precision, use_precision
 from builders.training.schedule import Schedule
-from builders.training.state import StateFile, TrainingState
+from builders.training.state import TrainingState
 from builders.training.trainer import Trained, Trainer
-from probes.evaluation.calibration import apply_temperature, calibrate
-from probes.evaluation.evaluation import evaluate
-from probes.evaluation.intervals import paired_gain
+from probes.evaluation.evaluation import Chosen, evaluate, paired_gain
 from probes.evaluation.out_of_distribution import Detector
-from probes.evaluation.selection import Chosen, cross_chosen
 from probes.images.decode import quiet_decoders
 from recommender.fit.data import Data, read_all, start_from_linear_probe
-from recommender.fit.finish import MOST_IMAGES, finish, fitted_detector, peak_memory
-from recommender.fit.plan import is_unlike, phases
+from recommender.fit.finish import MOST_IMAGES, calibrated, chosen_check, fitted_detector, peak_memory, set_head
+from recommender.fit.plan import is_dissimilar, phases
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.fit.resume import kept_state, state_file
 from recommender.fit.session import FitSession
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 def fit_tuned(session: FitSession) -> FitResult:
-    """Fine-tune, look at the held-out images now and then, and keep the weights of the best look."""
-    options = session.options
+    """Fine-tune with validation checks, and keep the weights of the best check."""
+    options, split = session.options, session.frozen_split
     data = read_all(session)
     session.clock.lap("images")
-    start_chosen = LINEAR_PROBE if start_from_linear_probe(session, data) else AS_GIVEN
+    start = LINEAR_PROBE if start_from_linear_probe(session, data.images) else AS_GIVEN
     session.clock.lap("linear_probe")
-    schedule = options.schedule(
-        len(data.split.training), anew=session.frozen_split.takes_pictures and is_unlike(session.found)
-    )
-    if not len(data.split.held_out):
-        return _unjudged(session, data, start_chosen)
+    if not len(data.images.split.held_out):
+        return _unjudged(session, data, start)
+    dissimilar = split.takes_pictures and is_dissimilar(session.found)
+    schedule = options.schedule(len(data.images.split.training), dissimilar=dissimilar)
     precision = options.precision or best_precision()
-    with use_precision(session.frozen_split.tail, precision), quiet_decoders():
-        trainer, file = _trainer(session, data, schedule, precision)
-        first = trainer.first_look()
-        began = time.perf_counter()
+    with use_precision(split.tail, precision), quiet_decoders():
+        file = state_file(session, data, schedule, precision)
+        optimizer = optimizer_for(split.tail, schedule, depths_of(split.graph))
+        training = data.training(balanced=session.class_weight is not None)
+        trainer = Trainer(split.tail, training, data.held_out(), schedule, optimizer)
         before = trainer.predict()
-        seconds = schedule.steps // schedule.check_every * (time.perf_counter() - began)
-        seconds += schedule.steps * trainer.seconds_per_step() if schedule.steps else 0.0
-        kept = kept_state(file, first, trainer.slot_shapes()) if options.resume else None
-        plan = _plan(session, data, schedule, precision, seconds)
+        first = trainer.start(before)
+        kept = kept_state(file, first) if options.resume else None
+        plan = _plan(session, data, schedule, precision, _seconds(trainer, first))
         if options.resume:
             plan = replace(plan, resumed_at=0 if kept is None else kept.checks[-1].step)
         if options.announce is not None:
@@ -59,37 +51,41 @@ def fit_tuned(session: FitSession) -> FitResult:
         if options.on_check is not None:
             options.on_check(first.checks[0], schedule)
         trained = trainer.run(
-            first if kept is None else kept,
+            kept or first,
+            file=file,
             callbacks=_callbacks(session),
             progress=options.at("training"),
             on_check=options.on_check,
         )
-        chosen = _chosen(trained.state, data, options.seed)
+        chosen = chosen_check(trained.state, data.images.held_out, options.seed)
         if chosen is None:
             trainer.set_weights(first.weights)
         after = trainer.predict()
-        detector = _detector(trainer, session)
+        detector = None if split.head_input is None else _detector(session, trainer)
     session.clock.lap("fine_tune")
-    looks = Looks(
-        trained=trained, chosen=chosen, before=before, after=after, start=start_chosen, detector=detector, kept=kept
-    )
-    result = _result(session, data, plan, looks, file)
     if not (options.keep_state or trained.interrupted):
         file.remove()
-    return result
-
-
-def _trainer(session: FitSession, data: Data, schedule: Schedule, precision: str) -> tuple[Trainer, StateFile]:
-    file = state_file(session, data, schedule, precision)
-    trainer = Trainer(
-        session.frozen_split.tail,
-        data.examples(data.split.training, balanced=session.class_weight is not None),
-        data.examples(data.split.held_out, balanced=False),
-        schedule,
-        optimizer_for(session.frozen_split.tail, schedule, depths_of(session.frozen_split.graph)),
-        file,
+    return _result(
+        session,
+        data,
+        trained,
+        best=chosen,
+        probabilities=(before, after),
+        plan=plan,
+        chosen=start if chosen is None else FINE_TUNED,
+        resumed_at=None if kept is None else kept.checks[-1].step,
+        detector=detector,
+        forget=file.remove,
     )
-    return trainer, file
+
+
+def _seconds(trainer: Trainer, first: TrainingState) -> float:
+    """Expected seconds of the whole schedule."""
+    schedule = trainer.schedule
+    if not schedule.steps:
+        return 0.0
+    step, check = trainer.timed(first)
+    return schedule.steps * step + schedule.steps // schedule.check_every * check
 
 
 def _callbacks(session: FitSession) -> list[Any]:
@@ -102,16 +98,18 @@ def _callbacks(session: FitSession) -> list[Any]:
 
 
 def _plan(session: FitSession, data: Data, schedule: Schedule, precision: str, seconds: float) -> TrainingPlan:
-    head = sum(int(np.prod(variable.shape)) for variable in session.model.layers[-1].trainable_variables)
-    trainable = sum(int(np.prod(variable.shape)) for variable in session.frozen_split.tail.trainable_variables)
-    graph, joint = session.frozen_split.graph, session.frozen_split.split
-    freeze = None if session.frozen_split.takes_pictures else graph.nodes[joint].name
+    split, frozen = data.images.split, session.frozen_split
+    head, trainable = (
+        sum(int(np.prod(variable.shape)) for variable in part.trainable_variables)
+        for part in (session.model.layers[-1], frozen.tail)
+    )
+    freeze = None if frozen.takes_pictures else frozen.graph.nodes[frozen.joint].name
     return TrainingPlan(
-        phases=phases(len(data.split.training), head, schedule, trainable, freeze),
+        phases=phases(len(split.training), head, schedule, trainable, freeze),
         schedule=schedule,
         augmentation=data.augmentation,
-        n_training=len(data.split.training),
-        n_held_out=len(data.split.held_out),
+        n_training=len(split.training),
+        n_held_out=len(split.held_out),
         class_weight=session.class_weight,
         cached=data.cached,
         precision=precision,
@@ -119,115 +117,86 @@ def _plan(session: FitSession, data: Data, schedule: Schedule, precision: str, s
     )
 
 
-def _detector(trainer: Trainer, session: FitSession) -> Detector | None:
-    """Of pictures unlike the training images, by what the trained network makes of both parts."""
-    if session.frozen_split.head_input is None:
-        return None
+def _detector(session: FitSession, trainer: Trainer) -> Detector | None:
+    """A detector on what the prediction layer reads."""
     below, seed = session.frozen_split.below_head(), session.options.seed
 
-    def features(examples: Examples) -> "NDArray[np.float32]":
-        if below is not None:
-            return outputs_of(below, examples, most=MOST_IMAGES, seed=seed)
-        return examples.inputs.plain(examples.rows[drawn_rows(len(examples), MOST_IMAGES, seed)])
+    def features(examples: Examples) -> FloatArray:
+        drawn = examples.sample(MOST_IMAGES, seed)
+        return drawn.inputs.plain(drawn.rows) if below is None else predict(below, drawn)
 
     return fitted_detector(features(trainer.training), features(trainer.held_out), None, seed)
 
 
-def _chosen(state: TrainingState, data: Data, seed: int) -> Chosen | None:
-    """How the best look does on images that did not choose it; None where that is no better than the start.
+def _result(
+    session: FitSession,
+    data: Data,
+    trained: Trained,
+    *,
+    best: Chosen | None,
+    probabilities: tuple[FloatArray, FloatArray],
+    **known: Any,
+) -> FitResult:
+    """Calibrate and compile the model, and evaluate it.
 
-    One look out of many is the best by chance, too: by then the start is what the evidence speaks for.
+    Args:
+        session: with the model.
+        data: with the held-out images.
+        trained: the run.
+        best: the best check; None if the start is better.
+        probabilities: of the held-out images, at the start and of the model.
+        known: further fields of the result.
     """
-    groups = data.rows.groups[data.split.held_out]
-    chosen = cross_chosen(state.correct, seed=seed, groups=groups)
-    return chosen if state.best_check and chosen.accuracy > state.checks[0].accuracy else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Looks:
-    """What is known of a training when it is over.
-
-    Attributes:
-        trained: how it went.
-        chosen: the best look; None where the start is what comes back.
-        before: probabilities of the held-out images at the start.
-        after: the same of what comes back.
-        start: what the start was.
-        detector: of pictures unlike the training images, for what comes back.
-        kept: the state of an earlier run that was gone on with.
-    """
-
-    trained: Trained
-    chosen: Chosen | None
-    before: "NDArray[np.float32]"
-    after: "NDArray[np.float32]"
-    start: str
-    detector: Detector | None
-    kept: TrainingState | None
-
-
-def _result(session: FitSession, data: Data, plan: TrainingPlan, looks: Looks, file: StateFile) -> FitResult:
-    state, seed, chosen = looks.trained.state, session.options.seed, looks.chosen
-    held_out = data.rows.taken(data.split.held_out)
-    calibration = calibrate(looks.after, held_out.labels, seed=seed, groups=held_out.groups)
-    temperature = calibration.temperature if calibration.helps and session.frozen_split.head_input is not None else 1.0
-    start = evaluate(looks.before, held_out.labels, groups=held_out.groups)
-    evaluation = evaluate(apply_temperature(looks.after, temperature), held_out.labels, groups=held_out.groups)
-    finish(session, temperature=temperature)
-    names = data.gathered.features.files
+    held_out, split, seed = data.images.held_out, data.images.split, session.options.seed
+    start = evaluate(probabilities[0], held_out.labels, groups=held_out.groups)
+    found = calibrated(probabilities[1], held_out, seed, scalable=session.frozen_split.head_input is not None)
+    set_head(session.model.layers[-1], temperature=found.temperature)
+    compile_model(session.model, session.found.strategy.learning_rate)
+    names = data.images.features.files
     session.clock.lap("judge")
     return FitResult(
         model=session.model,
-        plan=plan,
-        chosen=looks.start if chosen is None else FINE_TUNED,
         start=start,
-        evaluation=evaluation,
-        accuracy=start.accuracy if chosen is None else chosen.accuracy,
-        interval=start.interval if chosen is None else chosen.interval,
-        gain=None if chosen is None else paired_gain(state.correct[0], chosen.correct, groups=held_out.groups),
-        judged_by=data.split.judged_by,
-        history=state.checks,
-        temperature=temperature,
-        calibration=(calibration.error_before, calibration.error_after),
-        interrupted=looks.trained.interrupted,
-        stopped_early=looks.trained.stopped_early,
-        resumed_at=None if looks.kept is None else looks.kept.checks[-1].step,
-        held_out=tuple(zip((names[row] for row in data.split.held_out), held_out.labels.tolist(), strict=True)),
-        detector=looks.detector,
-        notes=(*data.notes, *(() if looks.trained.unsaved is None else (_unsaved(looks.trained.unsaved),))),
+        evaluation=found.evaluation,
+        accuracy=(best or start).accuracy,
+        interval=(best or start).interval,
+        gain=None if best is None else paired_gain(trained.state.correct[0], best.correct, groups=held_out.groups),
+        judged_by=split.judged_by,
+        history=trained.state.checks,
+        temperature=found.temperature,
+        calibration=found.errors,
+        interrupted=trained.interrupted,
+        stopped_early=trained.stopped_early,
+        held_out=tuple(zip((names[row] for row in split.held_out), held_out.labels.tolist(), strict=True)),
+        notes=data.notes if trained.unsaved is None else (*data.notes, _unsaved(trained.unsaved)),
         seconds=session.clock.seconds,
         peak_memory=peak_memory(),
-        forget=file.remove,
+        **known,
     )
 
 
 def _unsaved(reason: str) -> str:
-    return f"The course of the training could not be kept ({reason}): had it been broken off, it could not go on."
+    return f"The state of the training could not be kept ({reason}): an interrupted run could not have been resumed."
 
 
-def _unjudged(session: FitSession, data: Data, chosen: str) -> FitResult:
-    """Where no image can be held out nothing tells whether fine-tuning helps: the start is what comes back."""
+def _unjudged(session: FitSession, data: Data, start: str) -> FitResult:
+    """The start, if no image can be held out: nothing shows whether fine-tuning helps."""
     plan = TrainingPlan(
         phases=(),
-        schedule=None,
-        augmentation=(),
-        n_training=len(data.split.training),
-        n_held_out=0,
+        n_training=len(data.images.split.training),
         class_weight=session.class_weight,
         cached=data.cached,
-        precision="float32",
-        seconds=0.0,
     )
     if session.options.announce is not None:
         session.options.announce(plan)
     compile_model(session.model, session.found.strategy.learning_rate)
-    nothing = "No image can be held out, so nothing can tell whether fine-tuning helps: there was none."
+    note = "No image can be held out to measure whether fine-tuning helps: the model was not fine-tuned."
     return FitResult(
         model=session.model,
         plan=plan,
-        chosen=chosen,
+        chosen=start,
         judged_by="nothing",
-        notes=(*data.notes, nothing),
+        notes=(*data.notes, note),
         seconds=session.clock.seconds,
         peak_memory=peak_memory(),
     )

@@ -1,9 +1,13 @@
-"""Train what was recommended: one pass of the frozen part, the linear probe, fine-tuning, and an honest judgement."""
+"""Train what was recommended."""
 
+import importlib.util
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from builders.training.schedule import AUGMENTATIONS
+from recommender.errors import RecommendError
 from recommender.fit.result import FitResult
-from recommender.fit.session import SOLVED_AT_ONCE, FitOptions, FitSession, check_model, check_options
+from recommender.fit.session import SOLVED_AT_ONCE, FitOptions, FitSession
 from recommender.progress import Clock
 
 if TYPE_CHECKING:
@@ -11,21 +15,64 @@ if TYPE_CHECKING:
 
 
 def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
-    """Train the model of a recommendation. `Recommendation.fit` tells more."""
-    check_options(options)
+    """Train the model of a recommendation; `recommender.Recommendation.fit` documents the arguments."""
+    _check_options(options)
     from builders.surgery.frozen_split import split_frozen
 
     clock = Clock()
     given = model is not None
     model = model if given else found.build()
-    check_model(model, len(found.measurements.size.class_names))
+    _check_model(model, len(found.measurements.size.class_names))
     frozen_split = split_frozen(model)
     session = FitSession(found=found, model=model, frozen_split=frozen_split, given=given, options=options, clock=clock)
-    at_hand = sum(len(names) for names in found.index.files)  # of a stream only a sample is
-    if frozen_split.solvable and at_hand <= SOLVED_AT_ONCE:
+    n_images = sum(len(names) for names in found.index.files)  # of a stream, a sample
+    if frozen_split.solvable and n_images <= SOLVED_AT_ONCE:
         from recommender.fit.linear_probe import fit_frozen
 
         return fit_frozen(session)
     from recommender.fit.fine_tuning import fit_tuned
 
     return fit_tuned(session)
+
+
+def check_augmentation(names: Sequence[str] | None) -> None:
+    """Raises `RecommendError` if an augmentation is unknown."""
+    unknown = [name for name in names or () if name not in AUGMENTATIONS]
+    if unknown:
+        raise RecommendError(
+            f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {unknown[0]!r}."
+        )
+
+
+def _check_options(options: FitOptions) -> None:
+    """Raises `RecommendError` or `BuildError` if an option is out of range."""
+    options.schedule(1000)
+    check_augmentation(options.augmentation)
+    if options.precision not in (None, "float32", "mixed_float16", "mixed_bfloat16"):
+        raise RecommendError(
+            "Expected `precision` to be 'float32', 'mixed_float16' or 'mixed_bfloat16'. "
+            f"Received: {options.precision!r}."
+        )
+    if options.logs is not None and importlib.util.find_spec("tensorboard") is None:
+        raise RecommendError(
+            "Expected the package that writes logs. Received: no tensorboard. Install with: pip install "
+            "'netgraft[logs]'."
+        )
+
+
+def _check_model(model: Any, n_classes: int) -> None:
+    """Raises `RecommendError` if the model can't be trained on the classes."""
+    shape = tuple(getattr(model, "output_shape", ()) or ())
+    if len(shape) != 2 or shape[-1] != n_classes:
+        raise RecommendError(
+            f"Expected a Keras model that puts out a probability for each of {n_classes} classes. Received: "
+            f"{type(model).__name__} with an output of shape {shape or 'unknown'}. Start from what `build` returns."
+        )
+    last = model.layers[-1]
+    name = getattr(getattr(last, "activation", None), "__name__", None)
+    activation = "softmax" if type(last).__name__ == "Softmax" else name
+    if activation != "softmax":
+        raise RecommendError(
+            f"Expected the model's last layer to have the activation softmax. Received: {activation}. Start from what "
+            "`build` returns, or add a softmax layer."
+        )

@@ -1,49 +1,42 @@
-"""Training where all but the prediction layer is frozen: the linear probe on all images, solved at once."""
-
-from typing import Any
+"""Training with a frozen backbone: the linear probe on all images, solved at once."""
 
 import numpy as np
-import numpy.typing as npt
 
+from builders.build import compile_model
 from probes.data.splits import Rows
-from probes.evaluation.calibration import apply_temperature, calibrate
-from probes.evaluation.evaluation import evaluate
-from probes.separability.linear_probe import Judged, fit_linear_probe
+from probes.separability.linear_probe import fit_linear_probe
 from recommender.fit.data import notes_on
-from recommender.fit.finish import Calibrated, finish, fitted_detector, peak_memory
+from recommender.fit.finish import Calibrated, calibrated, fitted_detector, peak_memory, set_head
+from recommender.fit.images import FloatArray, content_order, n_read, rows_of_everything, run_pass, whole_sample
+from recommender.fit.inputs import frozen_function
 from recommender.fit.plan import phases
 from recommender.fit.result import LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.fit.session import FitOptions, FitSession
-from recommender.fit.split import rows_of_everything
 
 
 def fit_frozen(session: FitSession) -> FitResult:
-    """Fit the prediction layer on all training images; cross-validation or the user's validation split judges it.
-
-    Nothing is held out for good: a classifier of the same make, fitted without an image, tells how such an image fares.
-    """
+    """Fit the prediction layer on all training images; cross-validation or the user's validation split judges it."""
     blocks, rows, notes = _features(session)
     session.clock.lap("images")
-    balanced = session.class_weight is not None
+    balanced, seed = session.class_weight is not None, session.options.seed
     training = int(rows.training.sum())
     plan = TrainingPlan(
         phases=phases(training, (sum(block.shape[1] for block in blocks) + 1) * session.n_classes, None, 0, None),
-        schedule=None,
-        augmentation=(),
         n_training=training,
         n_held_out=int(rows.held_out.sum()),
         class_weight=session.class_weight,
         cached=True,
-        precision="float32",
     )
     if session.options.announce is not None:
         session.options.announce(plan)
-    probe = fit_linear_probe(blocks, rows, session.n_classes, seed=session.options.seed, balanced=balanced)
+    probe = fit_linear_probe(blocks, rows, session.n_classes, seed=seed, balanced=balanced)
     session.clock.lap("linear_probe")
-    found = _calibrated(probe.judged, rows, session.options.seed)
-    finish(session, head=(probe.kernel, probe.bias), temperature=found.temperature)
+    judged = probe.judged
+    found = Calibrated() if judged is None else calibrated(judged.probabilities, rows.taken(judged.rows), seed)
+    set_head(session.model.layers[-1], (probe.kernel, probe.bias), temperature=found.temperature)
+    compile_model(session.model, session.found.strategy.learning_rate)
     fitted = np.concatenate(blocks, axis=1)[rows.training]
-    detector = fitted_detector(fitted, None, rows.groups[rows.training], session.options.seed)
+    detector = fitted_detector(fitted, None, rows.groups[rows.training], seed)
     session.clock.lap("judge")
     evaluation = found.evaluation
     return FitResult(
@@ -65,8 +58,8 @@ def fit_frozen(session: FitSession) -> FitResult:
 
 
 def _without_effect(options: FitOptions) -> tuple[str, ...]:
-    """What was said that can't count here."""
-    said = {
+    """A note on the options that have no effect on a linear probe."""
+    given = {
         "epochs": options.epochs is not None,
         "steps": options.steps is not None,
         "batch_size": options.batch_size is not None,
@@ -76,36 +69,24 @@ def _without_effect(options: FitOptions) -> tuple[str, ...]:
         "logs": options.logs is not None,
         "resume": options.resume,
     }
-    names = ", ".join(name for name, value in said.items() if value)
+    names = ", ".join(name for name, value in given.items() if value)
     return (f"Without effect, since the prediction layer is solved at once: {names}.",) if names else ()
 
 
-def _features(session: FitSession) -> tuple[list[npt.NDArray[np.float32]], Rows, tuple[str, ...]]:
-    """What the prediction layer reads of every image: as it was measured, or from a pass of its own."""
-    found = session.found
-    wanted = sum(len(names) for split in (found.index.files, found.index.validation) for names in split)
-    measured = len(found.features.files) + len(found.features.skipped.failures) + len(found.features.skipped.copies)
-    if measured == wanted and not session.given:
+def _features(session: FitSession) -> tuple[list[FloatArray], Rows, tuple[str, ...]]:
+    """The inputs of the prediction layer for every image, from the recommendation if it measured all of them."""
+    found, split = session.found, session.frozen_split
+    if n_read(found.features) == whole_sample(found.index).n_wanted and not session.given:
         return [found.features.pooled[level] for level in found.strategy.head.levels], found.rows, notes_on(session, 0)
-    from recommender.fit.feature_pass import gather
-
-    gathered = gather(
-        found.index, session.frozen_split, mirrored=False, keep_inputs=False, progress=session.options.at("images")
+    run = frozen_function(split, [split.joint])
+    features = run_pass(
+        found.index,
+        whole_sample(found.index),
+        split.size,
+        split.channels,
+        lambda _, pictures: {"head": run(pictures)[0]},
+        session.options.at("images"),
     )
-    rows = rows_of_everything(found.index, gathered.features, session.options.seed)
-    features: Any = gathered.features.pooled["head"][gathered.order]
-    failed = len(gathered.features.skipped.failures)
-    return session.blocks(features), rows.taken(gathered.order), notes_on(session, failed)
-
-
-def _calibrated(judged: Judged | None, rows: Rows, seed: int) -> Calibrated:
-    if judged is None:
-        return Calibrated(temperature=1.0, errors=None, evaluation=None)
-    labels, groups = rows.labels[judged.rows], rows.groups[judged.rows]
-    found = calibrate(judged.probabilities, labels, seed=seed, groups=groups)
-    temperature = found.temperature if found.helps else 1.0
-    return Calibrated(
-        temperature=temperature,
-        errors=(found.error_before, found.error_after),
-        evaluation=evaluate(apply_temperature(judged.probabilities, temperature), labels, groups=groups),
-    )
+    rows, order = rows_of_everything(found.index, features, session.options.seed), content_order(features)
+    notes = notes_on(session, len(features.skipped.failures))
+    return session.blocks(features.pooled["head"][order]), rows.taken(order), notes

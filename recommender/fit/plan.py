@@ -1,4 +1,4 @@
-"""The plan that comes with a recommendation, before any image is read for training."""
+"""The training plan of a recommendation."""
 
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def planned(found: "Decision") -> TrainingPlan:
-    """What `fit` will do, as far as it is known before: augmentation and time are measured then."""
+    """What `fit` will do. Augmentation and time are not known before it starts."""
     size, strategy = found.measurements.size, found.strategy
-    n_images = min(size.n_images, sum(len(names) for names in found.index.files))  # of a stream a sample is at hand
+    n_images = min(size.n_images, sum(len(names) for names in found.index.files))  # of a stream, a sample
     head = (sum(_channels(found, level) for level in strategy.head.levels) + 1) * strategy.head.classes
     frozen = strategy.freeze == strategy.cut and n_images <= SOLVED_AT_ONCE
     if frozen:
@@ -29,25 +29,20 @@ def planned(found: "Decision") -> TrainingPlan:
     else:
         n_held_out = min(n_images // FOLDS, MOST_HELD_OUT)
         n_images -= n_held_out
-    schedule = (
-        None
-        if frozen
-        else plan_schedule(max(n_images, 1), anew=strategy.freeze is None and is_unlike(found), seed=found.seed)
-    )
+    dissimilar = strategy.freeze is None and is_dissimilar(found)
+    schedule = None if frozen else plan_schedule(max(n_images, 1), dissimilar=dissimilar, seed=found.seed)
     return TrainingPlan(
         phases=phases(n_images, head, schedule, found.parameters[1], strategy.freeze),
         schedule=schedule,
-        augmentation=(),
         n_training=n_images,
         n_held_out=n_held_out,
         class_weight=class_weights(size.file_counts),
         cached=None if strategy.freeze is None else True,
-        precision="float32",
     )
 
 
-def is_unlike(found: "Decision") -> bool:
-    """Whether the pictures look unlike the source's: as measured, or where that can't be as the scenario says."""
+def is_dissimilar(found: "Decision") -> bool:
+    """Whether the pictures are unlike the source's, as measured, or else as the scenario says."""
     similarity = found.measurements.similarity
     measured = found.scenario.similarity if similarity is None else similarity_verdict(similarity.score)
     return measured is Similarity.DISSIMILAR
@@ -56,14 +51,14 @@ def is_unlike(found: "Decision") -> bool:
 def phases(
     n_images: int, head: int, schedule: "Schedule | None", trainable: int, freeze: str | None
 ) -> tuple[Phase, ...]:
-    """The linear probe, and fine-tuning where there is a schedule.
+    """The linear probe, and fine-tuning if there is a schedule.
 
     Args:
-        n_images: images that are learnt from.
+        n_images: training images.
         head: parameters of the prediction layer.
-        schedule: of the fine-tuning.
+        schedule: of the fine-tuning; None if there is none.
         trainable: parameters that change in it.
-        freeze: the last frozen layer; None where nothing is frozen.
+        freeze: the last frozen layer; None if nothing is frozen.
     """
     probe = Phase(
         name="linear_probe",
@@ -76,7 +71,7 @@ def phases(
         return (probe,)
     tuned = Phase(
         name="fine_tune",
-        what="the whole network" if freeze is None else f"what lies behind {freeze}",
+        what="the whole network" if freeze is None else f"the layers after {freeze}",
         steps=schedule.steps,
         learning_rate=schedule.learning_rate,
         trainable_parameters=trainable,

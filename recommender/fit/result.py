@@ -1,4 +1,4 @@
-"""What training brought, as data."""
+"""The records of a training: its plan and its result."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from probes.evaluation.intervals import Gain
     from probes.evaluation.out_of_distribution import Detector
 
-_DENSE = 200 * 200  # cells of a confusion matrix that is told whole
+_DENSE = 200 * 200  # cells up to which a confusion matrix is reported
 FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
 
 
@@ -24,58 +24,58 @@ class TrainingPlan:
 
     Attributes:
         phases: in order.
-        schedule: of the fine-tuning; None where the linear probe is the whole training.
-        augmentation: what is done to pictures at random: "mirror", "crop"; empty for nothing.
-        n_training: images that are learnt from.
-        n_held_out: images that judge; 0 where accuracy is cross-validated.
-        class_weight: of each class in the loss; None where classes are balanced.
-        cached: whether the frozen part is computed once; None where nothing is frozen.
-        precision: "float32" or "mixed_float16".
-        seconds: estimated from a few timed steps on this machine; None before they were timed.
-        resumed_at: step at which it goes on, 0 where there was nothing to go on with; None where that was not asked.
+        schedule: of the fine-tuning; None if the linear probe is the whole training.
+        augmentation: some of "mirror" and "crop".
+        n_training: training images.
+        n_held_out: images for validation; 0 if accuracy is cross-validated.
+        class_weight: of each class in the loss; None if classes are balanced.
+        cached: whether the outputs of the frozen part are kept; None if nothing is frozen.
+        precision: "float32", "mixed_float16" or "mixed_bfloat16".
+        seconds: estimated from a few timed steps on this machine; None before.
+        resumed_at: step at which an interrupted run is resumed, 0 if there is none to resume; None if not asked for.
     """
 
     phases: tuple[Phase, ...]
-    schedule: Schedule | None
-    augmentation: tuple[str, ...]
+    schedule: Schedule | None = None
+    augmentation: tuple[str, ...] = ()
     n_training: int
-    n_held_out: int
+    n_held_out: int = 0
     class_weight: tuple[float, ...] | None
     cached: bool | None
-    precision: str
+    precision: str = "float32"
     seconds: float | None = None
     resumed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FitResult:
-    """A trained model, and how it does on images that it did not learn from.
+    """A trained model, and its accuracy on images that it was not trained on.
 
     Attributes:
-        model: compiled; the best of all looks. Never worse on the held-out images than the start.
+        model: compiled, with the weights of the best check. Never worse on the held-out images than the start.
         plan: what was done.
-        chosen: "fine_tuned", or "linear_probe" where fine-tuning brought nothing or there was none; "as_given" where
+        chosen: "fine_tuned", or "linear_probe" if fine-tuning brought no gain or there was none; "as_given" if
             nothing was better than the model that was handed in.
-        start: how the linear probe does, before fine-tuning; None where nothing can be held out.
-        evaluation: how `model` does on the held-out images, calibration included. Where `chosen` is the best of
-            several looks at them, `accuracy` is the honester figure.
-        accuracy: of choosing as it was chosen, each image judged by a choice that the others made; None where nothing
+        judged_by: "cross-validation", "held-out part" or "validation"; "nothing" if no image can be held out.
+        start: the linear probe before fine-tuning; None if no image can be held out.
+        evaluation: of `model` on the held-out images, with calibration. It is too optimistic if `model` is the best of
+            several checks on them: see `accuracy`.
+        accuracy: of the choice among checks, each image judged by the check that other images chose; None if no image
             can be held out.
-        interval: 95 % of it.
-        gain: over the start, on the same images, with its 95 % interval; None where the start is what comes back.
-        judged_by: "cross-validation", "held-out part" or "validation"; "nothing" where no image can be held out.
-        history: looks at the held-out images.
-        temperature: that the prediction layer was divided by; 1.0 where that did not help.
-        calibration: expected calibration error before and after, cross-fitted; None where it was not measured.
+        interval: 95 % interval of it.
+        gain: over the start, on the same images, with its 95 % interval; None if the start was chosen.
+        history: validation checks.
+        temperature: that the logits of the prediction layer were divided by; 1.0 if that did not help.
+        calibration: expected calibration error before and after, cross-fitted; None if it was not measured.
         interrupted: whether Ctrl-C ended it.
-        stopped_early: whether it ended for want of gain.
-        resumed_at: step at which an earlier run was gone on with; None for a run of its own.
-        held_out: (name in the index, class number) of each image that judged, where some were held out for good.
-        detector: tells pictures unlike the training images; None where there are too few of these.
-        notes: what else a reader has to know, in sentences.
+        stopped_early: whether it ended because the checks brought no gain.
+        resumed_at: step at which an earlier run was resumed; None if none was.
+        held_out: (name in the index, class number) of each held-out image.
+        detector: of out-of-distribution images; None if there are too few images.
+        notes: what else the user should know, in sentences.
         seconds: by phase.
-        peak_memory: of the process, in bytes; None where the system does not tell.
-        forget: removes what is kept of the training to go on from, where `keep_state` asked for that.
+        peak_memory: of the process, in bytes; None if the system does not report it.
+        forget: removes the state that `keep_state` kept for resuming.
     """
 
     model: Any = field(repr=False)
@@ -102,7 +102,7 @@ class FitResult:
 
     @property
     def calibration_error(self) -> float | None:
-        """By how much probabilities are off on average, the temperature judged by images that did not choose it."""
+        """Expected calibration error of `model`, on images that did not choose the temperature."""
         return None if self.calibration is None else self.calibration[0 if self.temperature == 1.0 else 1]
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where the course of a training is kept, so that it can be gone on with."""
+"""The file of a training's state, by which an interrupted training is resumed."""
 
 import contextlib
 import hashlib
@@ -18,12 +18,12 @@ from recommender.fit.data import Data
 from recommender.fit.session import FitSession
 from recommender.versions import versions
 
-_KEPT_DAYS = 30  # that the state of a training which was never gone on with is kept
+_KEPT_DAYS = 30  # until the state of a training that is never resumed is removed
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
 def state_file(session: FitSession, data: Data, schedule: Schedule, precision: str) -> StateFile:
-    """The file of this training; what others left that were broken off long ago is removed."""
+    """The file of this training; old files of interrupted trainings are removed."""
     place = data_directory() / "training-states"
     file = StateFile(place / _digest(session, data, schedule, precision) / "state.npz")
     if not session.options.resume:
@@ -33,7 +33,7 @@ def state_file(session: FitSession, data: Data, schedule: Schedule, precision: s
 
 
 def _digest(session: FitSession, data: Data, schedule: Schedule, precision: str) -> str:
-    """What the course of a training depends on, as a name: pictures, split, model, schedule and versions."""
+    """A hash of all that a training depends on: pictures, split, model, schedule and versions."""
     hashed = hashlib.sha256()
     about = {
         "strategy": asdict(session.found.strategy),
@@ -46,14 +46,14 @@ def _digest(session: FitSession, data: Data, schedule: Schedule, precision: str)
         "versions": versions(),
     }
     hashed.update(json.dumps(about, sort_keys=True).encode())
-    facts = data.gathered.features.facts
-    for numbers in (data.split.training, data.split.held_out):
+    facts, rows, split = data.images.features.facts, data.images.rows, data.images.split
+    for numbers in (split.training, split.held_out):
         for number in numbers.tolist():
             hashed.update(facts[number].digest)
-        hashed.update(data.rows.labels[numbers].tobytes() + data.rows.weights[numbers].tobytes())
+        hashed.update(rows.labels[numbers].tobytes() + rows.weights[numbers].tobytes())
     fitted = [] if session.frozen_split.head_input is None else session.model.layers[-1].weights
     for weight in session.model.weights:
-        if not any(weight is other for other in fitted):  # rounding may differ in what is fitted anew
+        if not any(weight is other for other in fitted):  # the linear probe may differ by rounding
             hashed.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
     return hashed.hexdigest()[:32]
 
@@ -65,9 +65,7 @@ def _forget_old(place: Path) -> None:
                 StateFile(folder / "state.npz").remove()
 
 
-def kept_state(file: StateFile, first: TrainingState, slots: list[tuple[int, ...]]) -> TrainingState | None:
-    """The state of an earlier run, if there is one and it fits the model and the optimiser's slots."""
+def kept_state(file: StateFile, first: TrainingState) -> TrainingState | None:
+    """The state of an earlier run, if there is one for this model and optimiser."""
     kept = file.read()
-    if kept is None or [value.shape for value in kept.weights] != [value.shape for value in first.weights]:
-        return None
-    return kept if kept.slots and [value.shape for value in kept.slots] == slots else None
+    return kept if kept is not None and kept.shapes == first.shapes else None

@@ -1,17 +1,18 @@
-"""Training what was recommended: split, judgement, and that it is never worse than the start."""
+"""Training what was recommended: held-out images, judgement, and a model that is never worse than its start."""
 
+import json
 import os
 
+import keras
 import numpy as np
 import pytest
 from pictures import write_images
+from tiny import SIZE
 
 from builders.errors import BuildError
 from recommender import recommend
 from recommender.errors import RecommendError
 from recommender.fit.result import FINE_TUNED, LINEAR_PROBE
-
-SIZE = 32
 
 
 @pytest.fixture(scope="module")
@@ -21,28 +22,19 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def network():
-    """A small network, which trains in seconds; the tests of the command train the real one."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    inputs = x = keras.Input((SIZE, SIZE, 3))
-    for number, channels in enumerate((8, 16, 24, 32)):
-        x = keras.layers.Conv2D(channels, 3, 2 if number else 1, "same", use_bias=False, name=f"conv_{number}")(x)
-        x = keras.layers.BatchNormalization(name=f"norm_{number}")(x)
-        x = keras.layers.ReLU(name=f"relu_{number}")(x)
-    return keras.Model(inputs, x, name="small")
-
-
-@pytest.fixture(scope="module")
-def measured(folder, network):
-    """A recommendation for the small network: `measured(scenario)`."""
-    return lambda data=folder, **said: recommend(data, backbone=network, pixels="-1..1", input_size=SIZE, **said)
+def measured(folder, tiny_file):
+    """A recommendation for the tiny network: `measured(scenario=3)`."""
+    return lambda data=folder, **options: recommend(data, backbone=tiny_file, **options)
 
 
 @pytest.fixture(scope="module")
 def found(measured):
-    return measured()
+    return measured(scenario=1)
+
+
+@pytest.fixture(scope="module")
+def partly(measured):
+    return measured(scenario=2)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +52,19 @@ def tuned(whole):
     return whole.fit(steps=12, augmentation=())
 
 
+@pytest.fixture(scope="module")
+def gained(measured):
+    """A fit that gains: random filters see the direction of stripes badly, and training finds it."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    phase = rng.uniform(0, 2 * np.pi, (120, 1, 1))
+    waves = np.sin((rows + np.where(labels, 1, -1)[:, None, None] * columns) * 1.2 + phase)
+    images = np.clip(128 + 60 * waves + rng.normal(0, 60, waves.shape), 0, 255).astype(np.uint8)
+    striped = measured((np.repeat(images[..., None], 3, 3), labels), scenario=3)
+    return striped, striped.fit(steps=120, learning_rate=1e-2, augmentation=())
+
+
 def pixels_of(found, names):
     from probes.images.decode import resize
     from probes.images.image_facts import open_picture
@@ -67,7 +72,15 @@ def pixels_of(found, names):
     return np.stack([resize(open_picture(found.index.store, name).pixels, SIZE).numpy() for name in names])
 
 
-def test_where_the_backbone_is_frozen_the_linear_probe_on_all_images_is_the_training(found, fitted):
+def assert_same_weights(one, other, tolerance):
+    for weight, twin in zip(one.model.weights, other.model.weights, strict=True):
+        np.testing.assert_allclose(weight.numpy(), twin.numpy(), atol=tolerance)
+
+
+# --- frozen backbones
+
+
+def test_with_a_frozen_backbone_the_linear_probe_on_all_images_is_the_training(found, fitted):
     assert fitted.chosen == LINEAR_PROBE
     assert fitted.plan.schedule is None
     assert fitted.plan.n_training == 60
@@ -75,7 +88,7 @@ def test_where_the_backbone_is_frozen_the_linear_probe_on_all_images_is_the_trai
     assert fitted.accuracy == pytest.approx(found.expected_accuracy)
 
 
-def test_the_frozen_model_that_comes_back_is_the_one_that_is_built(found, fitted):
+def test_the_fitted_frozen_model_is_the_built_one(found, fitted):
     pictures = pixels_of(found, found.features.files[:8])
     built, trained = (model.predict(pictures, verbose=0) for model in (found.build(), fitted.model))
     np.testing.assert_array_equal(built.argmax(1), trained.argmax(1))
@@ -83,7 +96,36 @@ def test_the_frozen_model_that_comes_back_is_the_one_that_is_built(found, fitted
         np.testing.assert_allclose(built, trained, atol=1e-3)
 
 
-def test_a_fifth_of_the_images_is_held_out_and_no_image_is_on_both_sides(tuned):
+@pytest.mark.slow
+def test_a_sample_is_measured_and_all_images_are_trained_on(measured):
+    few = measured(scenario=1, max_images=20)
+    result = few.fit()
+    assert len(few.features.files) <= 20
+    assert result.plan.n_training == 60
+
+
+def test_options_without_effect_on_a_linear_probe_are_named(found):
+    assert "epochs, augmentation" in found.fit(epochs=5, augmentation=("mirror",)).notes[0]
+
+
+@pytest.mark.slow
+def test_of_a_stream_the_kept_sample_is_trained_on(measured):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 2
+    images = (rng.integers(0, 120, (80, 32, 32, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8)
+    few = measured(tf.data.Dataset.from_tensor_slices((images, labels)), max_images=20)
+    result = few.fit()
+    assert few.training.n_training <= 20
+    assert result.plan.n_training <= 20
+    assert "Of 80 training images" in result.notes[0]
+
+
+# --- the judgement
+
+
+def test_a_fifth_of_the_images_is_held_out(tuned):
     assert tuned.judged_by == "held-out part"
     assert tuned.plan.n_training + tuned.plan.n_held_out == 60
     assert 9 <= tuned.plan.n_held_out <= 15
@@ -91,18 +133,31 @@ def test_a_fifth_of_the_images_is_held_out_and_no_image_is_on_both_sides(tuned):
     assert {label for _, label in tuned.held_out} == {0, 1, 2}
 
 
-def test_the_accuracy_told_is_that_of_the_model_on_the_held_out_images(whole, tuned):
+def test_the_reported_accuracy_is_that_of_the_model_on_the_held_out_images(whole, tuned):
     names, labels = zip(*tuned.held_out, strict=True)
     predicted = tuned.model.predict(pixels_of(whole, names), verbose=0).argmax(1)
     assert (predicted == np.array(labels)).mean() == pytest.approx(tuned.evaluation.accuracy, abs=1e-6)
     assert tuned.evaluation.confusion.sum() == len(names)
 
 
-def test_it_is_never_worse_than_the_start_on_the_held_out_images(tuned):
+def test_the_model_is_never_worse_than_the_start(tuned):
     assert tuned.evaluation.accuracy >= tuned.start.accuracy
 
 
-def test_where_fine_tuning_spoils_the_model_the_linear_probe_comes_back(whole):
+@pytest.mark.slow
+def test_fine_tuning_that_helps_is_chosen_and_its_gain_is_reported(gained):
+    found, result = gained
+    assert result.chosen == FINE_TUNED
+    assert result.gain.difference > 0.05
+    assert result.accuracy == pytest.approx(result.start.accuracy + result.gain.difference)
+    names, labels = zip(*result.held_out, strict=True)
+    predicted = result.model.predict(pixels_of(found, names), verbose=0).argmax(1)
+    assert (predicted == np.array(labels)).mean() == pytest.approx(result.evaluation.accuracy, abs=1e-6)
+    assert result.evaluation.accuracy >= result.start.accuracy
+    assert result.detector is not None
+
+
+def test_fine_tuning_that_spoils_the_model_returns_the_linear_probe(whole):
     result = whole.fit(steps=4, learning_rate=10.0, optimizer="sgd", augmentation=())
     assert result.chosen == LINEAR_PROBE
     assert result.gain is None
@@ -110,7 +165,7 @@ def test_where_fine_tuning_spoils_the_model_the_linear_probe_comes_back(whole):
     assert result.accuracy == pytest.approx(result.start.accuracy)
 
 
-def test_looks_begin_with_the_start_and_end_with_the_last_step(tuned):
+def test_the_history_runs_from_the_start_to_the_last_step(tuned):
     steps = [check.step for check in tuned.history]
     assert steps[0] == 0
     assert steps == sorted(steps)
@@ -118,22 +173,8 @@ def test_looks_begin_with_the_start_and_end_with_the_last_step(tuned):
     assert steps[-1] == tuned.plan.schedule.steps or tuned.stopped_early
 
 
-def test_the_same_seed_gives_the_same_model(whole, tuned):
-    again = whole.fit(steps=12, augmentation=())
-    for one, other in zip(tuned.model.weights, again.model.weights, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
-
-
-def test_what_is_read_anew_at_each_step_gives_what_the_cache_gives(measured):
-    partly = measured(scenario=2)
-    cached = partly.fit(steps=6, augmentation=())
-    plain = partly.fit(steps=6, augmentation=(), cache=False)
-    assert (cached.plan.cached, plain.plan.cached) == (True, False)
-    for one, other in zip(cached.model.weights, plain.model.weights, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-4)
-
-
-def test_the_users_validation_split_judges_and_nothing_of_it_is_learnt_from(tmp_path, measured):
+@pytest.mark.slow
+def test_the_users_validation_split_judges_and_is_not_trained_on(tmp_path, measured):
     for split, n in (("train", 8), ("val", 5)):
         write_images(tmp_path / "data" / split, {"flower": n, "temple": n}, seed=n)
     result = measured(tmp_path / "data", scenario=3).fit(steps=2, augmentation=())
@@ -142,7 +183,7 @@ def test_the_users_validation_split_judges_and_nothing_of_it_is_learnt_from(tmp_
     assert all("val" in name for name, _ in result.held_out)
 
 
-def test_where_no_image_can_be_held_out_the_linear_probe_comes_back(tmp_path, measured):
+def test_without_images_to_hold_out_the_linear_probe_is_returned(tmp_path, measured):
     folder = write_images(tmp_path / "one_each", {"flower": 1, "temple": 1})
     result = measured(folder, scenario=3).fit(steps=2)
     assert result.chosen == LINEAR_PROBE
@@ -150,46 +191,33 @@ def test_where_no_image_can_be_held_out_the_linear_probe_comes_back(tmp_path, me
     assert result.model.predict(np.zeros((1, 8, 8, 3)), verbose=0).shape == (1, 2)
 
 
-def test_a_model_of_the_users_own_is_trained_in_place(whole):
-    model = whole.build()
-    result = whole.fit(model, steps=2, augmentation=())
-    assert result.model is model
+def test_the_result_is_plain_data(tuned, fitted):
+    for result in (tuned, fitted):
+        described = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+        assert described["accuracy"] == pytest.approx(result.accuracy)
+        assert len(described["history"]) == len(result.history)
 
 
-def test_a_changed_head_is_trained_with_the_rest(whole):
-    import keras
-
-    built = whole.build()
-    x = keras.layers.Dense(16, activation="relu", name="extra")(built.layers[-1].input)
-    model = keras.Model(built.input, keras.layers.Dense(3, activation="softmax", name="other")(x))
-    before = model.get_layer("extra").kernel.numpy()
-    result = whole.fit(model, steps=4, augmentation=(), learning_rate=1e-2)
-    if result.chosen == FINE_TUNED:
-        assert np.abs(model.get_layer("extra").kernel.numpy() - before).max() > 0
-    assert result.evaluation.n == result.plan.n_held_out
+# --- the training
 
 
-def test_a_distribution_strategy_is_honoured(folder, network, run_python, tmp_path):
-    network.save(tmp_path / "small.keras")
-    code = """
-import sys
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from recommender import recommend
-found = recommend(sys.argv[1], backbone=sys.argv[2], pixels="-1..1", input_size=32, scenario=3)
-with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-    result = found.fit(steps=2, augmentation=())
-print(type(result.model.trainable_variables[0].value).__name__, len(result.history))
-"""
-    done = run_python(code, folder, tmp_path / "small.keras")
-    assert done.returncode == 0, done.stderr
-    assert "3" in done.stdout.split()[-1]
-    assert "Distributed" in done.stdout or "Mirrored" in done.stdout
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_model(whole, tuned):
+    assert_same_weights(tuned, whole.fit(steps=12, augmentation=()), 1e-6)
 
 
-def test_what_was_frozen_stays_as_it_was(measured):
-    partly = measured(scenario=2)
+@pytest.mark.slow
+def test_without_a_cache_the_model_is_the_same(partly):
+    """With mirrored pictures, too: both ways draw the same views."""
+    cached, plain = (partly.fit(steps=6, augmentation=("mirror",), cache=cache) for cache in (True, False))
+    assert (cached.plan.cached, plain.plan.cached) == (True, False)
+    for one, other in zip(cached.history, plain.history, strict=True):
+        assert one.held_out_loss == pytest.approx(other.held_out_loss, abs=1e-4)
+    assert_same_weights(cached, plain, 1e-4)
+
+
+@pytest.mark.slow
+def test_frozen_weights_stay_as_they_were(partly):
     model = partly.build()
     frozen = {weight.path: weight.numpy() for weight in model.non_trainable_weights}
     partly.fit(model, steps=6, augmentation=())
@@ -199,17 +227,47 @@ def test_what_was_frozen_stays_as_it_was(measured):
             np.testing.assert_array_equal(weight.numpy(), frozen[weight.path])
 
 
-def test_the_plan_is_announced_before_the_first_step(whole):
-    told = []
-    whole.fit(
-        steps=2,
+@pytest.mark.slow
+def test_augmentation_is_measured_unless_it_is_given(whole):
+    from recommender.fit.augmentation import fitting_augmentation
+
+    progress = []
+    measured = fitting_augmentation(whole, lambda *at: progress.append(at))
+    assert whole.fit(steps=1).plan.augmentation == measured
+    assert progress[-1] == (60, 60)
+
+
+def test_a_fit_is_observed_and_ctrl_c_returns_the_best_so_far(whole, tmp_path, monkeypatch):
+    events, logged = [], tmp_path / "logs"
+
+    class Interrupts(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            assert 0 <= logs["val_accuracy"] <= 1
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path / "data"))
+    result = whole.fit(
+        steps=6,
         augmentation=(),
-        announce=lambda plan: told.append(("plan", plan.seconds)),
-        on_check=lambda check, _: told.append(("look", check.step)),
+        callbacks=[Interrupts()],
+        logs=logged,
+        announce=lambda plan: events.append(("plan", plan.seconds)),
+        on_check=lambda check, _: events.append(("check", check.step)),
+        progress=lambda phase, *_: events.append((phase, None)),
     )
-    assert told[0][0] == "plan"
-    assert told[0][1] > 0
-    assert [step for kind, step in told[1:]] == [0, 1, 2]
+    assert result.interrupted
+    assert [check.step for check in result.history] == [0, 1, 2]
+    assert result.evaluation.accuracy >= result.start.accuracy
+    shown = [event for event in events if event[0] in {"plan", "check"}]
+    assert shown[0][0] == "plan"
+    assert shown[0][1] > 0
+    assert shown[1:] == [("check", 0), ("check", 1), ("check", 2)]
+    assert {phase for phase, _ in events} == {"images", "training", "plan", "check"}
+    assert any(path.name.startswith("events") for path in logged.rglob("*"))
+    assert list(tmp_path.rglob("state.npz"))  # to be resumed
+    result.forget()
+    assert not list(tmp_path.rglob("state.npz"))
 
 
 def test_the_plan_comes_with_the_recommendation(found, whole, tuned):
@@ -219,35 +277,57 @@ def test_the_plan_comes_with_the_recommendation(found, whole, tuned):
     assert whole.training.phases[1].trainable_parameters == tuned.plan.phases[1].trainable_parameters
 
 
-def test_augmentation_is_measured_where_it_is_not_said(whole, monkeypatch):
-    import recommender.fit.augmentation
-
-    monkeypatch.setattr(recommender.fit.augmentation, "fitting_augmentation", lambda *_: ("mirror",))
-    assert whole.fit(steps=1).plan.augmentation == ("mirror",)
-
-
-def test_half_precision_trains_and_the_model_that_comes_back_computes_in_full(whole):
+@pytest.mark.slow
+def test_half_precision_trains_and_the_returned_model_computes_in_full(whole):
     result = whole.fit(steps=2, augmentation=(), precision="mixed_bfloat16")
     assert result.plan.precision == "mixed_bfloat16"
     assert {layer.compute_dtype for layer in result.model.layers} == {"float32"}
     assert {weight.dtype for weight in result.model.trainable_weights} == {"float32"}
 
 
-def test_the_result_is_plain_data(tuned, fitted):
-    import json
+@pytest.mark.slow
+def test_a_distribution_strategy_is_honoured(folder, tiny_file, run_python):
+    code = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from recommender import recommend
+found = recommend(sys.argv[1], backbone=sys.argv[2], scenario=3)
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    result = found.fit(steps=2, augmentation=())
+print(type(result.model.trainable_variables[0].value).__name__, len(result.history))
+"""
+    done = run_python(code, folder, tiny_file)
+    assert done.returncode == 0, done.stderr
+    assert "3" in done.stdout.split()[-1]
+    assert "Distributed" in done.stdout or "Mirrored" in done.stdout
 
-    for result in (tuned, fitted):
-        told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-        assert told["accuracy"] == pytest.approx(result.accuracy)
-        assert len(told["history"]) == len(result.history)
+
+# --- resuming
 
 
-def test_logs_for_tensorboard_are_written(whole, tmp_path):
-    whole.fit(steps=2, augmentation=(), logs=tmp_path / "logs")
-    assert any(path.name.startswith("events") for path in (tmp_path / "logs").rglob("*"))
+def test_a_resumed_fit_ends_where_an_unbroken_one_ends(partly, tmp_path, monkeypatch):
+    class Interrupts(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):  # noqa: ARG002
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
+    options = {"steps": 6, "augmentation": ("mirror",)}
+    whole = partly.fit(**options)
+    assert not list(tmp_path.rglob("state.npz"))
+    assert partly.fit(**options, callbacks=[Interrupts()]).interrupted
+    resumed = partly.fit(**options, resume=True)
+    assert (resumed.resumed_at, resumed.plan.resumed_at) == (3, 3)
+    assert [check.held_out_loss for check in whole.history] == pytest.approx(
+        [check.held_out_loss for check in resumed.history], abs=1e-6
+    )
+    assert_same_weights(whole, resumed, 1e-6)
+    assert not list(tmp_path.rglob("state.npz"))
 
 
-def test_a_disk_that_keeps_no_state_costs_the_state_and_not_the_training(whole, tmp_path, monkeypatch):
+def test_a_disk_that_keeps_no_state_does_not_end_the_training(whole, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path / "file"))
     result = whole.fit(steps=2, augmentation=())
@@ -255,57 +335,54 @@ def test_a_disk_that_keeps_no_state_costs_the_state_and_not_the_training(whole, 
     assert "could not be kept" in result.notes[0]
 
 
-def test_what_the_user_keeps_where_states_are_kept_stays(whole, tmp_path, monkeypatch):
+def test_old_states_are_removed_other_files_stay_and_a_finished_state_is_kept_on_request(whole, tmp_path, monkeypatch):
     monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
-    own = tmp_path / "training-states" / "galaxies" / "m31.fits"
-    own.parent.mkdir(parents=True)
-    own.write_text("mine")
-    os.utime(own.parent, (0, 0))
-    whole.fit(steps=1, augmentation=())
-    assert own.read_text() == "mine"
+    old, own = (tmp_path / "training-states" / name for name in ("0123456789abcdef" * 2, "galaxies"))
+    for folder, name in ((old, "state.npz"), (own, "m31.fits")):
+        folder.mkdir(parents=True)
+        (folder / name).write_text("content")
+        os.utime(folder, (0, 0))
+    result = whole.fit(steps=1, augmentation=(), keep_state=True, resume=True)
+    assert (result.resumed_at, result.plan.resumed_at) == (None, 0)  # there was nothing to resume
+    assert not old.exists()
+    assert (own / "m31.fits").read_text() == "content"
+    assert len(list(tmp_path.rglob("state.npz"))) == 1
 
 
-def test_a_state_is_kept_until_it_is_forgotten_where_that_is_asked(whole, tmp_path, monkeypatch):
-    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
-    result = whole.fit(steps=1, augmentation=(), keep_state=True)
-    assert list(tmp_path.rglob("state.npz"))
-    again = whole.fit(steps=1, augmentation=(), resume=True)
-    assert again.resumed_at == 1
-    assert [check.accuracy for check in again.history] == [check.accuracy for check in result.history]
-    assert not list(tmp_path.rglob("state.npz"))
+# --- the user's own models
 
 
-def test_what_has_no_effect_on_a_frozen_backbone_is_told(found):
-    assert "epochs, augmentation" in found.fit(epochs=5, augmentation=("mirror",)).notes[0]
-
-
-def test_of_a_stream_the_sample_at_hand_is_learnt_from_and_that_is_told(measured):
-    import tensorflow as tf
-
-    rng = np.random.default_rng(0)
-    labels = np.arange(80) % 2
-    images = (rng.integers(0, 120, (80, 32, 32, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8)
-    stream = tf.data.Dataset.from_tensor_slices((images, labels))
-    few = measured(stream, max_images=20)
-    result = few.fit()
-    assert few.training.n_training <= 20
-    assert result.plan.n_training <= 20
-    assert "Of 80 training images" in result.notes[0]
-
-
-@pytest.mark.parametrize("head", ["softmax layer", "no bias"])
-def test_other_heads_train_too(whole, head):
-    import keras
-
+@pytest.mark.parametrize(
+    "head",
+    [
+        "hidden layer",
+        pytest.param("softmax layer", marks=pytest.mark.slow),
+        pytest.param("no bias", marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_of_the_user_with_another_head_is_trained_in_place(whole, head):
     built = whole.build()
     x = built.layers[-1].input
-    if head == "no bias":
+    if head == "hidden layer":
+        x = keras.layers.Dense(16, activation="relu", name="extra")(x)
+        outputs = keras.layers.Dense(3, activation="softmax", name="last")(x)
+    elif head == "no bias":
         outputs = keras.layers.Dense(3, activation="softmax", use_bias=False, name="last")(x)
     else:
         outputs = keras.layers.Softmax(name="last")(keras.layers.Dense(3, name="logits")(x))
-    result = whole.fit(keras.Model(built.input, outputs), steps=2, augmentation=())
-    assert result.chosen in {"as_given", FINE_TUNED}
-    assert result.temperature == 1.0
+    model = keras.Model(built.input, outputs)
+    before = [weight.numpy() for weight in model.weights]
+    result = whole.fit(model, steps=4, augmentation=(), learning_rate=1e-2)
+    assert result.model is model
+    assert result.evaluation.n == result.plan.n_held_out
+    if head != "hidden layer":
+        assert result.chosen in {"as_given", FINE_TUNED}
+        assert result.temperature == 1.0
+    moved = max(np.abs(a - b.numpy()).max() for a, b in zip(before, model.weights, strict=True))
+    assert moved > 0 or result.chosen == "as_given"
+
+
+# --- refusals
 
 
 @pytest.mark.parametrize(
@@ -317,30 +394,14 @@ def test_other_heads_train_too(whole, head):
         ({"learning_rate": -1.0}, "`learning_rate`"),
     ],
 )
-def test_what_is_out_of_range_is_refused_before_any_image_is_read(whole, arguments, named):
+def test_an_option_out_of_range_is_refused_in_one_line(whole, arguments, named):
     with pytest.raises((RecommendError, BuildError), match=named) as caught:
         whole.fit(**arguments)
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_for_other_classes_is_refused(whole):
-    import keras
-
-    other = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(7)])
-    with pytest.raises(RecommendError, match="each of 3 classes"):
-        whole.fit(other)
-
-
-def test_a_model_without_softmax_is_refused(whole):
-    import keras
-
-    other = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
-    with pytest.raises(RecommendError, match="softmax"):
-        whole.fit(other)
-
-
-def test_a_model_that_is_frozen_as_a_whole_is_refused(whole):
-    model = whole.build()
-    model.trainable = False
-    with pytest.raises(BuildError, match="layers that train"):
-        whole.fit(model)
+@pytest.mark.parametrize(("units", "named"), [(7, "each of 3 classes"), (3, "softmax")])
+def test_a_model_of_another_kind_is_refused(whole, units, named):
+    layers = [keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(units)]
+    with pytest.raises(RecommendError, match=named):
+        whole.fit(keras.Sequential(layers))

@@ -1,0 +1,76 @@
+"""A model is split where its frozen part ends."""
+
+import keras
+import numpy as np
+import pytest
+from tiny import SIZE
+from training import FREEZE, classifier, frozen_outputs, pixels
+
+from builders.errors import BuildError
+from builders.surgery.frozen_split import split_frozen
+
+
+def behind(first, freeze=None, inputs=None):
+    """The tiny classifier behind another layer."""
+    inputs = keras.Input((SIZE, SIZE, 3)) if inputs is None else inputs
+    graph = split_frozen(classifier(freeze)).graph
+    return keras.Model(inputs, graph.run(first(inputs), [len(graph.nodes) - 1], start=1)[0])
+
+
+def test_the_frozen_part_ends_at_the_last_frozen_layer():
+    split = split_frozen(classifier(FREEZE))
+    assert split.graph.nodes[split.joint].name == FREEZE
+    assert not split.takes_pictures
+    assert not split.solvable
+
+
+def test_a_model_with_nothing_frozen_reads_prepared_pictures():
+    split = split_frozen(classifier())
+    assert split.takes_pictures
+    assert split.tail.input_shape == (None, SIZE, SIZE, 3)
+
+
+def test_the_two_parts_together_are_the_model():
+    model = classifier(FREEZE)
+    whole = model.predict(pixels().astype(np.float32), verbose=0)
+    tail = split_frozen(model).tail.predict(frozen_outputs(model, pixels()), verbose=0)
+    np.testing.assert_allclose(tail, whole, atol=1e-5)
+
+
+def test_dropout_after_the_frozen_part_is_in_the_tail():
+    model = classifier("block4_add")
+    x = keras.layers.Dropout(0.5)(model.layers[-1].input)
+    x = keras.layers.Dense(8, activation="relu")(x)
+    split = split_frozen(keras.Model(model.input, keras.layers.Dense(2, activation="softmax")(x)))
+    assert not split.takes_pictures
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in split.tail.layers)
+
+
+def test_a_random_layer_before_the_frozen_part_keeps_it_from_being_computed_once():
+    assert split_frozen(behind(keras.layers.RandomFlip("horizontal"), FREEZE)).takes_pictures
+
+
+def test_resizing_of_another_kind_than_the_built_one_is_refused():
+    resizing = keras.layers.Resizing(SIZE, SIZE, interpolation="nearest")
+    with pytest.raises(BuildError, match="resizing that `build` puts there"):
+        split_frozen(behind(resizing, FREEZE, keras.Input((None, None, 3))))
+
+
+def test_a_layer_before_the_network_is_part_of_the_tail():
+    model = behind(keras.layers.Rescaling(0.25))
+    x = pixels()[:4].astype(np.float32)
+    np.testing.assert_allclose(split_frozen(model).tail.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+
+
+def test_normalization_of_pixels_is_no_frozen_part():
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Normalization(mean=[100.0] * 3, variance=[400.0] * 3)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
+    assert split_frozen(keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))).takes_pictures
+
+
+def test_a_model_that_is_frozen_as_a_whole_is_refused():
+    model = classifier()
+    model.trainable = False
+    with pytest.raises(BuildError, match="layers that train"):
+        split_frozen(model)

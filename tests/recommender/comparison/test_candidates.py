@@ -1,0 +1,36 @@
+"""The strategies that take part."""
+
+import pytest
+
+from recommender.comparison.candidates import frozen_candidates, tuned_candidates
+from recommender.rules.scenario import Scenario
+
+
+def test_every_scenario_takes_part_and_no_strategy_twice(partly):
+    both = [*frozen_candidates(partly), *tuned_candidates(partly)]
+    assert {candidate.scenario for candidate in both} == set(Scenario)
+    labels = [candidate.label for candidate in both]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("scenario", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 3, 4))])
+def test_the_advice_comes_first_among_its_kind(measured, scenario):
+    advised = measured(scenario=scenario)
+    kinds = [frozen_candidates(advised), tuned_candidates(advised)]
+    first = [candidates[0] for candidates in kinds if candidates[0].recommended]
+    assert [candidate.strategy for candidate in first] == [advised.strategy]
+    assert sum(candidate.recommended for candidates in kinds for candidate in candidates) == 1
+
+
+def test_every_cut_is_read_alone_and_the_last_is_fitted_before_the_others(partly):
+    frozen = frozen_candidates(partly)
+    alone = [candidate.strategy.cut for candidate in frozen if len(candidate.strategy.head.levels) == 1]
+    assert set(alone) == {cut.layer for cut in partly.plan.cuts}
+    assert partly.plan.cuts[-1].layer in [candidate.strategy.cut for candidate in frozen[:2]]
+
+
+def test_freeze_depths_are_about_the_quarters(partly):
+    depths = sorted(candidate.strategy.freeze_depth for candidate in tuned_candidates(partly))
+    assert depths[0] == 0.0
+    for wanted in (0.25, 0.5, 0.75):
+        assert min(abs(depth - wanted) for depth in depths) < 0.26
