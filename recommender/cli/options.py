@@ -15,7 +15,7 @@ _Decorator = Callable[[Any], Any]
 SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
-    "rich_help_config": {"theme": "default-slim", "text_paragraph_linebreaks": 2},
+    "rich_help_config": {"theme": "default-slim", "text_paragraph_linebreaks": "\n\n"},
 }
 
 
@@ -150,7 +150,7 @@ build = together(
 as_json = _output("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 quiet = _output("--quiet", is_flag=True, help="Show no progress, and print the answer in one line.")
 
-data = together(click.argument("data"), columns, sampling, network)
+data = together(click.argument("data", type=click.Path(readable=False)), columns, sampling, network)
 answer = together(
     _answer("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
     _answer("--verbose", is_flag=True, help="Describe the backbone stage by stage, too."),

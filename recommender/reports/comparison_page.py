@@ -113,8 +113,8 @@ def _plot(comparison: "Comparison", rows: Sequence["Row"]) -> Text:
     for row, log in sorted(
         zip(rows, logs, strict=True), key=lambda pair: (_marks(comparison, pair[0]), pair[0].accuracy)
     ):
-        line, column = _cell(row.accuracy, top, bottom, _PLOT_HEIGHT), _cell(log, left, right, _PLOT_WIDTH)
-        grid[line][column] = (_marks(comparison, row) or str(row.scenario.id))[-1]
+        line, column = _cell(row.accuracy, bottom, top, _PLOT_HEIGHT), _cell(log, left, right, _PLOT_WIDTH)
+        grid[-1 - line][column] = (_marks(comparison, row) or str(row.scenario.id))[-1]
     lines = []
     for number, cells in enumerate(grid):
         share = top - (top - bottom) * number / (_PLOT_HEIGHT - 1)
