@@ -41,7 +41,7 @@ class _Group(click.RichGroup):
             args = ["recommend", *args]
         return super().parse_args(context, args)
 
-    def list_commands(self, context: click.Context) -> list[str]:
+    def list_commands(self, _context: click.Context) -> list[str]:
         """Names in the order of the help: as they were added."""
         return list(self.commands)
 
