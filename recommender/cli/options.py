@@ -106,6 +106,7 @@ trust = _network("--trust", is_flag=True, help="Run code and any operation that 
 network = together(
     _network(
         "--backbone",
+        type=click.Path(readable=False),
         default="efficientnet_lite0",
         show_default=True,
         metavar="NAME|PATH",

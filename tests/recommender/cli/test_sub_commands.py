@@ -6,7 +6,7 @@ import shlex
 import pytest
 from click import UsageError
 from click.shell_completion import BashComplete
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.errors import ProbeError
@@ -84,12 +84,14 @@ def test_a_check_excludes_training(other):
         in_sub_commands(["data", "--check", other])
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.text()))
 def test_arguments_without_an_older_spelling_stay_as_they_are(arguments):
     plain = [argument for argument in arguments if argument.partition("=")[0] not in OLDER_SPELLINGS]
     assert in_sub_commands(plain) == plain
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from([*OLDER_SPELLINGS, "data", "--json"])))
 def test_what_follows_two_dashes_is_data(arguments):
     after = ["--", *arguments]
