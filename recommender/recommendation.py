@@ -153,7 +153,7 @@ def recommend(
             Hugging Face's datasets, or a dict of such by split: "train", "validation", "test".
         columns: names of a manifest's columns where they are not path, label, split, group and weight.
         class_names: names of the labels 0, 1, … where these are numbers.
-        backbone: a name of the registry (`recommend --list-backbones`), a .keras or .h5 file, a
+        backbone: a name of the registry (`recommend backbones`), a .keras or .h5 file, a
             SavedModel's folder, a TensorFlow Hub handle, or a `keras.Model`.
         weights: a file with the weights of a `keras.applications` network; by default Keras fetches ImageNet's.
         pixels: how the network wants its pixels scaled, "-1..1" for example; by default as the registry

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from builders.backbones.registry import APPLICATIONS, BACKBONES
-from recommender.cli.recommend import main
+from recommender.cli import main
+from recommender.cli.older_spellings import OLDER_SPELLINGS
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +27,9 @@ def test_the_code_of_the_surgery_page_runs(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("page", ["README.md", "docs/checks.md", "docs/method.md", "docs/surgery.md"])
 def test_options_that_are_named_exist(page):
-    options = {option for parameter in main.params for option in parameter.opts} | {"--help"}
+    commands = (main, *main.commands.values())
+    options = {option for command in commands for parameter in command.params for option in parameter.opts}
+    options |= {"--help", *OLDER_SPELLINGS}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / page).read_text(encoding="utf-8")))
     assert named <= options
 

@@ -180,7 +180,7 @@ def find_backbone(name: str) -> BackboneSpec:
     near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=3, cutoff=0.4) or list(BACKBONES)
     raise BuildError(
         f"Expected `backbone` to name a known backbone, or a file or folder that holds a network. Received: {name!r}. "
-        f"Nearest: {', '.join(near)}. List them with `recommend --list-backbones`."
+        f"Nearest: {', '.join(near)}. List them with `recommend backbones`."
     )
 
 

@@ -134,7 +134,7 @@ def _within_class(seen: Inspection, rows: Records, found: Repeats) -> Iterator[F
         severity=WARNING,
         message=f"with the same pixels as another of the class, of {len(rows):,} looked at.",
         done="One of each is measured; those that were seen are not counted.",
-        advice="Remove the copies: they are no new images. --check=full counts all of them.",
+        advice="Remove the copies: they are no new images. `recommend check --full` counts all of them.",
     )
     yield from _about(
         seen,

@@ -1,7 +1,7 @@
 """Statistics of the source, one file a network.
 
 Those of the shipped backbones are made by `benchmarks/make_reference.py`; those of the user's own networks by
-`recommend --make-reference`, and lie in the user's data directory under the fingerprint of the weights.
+`recommend reference`, and lie in the user's data directory under the fingerprint of the weights.
 """
 
 import io
@@ -107,7 +107,7 @@ def find_reference(fingerprint: str) -> Reference | None:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ProbeError(
                 f"Expected {str(own)!r} to be a reference. Received: {str(error)[:100]}. Remove it, or make it anew "
-                "with `recommend --make-reference`."
+                "with `recommend reference`."
             ) from error
     return next((load_reference(name) for name in _SHIPPED if _fingerprint(name) == fingerprint), None)
 

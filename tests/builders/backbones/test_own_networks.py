@@ -166,7 +166,7 @@ def test_the_source_is_whatever_the_network_was_trained_on(digit_network, digits
     assert own.measurements.similarity.score > 0.95
     assert other.measurements.similarity.score < 0.65
     assert own.measurements.similarity.basis == "foreign"
-    assert any("Photographs are foreign to digits" in note for note in own.to_dict()["warnings"])
+    assert any("Photographs are out-of-distribution for digits" in note for note in own.to_dict()["warnings"])
     jsonschema.validate(own.to_dict(), SCHEMA)
 
 

@@ -110,7 +110,7 @@ def test_the_command_checks_a_folder_with_damaged_pictures(tmp_path, run_cli):
     folder = write_images(tmp_path / "data", {"flower": 12, "temple": 12})
     write_damaged(folder, 300, seed=1, classes=("flower", "temple"))
     own = {**os.environ, "NETGRAFT_DATA": str(tmp_path / "own")}
-    done = run_cli(folder, "--check=full", "--json", "--input-size", "96", env=own)
+    done = run_cli("check", folder, "--full", "--json", "--input-size", "96", env=own)
     assert (done.returncode, done.stderr) == (0, "")
     found = {finding["kind"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert {"unreadable", "truncated", "bomb"} < set(found)
@@ -180,7 +180,7 @@ def test_the_command_ends_well_with_damaged_manifests_that_can_be_read(name, bes
     ends = []
     for path, error in opened(beside, name):
         if error is None and len(ends) < 2:
-            done = invoke(path, "--check=full", "--json", "--input-size", "64")
+            done = invoke("check", path, "--full", "--json", "--input-size", "64")
             if done.returncode == 0:
                 assert done.stderr == ""
                 assert "findings" in json.loads(done.stdout)

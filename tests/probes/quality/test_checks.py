@@ -24,14 +24,14 @@ def faulty(sound, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(faulty, invoke):
-    """kind -> finding, by `--check`."""
-    done = invoke(faulty[0], "--check", "--json", "--input-size", "96")
+    """kind -> finding, by `recommend check`."""
+    done = invoke("check", faulty[0], "--json", "--input-size", "96")
     assert (done.returncode, done.stderr) == (0, "")
     return {finding["kind"]: finding for finding in json.loads(done.stdout)["findings"]}
 
 
 def test_a_sound_data_set_raises_no_alarm(sound, invoke):
-    done = invoke(sound, "--check", "--json", "--input-size", "96")
+    done = invoke("check", sound, "--json", "--input-size", "96")
     assert json.loads(done.stdout)["findings"] == []
 
 
@@ -80,7 +80,7 @@ def test_the_class_that_is_given_away_is_named(found, kind, given_away):
 
 def test_the_full_check_finds_what_the_sample_shows(faulty, found, invoke, monkeypatch, tmp_path):
     monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
-    done = invoke(faulty[0], "--check=full", "--json", "--input-size", "96")
+    done = invoke("check", faulty[0], "--full", "--json", "--input-size", "96")
     full = {finding["kind"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert {kind: finding["n_files"] for kind, finding in full.items()} == {
         kind: finding["n_files"] for kind, finding in found.items()
@@ -95,13 +95,13 @@ def test_a_manifest_tells_of_missing_files_odd_rows_and_parted_groups(sound, inv
     rows += [("gone.jpg", "aster", "train", ""), ("a.jpg", "", "train", ""), ("b.jpg", "elder", "trial", "")]
     with (tmp_path / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    done = invoke(tmp_path / "list.csv", "--check", "--json", "--input-size", "96")
+    done = invoke("check", tmp_path / "list.csv", "--json", "--input-size", "96")
     found = [(finding["kind"], finding["n_files"]) for finding in json.loads(done.stdout)["findings"]]
     assert found == [("group_leak", 2), ("missing", 1), ("left_out", 1), ("left_out", 1)]
 
 
 def test_the_page_of_the_check_names_files_and_says_what_was_done_and_what_to_do(faulty, invoke):
-    done = invoke(faulty[0], "--check", "--input-size", "96")
+    done = invoke("check", faulty[0], "--input-size", "96")
     page = " ".join(done.stdout.split())
     assert page.startswith("faulty 169 train, 31 validation, 31 test images in 6 classes")
     assert "val/elder/leak.jpg" in page

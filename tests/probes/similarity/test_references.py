@@ -102,7 +102,7 @@ def test_drift_of_the_source_itself_is_its_floor(photographs):
 
 
 def test_the_command_makes_one_in_silence(photographs, data, run_cli):
-    done = run_cli("--make-reference", photographs, "--input-size", "96", "--max-images", "60")
+    done = run_cli("reference", photographs, "--input-size", "96", "--max-images", "60")
     assert (done.returncode, done.stderr) == (0, "")
     (file,) = (data / "references").iterdir()
     assert done.stdout == f"Wrote {file}\n"
