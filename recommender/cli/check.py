@@ -29,17 +29,12 @@ def check(command: str, /, data: str, full: bool, as_json: bool, **arguments: An
     try:
         run(data, request, command=command, check="full" if full else "sample", **arguments)
     except BrokenData as error:
-        _print_findings(error.findings, as_json=as_json)
+        from recommender.reports.console import console
+        from recommender.reports.data_check_page import print_findings
+        from recommender.reports.json_report import finding_as_dict
+
+        if as_json:
+            click.echo(json.dumps({"findings": [finding_as_dict(finding) for finding in error.findings]}, indent=2))
+        else:
+            print_findings(error.findings, console())
         raise
-
-
-def _print_findings(findings: tuple[Any, ...], *, as_json: bool) -> None:
-    """Print what was found in data that can't be measured."""
-    from recommender.reports import data_check_page
-    from recommender.reports.console import console
-    from recommender.reports.json_report import finding_as_dict
-
-    if as_json:
-        click.echo(json.dumps({"findings": [finding_as_dict(finding) for finding in findings]}, indent=2))
-    else:
-        data_check_page.print_findings(findings, console())

@@ -4,9 +4,15 @@ import itertools
 
 import rich_click as click
 
+OLDER_SPELLINGS = {  # option -> its sub-command; the first that is found counts
+    "--list-backbones": "backbones",
+    "--list-cuts": "cuts",
+    "--make-reference": "reference",
+    "--check": "check",
+    "--fit": "fit",
+    "--compare": "compare",
+}
 _WITH_VALUE = ("--list-cuts", "--make-reference")
-_FLAGS = ("--check", "--compare", "--fit", "--list-backbones")
-OLDER_SPELLINGS = (*_WITH_VALUE, *_FLAGS)
 
 
 def in_sub_commands(arguments: list[str]) -> list[str]:
@@ -23,21 +29,17 @@ def in_sub_commands(arguments: list[str]) -> list[str]:
         name, _, value = argument.partition("=")
         if name in _WITH_VALUE:
             found[name] = [value] if value else list(itertools.islice(waiting, 1))
-        elif argument in _FLAGS or argument in ("--check=sample", "--check=full"):
+        elif argument in OLDER_SPELLINGS or argument in ("--check=sample", "--check=full"):
             found[name] = ["--full"] if value == "full" else []
         else:
             others.append(argument)
-    others += arguments[end:]
     if "--check" in found and ("--fit" in found or "--compare" in found):
         raise click.UsageError("Expected --check, or --fit and --compare. Received both. Check first, then train.")
     if "--list-backbones" in found:
-        return ["backbones"]
-    if "--list-cuts" in found:
-        return ["cuts", *found["--list-cuts"], *others]
-    if "--make-reference" in found:
-        return ["reference", *found["--make-reference"], *others]
-    if "--check" in found:
-        return ["check", *found["--check"], *others]
-    if "--fit" in found:
-        return ["fit", *(["--compare"] if "--compare" in found else []), *others]
-    return ["compare", *others] if "--compare" in found else arguments
+        return ["backbones"]  # whatever else was asked
+    if "--fit" in found and "--compare" in found:
+        found["--fit"] = ["--compare"]
+    for option, command in OLDER_SPELLINGS.items():
+        if option in found:
+            return [command, *found[option], *others, *arguments[end:]]
+    return arguments

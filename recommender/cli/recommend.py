@@ -19,7 +19,7 @@ from recommender.cli.older_spellings import in_sub_commands
 from recommender.cli.predict import predict
 from recommender.cli.reference import reference
 from recommender.cli.run import Request, run
-from recommender.cli.terminal import fail, is_the_users
+from recommender.cli.terminal import fail, is_the_users, say
 
 _INTERRUPTED = 130  # exit code of a program that SIGINT ended
 
@@ -33,7 +33,7 @@ class _Group(click.RichGroup):
         if args and args[0] not in self.commands:
             new = in_sub_commands(args)
             if new != args and not context.resilient_parsing:
-                click.echo(f"Deprecated: use `{_command_line(new)}`.", err=True)
+                say(f"Deprecated: use `{_command_line(new)}`.")
             args = new
         context.obj = _command_line(args)
         own = {name for option in self.get_params(context) for name in option.opts}

@@ -34,12 +34,15 @@ def is_the_users(error: Exception) -> bool:
     return isinstance(error, (BuildError, ProbeError, RecommendError))
 
 
+def say(message: str) -> None:
+    """Print one line on standard error; what can't be printed is escaped."""
+    line = (char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in message)
+    click.echo("".join(line), err=True)
+
+
 def fail(message: str, code: int = 1) -> NoReturn:
-    """End with an error in one line; what can't be printed is escaped."""
-    line = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in message
-    )
-    click.echo(f"Error: {line}", err=True)
+    """End with an error in one line."""
+    say(f"Error: {message}")
     sys.exit(code)
 
 

@@ -22,6 +22,7 @@ BAD = {  # what is wrong -> arguments, exit code, what the line says
         USER,
         r"caf\udce9\n\x1b[31m\u2028', no such",
     ),
+    "an older spelling with such a name": (["no\nwhere", "--fit"], USER, "no such file or folder"),
     "a file of no known form": (["cat.jpg"], USER, "cat.jpg', a file of another kind"),
     "an empty folder": (["empty"], USER, "an empty folder"),
     "images without class folders": (["flat"], USER, "3 images and no class folders"),
