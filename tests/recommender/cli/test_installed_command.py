@@ -48,7 +48,8 @@ def trained(run_cli, tmp_path_factory):
     (folder / "temple" / "notes.txt").touch()
     (folder / "drafts").mkdir()
     target = tmp_path_factory.mktemp("here") / "model.keras"
-    done = run_cli("fit", folder, "--json", "--build", "model.keras", "--export", "saved_model", cwd=target.parent, timeout=900)
+    options = ("--input-size", "96", "--json", "--build", "model.keras", "--export", "saved_model")
+    done = run_cli("fit", folder, *options, cwd=target.parent, timeout=900)
     assert (done.returncode, done.stderr) == (0, "")  # nothing is said of bad files on standard error
     return json.loads(done.stdout), target
 
