@@ -75,5 +75,5 @@ def _unknown(name: str) -> BuildError:
     near = difflib.get_close_matches(name.lower().replace("-", "_"), BACKBONES, n=3, cutoff=0.4) or list(BACKBONES)[:3]
     return BuildError(
         f"Expected `backbone` to name a known backbone, or a file or folder that holds a network. Received: {name!r}. "
-        f"Nearest: {', '.join(near)}. List them with `recommend --list-backbones`."
+        f"Nearest: {', '.join(near)}. List them with `recommend backbones`."
     )

@@ -1,14 +1,53 @@
-"""What the command shows while it works, and what it keeps from being shown."""
+"""What the command shows while it works, and how it ends."""
 
 import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import NoReturn
+
+import rich_click as click
+
+from recommender.progress import Progress
+
+_TITLES = {
+    "checking": "Checking every image",
+    "loading": "Loading TensorFlow",
+    "network": "Running the network over the images",
+    "classifiers": "Fitting a classifier at each cut point",
+    "augmentation": "Measuring which augmentations keep the labels",
+    "images": "Reading every image",
+    "training": "Fine-tuning",
+    "comparing": "Comparing",
+    "writing": "Writing the model",
+    "predicting": "Predicting",
+}
+
+
+def is_the_users(error: Exception) -> bool:
+    """Whether a user can cause the error, so that it is reported in one line."""
+    from builders.errors import BuildError
+    from probes.errors import ProbeError
+    from recommender.errors import RecommendError
+
+    return isinstance(error, (BuildError, ProbeError, RecommendError))
+
+
+def say(message: str) -> None:
+    """Print one line on standard error; what can't be printed is escaped."""
+    line = (char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in message)
+    click.echo("".join(line), err=True)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End with an error in one line."""
+    say(f"Error: {message}")
+    sys.exit(code)
 
 
 @contextlib.contextmanager
-def progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
+def progress(*, shown: bool, first: str = "Listing the images") -> Iterator[Progress]:
     """A progress bar on standard error, if that is a terminal."""
     if not shown or not sys.stderr.isatty():
         yield lambda *_: None
@@ -16,64 +55,27 @@ def progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    # A copy of standard error: the bar stays visible while native logs are sent away.
+    # A copy of standard error: the bar stays visible while native logs are redirected.
     with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console(file=terminal, force_terminal=True)
         # What is printed meanwhile goes above the bar, unless it goes elsewhere than to the terminal.
         above = sys.stdout.isatty()
         with Progress(*columns, console=console, transient=True, redirect_stdout=above, redirect_stderr=False) as bar:
-            task = bar.add_task("Listing the images", total=None)
-            titles = {
-                "checking": "Looking at every image",
-                "loading": "Loading TensorFlow",
-                "network": "Running the network over the images",
-                "classifiers": "Fitting a classifier at each cut",
-                "augmentation": "Asking what keeps the labels",
-                "images": "Reading every image",
-                "training": "Fine-tuning",
-                "comparing": "Comparing",
-                "writing": "Writing the model",
-            }
+            task = bar.add_task(first, total=None)
 
             def update(phase: str, done: int, wanted: int) -> None:
                 nonlocal task
-                if bar.tasks[0].description != titles[phase]:  # its pace says nothing of the next phase's
+                if bar.tasks[0].description != _TITLES[phase]:  # a new task: its pace is not that of the last phase
                     bar.remove_task(task)
-                    task = bar.add_task(titles[phase], total=wanted)
-                bar.update(task, completed=done, total=wanted)
+                    task = bar.add_task(_TITLES[phase], total=wanted or None)
+                bar.update(task, completed=done, total=wanted or None)
 
             yield update
 
 
-def import_tensorflow() -> None:
-    with native_logs_hidden():
-        import tensorflow as tf
-
-        tf.constant(0)  # the first operation logs, too
-
-
-@contextlib.contextmanager
-def native_logs_hidden() -> Iterator[None]:
-    """Keep what TensorFlow's C++ code logs while it loads from standard error; shown after all if loading fails."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            hidden.seek(0)
-            os.write(stderr, hidden.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
-def loading_quietly(show: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
-    """Import TensorFlow, without what it logs, when the work comes to it."""
+def loading_quietly(show: Progress) -> Progress:
+    """The same progress, that imports TensorFlow without its logs when the work gets there."""
 
     def progress(phase: str, done: int, wanted: int) -> None:
         show(phase, done, wanted)
@@ -81,3 +83,23 @@ def loading_quietly(show: Callable[[str, int, int], None]) -> Callable[[str, int
             import_tensorflow()
 
     return progress
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow without what its C++ code logs to standard error, unless the import fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.constant(0)  # the first operation logs, too
+        except Exception:
+            hidden.seek(0)
+            os.write(stderr, hidden.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

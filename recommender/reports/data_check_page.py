@@ -1,6 +1,7 @@
-"""The page of `--check`: what is wrong or odd with the data, which files, what was done, what the user may do."""
+"""The page of `recommend check`: what is wrong or unusual, in which files, what was done, what the user may do."""
 
 import os
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -17,41 +18,37 @@ _COLOURS = {ERROR: "bold red", WARNING: "yellow", "note": "cyan"}
 
 def print_page(found: Decision, console: Console) -> None:
     """Print all findings."""
-    print_plainly(_page(found), console)
+    size = found.measurements.size
+    path = clean(size.path)
+    listed = ", ".join(f"{number:,} {name}" for name, number in size.splits.items())
+    parts: list[RenderableType] = [
+        Text.assemble(
+            (f"{os.path.basename(path.rstrip('/')) or path} ", "bold"),
+            f"{listed} images in {size.n_classes:,} classes; {size.n_checked:,} checked: ",
+            (_tally(found.findings), "bold"),
+        )
+    ]
+    for finding in found.findings:
+        parts += [Text(), _block(finding)]
+    if size.n_checked < sum(size.splits.values()):
+        parts += [Text(), Text("Only a sample was checked; `recommend check --full` checks every image.", "dim")]
+    print_plainly(Group(*parts), console)
 
 
-def print_findings(findings: tuple[Finding, ...], console: Console) -> None:
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
     """Print what was found in data that can't be measured."""
     print_plainly(Group(*(part for finding in findings for part in (_block(finding), Text()))), console)
 
 
 def one_line(found: Decision) -> str:
     """How many findings there are of each severity, and the worst of them."""
-    if not found.findings:
-        return "nothing found"
-    return f"{_tally(found.findings)}; first: {clean(found.findings[0].message)}"
+    worst = f"; first: {clean(found.findings[0].message)}" if found.findings else ""
+    return f"{_tally(found.findings)}{worst}"
 
 
-def _tally(findings: tuple[Finding, ...]) -> str:
+def _tally(findings: Sequence[Finding]) -> str:
     numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
-    return ", ".join(count(number, name) for name, number in numbers.items() if number)
-
-
-def _page(found: Decision) -> RenderableType:
-    size = found.measurements.size
-    listed = ", ".join(f"{number:,} {name}" for name, number in size.splits.items())
-    parts: list[RenderableType] = [
-        Text.assemble(
-            (f"{os.path.basename(clean(size.path).rstrip('/')) or clean(size.path)} ", "bold"),
-            f"{listed} images in {size.n_classes:,} classes; {size.n_checked:,} looked at: ",
-            (_tally(found.findings) or "nothing found", "bold"),
-        )
-    ]
-    for finding in found.findings:
-        parts += [Text(), _block(finding)]
-    if size.n_checked < sum(size.splits.values()):
-        parts += [Text(), Text("Looked at a sample; --check=full looks at every image.", "dim")]
-    return Group(*parts)
+    return ", ".join(count(number, name) for name, number in numbers.items() if number) or "nothing found"
 
 
 def _block(finding: Finding) -> RenderableType:
@@ -61,9 +58,8 @@ def _block(finding: Finding) -> RenderableType:
     table.add_row(Text(finding.severity, _COLOURS[finding.severity]), Text(clean(finding.message), "bold"))
     for example in finding.examples[:_SHOWN]:
         table.add_row("", Text(clean(example), "dim"))
-    more = len(finding.examples) - _SHOWN
-    if more > 0:
-        table.add_row("", Text(f"… and {more:,} more (all with --json)", "dim"))
+    if len(finding.examples) > _SHOWN:
+        table.add_row("", Text(f"… and {len(finding.examples) - _SHOWN:,} more (all with --json)", "dim"))
     table.add_row("", Text(f"Done: {finding.done}"))
     table.add_row("", Text(f"You may: {finding.advice}"))
     return table

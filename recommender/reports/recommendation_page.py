@@ -1,11 +1,9 @@
-"""The page that a person reads: rich on a terminal, plain text elsewhere."""
+"""The page of a recommendation: rich on a terminal, plain text elsewhere."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +13,7 @@ from recommender.explanation.reasons import cautions, explain, source_of
 from recommender.explanation.text import clean
 from recommender.fit.plan import planned
 from recommender.pipeline.decision import Decision
-from recommender.reports.console import bullets, heading, print_plainly
+from recommender.reports.console import SMALL_BAR, bar, bullets, grid, heading, print_plainly
 from recommender.rules import thresholds
 from recommender.rules.class_balance import small_class
 from recommender.rules.scenario import Similarity
@@ -24,14 +22,18 @@ from recommender.rules.scenario_rule import amount, similarity_verdict
 if TYPE_CHECKING:
     from builders.surgery.cut import CutPoint
 
-_BAR = 16  # characters
-_SMALL_BAR = 8
 _CLASSES_SHOWN = 10
 
 
 def print_page(found: Decision, console: Console) -> None:
     """Print the whole page."""
-    print_plainly(_page(found), console)
+    parts: list[RenderableType] = [_headline(found), Text(), _measures(found), Text(), _depths(found), Text()]
+    parts += [heading("What is built"), _strategy(found), Text(), heading("Why"), bullets(explain(found))]
+    if notes := cautions(found):
+        parts += [Text(), heading("Warnings"), bullets(notes)]
+    if found.findings:
+        parts.append(Text("   `recommend check` lists the files, what was done and what you may do.", "dim"))
+    print_plainly(Group(*parts), console)
 
 
 def cut_table(points: "Sequence[CutPoint]") -> list[str]:
@@ -42,46 +44,28 @@ def cut_table(points: "Sequence[CutPoint]") -> list[str]:
         stride = "" if point.stride is None else str(point.stride)
         shape = "×".join("?" if side is None else str(side) for side in point.shape)
         rows.append((clean(point.layer), f"{point.depth:.1%}", shape, stride, f"{point.parameters:,}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column in (0, 2) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<><>>", widths, strict=True))
+    return [form.format(*row) for row in rows]
 
 
 def one_line(found: Decision) -> str:
     """The answer in one line."""
     strategy, accuracy = found.strategy, found.expected_accuracy
-    freeze = strategy.freeze or "nothing"
     expected = "" if accuracy is None else f", expected accuracy {accuracy:.3f}"
     return (
         f"{found.scenario.id} {found.scenario.name}: {strategy.backbone} at {strategy.input_size} px, "
-        f"cut {strategy.cut}, freeze {freeze}{expected}"
+        f"cut {strategy.cut}, freeze {strategy.freeze or 'nothing'}{expected}"
     )
-
-
-def _page(found: Decision) -> RenderableType:
-    parts: list[RenderableType] = [_headline(found), Text(), _measures(found), Text(), _depths(found), Text()]
-    parts += [heading("What is built"), _strategy(found), Text(), heading("Why"), bullets(explain(found))]
-    notes = cautions(found)
-    if notes:
-        parts += [Text(), heading("Mind"), bullets(notes)]
-    if found.findings:
-        parts.append(Text("   `--check` tells more of the data: which files, what was done, what you may do.", "dim"))
-    return Group(*parts)
 
 
 def _headline(found: Decision) -> Text:
     scenario = found.scenario
-    source = source_of(found)
-    alike = "like" if scenario.similarity is Similarity.SIMILAR else "unlike"
+    like = "like" if scenario.similarity is Similarity.SIMILAR else "unlike"
     line = Text.assemble(
         (f" Scenario {scenario.id} ", "bold white on blue"),
         (f" {scenario.name} ", "bold blue"),
-        f" {scenario.amount} data, {alike} {source}; confidence {found.verdict.confidence:.0%}",
+        f" {scenario.amount} data, {like} {source_of(found)}; confidence {found.verdict.confidence:.0%}",
         (" (a close call)\n" if found.verdict.close else "\n", "yellow"),
         (f" {scenario.recipe}", "italic"),
     )
@@ -92,50 +76,50 @@ def _headline(found: Decision) -> Text:
 
 def _measures(found: Decision) -> RenderableType:
     size, similarity = found.measurements.size, found.measurements.similarity
-    counts = np.array(size.class_counts)
-    width, height = size.median_size_px
-    table = Table.grid(padding=(0, 2, 0, 1))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row(
-        "Data",
-        Text(
-            f"{clean(size.path)}: {size.n_images:,} {_split_word(size)}images in {size.n_classes:,} classes, "
-            f"{counts.min():,} to {counts.max():,} a class; median {width} × {height} px, "
-            f"{size.grey_share:.0%} without colour; {size.n_sampled:,} measured"
-        ),
-    )
+    table = grid()
+    table.add_row("Data", Text(_data_line(size)))
     table.add_row("Size", f"{amount(size.n_images, small_class(size.class_counts))}")
     if similarity is None:
         table.add_row("Similarity", "not measured: the network has no BatchNorm, and there is no reference for it")
         return table
+    verdict = similarity_verdict(similarity.score)
     spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
-    colour = "green" if similarity_verdict(similarity.score) is Similarity.SIMILAR else "red"
     table.add_row(
         "Similarity",
         Text.assemble(
-            (f"{similarity.score:.2f}{spread} ", colour),
-            (_bar(similarity.score), colour),
-            f" {similarity_verdict(similarity.score)} (threshold {thresholds.SIMILAR_SCORE:.2f})",
+            (
+                f"{similarity.score:.2f}{spread} {bar(similarity.score)}",
+                "green" if verdict is Similarity.SIMILAR else "red",
+            ),
+            f" {verdict} (threshold {thresholds.SIMILAR_SCORE:.2f})",
         ),
     )
-    beside = []
+    also = []
     if similarity.frechet is not None and similarity.kid is not None:
-        beside.append(f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}")
+        also.append(f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}")
     if similarity.source_confidence is not None:
-        beside.append(f"mean top probability of the {similarity.source} classifier {similarity.source_confidence:.2f}")
-    if beside:
-        table.add_row("Beside it", ", ".join(beside))
+        also.append(f"mean top probability of the {similarity.source} classifier {similarity.source_confidence:.2f}")
+    if also:
+        table.add_row("Also measured", ", ".join(also))
     if similarity.looks_like:
-        table.add_row("Looks like", _looks(size, similarity))
+        table.add_row("Classified as", _source_labels(size, similarity))
     return table
 
 
-def _split_word(size: DatasetSize) -> str:
-    return "training " if len(size.splits) > 1 else ""
+def _data_line(size: DatasetSize) -> str:
+    fewest, most = min(size.class_counts), max(size.class_counts)
+    per_class = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    split = "training " if len(size.splits) > 1 else ""
+    width, height = size.median_size_px
+    grey = f", {share} greyscale" if (share := f"{size.grey_share:.0%}") != "0%" else ""
+    return (
+        f"{clean(size.path)}: {size.n_images:,} {split}images in {size.n_classes:,} classes, {per_class} per class; "
+        f"median {width} × {height} px{grey}; {size.n_sampled:,} measured"
+    )
 
 
-def _looks(size: DatasetSize, similarity: FeatureSimilarity) -> Text:
+def _source_labels(size: DatasetSize, similarity: FeatureSimilarity) -> Text:
+    """What the network's own classifier takes each class for."""
     lines = []
     for name, labels in list(zip(size.class_names, similarity.looks_like, strict=True))[:_CLASSES_SHOWN]:
         shares = ", ".join(f"{label} {share:.0%}" for label, share in labels)
@@ -145,77 +129,66 @@ def _looks(size: DatasetSize, similarity: FeatureSimilarity) -> Text:
     return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
 
-def _bar(share: float, width: int = _BAR) -> str:
-    filled = round(min(max(share, 0.0), 1.0) * width)
-    return "█" * filled + "░" * (width - filled)
-
-
 def _depths(found: Decision) -> RenderableType:
-    """Drift and accuracy by depth, the cut and the freeze marked."""
-    similarity = found.measurements.similarity
-    drift = {} if similarity is None else {layer.layer: layer for layer in similarity.per_layer}
-    evidence = {cut.cut: cut for cut in found.measurements.separability.per_cut}
-    most = max((layer.drift for layer in drift.values()), default=1.0) or 1.0
+    """Drift and accuracy at each cut point, the cut and the freeze marked."""
+    similarity, strategy = found.measurements.similarity, found.strategy
+    drift = {} if similarity is None else {layer.layer: layer.drift for layer in similarity.per_layer}
+    accuracy = {cut.cut: cut.accuracy for cut in found.measurements.separability.per_cut}
+    largest = max(drift.values(), default=1.0) or 1.0
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=True)
     table.add_column("Depth", justify="right", no_wrap=True, min_width=5)
     table.add_column("Cut point", no_wrap=True, overflow="ellipsis")
-    table.add_column("Drift", no_wrap=True, min_width=6 + _SMALL_BAR)
-    table.add_column("Accuracy", no_wrap=True, min_width=7 + _SMALL_BAR)
+    table.add_column("Drift", no_wrap=True, min_width=6 + SMALL_BAR)
+    table.add_column("Accuracy", no_wrap=True, min_width=7 + SMALL_BAR)
     table.add_column(no_wrap=True, min_width=12)
     for point in found.plan.cuts:
-        layer = drift.get(point.batch_norm or "") or drift.get(point.layer)
-        there = evidence.get(point.layer)
-        kept = point.depth <= found.strategy.cut_depth
+        here, right = drift.get(point.batch_norm or "", drift.get(point.layer)), accuracy.get(point.layer)
+        marks = {
+            "top" if point.layer == found.plan.cuts[-1].layer else "cut": point.layer == strategy.cut,
+            "freeze": point.layer == strategy.freeze,
+        }
+        marked = ", ".join(name for name, holds in marks.items() if holds)
         table.add_row(
             f"{point.depth:.0%}",
             point.layer,
-            "" if layer is None else f"{layer.drift:5.2f} {_bar(layer.drift / most, _SMALL_BAR)}",
-            "" if there is None else f"{there.accuracy:6.1%} {_bar(there.accuracy, _SMALL_BAR)}",
-            _mark(found, point.layer),
-            style="" if kept else "dim",
+            "" if here is None else f"{here:5.2f} {bar(here / largest, SMALL_BAR)}",
+            "" if right is None else f"{right:6.1%} {bar(right, SMALL_BAR)}",
+            f"◀ {marked}" if marked else "",
+            style="" if point.depth <= strategy.cut_depth else "dim",
         )
     return table
 
 
-def _mark(found: Decision, layer: str) -> str:
-    marks = []
-    if layer == found.strategy.cut:
-        marks.append("top" if layer == found.plan.cuts[-1].layer else "cut")
-    if layer == found.strategy.freeze:
-        marks.append("freeze")
-    return "◀ " + ", ".join(marks) if marks else ""
-
-
 def _strategy(found: Decision) -> RenderableType:
-    strategy = found.strategy
+    strategy, judged = found.strategy, found.probe.judged
     frozen, trainable = found.parameters
     levels = len(strategy.head.levels)
-    reads = "" if levels == 1 else f" of {levels} cut points, joined"
-    table = Table.grid(padding=(0, 2, 0, 1))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("Backbone", f"{clean(found.backbone.title)}, pictures resized to {strategy.input_size} px")
+    pooled = "global average pooling" + ("" if levels == 1 else f" of {levels} cut points, concatenated")
+    table = grid()
+    table.add_row("Backbone", f"{clean(found.backbone.title)}, images resized to {strategy.input_size} px")
     table.add_row("Cut", f"after {strategy.cut}, {strategy.cut_depth:.0%} of the depth")
     table.add_row(
         "Freeze", "nothing" if strategy.freeze is None else f"up to {strategy.freeze}, {strategy.freeze_depth:.0%}"
     )
-    table.add_row("Head", f"global average pooling{reads}, softmax over {strategy.head.classes:,} classes")
+    table.add_row("Head", f"{pooled}, softmax over {strategy.head.classes:,} classes")
     table.add_row("Parameters", f"{frozen:,} frozen, {trainable:,} trainable")
     table.add_row("Training", _training(found))
-    judged = found.probe.judged
     if judged is not None:
         balanced = f" (balanced {judged.balanced_accuracy:.1%} ± {judged.balanced_error:.1%})"
-        beside = balanced if found.class_weight else ""
-        table.add_row("Accuracy", f"{judged.accuracy:.1%} ± {judged.standard_error:.1%}{beside} before any training")
-    return Padding(table, 0)
+        table.add_row(
+            "Accuracy",
+            f"{judged.accuracy:.1%} ± {judged.standard_error:.1%}{balanced if found.class_weight else ''} before any "
+            "training",
+        )
+    return table
 
 
 def _training(found: Decision) -> str:
     training = planned(found)
     schedule = training.schedule
     if schedule is None:
-        return "none but the linear probe, which is fitted already; `--fit` fits it on all images and judges it"
+        return "only the linear probe, fitted already; `recommend fit` fits it on all images and evaluates it"
     return (
-        f"`--fit`: the linear probe, then {schedule.steps:,} steps of {schedule.batch_size} images on "
-        f"{training.n_training:,}, rate up to {schedule.learning_rate:g}"
+        f"`recommend fit`: the linear probe, then {schedule.steps:,} steps of {schedule.batch_size} images on "
+        f"{training.n_training:,}, learning rate up to {schedule.learning_rate:g}"
     )

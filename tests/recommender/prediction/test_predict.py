@@ -229,7 +229,7 @@ def test_an_interruption_is_told_in_one_line(home, invoke, monkeypatch):
 
     monkeypatch.setattr("recommender.prediction.predict.predict", interrupted)
     run = invoke("predict", home / "model.keras", home / "new", "--json")
-    assert run.returncode == 1
+    assert run.returncode == 130
     assert run.stderr == "Error: Interrupted. Not all pictures were predicted.\n"
     assert json.loads(run.stdout) == []
 

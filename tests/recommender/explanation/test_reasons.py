@@ -1,0 +1,231 @@
+"""Each reason and each warning, from a measured recommendation that is changed in one respect."""
+
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from probes.similarity.pixel_scaling import ScalingChoice
+from recommender.explanation.reasons import cautions, explain, source_of
+from recommender.rules.scenario import Amount, Scenario, Similarity
+
+
+@pytest.fixture(scope="module")
+def found(tiny_found):
+    """The same as that of a network on a known source, with a sample of a hundred images in two classes."""
+    size = replace(tiny_found.measurements.size, class_counts=(60, 40))
+    similarity = replace(
+        tiny_found.measurements.similarity,
+        source="ImageNet",
+        basis="reference",
+        score=0.8,
+        sharp_score=0.8,
+        standard_error=0.02,
+        excess=0.05,
+        enlargement=1.0,
+    )
+    measurements = replace(tiny_found.measurements, size=size, similarity=similarity, n_held_out=0, findings=())
+    verdict = replace(
+        tiny_found.verdict,
+        runner_up=Scenario.SHALLOW_FEATURES,
+        nearer=Similarity.DISSIMILAR,
+        alike=Similarity.SIMILAR,
+        overridden=None,
+        close=False,
+    )
+    return replace(tiny_found, measurements=measurements, verdict=verdict)
+
+
+def measured(found, **parts):
+    return replace(found, measurements=replace(found.measurements, **parts))
+
+
+def sized(found, **changes):
+    return measured(found, size=replace(found.measurements.size, **changes))
+
+
+def similar(found, **changes):
+    return measured(found, similarity=replace(found.measurements.similarity, **changes))
+
+
+def ruled(found, **changes):
+    return replace(found, verdict=replace(found.verdict, **changes))
+
+
+def built(found, **changes):
+    return replace(found, plan=replace(found.plan, strategy=replace(found.strategy, **changes)))
+
+
+def chosen(found, **changes):
+    """A cut that was chosen in that way."""
+    return replace(found, plan=replace(found.plan, cut_choice=SimpleNamespace(**changes)))
+
+
+def judged(found, **changes):
+    return replace(found, probe=SimpleNamespace(**{**vars_of(found.probe), **changes}))
+
+
+def vars_of(record):
+    return {name: getattr(record, name) for name in ("judged", "accuracy", "standard_error")}
+
+
+LIMITED = (
+    "limited: 100 images in 2 classes, 40 in the smallest class; fine-tuning pays only from 1,000 images and 20 in"
+)
+REASONS = {  # what is special -> change, a part of a reason
+    "few images": (lambda f: f, LIMITED),
+    "many images": (
+        lambda f: sized(f, class_counts=(1000, 1000)),
+        "plentiful: 2,000 images in 2 classes, 1,000 in the smallest class; fine-tuning pays from 1,000 images",
+    ),
+    "many classes": (
+        lambda f: sized(f, class_names=("name",) * 101, class_counts=(3,) * 101),
+        "3 in the smallest class but 2;",
+    ),
+    "like the source": (
+        lambda f: f,
+        "the images are like ImageNet: similarity 0.80 ± 0.02, threshold 0.50. Early and middle layers drift by 0.050 "
+        "more than for images of ImageNet; the threshold is 0.100.",
+    ),
+    "unlike the source": (lambda f: similar(f, score=0.2), "the images are unlike ImageNet: similarity 0.20"),
+    "a single image": (lambda f: similar(f, standard_error=None), "similarity 0.80, threshold"),
+    "an unknown source": (
+        lambda f: similar(f, source=None),
+        "like what it was trained on: similarity 0.80 ± 0.02, threshold 0.50. Early and middle layers drift by 0.050 "
+        "more than for the images of its reference",
+    ),
+    "no reference": (lambda f: similar(f, basis="yardstick"), "more than for photographs;"),
+    "a source unlike photographs": (
+        lambda f: similar(f, basis="foreign"),
+        "more than for the images that a network was trained on;",
+    ),
+    "small images": (
+        lambda f: similar(f, enlargement=3.0, sharp_score=0.1),
+        "compared with images of as low a resolution: the median image is 64 × 48 px and is enlarged 3.0 times; "
+        "compared with sharp images the similarity would be 0.10. Larger images would give a better model.",
+    ),
+    "small images unlike the source": (
+        lambda f: similar(f, enlargement=3.0, score=0.1),
+        "Low resolution does not explain it",
+    ),
+    "no similarity, like": (
+        lambda f: measured(f, similarity=None),
+        "The classifiers alone say like, since no earlier cut is clearly better",
+    ),
+    "no similarity, unlike": (
+        lambda f: ruled(measured(f, similarity=None), alike=Similarity.DISSIMILAR),
+        "The classifiers alone say unlike, since an earlier cut is clearly better.",
+    ),
+    "a scenario of the user's": (
+        lambda f: ruled(f, scenario=Scenario.FULL_FINE_TUNE, overridden=Scenario.LINEAR_PROBE),
+        "You asked for scenario 3 (FULL_FINE_TUNE); the rules would choose 1 (LINEAR_PROBE).",
+    ),
+    "a whole backbone": (
+        lambda f: ruled(replace(f, plan=replace(f.plan, cut_choice=None)), scenario=Scenario.LINEAR_PROBE),
+        "Keep the whole backbone, up to",
+    ),
+    "a graph that can't be cut": (
+        lambda f: ruled(replace(f, plan=replace(f.plan, cut_choice=None)), scenario=Scenario.SHALLOW_FEATURES),
+        "since its graph can't be cut",
+    ),
+    "a cut without evidence": (
+        lambda f: chosen(f, index=1, prior=1, gain=None, gain_error=None),
+        "where the rule starts; nothing could be cross-validated.",
+    ),
+    "a cut where the rule starts": (
+        lambda f: chosen(f, index=1, prior=1, gain=0.0, gain_error=0.0),
+        "by more than 2.5 standard errors, and no later one by more than its standard error.",
+    ),
+    "a cut at the top": (
+        lambda f: chosen(f, index=4, prior=4, gain=0.0, gain_error=0.0),
+        "no earlier cut improves a linear classifier by more than 2.5 standard errors.",
+    ),
+    "an earlier cut": (
+        lambda f: chosen(f, index=1, prior=3, gain=0.031, gain_error=0.01),
+        "is 3.1 ± 1.0 points more accurate than where the rule starts, which is more than 2.5 standard errors.",
+    ),
+    "a later cut": (
+        lambda f: chosen(f, index=3, prior=1, gain=0.031, gain_error=0.01),
+        "which is more than its standard error.",
+    ),
+    "a frozen backbone": (lambda f: built(f, freeze=f.strategy.cut), "Freeze all that is kept ("),
+    "a backbone that trains": (lambda f: built(f, freeze=None), "Freeze only BatchNorm"),
+    "a backbone that partly trains": (
+        lambda f: built(f, cut="block4_add", cut_depth=1.0, freeze="block1_add", freeze_depth=0.4),
+        "Freeze the first 40%, up to block1_add (",
+    ),
+    "cross-validated accuracy": (lambda f: f, "of new images, by cross-validation: its prediction layer starts from"),
+    "a validation split": (lambda f: measured(f, n_held_out=30), "on 30 images of your validation split"),
+    "no accuracy": (lambda f: judged(f, judged=None), "the accuracy can't be measured"),
+    "unbalanced classes": (lambda f: sized(f, file_counts=(90, 10)), "Balanced accuracy, the mean over classes, is"),
+    "a close call": (lambda f: ruled(f, close=True), "This is a close call; try both. The runner-up is 4"),
+    "more drift": (lambda f: f, "4 (SHALLOW_FEATURES): drift would have to be above 0.100, and is 0.050."),
+    "less drift": (
+        lambda f: ruled(f, nearer=Similarity.SIMILAR),
+        "drift would have to be below 0.100, and is 0.050.",
+    ),
+    "more images": (lambda f: ruled(f, nearer=Amount.PLENTIFUL), "it would take 900 more images."),
+    "more images of a class": (
+        lambda f: ruled(sized(f, class_counts=(1990, 10)), nearer=Amount.PLENTIFUL),
+        "it would take 20 images in the smallest class.",
+    ),
+    "fewer images": (lambda f: ruled(f, nearer=Amount.LIMITED), "it would be right below 1,000 images."),
+    "the rules' own": (
+        lambda f: ruled(f, overridden=Scenario.LINEAR_PROBE, runner_up=Scenario.LINEAR_PROBE),
+        "The runner-up is the rules' own choice, 1 (LINEAR_PROBE).",
+    ),
+    "no drift": (
+        lambda f: measured(f, similarity=None),
+        "The runner-up is 4 (SHALLOW_FEATURES), if the images are unlike it.",
+    ),
+}
+
+
+@pytest.mark.parametrize("special", REASONS)
+def test_the_reason_has_its_numbers_and_thresholds(found, special):
+    change, expected = REASONS[special]
+    reasons = explain(change(found))
+    assert any(expected in reason for reason in reasons), reasons
+    assert all(re.fullmatch(r"[A-Z].*\.", reason) for reason in reasons)
+
+
+WARNINGS = {
+    "a finding": (
+        lambda f: measured(f, findings=(SimpleNamespace(message="1 file is empty."),)),
+        "1 file is empty.",
+    ),
+    "classes without a sample": (
+        lambda f: sized(f, unsampled_classes=("a", "b")),
+        "2 classes had no room in the sample, so the model starts without any knowledge of them. Raise --max-images to "
+        "4 or more.",
+    ),
+    "a note on the evidence": (
+        lambda f: measured(f, separability=replace(f.measurements.separability, note="one class has one image")),
+        "One class has one image.",
+    ),
+    "an input larger than the reference's": (lambda f: built(f, input_size=320), "At 320 px the nearest of these is"),
+    "a scaling that was found": (
+        lambda f: replace(f, scaling=ScalingChoice(name="0..1", drift=0.2, runner_up="caffe", runner_up_drift=1.5)),
+        "found from its BatchNorm statistics: 0..1, with a drift of 0.20 in early layers, then caffe with 1.50.",
+    ),
+    "no reference": (lambda f: similar(f, basis="yardstick"), "two standard photographs are used instead."),
+    "a source unlike photographs": (lambda f: similar(f, basis="foreign"), "Photographs are out-of-distribution for"),
+    "a graph that can't be cut": (
+        lambda f: replace(f, plan=replace(f.plan, cuts=f.plan.cuts[:1])),
+        "can't be cut inside and is used whole.",
+    ),
+}
+
+
+@pytest.mark.parametrize("special", WARNINGS)
+def test_a_warning_says_what_is_less_sure(found, special):
+    change, expected = WARNINGS[special]
+    before, after = cautions(found), cautions(change(found))
+    (added,) = [note for note in after if note not in before]
+    assert expected in added
+
+
+def test_the_source_has_a_name_or_a_phrase(found):
+    assert source_of(found) == "ImageNet"
+    assert source_of(measured(found, similarity=None)) == "what tiny was trained on"

@@ -1,0 +1,358 @@
+"""The pages: what they say, as plain text and on a terminal, for any width."""
+
+import io
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from builders.training.schedule import Phase, plan_schedule
+from probes.evaluation.evaluation import Gain, evaluate
+from probes.quality.findings import SEVERITIES, Finding
+from recommender.comparison.compare import compare
+from recommender.fit.result import FitResult, TrainingPlan
+from recommender.reports import comparison_page, data_check_page, fit_page, recommendation_page
+from recommender.rules.scenario import Scenario
+
+
+def plain(write, *records, width=100):
+    """A page as it is printed to a file."""
+    out = io.StringIO()
+    write(*records, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def words(write, *records, width=100):
+    return " ".join(plain(write, *records, width=width).split())
+
+
+FINDINGS = tuple(
+    Finding(
+        kind=f"kind {number}",
+        severity=severity,
+        n_files=number,
+        examples=tuple(f"{number}/{name}.jpg" for name in range(7)),
+        message=f"{number} files are odd\n.",
+        done="Left out.",
+        advice="Remove them.",
+    )
+    for number, severity in enumerate(SEVERITIES)
+)
+
+
+@pytest.fixture(scope="module")
+def found(tiny_found):
+    """A recommendation with everything that a page may show."""
+    size = replace(
+        tiny_found.measurements.size,
+        splits={"train": 16, "test": 4},
+        class_names=tuple(f"class {number}" for number in range(12)),
+        class_counts=tuple(range(1, 13)),
+        n_checked=18,
+        grey_share=0.25,
+    )
+    similarity = replace(
+        tiny_found.measurements.similarity,
+        source="ImageNet",
+        frechet=12.34,
+        kid=0.56,
+        source_confidence=0.78,
+        looks_like=((("ant", 0.55), ("bee", 0.02)), *((),) * 11),
+    )
+    measurements = replace(tiny_found.measurements, size=size, similarity=similarity, findings=FINDINGS)
+    verdict = replace(tiny_found.verdict, overridden=Scenario.LINEAR_PROBE, close=True)
+    return replace(tiny_found, measurements=measurements, verdict=verdict)
+
+
+@pytest.fixture(scope="module")
+def comparison(tiny_found):
+    return compare(tiny_found, budget=2.0)
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return TrainingPlan(
+        phases=(
+            Phase(
+                name="linear_probe", what="the prediction layer", steps=0, learning_rate=None, trainable_parameters=34
+            ),
+            Phase(name="fine_tune", what="the network", steps=48, learning_rate=1e-3, trainable_parameters=5722),
+        ),
+        schedule=replace(plan_schedule(1000, steps=48), mixup=0.1, label_smoothing=0.05),
+        augmentation=("mirror", "crop"),
+        n_training=900,
+        n_held_out=100,
+        class_weight=(0.5, 1.5),
+        cached=True,
+        precision="mixed_float16",
+        seconds=300.0,
+        resumed_at=20,
+    )
+
+
+@pytest.fixture(scope="module")
+def result(plan):
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 12
+    probabilities = rng.dirichlet(np.ones(12), 120) + 0.3 * np.eye(12)[labels]
+    evaluation = evaluate(probabilities / probabilities.sum(1, keepdims=True), labels)
+    return FitResult(
+        model=None,
+        plan=plan,
+        chosen="fine_tuned",
+        judged_by="held-out part",
+        evaluation=evaluation,
+        accuracy=0.875,
+        interval=(0.8, 0.925),
+        gain=Gain(difference=0.05, low=-0.01, high=0.11),
+        temperature=1.3,
+        calibration=(0.08, 0.03),
+        notes=("One\nnote.",),
+        seconds={"training": 200.0},
+        peak_memory=3 * 2**30,
+    )
+
+
+@pytest.fixture(scope="module")
+def pages(found, comparison, plan, result):
+    """Name -> what writes the page, and what it is of."""
+    names = [f"class {number}" for number in range(12)]
+    return {
+        "recommendation": (recommendation_page.print_page, found),
+        "check": (data_check_page.print_page, found),
+        "findings": (data_check_page.print_findings, FINDINGS),
+        "comparison": (comparison_page.print_comparison, comparison),
+        "plan": (fit_page.print_plan, plan),
+        "result": (fit_page.print_result, result, names),
+    }
+
+
+PAGES = ("recommendation", "check", "findings", "comparison", "plan", "result")
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_in_a_file_is_plain_text_that_keeps_to_the_width(pages, page, width):
+    text = plain(*pages[page], width=width)
+    assert "\x1b" not in text
+    assert all(len(line) <= width and line == line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_on_a_terminal_has_the_same_words_in_colours(pages, page):
+    write, *records = pages[page]
+    out = io.StringIO()
+    write(*records, Console(file=out, width=100, force_terminal=True, color_system="standard"))
+    assert "\x1b[" in out.getvalue()
+    assert re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).split() == plain(*pages[page]).split()
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("recommendation", "confidence"),
+        ("recommendation", "(a close call)"),
+        ("recommendation", "as you asked; the rules would choose 1"),
+        ("recommendation", "78 training images in 12 classes, 1 to 12 per class; median 64 × 48 px, 25% greyscale; 16"),
+        ("recommendation", "Also measured Fréchet distance 12.3, KID 0.56, mean top probability of the ImageNet"),
+        ("recommendation", "Classified as class 0 → ant 55%, bee 2%"),
+        ("recommendation", "class 1 → not in the sample"),
+        ("recommendation", "… and 2 more classes (all with --json)"),
+        ("recommendation", "Head global average pooling"),
+        ("recommendation", "Training only the linear probe, fitted already; `recommend fit`"),
+        ("recommendation", "Warnings • 0 files are odd"),
+        ("recommendation", "`recommend check` lists the files"),
+        ("check", "16 train, 4 test images in 12 classes; 18 checked: 1 error, 1 warning, 1 note"),
+        ("check", "… and 2 more (all with --json) Done: Left out. You may: Remove them."),
+        ("check", "Only a sample was checked; `recommend check --full` checks every image."),
+        ("findings", r"error 0 files are odd\n. 0/0.jpg"),
+        ("comparison", "strategies, trained on the same"),
+        ("comparison", "that were held out;"),
+        ("comparison", "so it is too high."),
+        ("comparison", "accuracy against time; 1 to 4 is the scenario"),
+        ("plan", "1 linear probe the prediction layer; 34 parameters"),
+        (
+            "plan",
+            "48 steps of 32 images; adamw, learning rate up to 0.0003, lower in lower layers; warm-up over",
+        ),
+        ("plan", "then cosine, mixup 0.1, label smoothing 0.05; a validation check every"),
+        ("plan", "900 to train on, 100 held out to evaluate"),
+        ("plan", "mirrored left to right, cropped to 70 to 100 % of the area"),
+        ("plan", "Frozen part computed once"),
+        ("plan", "weighted equally, since they are unbalanced"),
+        ("plan", "mixed_float16"),
+        ("plan", "at step 20"),
+        ("plan", "about 5 min on this machine, with validation checks"),
+        ("result", "Model fine-tuned"),
+        ("result", "87.5%, 95% interval 80.0% to 92.5%, on 120 images that were held out"),
+        ("result", "off by 3.0% on average, scaled by a temperature of 1.30"),
+        ("result", "+5.0 points over the start (-1.0 to +11.0)"),
+        ("result", r"Note One\nnote."),
+        ("result", "3 min, 3.0 GiB at the peak"),
+        ("result", "… and 2 more classes with a higher recall (all with --json)"),
+    ],
+)
+def test_a_page_says_what_was_measured(pages, page, expected):
+    assert expected in words(*pages[page])
+
+
+def test_a_network_without_batch_norm_has_no_similarity(found):
+    bare = replace(found, measurements=replace(found.measurements, similarity=None))
+    assert "not measured: the network has no BatchNorm" in words(recommendation_page.print_page, bare)
+
+
+def test_classes_of_one_size_and_colour_are_said_in_few_words(tiny_found):
+    text = words(recommendation_page.print_page, tiny_found)
+    assert "in 2 classes, 8 per class; median 64 × 48 px; 16 measured" in text
+
+
+def test_a_sound_data_set_has_nothing_found(tiny_found):
+    sound = replace(tiny_found, measurements=replace(tiny_found.measurements, findings=()))
+    assert data_check_page.one_line(sound) == "nothing found"
+    assert "checked: nothing found" in words(data_check_page.print_page, sound)
+
+
+def test_the_worst_finding_is_in_the_line_of_a_check(found):
+    assert data_check_page.one_line(found) == r"1 error, 1 warning, 1 note; first: 0 files are odd\n."
+
+
+def test_fine_tuning_is_announced_with_its_length(tiny_found):
+    strategy = replace(tiny_found.strategy, freeze=None, cut="block4_add", cut_depth=1.0)
+    verdict = replace(tiny_found.verdict, scenario=Scenario.FULL_FINE_TUNE)
+    found = replace(tiny_found, plan=replace(tiny_found.plan, strategy=strategy), verdict=verdict)
+    text = words(recommendation_page.print_page, found)
+    assert re.search(r"Training `recommend fit`: the linear probe, then \d+ steps of \d+ images on \d+, learning", text)
+    assert "Freeze nothing" in text
+
+
+PLANS = {
+    "nothing can be held out": ({"n_held_out": 0, "phases": ()}, "none can be held out, so there is no fine-tuning"),
+    "cross-validation": ({"n_held_out": 0}, "all to train on; the accuracy is cross-validated"),
+    "no augmentation": ({"augmentation": ()}, "none: changed images would not keep their labels"),
+    "a large frozen part": ({"cached": False}, "computed at each step: too large to keep"),
+    "nothing to resume": ({"resumed_at": 0}, "no: there is no earlier state"),
+}
+
+
+@pytest.mark.parametrize("special", PLANS)
+def test_the_plan_says_what_is_special(plan, special):
+    changes, expected = PLANS[special]
+    assert expected in words(fit_page.print_plan, replace(plan, **changes))
+
+
+RESULTS = {
+    "no gain": ({"chosen": "linear_probe"}, "the linear probe: fine-tuning brought no gain"),
+    "no gain over a given model": ({"chosen": "as_given"}, "the model as it was given: fine-tuning brought no gain"),
+    "interrupted": ({"interrupted": True}, "fine-tuned; interrupted, the best until then (--resume continues)"),
+    "stopped": ({"stopped_early": True}, "fine-tuned; stopped early, without further gain"),
+    "not calibrated": ({"calibration": None}, "Calibration not measured"),
+    "calibrated without a temperature": ({"temperature": 1.0}, "off by 8.0% on average Gain"),
+    "cross-validated": ({"judged_by": "cross-validation"}, "cross-validated over 120 images Balanced"),
+    "a validation split": ({"judged_by": "validation"}, "on your validation split's 120 images Balanced"),
+    "no memory": ({"peak_memory": None}, "Time 3 min Class"),
+}
+
+
+@pytest.mark.parametrize("special", RESULTS)
+def test_the_result_says_what_is_special(result, special):
+    changes, expected = RESULTS[special]
+    names = [f"class {number}" for number in range(12)]
+    assert expected in words(fit_page.print_result, replace(result, **changes), names)
+
+
+def test_a_frozen_backbone_is_fitted_on_all_images(result, plan):
+    probe = replace(result, chosen="linear_probe", plan=replace(plan, schedule=None))
+    text = words(fit_page.print_result, probe, [f"class {number}" for number in range(12)])
+    assert "the linear probe, its prediction layer fitted on all 900 images" in text
+
+
+def test_the_line_of_a_result_has_accuracy_and_interval(result):
+    assert fit_page.one_line(result) == "fine_tuned: accuracy 0.875, 95% interval 0.800 to 0.925"
+    assert "accuracy unknown" in fit_page.one_line(replace(result, accuracy=None))
+
+
+def test_the_lowest_recall_comes_first_with_what_it_is_confused_with(result):
+    names = [f"class {number}" for number in range(12)]
+    lines = plain(fit_page.print_result, result, names).splitlines()
+    rows = lines[next(number for number, line in enumerate(lines) if "Confused with" in line) + 1 :][:10]
+    recalls = [int(re.findall(r"(\d+)%", row)[-1]) for row in rows]
+    assert recalls == sorted(recalls)
+    worst = int(np.argmin(result.evaluation.recall))
+    others = result.evaluation.confusion[worst].copy()
+    others[worst] = 0
+    assert re.search(rf"class {worst} .*, class \d+ \d|class \d+ {others.max()}", rows[0])
+
+
+def test_a_line_for_each_validation_check_has_the_gain_over_the_start(plan):
+    lines = []
+    write = fit_page.CheckLines(lines.append)
+    for step, accuracy in ((0, 0.5), (4, 0.625)):
+        write(SimpleNamespace(step=step, accuracy=accuracy), plan.schedule)
+    first, second = lines
+    assert first.split() == ["start", "held-out", "accuracy", "50.0%"]
+    assert second.split() == ["step", "4", "of", "48", "held-out", "accuracy", "62.5%", "+12.5"]
+    assert first.lstrip("\n").index("held-out") == second.index("held-out")
+
+
+def test_cut_points_without_a_known_size_are_listed():
+    point = SimpleNamespace(layer="a\nb", depth=0.5, shape=(None, None, 8), stride=None, parameters=1234)
+    header, row = recommendation_page.cut_table([point])
+    assert row.split() == [r"a\nb", "50.0%", "?×?×8", "1,234"]
+    assert len(row) == len(header)
+
+
+def comparisons(comparison):
+    """Name -> comparison that is special, what its page says."""
+    row = comparison.winner
+    many = tuple(
+        replace(row, label=f"number {number}", accuracy=0.9 - number / 100, recommended=False) for number in range(20)
+    )
+    gap = Gain(difference=0.0, low=-0.1, high=0.1)
+    tied = replace(
+        comparison, rows=many, gaps=(gap,) * 20, winner=many[0], preferred=many[1], recommended=None, regret=None
+    )
+    tuned = replace(row, steps=7, full_steps=20, ended_early=True)
+    trained = {"rows": (tuned,), "gaps": (gap,), "winner": tuned, "preferred": tuned, "recommended": tuned}
+    curve = SimpleNamespace(
+        points=(SimpleNamespace(accuracy=0.8),), doubled=SimpleNamespace(accuracy=0.85), gain=(0.01, 0.09)
+    )
+    return {
+        "many rows": (tied, "… and 6 more, 71% to 76% (all with --json)"),
+        "many ties": (tied, "Tied with number 0: number 1; number 2; number 3; number 4; and 15 more."),
+        "advice that was not trained": (tied, "is not known"),
+        "a sample": (replace(comparison, is_sample=True, n_images=5000), "images, a sample of 5,000, evaluated"),
+        "a validation split": (replace(comparison, judged_by="validation"), "images of your validation split;"),
+        "an interruption": (replace(comparison, interrupted=True), "; interrupted"),
+        "strategies without time": (
+            replace(comparison, skipped={"2 from a": "no time", "3": "no time"}),
+            "Not trained, no time: 2 from a; 3.",
+        ),
+        "fine-tuning": (
+            replace(comparison, **trained, augmentation=("mirror", "crop")),
+            "Fine-tuned with mirror and crop, in as many steps as the budget allows; `recommend fit` trains for",
+        ),
+        "an early end": (replace(comparison, **trained), "ended early"),
+        "a learning curve": (
+            replace(comparison, curve=curve, curve_label="4 cut at a"),
+            "Twice the images would take 4 cut at a from 80.0% to about 85.0%: +1.0 to +9.0 points",
+        ),
+        "a short learning curve": (
+            replace(comparison, curve=SimpleNamespace(points=(), doubled=None, gain=None)),
+            "There are too few images to predict the effect of more.",
+        ),
+    }
+
+
+def test_the_comparison_says_what_is_special(comparison):
+    for special, (changed, expected) in comparisons(comparison).items():
+        assert expected in words(comparison_page.print_comparison, changed, width=160), special
+
+
+def test_the_plot_marks_the_advice_and_the_preferred_row(comparison):
+    text = plain(comparison_page.print_comparison, comparison)
+    (plot,) = re.findall(r"^ +\d+% ┤.*?└", text, re.MULTILINE | re.DOTALL)
+    assert "★" in plot
+    assert plot.count("┤") == 12
