@@ -22,7 +22,8 @@ from recommender import recommend
 from recommender.atomic_files import write_model
 from recommender.cli.recommend import main
 from recommender.errors import RecommendError
-from recommender.prediction.predict import load_detector, predict, save_detector
+from recommender.prediction.predict import predict
+from recommender.prediction.detector_file import load_detector, write_detector as save_detector
 from recommender.prediction.predictor import open_predictor
 
 SIZE = (160, 120)
@@ -183,7 +184,7 @@ def test_a_model_alone_predicts_numbers_and_says_what_is_missing(home, tmp_path,
     shutil.copy(home / "model.keras", tmp_path / "alone.keras")
     run = invoke("predict", tmp_path / "alone.keras", home / "new/temple/0000.jpg", "--csv")
     assert run.returncode == 0
-    assert [line.split(" beside")[0] for line in run.stderr.splitlines()] == [
+    assert [line.split(" with")[0] for line in run.stderr.splitlines()] == [
         "No alone.json",
         "No alone.features.npz",
     ]
@@ -317,7 +318,7 @@ def test_a_broken_detector_is_refused_and_pickles_are_never_read(tmp_path):
     others = [b"", b"x", whole[:300], whole[:-40], whole[:200] + whole[260:]]
     for content in (*others, (tmp_path / "pickle.npz").read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(RecommendError, match=r"Expected .* to be a detector of foreign pictures"):
+        with pytest.raises(RecommendError, match=r"Expected .* to be a detector of out-of-distribution pictures"):
             load_detector(path)
 
 

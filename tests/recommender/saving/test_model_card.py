@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 from pictures import write_images
+from recommender.saving.markdown import escaped
 
 from probes.evaluation.evaluation import wilson
 from recommender import recommend
-from recommender.saving.markdown import escaped
 from recommender.saving.model_card import labels_text, model_card
 
 FIT = {
