@@ -113,8 +113,12 @@ def run_exported(path: Path, format: str, pictures: Pixels) -> Pixels:
     known = check_format(format)
     if not path.exists():
         raise BuildError(f"Expected {str(path)!r} to hold a model. Received: nothing there. Export it first.")
-    with _one_line_errors(known):
-        return known.run(path, np.ascontiguousarray(pictures, np.float32))
+    try:
+        with _one_line_errors(known):
+            return known.run(path, np.ascontiguousarray(pictures, np.float32))
+    except OSError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise BuildError(f"Expected to read {str(path)!r}. Received: {reason}. Export the model again.") from error
 
 
 @contextlib.contextmanager
