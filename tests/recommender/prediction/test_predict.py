@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -63,7 +64,7 @@ def copied(home, tmp_path):
 
 
 def expected(model, path):
-    return model.predict(read_picture(path).pixels[None], verbose=0)[0]
+    return model.predict(read_picture(Path(path)).pixels[None], verbose=0)[0]
 
 
 # --- what is predicted
@@ -81,7 +82,7 @@ def test_probabilities_are_those_of_the_model_itself(home, model, predictor):
 def test_a_picture_is_out_of_distribution_beyond_the_threshold_of_the_detector(home, model, predictor):
     features = keras.Model(model.inputs, model.layers[-1].input)
     for prediction in predict(predictor, [home / "new", home / "odd/flower.png"]):
-        row = features.predict(read_picture(prediction.file).pixels[None], verbose=0)
+        row = features.predict(read_picture(Path(prediction.file)).pixels[None], verbose=0)
         assert prediction.distance == pytest.approx(predictor.detector.distance(row)[0], rel=1e-3)
         assert prediction.foreign == (prediction.distance > predictor.detector.threshold)
 
