@@ -6,16 +6,17 @@ Reference:
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probes.evaluation.evaluation import wilson
 from recommender.explanation.text import clean
 from recommender.rules.scenario import Scenario
 from recommender.rules.thresholds import PLENTIFUL_IMAGES_PER_CLASS
 
-_TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 _MOST_CLASSES = 50  # in the table
 _CLASSES_IN_CODE = 10
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by number of channels
@@ -55,6 +56,37 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
     Returns:
         The card, with Hugging Face's metadata in front.
     """
+    data, fit, stem = description["dataset"], description.get("fit"), model_name.removesuffix(".keras")
+    names = list(data["class_counts"])
+    paper, licence = _origin(description["backbone"])
+    judged = (fit["accuracy"] if fit else description["expected_accuracy"]) is not None
+    n_judged = (fit or description)["n_held_out"] or description["separability"]["n_images"]
+    few = sorted((count, name) for name, count in data["class_counts"].items() if count < PLENTIFUL_IMAGES_PER_CLASS)
+    text = _template().render(
+        {"fit": None, "exports": (), **description},
+        stem=stem,
+        names=names,
+        most_classes=_MOST_CLASSES,
+        paper=paper,
+        licence=licence,
+        recipe=Scenario.numbered(description["scenario"]["id"]).recipe,
+        python=_python(stem, names, description["backbone"]["channels"]),
+        data_name=re.split(r"[/\\]", data["path"].rstrip("/\\"))[-1] or data["path"],
+        judged=judged,
+        judged_by=fit["judged_by"] if fit else description["accuracy_from"],
+        n_judged=n_judged,
+        intervals={
+            key: _interval(description[key], description[f"{key}_standard_error"], n_judged)
+            for key in ("expected_accuracy", "expected_balanced_accuracy")
+        },
+        few=[f"{name} ({count:,})" for count, name in few],
+        plentiful=PLENTIFUL_IMAGES_PER_CLASS,
+        command=command,
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _template() -> "Template":
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -65,32 +97,13 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else escaped(str(value)),
     )
-    environment.filters.update(
-        code=_code, span=lambda name: "`" + re.sub(r"[`|]", "?", clean(name)) + "`", commas="{:,g}".format
-    )
-    data, fit, stem = description["dataset"], description.get("fit"), model_name.removesuffix(".keras")
-    names = list(data["class_counts"])
-    paper, licence = _origin(description["backbone"])
-    few = sorted((count, name) for name, count in data["class_counts"].items() if count < PLENTIFUL_IMAGES_PER_CLASS)
-    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        {"fit": None, "exports": (), **description},
-        stem=stem,
-        names=names,
-        most_classes=_MOST_CLASSES,
-        paper=paper,
-        licence=licence,
-        recipe=Scenario.numbered(description["scenario"]["id"]).recipe,
-        python=_python(stem, names, description["backbone"]["channels"]),
-        data_name=re.split(r"[/\\]", data["path"].rstrip("/\\"))[-1] or data["path"],
-        figures=list(_fitted(fit) if fit else _untrained(description)),
-        judged_by=fit["judged_by"] if fit else description["accuracy_from"],
-        n_judged=_n_judged(description),
-        folds=None if fit else description["separability"]["folds"],
-        few=[f"{name} ({count:,})" for count, name in few],
-        plentiful=PLENTIFUL_IMAGES_PER_CLASS,
-        command=command,
-    )
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    environment.filters.update(code=_code, span=_span, commas="{:,g}".format, percent="{:.1%}".format)
+    return environment.from_string(Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8"))
+
+
+def _span(name: str) -> str:
+    """A name in a code span, which has no escapes of its own."""
+    return "`" + re.sub(r"[`|]", "?", clean(name)) + "`"
 
 
 def _code(text: str, language: str) -> str:
@@ -131,35 +144,10 @@ probabilities = model.predict(picture[None])[0]
 print({classes}[probabilities.argmax()], probabilities.max())"""
 
 
-_Figure = tuple[str, str, str | None, str | None]  # measure, value, and both ends of its 95 % interval
-
-
-def _untrained(description: dict[str, Any]) -> Iterator[_Figure]:
-    n = _n_judged(description)
-    for name, key in (("Accuracy", "expected_accuracy"), ("Balanced accuracy", "expected_balanced_accuracy")):
-        share, error = description[key], description[f"{key}_standard_error"]
-        if share is None:
-            continue
-        # A standard error of 0, where all or none were right, says nothing: the number of images does.
-        low, high = (share - _NORMAL_95 * error, share + _NORMAL_95 * error) if error else wilson(share * n, n)
-        yield name, f"{share:.1%}", f"{max(low, 0.0):.1%}", f"{min(high, 1.0):.1%}"
-
-
-def _fitted(fit: dict[str, Any]) -> Iterator[_Figure]:
-    if fit["accuracy"] is None:
-        return
-    low, high = fit["interval"]
-    yield "Accuracy", f"{fit['accuracy']:.1%}", f"{low:.1%}", f"{high:.1%}"
-    yield "Balanced accuracy", f"{fit['balanced_accuracy']:.1%}", None, None
-    if fit["start_accuracy"] is not None:
-        yield "Accuracy before fine-tuning", f"{fit['start_accuracy']:.1%}", None, None
-    if fit["gain"] is not None:
-        gain, low, high = (100 * share for share in (fit["gain"]["difference"], *fit["gain"]["interval"]))
-        yield "Gain by fine-tuning, points", f"{gain:+.1f}", f"{low:+.1f}", f"{high:+.1f}"
-    if fit["calibration_error"] is not None:
-        yield "Expected calibration error", f"{fit['calibration_error']:.3f}", None, None
-
-
-def _n_judged(description: dict[str, Any]) -> int:
-    held_out = (description.get("fit") or description)["n_held_out"]
-    return int(held_out or description["separability"]["n_images"])
+def _interval(share: float | None, error: float | None, n: int) -> tuple[float, float]:
+    """95 % interval of a share of n images, with the standard error of the share."""
+    if share is None:
+        return 0.0, 1.0
+    if not error:  # all or none were right: the error says nothing, the number of images does
+        return wilson(share * n, n)
+    return max(share - _NORMAL_95 * error, 0.0), min(share + _NORMAL_95 * error, 1.0)
