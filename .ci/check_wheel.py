@@ -10,6 +10,7 @@ from pathlib import Path
 PACKAGES = {"netgraft", "recommender", "builders", "probes"}
 NEEDED = {f"probes/similarity/reference/efficientnet_lite{number}.npz" for number in range(3)} | {
     "netgraft/py.typed",
+    "probes/similarity/reference/standard_photos.npz",
     "recommender/py.typed",
 }
 

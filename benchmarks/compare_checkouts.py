@@ -2,10 +2,10 @@
 
     python benchmarks/compare_checkouts.py OLD NEW [NAME ...] [--results FOLDER]
 
-`scenarios.py` and `cuts.py` run in both, and every figure is compared. OLD and NEW are folders of checkouts, both run by
-this Python. A decision, a cut, a drift or an accuracy that moves by more than float noise is printed, and the exit code
-is 1. Seconds are not compared. The results lie in FOLDER, by default a temporary one, in one folder a checkout; a second
-run with the same FOLDER resumes.
+`scenarios.py` and `cuts.py` run in both, and every figure is compared. OLD and NEW are folders of checkouts, both run
+by this Python. A decision, a cut, a drift or an accuracy that moves by more than float noise is printed, and the exit
+code is 1. Seconds are not compared. The results lie in FOLDER, by default a temporary one, in one folder a checkout; a
+second run with the same FOLDER resumes.
 """
 
 import argparse

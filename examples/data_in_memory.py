@@ -12,7 +12,7 @@ import netgraft
 
 def main(n_images: int = 400) -> None:
     images, labels = load_digits(return_X_y=True)
-    images = images.reshape(-1, 8, 8)[:n_images] / 16  # N×H×W, 0 to 1
+    images = images.reshape(-1, 8, 8)[:n_images] / 16  # of shape (N, H, W), 0 to 1
     labels = labels[:n_images]
     print(netgraft.recommend((images, labels)).scenario)
 

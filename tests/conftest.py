@@ -6,17 +6,26 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, settings
 from pictures import write_images
 
 from recommender.cli.recommend import main
 
 ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("recommend")
+
+# A busy machine is no error, and no test writes into the folders of whoever runs it.
+settings.register_profile("netgraft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("netgraft")
+_FOLDERS = tempfile.TemporaryDirectory(prefix="netgraft_tests_")
+os.environ["NETGRAFT_CACHE"] = str(Path(_FOLDERS.name) / "cache")
+os.environ["NETGRAFT_DATA"] = str(Path(_FOLDERS.name) / "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +80,7 @@ def two_classes(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("data") / "two_classes", {"flower": 8, "temple": 8})
 
 
-def run_process(*arguments, timeout=180, **options):
+def run_process(*arguments, timeout=600, **options):
     """Run a program to its end; bytes that are no UTF-8 pass through as surrogates."""
     done = subprocess.run(
         [os.fspath(argument) if isinstance(argument, os.PathLike) else str(argument) for argument in arguments],

@@ -172,7 +172,9 @@ def test_the_rules_are_pure():
     for module, path in modules().items():
         if module.startswith("recommender.rules."):
             assert roots(ast.parse(path.read_text(encoding="utf-8"))) <= PURE, module
-            assert all(other.startswith("recommender.rules.") for other in imports(module) - {"builders.strategy"}), module
+            assert all(other.startswith("recommender.rules.") for other in imports(module) - {"builders.strategy"}), (
+                module
+            )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Export a built model to the formats of servers, phones and browsers, each one run and compared before it counts.
+"""Export a built model to the formats of servers and phones. Each export is run and compared before it counts.
 
 TensorFlow is imported only when a model is exported or run.
 """
@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from builders.errors import BuildError
-from builders.export.formats import FORMATS, ExportFormat, check_format, find_format, target_of
+from builders.export.export_format import ExportFormat, Pixels
+from builders.export.formats import FORMATS, check_format, target_of
 from builders.export.native_logs import native_logs_discarded
-
-__all__ = ["FORMATS", "ExportFormat", "Exported", "check_format", "export_model", "run_exported", "target_of"]
 
 _LARGEST_DIFFERENCE = 1e-3  # of a probability, where nothing is quantised; float32 in another order gave 1e-5 at most
 # A quantised network that is sound keeps nearly all top classes: EfficientNet-Lite0 97 to 99 % with 8-bit weights and
@@ -26,7 +24,6 @@ _LARGEST_DIFFERENCE = 1e-3  # of a probability, where nothing is quantised; floa
 # squeeze-and-excitation, keeps two thirds to none (litert-community/efficientnet_b0 and _b1).
 _SMALLEST_AGREEMENT = 0.75
 _NEAR = 0.1  # two classes whose probabilities differ by less are one answer as good as the other. Ours
-_BATCH = 32  # pictures that a SavedModel is given at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,30 +32,26 @@ class Exported:
 
     Attributes:
         format: a key of `FORMATS`.
-        path: of the file, or of the SavedModel's folder.
+        path: of the file or folder.
         largest_difference: between its probabilities and the Keras model's.
         same_class: the share of the pictures that both put in the same class, in [0, 1].
-        n_pictures: how many pictures the two were compared on.
         size_bytes: of the file, or of all files in the folder.
-        input_shape: what it takes, None where it may be anything: (batch, height, width, channels), float32.
-        takes: the same in words, for a reader.
+        takes: its input, in words.
     """
 
     format: str
     path: Path
     largest_difference: float
     same_class: float
-    n_pictures: int
     size_bytes: int
-    input_shape: tuple[int | None, int | None, int | None, int]
     takes: str
 
 
-def export_model(model: Any, stem: Path, format: str, pictures: npt.NDArray[np.float32]) -> Exported:
+def export_model(model: Any, stem: Path, format: str, pictures: Pixels) -> Exported:
     """Export a model, run the result on real pictures and keep it only if it agrees.
 
-    "saved_model" holds the model whole. The others can't resize as it does: they hold the network behind the resizing,
-    and pictures must come resized, as `Exported.takes` says. Pixels go in as 0 to 255 everywhere.
+    "saved_model" holds the model whole. The others hold the network behind the resizing, and pictures must come
+    resized, as `Exported.takes` says. Pixels go in as 0 to 255 everywhere.
 
     Args:
         model: as `build_model` returns it; it is unchanged.
@@ -75,18 +68,22 @@ def export_model(model: Any, stem: Path, format: str, pictures: npt.NDArray[np.f
         BuildError: the format is unknown, a package is missing, the format can't express the model, the result does
             not agree with the model, or the disk refused. Nothing is left behind then.
     """
-    check_format(format)
-    known, path = find_format(format), target_of(stem, format)
-    pictures = _checked(model, pictures)
+    known, path = check_format(format), target_of(stem, format)
+    channels = model.input_shape[-1]
+    if pictures.ndim != 4 or not pictures.size or pictures.shape[-1] != channels:
+        raise BuildError(
+            f"Expected pictures of shape (n, height, width, {channels}) to compare an export on. "
+            f"Received: {pictures.shape}."
+        )
+    pictures = np.ascontiguousarray(pictures, np.float32)
     try:
-        _check_replaceable(path, folder=format == "saved_model")
+        _check_replaceable(path, known)
         with tempfile.TemporaryDirectory(prefix=f".{path.name[:50]}.", dir=path.parent) as folder:
             made = Path(folder, path.name)
-            with _told_in_one_line(known), native_logs_discarded():
-                shape = _write(model, made, format, pictures)
-                probabilities = _run(made, format, pictures)
-            expected = model.predict(pictures, batch_size=_BATCH, verbose=0)
-            difference, agreement = _compared(expected, probabilities, known)
+            with _one_line_errors(known):
+                takes = _write(model, made, known, pictures)
+                probabilities = known.run(made, pictures)
+            difference, agreement = _compared(model.predict(pictures, verbose=0), probabilities, known)
             size = sum(part.stat().st_size for part in (made, *made.rglob("*")) if part.is_file())
             _move(made, path, Path(folder, "old"))
     except OSError as error:
@@ -94,22 +91,15 @@ def export_model(model: Any, stem: Path, format: str, pictures: npt.NDArray[np.f
             f"Expected to write {str(path)!r}. Received: {error.strerror or error}. Nothing was written."
         ) from error
     return Exported(
-        format=format,
-        path=path,
-        largest_difference=difference,
-        same_class=agreement,
-        n_pictures=len(pictures),
-        size_bytes=size,
-        input_shape=shape,
-        takes=_in_words(shape),
+        format=format, path=path, largest_difference=difference, same_class=agreement, size_bytes=size, takes=takes
     )
 
 
-def run_exported(path: Path, format: str, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def run_exported(path: Path, format: str, pictures: Pixels) -> Pixels:
     """Run an exported model.
 
     Args:
-        path: of the file, or of the SavedModel's folder, written by `export_model`.
+        path: of the file or folder, written by `export_model`.
         format: a key of `FORMATS`.
         pictures: of shape (n, height, width, channels), 0 to 255, of any size: they are resized as the Keras model
             does it where the file can't.
@@ -120,80 +110,50 @@ def run_exported(path: Path, format: str, pictures: npt.NDArray[np.float32]) -> 
     Raises:
         BuildError: the format is unknown, a package is missing, or the file can't be run.
     """
-    check_format(format)
-    known = find_format(format)
+    known = check_format(format)
     if not path.exists():
         raise BuildError(f"Expected {str(path)!r} to hold a model. Received: nothing there. Export it first.")
-    with _told_in_one_line(known), native_logs_discarded():
-        return _run(path, format, np.ascontiguousarray(pictures, np.float32))
+    try:
+        with _one_line_errors(known):
+            return known.run(path, np.ascontiguousarray(pictures, np.float32))
+    except OSError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise BuildError(f"Expected to read {str(path)!r}. Received: {reason}. Export the model again.") from error
 
 
 @contextlib.contextmanager
-def _told_in_one_line(known: ExportFormat) -> Iterator[None]:
+def _one_line_errors(known: ExportFormat) -> Iterator[None]:
+    """Converters and interpreters log to standard error, and raise nearly anything on what they can't express."""
     try:
-        yield
+        with native_logs_discarded():
+            yield
     except (BuildError, OSError):
         raise
-    except Exception as error:  # converters and interpreters raise nearly anything on what they can't express
+    except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        reason = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
         others = ", ".join(name for name in FORMATS if name != known.name)
         raise BuildError(
-            f"Expected a model that {known.title} can hold and run. Received: {told}. Choose another format: {others}."
+            f"Expected a model that {known.title} can hold and run. Received: {reason}. "
+            f"Choose another format: {others}."
         ) from error
 
 
-def _checked(model: Any, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    channels = model.input_shape[-1]
-    if pictures.ndim != 4 or not pictures.size or pictures.shape[-1] != channels:
-        raise BuildError(
-            f"Expected pictures of shape (n, height, width, {channels}) to try an export on. "
-            f"Received: {pictures.shape}."
-        )
-    return np.ascontiguousarray(pictures, np.float32)
-
-
-def _write(
-    model: Any, made: Path, format: str, pictures: npt.NDArray[np.float32]
-) -> tuple[int | None, int | None, int | None, int]:
-    """Write the file; returns the shape of what it takes."""
-    if format == "saved_model":
-        model.export(str(made), format="tf_saved_model", verbose=False)
-        return (None, *model.input_shape[1:])
+def _write(model: Any, path: Path, known: ExportFormat, pictures: Pixels) -> str:
+    """Write the file; returns what it takes, in words."""
     from builders.export.fixed_size import behind_resizing, resized
 
-    network = behind_resizing(model)
-    height, width, channels = network.input_shape[1:]
-    if format == "onnx":
-        from builders.export.onnx_file import write_onnx
-
-        write_onnx(network, made)
-        return (None, height, width, channels)
-    from builders.export.litert import write_litert
-
-    write_litert(network, made, format, resized(pictures, height, width))
-    return (1, height, width, channels)
+    network, size = model, "of any size"
+    if not known.any_size:
+        network = behind_resizing(model)
+        height, width = network.input_shape[1:3]
+        pictures, size = resized(pictures, height, width), f"resized to {width} × {height} px (bilinear, antialiased)"
+    known.write(network, path, pictures)
+    count, channels = "one picture at a time" if known.one_by_one else "a batch of pictures", model.input_shape[-1]
+    return f"{count} {size}, {channels} channel{'s' * (channels > 1)}, float32 pixels from 0 to 255"
 
 
-def _run(path: Path, format: str, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if format == "onnx":
-        from builders.export.onnx_file import run_onnx
-
-        return run_onnx(path, pictures)
-    if format != "saved_model":
-        from builders.export.litert import run_litert
-
-        return run_litert(path, pictures)
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(path))  # its variables live as long as it does
-    parts = [loaded.serve(tf.constant(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)]
-    return np.concatenate([part.numpy() for part in parts])
-
-
-def _compared(
-    expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32], known: ExportFormat
-) -> tuple[float, float]:
+def _compared(expected: Pixels, found: Pixels, known: ExportFormat) -> tuple[float, float]:
     """The largest difference and the share of pictures in the same class; raises where they are not good enough."""
     if found.shape != expected.shape or not np.isfinite(found).all():
         raise BuildError(
@@ -202,7 +162,7 @@ def _compared(
         )
     difference = float(np.abs(found - expected).max())
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
-    likely = expected[np.arange(len(found)), found.argmax(axis=1)]  # how likely the model holds the file's answers
+    likely = expected[np.arange(len(found)), found.argmax(axis=1)]  # the model's probabilities of the file's answers
     sound = float((expected.max(axis=1) - likely < _NEAR).mean())
     if known.quantised and sound < _SMALLEST_AGREEMENT:
         raise BuildError(
@@ -218,22 +178,21 @@ def _compared(
     return difference, agreement
 
 
-def _check_replaceable(path: Path, *, folder: bool) -> None:
+def _check_replaceable(path: Path, known: ExportFormat) -> None:
     """Raises `BuildError` where something lies that is no older export: that is not ours to replace."""
-    if path.is_dir() != folder and path.exists():
-        wanted, there = ("folder", "file") if folder else ("file", "folder")
+    if not path.exists():
+        return
+    expected = f"Expected {str(path)!r} to be free or an older export."
+    if path.is_dir() != bool(known.folder):
         raise BuildError(
-            f"Expected {str(path)!r} to be a {wanted} or free. Received: a {there}. Choose another name, or remove it."
+            f"{expected} Received: a {'folder' if path.is_dir() else 'file'}. Choose another name, or remove it."
         )
-    if folder and path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
-        raise BuildError(
-            f"Expected {str(path)!r} to be free or a SavedModel. Received: a folder with other things in it. "
-            "Choose another name, or remove it."
-        )
+    if known.folder and any(path.iterdir()) and not (path / known.folder).is_file():
+        raise BuildError(f"{expected} Received: a folder with other things in it. Choose another name, or remove it.")
 
 
 def _move(made: Path, path: Path, old: Path) -> None:
-    """Move what was made into place; what was there goes to `old`, and back if that fails."""
+    """Move what was made into place; an older folder goes to `old`, and back if that fails."""
     if not path.is_dir():
         made.replace(path)
         return
@@ -243,10 +202,3 @@ def _move(made: Path, path: Path, old: Path) -> None:
     except OSError:
         old.replace(path)
         raise
-
-
-def _in_words(shape: tuple[int | None, int | None, int | None, int]) -> str:
-    batch, height, width, channels = shape
-    count = "one picture at a time" if batch == 1 else "a batch of pictures"
-    size = "of any size" if height is None else f"resized to {width} × {height} px (bilinear, antialiased)"
-    return f"{count} {size}, {channels} channel{'s' * (channels > 1)}, float32 pixels from 0 to 255"

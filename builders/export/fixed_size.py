@@ -3,13 +3,10 @@
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
 from builders.errors import BuildError
+from builders.export.export_format import Pixels, in_batches
 from builders.surgery.cut import flat_copy
-
-_BATCH = 32  # pictures resized at a time
 
 
 def behind_resizing(model: Any) -> Any:
@@ -25,8 +22,7 @@ def behind_resizing(model: Any) -> Any:
     Raises:
         BuildError: it takes pictures of any size, and no resizing is in front.
     """
-    first = model.layers[1] if len(model.layers) > 1 else None
-    if isinstance(first, keras.layers.Resizing):
+    if isinstance(model.layers[1], keras.layers.Resizing):
         copy = flat_copy(model)
         return keras.Model(copy.layers[1].output, copy.output, name=copy.name)
     if None in model.input_shape[1:]:
@@ -37,26 +33,10 @@ def behind_resizing(model: Any) -> Any:
     return model
 
 
-def resized(pictures: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
-    """Pictures resized as the model does it: bilinear, antialiased.
-
-    Args:
-        pictures: of shape (n, any height, any width, channels).
-        height: wanted, in px.
-        width: wanted, in px.
-
-    Returns:
-        Pictures of shape (n, height, width, channels).
-    """
+def resized(pictures: Pixels, height: int, width: int) -> Pixels:
+    """Pictures of shape (n, height, width, channels), resized in px as the model does it: bilinear, antialiased."""
     if pictures.shape[1:3] == (height, width):
         return pictures
-    parts = [
-        np.asarray(
-            keras.ops.image.resize(
-                pictures[start : start + _BATCH], (height, width), interpolation="bilinear", antialias=True
-            ),
-            np.float32,
-        )
-        for start in range(0, len(pictures), _BATCH)
-    ]
-    return np.concatenate(parts)
+    return in_batches(
+        lambda batch: keras.ops.image.resize(batch, (height, width), interpolation="bilinear", antialias=True), pictures
+    )

@@ -24,7 +24,7 @@ def stable_names(layers: Sequence[Named]) -> list[str]:
     names = [""] * len(layers)
     numbered: dict[str, list[tuple[int, int]]] = {}
     for index, layer in enumerate(layers):
-        stem = _snake_case(layer.class_name)
+        stem = snake_case(layer.class_name)
         match = re.fullmatch(rf"{stem}(?:_(\d+))?", layer.name)
         if match:
             numbered.setdefault(stem, []).append((int(match[1] or 0), index))
@@ -51,7 +51,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
     return candidate
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
     """A class name in the form in which Keras makes layer names from it."""
     name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probes.evaluation.intervals import Gain
+from recommender import json_records
 from recommender.comparison.outcome import Outcome, Row
 
 if TYPE_CHECKING:
@@ -35,63 +36,33 @@ class Comparison(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the models, as plain data."""
-        return {
-            "verdict": self.verdict,
-            "sentence": self.sentence,
-            "winner": self.winner.label,
-            "preferred": self.preferred.label,
-            "recommended": self.advice,
-            "accuracy": self.accuracy,
-            "interval": list(self.interval),
-            "regret": None if self.regret is None else _gain_as_dict(self.regret),
-            "rows": [_row_as_dict(row, gap) for row, gap in zip(self.rows, self.gaps, strict=True)],
-            "skipped": dict(self.skipped),
-            "n_training": self.n_training,
-            "n_held_out": self.n_held_out,
-            "n_images": self.n_images,
-            "is_sample": self.is_sample,
-            "judged_by": self.judged_by,
-            "augmentation": None if self.augmentation is None else list(self.augmentation),
-            "learning_curve": None if self.curve is None else _curve_as_dict(self.curve, self.curve_label),
-            "interrupted": self.interrupted,
-            "budget": self.budget,
-            "seconds": self.seconds,
-        }
+        return json_records.Comparison.of(
+            self,
+            winner=self.winner.label,
+            preferred=self.preferred.label,
+            recommended=self.advice,
+            regret=json_records.Gain.measured(self.regret),
+            rows=[_row(row, gap) for row, gap in zip(self.rows, self.gaps, strict=True)],
+            learning_curve=None if self.curve is None else _curve(self.curve, self.curve_label),
+        ).to_dict()
 
 
-def _gain_as_dict(gain: Gain) -> dict[str, Any]:
-    return {"difference": gain.difference, "interval": [gain.low, gain.high]}
+def _row(row: Row, gap: Gain) -> json_records.Row:
+    return json_records.Row.of(
+        row,
+        scenario=row.scenario.id,
+        cut=row.strategy.cut,
+        freeze=row.strategy.freeze,
+        levels=row.strategy.head.levels,
+        behind=json_records.Gain.measured(gap),
+    )
 
 
-def _row_as_dict(row: Row, gap: Gain) -> dict[str, Any]:
-    strategy = row.strategy
-    return {
-        "label": row.label,
-        "scenario": row.scenario.id,
-        "recommended": row.recommended,
-        "cut": strategy.cut,
-        "freeze": strategy.freeze,
-        "levels": list(strategy.head.levels),
-        "accuracy": row.accuracy,
-        "interval": list(row.interval),
-        "balanced_accuracy": row.balanced_accuracy,
-        "behind": _gain_as_dict(gap),
-        "seconds": row.seconds,
-        "steps": row.steps,
-        "full_steps": row.full_steps,
-        "gained": row.gained,
-        "ended_early": row.ended_early,
-    }
-
-
-def _curve_as_dict(curve: "LearningCurve", label: str | None) -> dict[str, Any]:
+def _curve(curve: "LearningCurve", label: str | None) -> json_records.LearningCurve:
     doubled = curve.doubled
-    return {
-        "strategy": label,
-        "points": [
-            {"n_images": point.n_images, "accuracy": point.accuracy, "standard_error": point.standard_error}
-            for point in curve.points
-        ],
-        "doubled": None if doubled is None else {"accuracy": doubled.accuracy, "interval": [doubled.low, doubled.high]},
-        "gain": None if curve.gain is None else list(curve.gain),
-    }
+    return json_records.LearningCurve(
+        strategy=label,
+        points=[json_records.CurvePoint.of(point) for point in curve.points],
+        doubled=None if doubled is None else json_records.Doubled(doubled.accuracy, (doubled.low, doubled.high)),
+        gain=curve.gain,
+    )

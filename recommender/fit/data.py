@@ -52,7 +52,7 @@ def read_all(session: FitSession) -> Data:
         frozen = FrozenFeatures(split, stored, n=n, mirror=mirror, keep=options.cache)
     elif options.cache:
         pixels = allocate((n, split.size, split.size, split.channels), np.uint8)
-    run = frozen_function(split, head if frozen is None or frozen.values is None else [split.joint, *head])
+    run = frozen_function(split, head if frozen is None or frozen.values is None else [split.split, *head])
 
     def compute(rows: Numbers, pictures: FloatArray) -> dict[str, FloatArray]:
         outputs = run(pictures)

@@ -12,8 +12,10 @@ from builders.training.precision import best_precision, use_precision
 from builders.training.schedule import Schedule
 from builders.training.state import TrainingState
 from builders.training.trainer import Trained, Trainer
-from probes.evaluation.evaluation import Chosen, evaluate, paired_gain
+from probes.evaluation.evaluation import evaluate
+from probes.evaluation.intervals import paired_gain
 from probes.evaluation.out_of_distribution import Detector
+from probes.evaluation.selection import Chosen
 from probes.images.decode import quiet_decoders
 from recommender.fit.data import Data, read_all, start_from_linear_probe
 from recommender.fit.finish import MOST_IMAGES, calibrated, chosen_check, fitted_detector, peak_memory, set_head
@@ -103,7 +105,7 @@ def _plan(session: FitSession, data: Data, schedule: Schedule, precision: str, s
         sum(int(np.prod(variable.shape)) for variable in part.trainable_variables)
         for part in (session.model.layers[-1], frozen.tail)
     )
-    freeze = None if frozen.takes_pictures else frozen.graph.nodes[frozen.joint].name
+    freeze = None if frozen.takes_pictures else frozen.graph.nodes[frozen.split].name
     return TrainingPlan(
         phases=phases(len(split.training), head, schedule, trainable, freeze),
         schedule=schedule,

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.evaluation.calibration import apply_temperature, calibrate
-from probes.evaluation.evaluation import Chosen, Evaluation, cross_chosen, evaluate
+from probes.evaluation.evaluation import Evaluation, evaluate
 from probes.evaluation.out_of_distribution import FEWEST, Detector, fit_detector
+from probes.evaluation.selection import Chosen, cross_chosen
 
 if TYPE_CHECKING:
     from builders.training.state import TrainingState

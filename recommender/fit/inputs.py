@@ -164,7 +164,7 @@ class FrozenFeatures:
 
     @cached_property
     def _run(self) -> Callable[[FloatArray], list[FloatArray]]:
-        run = frozen_function(self._split, [self._split.joint])
+        run = frozen_function(self._split, [self._split.split])
         size = self._split.size
         run(np.zeros((1, size, size, self._split.channels), np.float32))  # the first call is slow: not counted
         return run

@@ -78,7 +78,7 @@ def _features(session: FitSession) -> tuple[list[FloatArray], Rows, tuple[str, .
     found, split = session.found, session.frozen_split
     if n_read(found.features) == whole_sample(found.index).n_wanted and not session.given:
         return [found.features.pooled[level] for level in found.strategy.head.levels], found.rows, notes_on(session, 0)
-    run = frozen_function(split, [split.joint])
+    run = frozen_function(split, [split.split])
     features = run_pass(
         found.index,
         whole_sample(found.index),

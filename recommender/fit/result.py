@@ -1,12 +1,11 @@
 """The records of a training: its plan and its result."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from builders.training.schedule import Phase, Schedule
+from recommender import json_records
 
 if TYPE_CHECKING:
     from builders.training.state import Check
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
     from probes.evaluation.intervals import Gain
     from probes.evaluation.out_of_distribution import Detector
 
-_DENSE = 200 * 200  # cells up to which a confusion matrix is reported
+_DENSE = 200 * 200  # cells of a confusion matrix that is written whole
+_JUDGED = ("balanced_accuracy", "confusion", "precision", "recall", "log_loss")  # of an evaluation
 FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
 
 
@@ -107,46 +107,15 @@ class FitResult:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the model, as plain data; `docs/recommendation.schema.json` describes it under "fit"."""
-        start, found, gain = self.start, self.evaluation, self.gain
-        return {
-            "chosen": self.chosen,
-            "judged_by": self.judged_by,
-            "n_held_out": 0 if found is None else found.n,
-            "accuracy": self.accuracy,
-            "interval": None if self.interval is None else list(self.interval),
-            "start_accuracy": None if start is None else start.accuracy,
-            "gain": None if gain is None else {"difference": gain.difference, "interval": [gain.low, gain.high]},
-            "balanced_accuracy": None if found is None else found.balanced_accuracy,
-            "confusion": None if found is None or found.confusion.size > _DENSE else found.confusion.tolist(),
-            "precision": None if found is None else _numbers(found.precision),
-            "recall": None if found is None else _numbers(found.recall),
-            "calibration_error": self.calibration_error,
-            "temperature": self.temperature,
-            "log_loss": None if found is None else found.log_loss,
-            "plan": plan_as_dict(self.plan),
-            "history": [_check_as_dict(check) for check in self.history],
-            "interrupted": self.interrupted,
-            "stopped_early": self.stopped_early,
-            "resumed_at": self.resumed_at,
-            "notes": list(self.notes),
-            "seconds": dict(self.seconds),
-            "peak_memory": self.peak_memory,
-        }
-
-
-def plan_as_dict(plan: TrainingPlan) -> dict[str, Any]:
-    """A plan as plain data."""
-    return {
-        **asdict(plan),
-        "augmentation": list(plan.augmentation),
-        "class_weight": None if plan.class_weight is None else list(plan.class_weight),
-        "phases": [asdict(phase) for phase in plan.phases],
-    }
-
-
-def _check_as_dict(check: "Check") -> dict[str, Any]:
-    return {name: None if value != value else value for name, value in asdict(check).items()}
-
-
-def _numbers(values: Any) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
+        judged = {name: getattr(self.evaluation, name, None) for name in _JUDGED}
+        if self.evaluation is not None and self.evaluation.confusion.size > _DENSE:
+            judged["confusion"] = None
+        return json_records.Fit.of(
+            self,
+            **judged,
+            n_held_out=0 if self.evaluation is None else self.evaluation.n,
+            start_accuracy=None if self.start is None else self.start.accuracy,
+            gain=json_records.Gain.measured(self.gain),
+            plan=json_records.TrainingPlan.of(self.plan),
+            history=[json_records.Check.of(check) for check in self.history],
+        ).to_dict()

@@ -1,8 +1,9 @@
-"""What a built model sees in pictures: a stream of files in, a stream of predictions out."""
+"""Predict the classes of pictures: a stream of files in, a stream of predictions out."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,9 @@ from probes.images.image_facts import open_picture
 from probes.images.suffixes import is_image
 from recommender.errors import RecommendError
 from recommender.prediction.predictor import Predictor, open_predictor, predictor_of
-from recommender.prediction.predictor import load_detector as load_detector
-from recommender.prediction.predictor import save_detector as save_detector
 
 _BATCH = 16  # as in the pass that measures
-_CHUNK = 64  # files that are worked on between one answer and the next; no more pictures are held
+_CHUNK = 4 * _BATCH  # files between one result and the next; no more pictures are held
 _ROUNDING = 1e-2  # how far half precision may pull the sum of probabilities from 1
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -29,13 +28,13 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What a model sees in one picture.
+    """What a model predicts of one picture.
 
     Attributes:
         file: as it was named, or found in a folder that was.
         classes: names, the most probable one first; empty where there is an error.
         probabilities: of these classes.
-        foreign: whether it is unlike the training pictures; None where no detector lies beside the model.
+        foreign: whether the picture is out of distribution; None without a detector.
         distance: from the training pictures, about 1 for one of these; None likewise.
         error: why it could not be read.
     """
@@ -49,12 +48,11 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Ready:
-    """A picture as the model is to see it, or why there is none."""
+class _Readable:
+    """A file with its pixels, of shape (size, size, channels)."""
 
     file: str
-    pixels: npt.NDArray[np.float32] | None = None
-    error: str | None = None
+    pixels: npt.NDArray[np.float32]
 
 
 def predict(
@@ -69,14 +67,14 @@ def predict(
     """Predict the classes of pictures, one after the other, in the order in which they are named.
 
     Args:
-        model: the .keras file that `recommend --build` wrote, with its .json and .features.npz beside it; a
+        model: the .keras file that `recommend --build` wrote, with its .json and .features.npz in the same folder; a
             `keras.Model` as `Recommendation.build` returns it; or what `open_predictor` returned.
-        images: paths of pictures and of folders, which are searched at any depth; it is read as the answers are. A
-            picture is decoded, turned upright and resized as in measuring.
-        top: how many classes to tell of each picture.
+        images: paths of pictures and of folders, which are searched at any depth. Paths are read as results are
+            taken. A picture is decoded, turned upright and resized as in measuring.
+        top: how many classes to report for each picture.
         trust: whether code in the model's file may run.
         class_names: of the outputs of a `keras.Model`; their numbers by default.
-        detector: of pictures unlike the training pictures, for a `keras.Model`.
+        detector: of out-of-distribution pictures, for a `keras.Model`.
 
     Returns:
         An iterator. A picture that can't be read has an error in place of classes.
@@ -108,68 +106,58 @@ def _predictions(predictor: Predictor, images: Paths, top: int) -> Iterator[Pred
         raise RecommendError("Expected pictures, or folders that hold some. Received: none. Check the paths.")
 
 
-def _listed(images: Paths) -> Iterator[_Ready]:
+def _listed(images: Paths) -> Iterator[str | Prediction]:
     """Names of files; a folder that can't be listed comes with its error."""
     for path in [images] if isinstance(images, (str, os.PathLike)) else images:
         if not isinstance(path, (str, os.PathLike)):
             raise RecommendError(f"Expected paths of pictures or folders. Received: a {type(path).__name__}.")
         name = os.fsdecode(path)
         if not os.path.isdir(name):
-            yield _Ready(file=name)
+            yield name
             continue
         try:
-            for inner in files_below(name):
-                if is_image(inner):
-                    yield _Ready(file=os.path.join(name, inner))
+            yield from (os.path.join(name, inner) for inner in files_below(name) if is_image(inner))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            yield _Ready(file=os.fsdecode(error.filename or name), error=f"the folder can't be listed: {reason}")
+            yield Prediction(file=os.fsdecode(error.filename or name), error=f"the folder can't be listed: {reason}")
 
 
-def _of_chunk(predictor: Predictor, chunk: Sequence[_Ready], top: int) -> Iterator[Prediction]:
-    store = FolderStore(Path())
-
-    def read(item: _Ready) -> _Ready:
-        if item.error is not None:
-            return item
-        try:
-            picture = open_picture(store, item.file, predictor.channels)
-        except UnreadableImage as error:
-            return _Ready(file=item.file, error=str(error))
-        return _Ready(file=item.file, pixels=resize(picture.pixels, predictor.size).numpy())
-
+def _of_chunk(predictor: Predictor, chunk: Sequence[str | Prediction], top: int) -> Iterator[Prediction]:
     workers = min(8, os.cpu_count() or 1)
-    pictures = in_order(read, chunk, workers=workers, ahead=2 * _BATCH)
-    while batch := list(islice(pictures, _BATCH)):
-        yield from _of_batch(predictor, batch, top)
+    items = list(in_order(partial(_read, predictor), chunk, workers=workers, ahead=2 * _BATCH))
+    readable = [item for item in items if isinstance(item, _Readable)]
+    starts = range(0, len(readable), _BATCH)
+    predicted = (found for start in starts for found in _of_batch(predictor, readable[start : start + _BATCH], top))
+    for item in items:
+        yield item if isinstance(item, Prediction) else next(predicted)
 
 
-def _of_batch(predictor: Predictor, batch: Sequence[_Ready], top: int) -> Iterator[Prediction]:
-    pixels = [item.pixels for item in batch if item.pixels is not None]
-    answers = _answers(predictor, np.stack(pixels), top) if pixels else iter(())
-    for item in batch:
-        if item.pixels is None:
-            yield Prediction(file=item.file, error=item.error)
-        else:
-            yield Prediction(file=item.file, **next(answers))
+def _read(predictor: Predictor, item: str | Prediction) -> _Readable | Prediction:
+    if isinstance(item, Prediction):
+        return item
+    try:
+        picture = open_picture(FolderStore(Path()), item, predictor.channels)
+    except UnreadableImage as error:
+        return Prediction(file=item, error=str(error))
+    return _Readable(file=item, pixels=resize(picture.pixels, predictor.size).numpy())
 
 
-def _answers(predictor: Predictor, pixels: npt.NDArray[np.float32], top: int) -> Iterator[dict[str, Any]]:
-    *features, output = (tensor.numpy() for tensor in predictor.run(pixels))
+def _of_batch(predictor: Predictor, batch: Sequence[_Readable], top: int) -> Iterator[Prediction]:
+    *features, output = (tensor.numpy() for tensor in predictor.run(np.stack([item.pixels for item in batch])))
     probabilities = np.asarray(output, np.float64)
     if not (np.abs(probabilities.sum(1) - 1) < _ROUNDING).all() or (probabilities < 0).any():
         raise RecommendError(
             "Expected a model that puts out probabilities, which sum up to 1. Received: one that puts out other "
             "numbers. Put a softmax behind it."
         )
-    distances = predictor.detector.distance(features[0]) if predictor.detector is not None else None
-    for row, values in enumerate(probabilities):
+    detector = predictor.detector
+    distances = [None] * len(batch) if detector is None else detector.distance(features[0]).tolist()
+    for item, values, distance in zip(batch, probabilities, distances, strict=True):
         order = np.argsort(-values, kind="stable")[:top]
-        answer: dict[str, Any] = {
-            "classes": tuple(predictor.classes[number] for number in order),
-            "probabilities": tuple(float(values[number]) for number in order),
-        }
-        if predictor.detector is not None and distances is not None:
-            answer["distance"] = float(distances[row])
-            answer["foreign"] = not distances[row] <= predictor.detector.threshold
-        yield answer
+        yield Prediction(
+            file=item.file,
+            classes=tuple(predictor.classes[number] for number in order),
+            probabilities=tuple(values[order].tolist()),
+            foreign=None if detector is None else not distance <= detector.threshold,
+            distance=distance,
+        )

@@ -1,22 +1,15 @@
-"""A built model, opened with what lies beside it. TensorFlow is imported when a model is opened."""
+"""A built model, opened with its class names and detector. TensorFlow is imported when a model is opened."""
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from probes.errors import ProbeError
 from probes.evaluation.out_of_distribution import Detector
-from recommender import atomic_files as files
 from recommender.errors import RecommendError
-
-Run = Callable[[Any], Sequence[Any]]
+from recommender.prediction.detector_file import load_detector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,11 +22,11 @@ class Predictor:
         size: height and width in px of the pictures that it takes.
         channels: of these.
         classes: names of the outputs.
-        detector: of pictures unlike the training pictures.
+        detector: of out-of-distribution pictures.
         notes: what a user should know, a line each.
     """
 
-    run: Run
+    run: Callable[[Any], Sequence[Any]]
     size: int
     channels: int
     classes: tuple[str, ...]
@@ -41,67 +34,35 @@ class Predictor:
     notes: tuple[str, ...] = ()
 
 
-def save_detector(path: Path, detector: Detector) -> None:
-    """Write a detector beside its model, as MODEL.features.npz.
-
-    Raises:
-        RecommendError: the disk refused.
-    """
-
-    def write(target: Path) -> None:
-        with target.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **detector.to_arrays())
-
-    files.write_together({path: write})
-
-
-def load_detector(path: Path) -> Detector:
-    """Read what `save_detector` wrote; no code in it runs.
-
-    Raises:
-        RecommendError: it can't be read, or is no detector.
-    """
-    broken = (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Detector.from_arrays({name: stored[name] for name in stored.files})
-    except (*broken, AttributeError, SyntaxError, TypeError, zipfile.BadZipFile, zlib.error, ProbeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RecommendError(
-            f"Expected {str(path)!r} to be a detector of foreign pictures. Received: {first[:200]} Build the model "
-            "anew, or remove the file."
-        ) from error
-
-
 def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Predictor:
     """Load a built model with its class names and detector.
 
     Args:
-        path: the .keras file. MODEL.json beside it names the classes; MODEL.features.npz, if it is there, tells
-            foreign pictures.
+        path: the .keras file. MODEL.json in the same folder names the classes; MODEL.features.npz, if it is there,
+            detects out-of-distribution pictures.
         trust: whether code in the file may run.
 
     Raises:
         BuildError: the file is no Keras model, or holds code.
-        RecommendError: it is no model from one picture to probabilities, or what lies beside it does not fit.
+        RecommendError: it is no model from one picture to probabilities, or the other files do not fit it.
     """
     from builders.backbones.keras_file import load_keras_file
 
     file = Path(path)
     if not file.name:
         raise RecommendError(f"Expected a .keras file. Received: {str(file)!r}, a folder. Name the file.")
-    detector_file = file.with_suffix(".features.npz")
+    description, detector_file = file.with_suffix(".json"), file.with_suffix(".features.npz")
     detector = load_detector(detector_file) if os.path.lexists(detector_file) else None
-    names = _class_names(file.with_suffix(".json"))
+    names = _class_names(description)
     try:
         model = load_keras_file(file, trust=trust)
     except (OSError, ValueError) as error:
         raise RecommendError(f"Expected to read {str(file)!r}. Received: {error}. Check the file.") from error
     notes = []
     if names is None:
-        notes.append(f"No {file.with_suffix('.json').name} beside the model: classes go by their numbers.")
+        notes.append(f"No {description.name} with the model: classes are reported by number.")
     if detector is None:
-        notes.append(f"No {detector_file.name} beside the model: it can't be told which pictures are unlike the rest.")
+        notes.append(f"No {detector_file.name} with the model: out-of-distribution pictures are not detected.")
     return predictor_of(model, class_names=names, detector=detector, title=str(file), notes=notes)
 
 
@@ -118,7 +79,7 @@ def predictor_of(
     Args:
         model: a `keras.Model` as `Recommendation.build` returns it.
         class_names: of its outputs; their numbers by default.
-        detector: of pictures unlike the training pictures.
+        detector: of out-of-distribution pictures.
         title: of the model, for messages.
         notes: what a user should know.
 
@@ -130,16 +91,10 @@ def predictor_of(
     names = tuple(class_names) if class_names is not None else tuple(str(number) for number in range(n_classes))
     if len(names) != n_classes:
         raise RecommendError(
-            f"Expected the names of {n_classes} classes for {title!r}. Received: {len(names)}. The .json file beside a "
-            "model must be the one that was written with it."
+            f"Expected the names of {n_classes} classes for {title!r}. Received: {len(names)}. The .json file must be "
+            "the one that was written with the model."
         )
-    features = _features(model)
-    if detector is not None and (features is None or tuple(features.shape) != (None, len(detector.mean))):
-        raise RecommendError(
-            f"Expected a detector for the features of {title!r}. Received: one of {len(detector.mean)} features. The "
-            ".features.npz file beside a model must be the one that was written with it."
-        )
-    run = _compiled(model, None if detector is None else features, size, channels)
+    run = _compiled(model, detector, title, (size, size, channels))
     return Predictor(run=run, size=size, channels=channels, classes=names, detector=detector, notes=tuple(notes))
 
 
@@ -166,38 +121,29 @@ def _shape(model: Any, title: str) -> tuple[int, int, int]:
     return int(height), int(channels), int(n_classes)
 
 
-def _features(model: Any) -> Any:
-    """What the prediction layer reads; None where the model ends in no Dense layer."""
+def _compiled(
+    model: Any, detector: Detector | None, title: str, shape: tuple[int, int, int]
+) -> Callable[[Any], Sequence[Any]]:
+    """One function for the input of the prediction layer, if there is a detector, and for probabilities."""
     import keras
 
-    last = model.layers[-1]
-    return last.input if isinstance(last, keras.layers.Dense) and last.output is model.outputs[0] else None
+    from probes.network.features import with_constant_weights
 
-
-def _compiled(model: Any, features: Any, size: int, channels: int) -> Run:
-    """One function for features, if they are wanted, and probabilities."""
-    import keras
-
-    from probes.network.features import Network, tapped
-
-    taps = [] if features is None else [features]
-    tapping = keras.Model(model.inputs, [*taps, model.outputs[0]])
-    network = Network(
-        forward=lambda pixels: _in_list(tapping(pixels, training=False)),
-        input_size=size,
-        channels=channels,
-        cuts=("features",) * len(taps),
-        norms=(),
-    )
-    return tapped(network)
-
-
-def _in_list(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    outputs, last = list(model.outputs), model.layers[-1]
+    if detector is not None:
+        ends_in_dense = isinstance(last, keras.layers.Dense) and last.output is outputs[0]
+        if not ends_in_dense or tuple(last.input.shape) != (None, len(detector.mean)):
+            raise RecommendError(
+                f"Expected a detector for the features of {title!r}. Received: one of {len(detector.mean)} features. "
+                "The .features.npz file must be the one that was written with the model."
+            )
+        outputs = [last.input, *outputs]
+    network = keras.Model(model.inputs, outputs)
+    return with_constant_weights(lambda pixels: network(pixels, training=False), shape)
 
 
 def _class_names(path: Path) -> tuple[str, ...] | None:
-    """From the description beside a model; None where there is none."""
+    """From the description of a model; None where there is none."""
     try:
         dataset = json.loads(path.read_text(encoding="utf-8"))["dataset"]
         return tuple(str(name) for name in dataset.get("classes") or dataset["class_counts"])
@@ -206,5 +152,5 @@ def _class_names(path: Path) -> tuple[str, ...] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecommendError(
             f"Expected {str(path)!r} to describe the model and name its classes. Received: one that does not "
-            f"({type(error).__name__}). Build the model anew, or remove the file."
+            f"({type(error).__name__}). Build the model again, or remove the file."
         ) from error

@@ -1,4 +1,4 @@
-"""What lies beside a model: description, class names, model card, detector of foreign pictures, exports."""
+"""Write a model with its description, class names, model card, detector and exports."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,20 @@ from builders.export.formats import FORMATS, target_of
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import in_order, quiet_decoders
 from recommender import atomic_files as files
+from recommender import json_records
 from recommender.errors import RecommendError
 from recommender.explanation.text import printable
 from recommender.fit.finish import fitted_detector
 from recommender.pipeline.reread_images import read_prepared
+from recommender.prediction.detector_file import write_detector
 from recommender.saving.model_card import labels_text, model_card
 
 if TYPE_CHECKING:
     from recommender.fit.result import FitResult
     from recommender.pipeline.decision import Decision
 
-_SHOWN_TO_EXPORTS = 100  # pictures that an export is run on, and that calibrate integers
-_JUDGED_BY = 500  # held-out images that tell an export's accuracy
+_COMPARED_ON = 100  # pictures that an export is run on, and that calibrate integers
+_JUDGED_BY = 500  # held-out images that measure an export's accuracy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Written:
 
 
 def detector_of(found: "Decision") -> Detector | None:
-    """The detector of foreign pictures for a model whose backbone is as it was; None where there are too few images."""
+    """The detector for a model whose backbone is unchanged; None where there are too few images."""
     levels = found.strategy.head.levels
     features = np.concatenate([found.features.pooled[level] for level in levels], axis=1)[found.rows.training]
     return fitted_detector(features, None, found.rows.groups[found.rows.training], found.seed)
@@ -53,121 +55,110 @@ def write_bundle(
     exports: Sequence[str] = (),
     command: str | None = None,
 ) -> Written:
-    """Write a model with all that lies beside it, and its exports.
+    """Write a model with all the files that go with it, and its exports.
 
     Args:
         found: the recommendation that it comes from.
         model: what to write.
         path: of the .keras file.
         description: plain data for the .json file; gains "exports".
-        detector: of foreign pictures, for this model.
+        detector: of out-of-distribution pictures, for this model.
         result: of the training, where there was one.
         exports: formats to export to.
         command: that repeats it.
 
     Returns:
-        What was written; the lines name exports beside it that are of an older model, too.
+        What was written; the lines also name exports of an older model.
 
     Raises:
         RecommendError: the disk refused.
         BuildError: an export failed; the model is written all the same, and the message says so.
     """
-    beside = _beside(found.measurements.size.class_names, description, path.name, detector, command)
-    paths = files.write_model(model, description, path, beside)
+    further = _further(found.measurements.size.class_names, description, path.name, detector, command)
+    paths = files.write_model(model, description, path, further)
     if detector is None:
         path.with_suffix(".features.npz").unlink(missing_ok=True)  # an older model's
-    if not exports:
-        return Written(paths=paths, lines=_older(path, exports))
-    try:
-        made, lines = _export(found, model, path, result, exports)
-    except BuildError as error:
-        raise BuildError(f"{error} The model itself was written to {str(path)!r}.") from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Interrupted. {path} is written, its exports are not all.") from None
-    description["exports"] = made
-    try:
-        files.write_model(model, description, path, beside)
-    except RecommendError as error:
-        told = "The model and its exports are in place, but their description does not name the exports."
-        raise RecommendError(str(error).replace("Nothing was written.", told)) from error
-    exported = (path.parent / entry["file"] for entry in made)
-    return Written(paths=(*paths, *exported), lines=(*lines, *_older(path, exports)))
+    lines: tuple[str, ...] = ()
+    if exports:
+        try:
+            made, lines = _export(found, model, path, result, exports)
+        except BuildError as error:
+            raise BuildError(f"{error} The model itself was written to {str(path)!r}.") from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"Interrupted. {path} is written, its exports are not all.") from None
+        description["exports"] = [export.to_dict() for export in made]
+        try:
+            files.write_model(model, description, path, further)
+        except RecommendError as error:
+            written = "The model and its exports are in place, but their description does not name the exports."
+            raise RecommendError(str(error).replace("Nothing was written.", written)) from error
+        paths = (*paths, *(path.parent / export.file for export in made))
+    return Written(paths=paths, lines=(*lines, *_older(path, exports)))
 
 
 def _older(path: Path, exports: Sequence[str]) -> tuple[str, ...]:
-    """A line on each export that lies there but is not of the model that was written now."""
+    """A line on each export that is there but not of the model that was written now."""
     targets = [target_of(path.with_suffix(""), name) for name in FORMATS if name not in exports]
     return tuple(
-        f"{target.name} is of an older model: export it anew, or remove it." for target in targets if target.exists()
+        f"{target.name} is of an older model: export it again, or remove it." for target in targets if target.exists()
     )
 
 
-def _beside(
+def _further(
     names: Sequence[str], description: dict[str, Any], model_name: str, detector: Detector | None, command: str | None
 ) -> dict[str, Callable[[Path], object]]:
-    """What is written beside the model and its description: suffix -> function that writes such a file."""
-    from recommender.prediction.predict import save_detector
-
+    """The files that go with a model and its description: suffix -> function that writes such a file."""
     repeated = None if command is None else printable(command)
+
+    def write_card(target: Path) -> None:  # only now, when `description` may have gained the exports
+        card = model_card(description, model_name=printable(model_name), command=repeated)
+        target.write_text(card, encoding="utf-8")
+
     labels = labels_text([printable(name) for name in names])
     writers: dict[str, Callable[[Path], object]] = {
         ".labels.txt": lambda target: target.write_text(labels, encoding="utf-8"),
-        ".md": lambda target: target.write_text(
-            model_card(description, model_name=printable(model_name), command=repeated), encoding="utf-8"
-        ),
+        ".md": write_card,
     }
     if detector is not None:
-        writers[".features.npz"] = lambda target: save_detector(target, detector)
+        writers[".features.npz"] = lambda target: write_detector(target, detector)
     return writers
 
 
 def _export(
     found: "Decision", model: Any, path: Path, result: "FitResult | None", exports: Sequence[str]
-) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """Export, and tell each one's accuracy on the held-out images beside the model's own."""
+) -> tuple[list[json_records.Export], tuple[str, ...]]:
+    """Export, and measure the accuracy of each export and of the model on the held-out images."""
     from builders.export.export import export_model, run_exported
 
     measured = found.features.files
-    shown = _read(found, measured[:: max(1, len(measured) // _SHOWN_TO_EXPORTS)][:_SHOWN_TO_EXPORTS])
+    compared = _read(found, measured[:: max(1, len(measured) // _COMPARED_ON)][:_COMPARED_ON])
     held_out = () if result is None else result.held_out[:_JUDGED_BY]
-    pictures = _read(found, [name for name, _ in held_out]) if held_out else None
+    judged = _read(found, [name for name, _ in held_out]) if held_out else None
     labels = np.array([label for _, label in held_out], np.int64)
-    made, lines = [], []
-    own = None if pictures is None else _accuracy(model.predict(pictures, verbose=0), labels)
+    own = None if judged is None else _accuracy(model.predict(judged, verbose=0), labels)
+    made = []
     for name in exports:
-        exported = export_model(model, path.with_suffix(""), name, shown)
-        accuracy = None if pictures is None else _accuracy(run_exported(exported.path, name, pictures), labels)
-        made.append(
-            {
-                "format": name,
-                "file": exported.path.name,
-                "size_bytes": exported.size_bytes,
-                "takes": exported.takes,
-                "largest_difference": exported.largest_difference,
-                "same_class": exported.same_class,
-                "accuracy": accuracy,
-                "model_accuracy": own,
-            }
-        )
-        lines.append(_line(made[-1], len(shown), len(labels)))
-    return made, tuple(lines)
+        exported = export_model(model, path.with_suffix(""), name, compared)
+        accuracy = None if judged is None else _accuracy(run_exported(exported.path, name, judged), labels)
+        made.append(json_records.Export.of(exported, file=exported.path.name, accuracy=accuracy, model_accuracy=own))
+    return made, tuple(_line(export, len(compared), len(labels)) for export in made)
 
 
-def _line(entry: dict[str, Any], n_shown: int, n_judged: int) -> str:
+def _line(export: json_records.Export, n_compared: int, n_judged: int) -> str:
     judged = ""
-    if entry["accuracy"] is not None:
+    if export.accuracy is not None:
         judged = (
-            f"; accuracy {entry['accuracy']:.1%} on {n_judged:,} held-out images, the Keras model's "
-            f"{entry['model_accuracy']:.1%}"
+            f"; accuracy {export.accuracy:.1%} on {n_judged:,} held-out images, the Keras model's "
+            f"{export.model_accuracy:.1%}"
         )
     return (
-        f"{entry['file']}: {entry['size_bytes'] / 1e6:.1f} MB, takes {entry['takes']}; on {n_shown} pictures the same "
-        f"class in {entry['same_class']:.0%}, probabilities differ by {entry['largest_difference']:.1g} at most{judged}"
+        f"{export.file}: {export.size_bytes / 1e6:.1f} MB, takes {export.takes}; on {n_compared} pictures the same "
+        f"class in {export.same_class:.0%}, probabilities differ by {export.largest_difference:.1g} at most{judged}"
     )
 
 
 def _accuracy(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
-    return float((np.asarray(probabilities).argmax(1) == labels).mean())
+    return float((probabilities.argmax(1) == labels).mean())
 
 
 def _read(found: "Decision", names: Sequence[str]) -> npt.NDArray[np.float32]:

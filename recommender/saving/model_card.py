@@ -1,4 +1,4 @@
-"""The model card: what a person who is handed the model should know, from the data that stand beside it.
+"""The model card: what a person who is handed the model should know, from the JSON output.
 
 Reference:
     Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993; headings as in Hugging Face's template.
@@ -6,43 +6,31 @@ Reference:
 
 import json
 import re
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from probes.evaluation.intervals import wilson
+from recommender.explanation.text import clean
 from recommender.rules.scenario import Scenario
-from recommender.saving.card_evaluation import evaluation, limits
-from recommender.saving.card_training import MOST_CLASSES, training
-from recommender.saving.markdown import code, escaped, facts, span, table
+from recommender.rules.thresholds import PLENTIFUL_IMAGES_PER_CLASS
 
-_CLASSES_NAMED = 8  # in a sentence
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_MOST_CLASSES = 50  # in the table
 _CLASSES_IN_CODE = 10
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by number of channels
+_NORMAL_95 = 1.96  # standard errors on either side of a mean that hold 95 % of a normal distribution
+_ALWAYS = re.compile(r"([\\`*\[\]<>|~$&#])")
+_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside a word it is harmless, and plain reads better
+_ADDRESS = re.compile(r"(?i)(www)(?=\.)|(?<=\w)(?=://)")  # renderers make links of bare addresses
 
 
-def model_card(description: dict[str, Any], *, model_name: str, command: str | None) -> str:
-    """A model card in Markdown.
-
-    Args:
-        description: `Recommendation.to_dict()`, perhaps with "fit", "exports" and "seed". What is missing is left out.
-        model_name: of the model's file, as "model.keras".
-        command: that made the model; None leaves it out.
-
-    Returns:
-        The card, with Hugging Face's metadata in front.
-    """
-    stem = model_name.removesuffix(".keras")
-    sections = [
-        ("Model Details", _details(description)),
-        ("Uses", _uses(description)),
-        ("How to Get Started with the Model", _start(description, stem)),
-        ("Training Details", training(description)),
-        ("Evaluation", evaluation(description)),
-        ("Bias, Risks, and Limitations", limits(description)),
-        ("Other formats", _exports(description)),
-        ("Making it again", _again(description, command)),
-    ]
-    card = [_metadata(), f"# Model Card for {escaped(stem)}", _summary(description)]
-    card += [f"## {title}\n\n{text}" for title, text in sections if text]
-    return "\n\n".join(card) + "\n"
+def escaped(text: str) -> str:
+    """Text that a Markdown renderer shows as it is, on one line, whatever is in it."""
+    plain = _ALWAYS.sub(r"\\\1", clean(text).strip())
+    plain = _UNDERSCORE.sub(r"\\_", plain)
+    return _ADDRESS.sub(lambda found: found[0] + "\\" if found[0] else "\\", plain)
 
 
 def labels_text(class_names: list[str] | tuple[str, ...]) -> str:
@@ -57,147 +45,109 @@ def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
 
 
-def _metadata() -> str:
-    return "---\nlibrary_name: keras\npipeline_tag: image-classification\ntags:\n- transfer-learning\n- netgraft\n---"
+def model_card(description: dict[str, Any], *, model_name: str, command: str | None) -> str:
+    """A model card in Markdown.
 
+    Args:
+        description: `Recommendation.to_dict()`, perhaps with "fit" and "exports".
+        model_name: of the model's file, as "model.keras".
+        command: that made the model; None leaves it out.
 
-def _class_names(description: dict[str, Any]) -> list[str]:
-    return list(description.get("dataset", {}).get("class_counts", {}))
-
-
-def _summary(description: dict[str, Any]) -> str:
-    names = _class_names(description)
-    if not names:
-        return "Puts pictures into classes."
-    shown = [escaped(name) for name in names[:_CLASSES_NAMED]]
-    more = f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
-    return f"Tells which of {len(names):,} classes a picture shows: {', '.join(shown)}{more}."
-
-
-def _details(description: dict[str, Any]) -> str:
-    backbone, strategy = description.get("backbone", {}), description.get("strategy", {})
-    size, channels = strategy.get("input_size"), backbone.get("channels", 3)
-    colours = {1: "grey", 3: "RGB", 4: "RGB and alpha"}.get(channels, f"{channels} channels")
-    paper, licence = _origin(backbone)
-    source, n_classes = backbone.get("source"), len(_class_names(description))
-    to = f" to {size} × {size} px" if size else ""
-    order = "below" if n_classes <= MOST_CLASSES else "of the JSON beside the model"
-    return facts(
-        (
-            ("Model type", "image classifier, a `keras.Model`"),
-            ("Backbone", f"{escaped(str(backbone['title']))}{f' ({paper})' if paper else ''}" if backbone else None),
-            ("Pretrained on", (escaped(source) if source else "not known") if backbone else None),
-            ("Licence of the pretrained weights", licence if backbone else None),
-            ("Input", f"pictures of any size, {colours}, pixels from 0 to 255; resized{to} and scaled inside"),
-            ("Output", f"a probability for each of {n_classes:,} classes, in the order {order}" if n_classes else None),
-            ("Way of transfer learning", _scenario(description)),
-        )
+    Returns:
+        The card, with Hugging Face's metadata in front.
+    """
+    data, fit, stem = description["dataset"], description.get("fit"), model_name.removesuffix(".keras")
+    names = list(data["class_counts"])
+    paper, licence = _origin(description["backbone"])
+    judged = (fit["accuracy"] if fit else description["expected_accuracy"]) is not None
+    n_judged = (fit or description)["n_held_out"] or description["separability"]["n_images"]
+    few = sorted((count, name) for name, count in data["class_counts"].items() if count < PLENTIFUL_IMAGES_PER_CLASS)
+    text = _template().render(
+        {"fit": None, "exports": (), **description},
+        stem=stem,
+        names=names,
+        most_classes=_MOST_CLASSES,
+        paper=paper,
+        licence=licence,
+        recipe=Scenario.numbered(description["scenario"]["id"]).recipe,
+        python=_python(stem, names, description["backbone"]["channels"]),
+        data_name=re.split(r"[/\\]", data["path"].rstrip("/\\"))[-1] or data["path"],
+        judged=judged,
+        judged_by=fit["judged_by"] if fit else description["accuracy_from"],
+        n_judged=n_judged,
+        intervals={
+            key: _interval(description[key], description[f"{key}_standard_error"], n_judged)
+            for key in ("expected_accuracy", "expected_balanced_accuracy")
+        },
+        few=[f"{name} ({count:,})" for count, name in few],
+        plentiful=PLENTIFUL_IMAGES_PER_CLASS,
+        command=command,
     )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _template() -> "Template":
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    # The output is Markdown: `finalize` escapes every value as such, but for those that the template marks as safe.
+    environment = Environment(  # noqa: S701
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else escaped(str(value)),
+    )
+    environment.filters.update(code=_code, span=_span, commas="{:,g}".format, percent="{:.1%}".format)
+    return environment.from_string(Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8"))
+
+
+def _span(name: str) -> str:
+    """A name in a code span, which has no escapes of its own."""
+    return "`" + re.sub(r"[`|]", "?", clean(name)) + "`"
+
+
+def _code(text: str, language: str) -> str:
+    """A block of code, fenced by more backticks than stand in a row in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _origin(backbone: dict[str, Any]) -> tuple[str | None, str]:
-    """The paper as a link and the licence; a network that merely has a registered name is not the registered one."""
+    """Paper and licence; a network that merely has a registered name is not the registered one."""
     from builders.backbones.registry import find_backbone
     from builders.errors import BuildError
 
     try:
-        spec = find_backbone(str(backbone.get("name", "")))
+        spec = find_backbone(backbone["name"])
     except BuildError:
         return None, "not known"
-    if (spec.name, spec.title) != (backbone.get("name"), backbone.get("title")):
+    if (spec.name, spec.title) != (backbone["name"], backbone["title"]):
         return None, "not known"
-    number = spec.paper.removeprefix("arXiv:")
-    paper = f"[arXiv {number}](https://arxiv.org/abs/{number})" if number != spec.paper else escaped(spec.paper)
-    return paper, escaped(spec.licence) if backbone.get("source") else "not known (weights from elsewhere)"
+    return spec.paper, spec.licence if backbone["source"] else "not known (weights from elsewhere)"
 
 
-def _scenario(description: dict[str, Any]) -> str | None:
-    found = description.get("scenario")
-    if found is None:
-        return None
-    scenario = Scenario.numbered(found["id"])
-    chosen = f", confidence {found['confidence']:.0%}" if found.get("confidence") is not None else ""
-    asked = " (as the user asked)" if found.get("overridden") else chosen
-    return f"scenario {scenario.id}, `{scenario.name}`{asked}: {scenario.recipe}"
+def _python(stem: str, names: list[str], channels: int) -> str:
+    """A program that predicts the class of one picture."""
+    model, described = (json.dumps(stem + suffix, ensure_ascii=False) for suffix in (".keras", ".json"))
+    imports, classes = "import keras", json.dumps(names, ensure_ascii=False)
+    if len(names) > _CLASSES_IN_CODE:
+        imports = "import json\nfrom pathlib import Path\n\nimport keras"
+        classes = f'list(json.loads(Path({described}).read_text())["dataset"]["class_counts"])'
+    return f"""{imports}
+from PIL import Image, ImageOps
+
+model = keras.models.load_model({model})
+picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("{_MODES[channels]}")  # upright
+picture = keras.utils.img_to_array(picture)
+probabilities = model.predict(picture[None])[0]
+print({classes}[probabilities.argmax()], probabilities.max())"""
 
 
-def _uses(description: dict[str, Any]) -> str:
-    size, grey = description.get("dataset", {}).get("median_size_px"), ""
-    if size:
-        share = description["dataset"].get("grey_share", 0.0)
-        grey = f" The median picture has {size[0]:,} × {size[1]:,} px; {share:.0%} are without colour."
-    return (
-        "**Direct use.** Pictures of the same kind as those it was made from, taken in the same way, each of which "
-        f"shows one of the classes.{grey}\n\n"
-        "**Out of scope.** It answers with one of its classes whatever it is shown; it has no answer for pictures of "
-        "something else. Decisions that weigh on people need a judgement of their own: nothing here was tested for "
-        "that."
-    )
-
-
-def _start(description: dict[str, Any], stem: str) -> str:
-    backbone = description.get("backbone", {})
-    names, mode = _class_names(description), _MODES.get(backbone.get("channels", 3), "RGB")
-    short = len(names) <= _CLASSES_IN_CODE
-    beside = f"{stem}.json"
-    reading = f"json.loads(Path({_quoted(beside)}).read_text())"
-    listed = json.dumps(names, ensure_ascii=False) if short else f'list({reading}["dataset"]["class_counts"])'
-    best = f"{listed}[probabilities.argmax()], probabilities.max()" if names else "probabilities"
-    lines = [
-        "import keras" if short else "import json\nfrom pathlib import Path\n\nimport keras",
-        "from PIL import Image, ImageOps",
-        "",
-        f"model = keras.models.load_model({_quoted(f'{stem}.keras')})",
-        f'picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("{mode}")  # upright',
-        "picture = keras.utils.img_to_array(picture)",
-        "probabilities = model.predict(picture[None])[0]",
-        f"print({best})",
-    ]
-    text = code("\n".join(lines), "python")
-    if backbone and _origin(backbone)[0] is None:
-        text += "\n\n"
-        text += "If loading asks for a `GraphSegment`: install netgraft and `import builders.graph_segment` first."
-    return text
-
-
-def _quoted(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
-
-
-def _exports(description: dict[str, Any]) -> str:
-    found = description.get("exports")
-    if not found:
-        return ""
-    rows = [
-        (
-            escaped(str(each["format"])),
-            escaped(str(each["file"])),
-            f"{each['largest_difference']:.1g}" if each.get("largest_difference") is not None else "",
-            f"{each['same_class']:.0%}" if each.get("same_class") is not None else "",
-            f"{each['accuracy']:.1%}" if each.get("accuracy") is not None else "",
-            escaped(str(each.get("takes", ""))),
-        )
-        for each in found
-    ]
-    header = ("Format", "File", "Largest difference", "Same class", "Accuracy", "Takes")
-    used = [column for column in range(len(header)) if any(row[column] for row in rows)]
-    shown = table([header[column] for column in used], ([row[column] for column in used] for row in rows))
-    return f"Each was run on real pictures; the difference is of a probability, to the Keras model's.\n\n{shown}"
-
-
-def _again(description: dict[str, Any], command: str | None) -> str:
-    parts = [] if command is None else [code(command, "sh")]
-    versions = description.get("versions") or {}
-    seed = description.get("seed")
-    lines = [
-        ("Seed", None if seed is None else f"{seed}"),
-        ("Versions", ", ".join(f"{escaped(name)} {escaped(number)}" for name, number in versions.items()) or None),
-        ("Backbone's weights", _fingerprint(description)),
-    ]
-    parts.append(facts(lines))
-    return "\n\n".join(part for part in parts if part)
-
-
-def _fingerprint(description: dict[str, Any]) -> str | None:
-    digest = description.get("backbone", {}).get("fingerprint")
-    return None if not digest else f"SHA-256 fingerprint {span(str(digest)[:16])}…"
+def _interval(share: float | None, error: float | None, n: int) -> tuple[float, float]:
+    """95 % interval of a share of n images, with the standard error of the share."""
+    if share is None:
+        return 0.0, 1.0
+    if not error:  # all or none were right: the error says nothing, the number of images does
+        return wilson(share * n, n)
+    return max(share - _NORMAL_95 * error, 0.0), min(share + _NORMAL_95 * error, 1.0)

@@ -38,7 +38,7 @@ def classifier(freeze=None):
 def frozen_outputs(model, pictures):
     """Outputs of the frozen part of a model, by Keras' own predict."""
     split = split_frozen(model)
-    output = split.graph.run(model.input, [split.joint])[0]
+    output = split.graph.run(model.input, [split.split])[0]
     return keras.Model(model.input, output).predict(pictures.astype(np.float32), verbose=0)
 
 

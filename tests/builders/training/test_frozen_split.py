@@ -19,7 +19,7 @@ def behind(first, freeze=None, inputs=None):
 
 def test_the_frozen_part_ends_at_the_last_frozen_layer():
     split = split_frozen(classifier(FREEZE))
-    assert split.graph.nodes[split.joint].name == FREEZE
+    assert split.graph.nodes[split.split].name == FREEZE
     assert not split.takes_pictures
     assert not split.solvable
 

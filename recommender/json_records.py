@@ -1,0 +1,212 @@
+"""What `fit`, `compare` and `export` add to the JSON output, as records, and what all records share.
+
+The fields of a record are the keys; their types and notes become `docs/recommendation.schema.json`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+from probes.evaluation import intervals
+from recommender.explanation.text import printable
+
+Count = Annotated[int, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Pair = tuple[float, float]
+ScenarioId = Literal[1, 2, 3, 4]
+
+
+def note(text: str) -> Meta:
+    """A description in the schema."""
+    return Meta(description=text)
+
+
+class Record(msgspec.Struct, forbid_unknown_fields=True):
+    """An object of the JSON output."""
+
+    @classmethod
+    def of(cls, source: Any, **given: Any) -> Self:
+        """A record of what is given, and for the other fields of the source's attributes of the same names."""
+        return cls(**{name: getattr(source, name) for name in cls.__struct_fields__ if name not in given}, **given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: lists for tuples and arrays, None for NaN, every text valid Unicode."""
+        plain: dict[str, Any] = _plain(msgspec.to_builtins(self, enc_hook=lambda array: array.tolist()))
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+class Phase(Record):
+    name: Literal["linear_probe", "fine_tune"]
+    what: str
+    steps: Count
+    learning_rate: float | None
+    trainable_parameters: Count
+
+
+class Schedule(Record):
+    steps: Annotated[Count, note("Batches in all.")]
+    batch_size: Annotated[int, Meta(ge=1)]
+    check_every: Annotated[int, Meta(ge=1), note("Steps between validation checks.")]
+    patience: Annotated[Count, note("Validation checks in a row without gain after which training stops.")]
+    optimizer: Literal["adamw", "sgd"]
+    learning_rate: Annotated[float, note("The peak, of the last layers.")]
+    lowest_rate: Annotated[Share, note("Rate of the first layer as a share of that.")]
+    warm_up: Annotated[Count, note("Steps over which the rate rises.")]
+    weight_decay: float
+    label_smoothing: Share
+    mixup: Annotated[float, note("Alpha of the Beta distribution; 0 mixes nothing.")]
+    seed: Count
+
+
+class TrainingPlan(Record):
+    """What training does."""
+
+    phases: list[Phase]
+    schedule: Annotated[Schedule | None, note("Null where the linear probe is the whole training.")]
+    augmentation: Annotated[list[Literal["mirror", "crop"]], note("Measured when training begins; empty before.")]
+    n_training: Count
+    n_held_out: Annotated[Count, note("0 where accuracy is cross-validated.")]
+    class_weight: list[float] | None
+    cached: Annotated[bool | None, note("Whether the frozen part is computed once; null where nothing is frozen.")]
+    precision: str
+    seconds: Annotated[float | None, note("Estimated from timed steps when training begins; null before.")]
+    resumed_at: Annotated[int | None, note("Step at which it resumes; 0 without a saved state, null if not asked.")]
+
+    @classmethod
+    def of(cls, source: Any, **given: Any) -> Self:
+        """A record of a `recommender.fit.result.TrainingPlan`."""
+        schedule = None if source.schedule is None else Schedule.of(source.schedule)
+        return super().of(source, phases=[Phase.of(phase) for phase in source.phases], schedule=schedule, **given)
+
+
+class Gain(Record):
+    difference: float
+    interval: Pair
+
+    @classmethod
+    def measured(cls, gain: intervals.Gain | None) -> "Gain | None":
+        """A gain with its interval as a pair."""
+        return None if gain is None else cls(gain.difference, (gain.low, gain.high))
+
+
+class Check(Record):
+    step: Count
+    accuracy: Share
+    held_out_loss: float
+    loss: Annotated[float | None, note("Mean over the batches since the check before; null at the start.")]
+    learning_rate: float
+    seconds: float
+
+
+class Fit(Record):
+    """Only after `--fit`."""
+
+    chosen: Annotated[Literal["fine_tuned", "linear_probe", "as_given"], note("What the model is.")]
+    judged_by: Literal["cross-validation", "held-out part", "validation", "nothing"]
+    n_held_out: Count
+    accuracy: Annotated[Share | None, note("Each image is judged by a choice of check that the others made.")]
+    interval: Annotated[Pair | None, note("95 % interval of the accuracy.")]
+    start_accuracy: Annotated[Share | None, note("Of the linear probe before fine-tuning, on the same images.")]
+    gain: Annotated[Gain | None, note("Over the start, paired, as a share; null where the model is the start.")]
+    balanced_accuracy: Share | None
+    confusion: Annotated[list[list[Count]] | None, note("Rows true, columns predicted; null above 200 classes.")]
+    precision: list[Share | None] | None
+    recall: list[Share | None] | None
+    calibration_error: Annotated[Share | None, note("Expected calibration error of the model as it is.")]
+    temperature: Annotated[float, note("Divisor of the logits; 1 where that did not help.")]
+    log_loss: float | None
+    plan: TrainingPlan
+    history: Annotated[list[Check], note("Validation checks; the first is the start.")]
+    interrupted: bool
+    stopped_early: bool
+    resumed_at: Annotated[Count | None, note("Step at which an earlier run was resumed.")]
+    notes: list[str]
+    seconds: Annotated[dict[str, float], note("By phase.")]
+    peak_memory: Annotated[Count | None, note("Bytes.")]
+
+
+class Row(Record):
+    label: str
+    scenario: ScenarioId
+    recommended: bool
+    cut: str
+    freeze: str | None
+    levels: list[str]
+    accuracy: Share
+    interval: Pair
+    balanced_accuracy: Share
+    behind: Annotated[Gain, note("The winner's lead, paired.")]
+    seconds: float
+    steps: Count
+    full_steps: int | None
+    gained: bool | None
+    ended_early: bool
+
+
+class CurvePoint(Record):
+    n_images: float
+    accuracy: Share
+    standard_error: float
+
+
+class Doubled(Record):
+    accuracy: float
+    interval: Pair
+
+
+class LearningCurve(Record):
+    """Of the linear probe, by number of images."""
+
+    strategy: str | None
+    points: list[CurvePoint]
+    doubled: Doubled | None
+    gain: Pair | None
+
+
+class Comparison(Record):
+    """Only after `--compare`."""
+
+    verdict: Literal["right", "tied", "wrong", "unknown"]
+    sentence: str
+    winner: str
+    preferred: Annotated[str, note("The cheapest of those that tie with the winner.")]
+    recommended: str
+    accuracy: Annotated[Share, note("Of choosing the best, each image judged by a choice that the others made.")]
+    interval: Pair
+    regret: Annotated[Gain | None, note("Of the recommended strategy; null where it was not trained.")]
+    rows: list[Row]
+    skipped: dict[str, str]
+    n_training: Count
+    n_held_out: Count
+    n_images: Count
+    is_sample: bool
+    judged_by: str
+    augmentation: list[str] | None
+    learning_curve: LearningCurve | None
+    interrupted: bool
+    budget: float
+    seconds: float
+
+
+class Export(Record):
+    format: str
+    file: str
+    size_bytes: Count
+    takes: str
+    largest_difference: float
+    same_class: Share
+    accuracy: Share | None
+    model_accuracy: Annotated[Share | None, note("The Keras model's on the same held-out images.")]
