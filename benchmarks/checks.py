@@ -2,8 +2,9 @@
 
 python benchmarks/checks.py [SET ...]
 
-For each data set: every image is looked at (`--check=full`), and findings are counted by kind. Then, of at most 1,000
-of its images, a copy of each is planted under another name, once as it is and once saved anew as a JPEG of quality 80;
+For each data set every image is inspected (`recommend check --full`), and findings are counted by kind. Then, of at
+most 1,000 of its images, a copy of each is planted under another name, once as it is and once saved again as a JPEG of
+quality 80;
 the expected accuracy should not rise beyond its standard error. One JSON line a set in results/checks.jsonl; a run
 resumes.
 """

@@ -4,7 +4,7 @@
 
 Each seed makes N pictures (20,000 by default) of all forms that are read and damages them in one to three ways. They
 are looked at one after the other, in a process of their own, for the time and the memory that each takes, for what it
-prints on standard error and for crashes; then all at once, as `--check=full` does.
+prints on standard error and for crashes; then all at once, as `recommend check --full` does.
 
 Results: benchmarks/results/fuzz.jsonl, one line a seed; a run resumes.
 """

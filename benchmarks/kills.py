@@ -2,7 +2,7 @@
 
     python benchmarks/kills.py [KILLS]
 
-`recommend FOLDER --scenario 3 --fit --resume --build MODEL.keras` runs on pictures of digits; it is killed (SIGKILL) at
+`recommend fit FOLDER --scenario 3 --resume --build MODEL.keras` runs on pictures of digits; it is killed (SIGKILL) at
 random moments, from the import of TensorFlow to the writing of the model, and started again until it ends. After every
 kill the files under their final names are looked at: each has to be whole or missing. At the end the model has to be
 that of an unbroken run, every weight to 1e-6, and the looks at held-out images the same. Results:
@@ -28,7 +28,7 @@ from sklearn.datasets import load_digits
 
 KILLS = 20
 IMAGES = 200
-ARGUMENTS = ("--scenario", "3", "--input-size", "32", "--steps", "48", "--fit", "--resume")
+ARGUMENTS = ("--scenario", "3", "--input-size", "32", "--steps", "48", "--resume")
 
 
 def write_digits(folder: Path) -> None:
@@ -39,7 +39,7 @@ def write_digits(folder: Path) -> None:
 
 
 def start(folder: Path, target: Path, state: Path) -> subprocess.Popen[bytes]:
-    command = [str(Path(sys.executable).with_name("recommend")), str(folder), *ARGUMENTS, "--build", str(target)]
+    command = [str(Path(sys.executable).with_name("recommend")), "fit", str(folder), *ARGUMENTS, "--build", str(target)]
     environment = {**os.environ, "NETGRAFT_DATA": str(state)}
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
 

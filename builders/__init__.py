@@ -8,6 +8,7 @@ _NAMES = {
     "checkpoints.read": "read_checkpoint",
     "checkpoints.warm_start": "ShapeMismatch WarmStart WarmStartPlan plan_warm_start warm_start",
     "errors": "BuildError",
+    "saved_model.load": "load_saved_model",
     "strategy": "HeadSpec Strategy",
     "surgery.cut": "CutMoved CutPoint LayerRenumbered cut cut_points",
     "surgery.describe": "describe",

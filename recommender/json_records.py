@@ -112,7 +112,7 @@ class Check(Record):
 
 
 class Fit(Record):
-    """Only after `--fit`."""
+    """Only after `recommend fit`."""
 
     chosen: Annotated[Literal["fine_tuned", "linear_probe", "as_given"], note("What the model is.")]
     judged_by: Literal["cross-validation", "held-out part", "validation", "nothing"]
@@ -177,7 +177,7 @@ class LearningCurve(Record):
 
 
 class Comparison(Record):
-    """Only after `--compare`."""
+    """Only after `recommend compare`."""
 
     verdict: Literal["right", "tied", "wrong", "unknown"]
     sentence: str

@@ -153,7 +153,7 @@ def recommend(
             or Hugging Face's datasets, or a dict of such by split: "train", "validation", "test".
         columns: names of a manifest's columns if they are not path, label, split, group and weight.
         class_names: names of the labels 0, 1, … if these are numbers.
-        backbone: a name of the registry (`recommend --list-backbones`), a .keras or .h5 file, a folder with a
+        backbone: a name of the registry (`recommend backbones`), a .keras or .h5 file, a folder with a
             SavedModel, a TensorFlow Hub handle, or a `keras.Model`.
         weights: a file with the weights of a `keras.applications` network; by default Keras downloads ImageNet's.
         pixels: scaling of the network's pixels, "-1..1" for example; by default that of the registry or of the

@@ -19,6 +19,7 @@ from recommender.cli.recommend import main
 
 ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("recommend")
+_MUCH_MEMORY = 1.5e9  # bytes
 
 # A busy machine is no error, and no test writes into the folders of whoever runs it.
 settings.register_profile("netgraft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,13 +40,24 @@ class Run:
 
 @pytest.fixture(autouse=True, scope="module")
 def _freed():
-    """What Keras keeps of a session would pile up to gigabytes over all files."""
+    """What Keras keeps of a session would pile up to gigabytes over all files. Freeing takes seconds: only if needed."""
     yield
+    if _resident_bytes() < _MUCH_MEMORY:
+        return
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
     gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # where the C library is not glibc
         ctypes.CDLL(None).malloc_trim(0)  # else freed memory stays with the process
+
+
+def _resident_bytes():
+    """Memory of this process; unlimited where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return float("inf")
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(scope="session")

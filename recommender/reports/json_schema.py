@@ -198,7 +198,7 @@ class Finding(Record):
 class Recommendation(Record):
     """What `recommend DATA --json` prints, `Recommendation.to_dict()` returns and `--build` writes with the model.
 
-    The same seed gives the same document apart from `seconds`. `--fit`, `--compare` and `--export` add their results.
+    The same seed gives the same document apart from `seconds`. `fit`, `compare` and `--export` add their results.
     """
 
     schema_version: Literal[5]

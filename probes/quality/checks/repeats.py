@@ -36,7 +36,7 @@ def _within_class(seen: Inspection, found: Repeats) -> Iterator[Finding]:
         severity=WARNING,
         message=f"with the same pixels as another of the class, of {len(rows):,} inspected.",
         done="One of each is measured; the copies found are not counted.",
-        advice="Remove the copies: they are no new images. --check=full counts all of them.",
+        advice="Remove the copies: they are no new images. `recommend check --full` counts all of them.",
     )
     yield from _about(
         seen,

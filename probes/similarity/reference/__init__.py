@@ -1,7 +1,7 @@
 """Statistics of the source, one file for each network.
 
 Those of the shipped backbones are made by `benchmarks/make_reference.py`. Those of the user's own networks are made by
-`recommend --make-reference` and stored in the user's data directory under the fingerprint of the weights.
+`recommend reference` and stored in the user's data directory under the fingerprint of the weights.
 """
 
 import io
@@ -112,7 +112,7 @@ def find_reference(fingerprint: str) -> Reference | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ProbeError(
             f"Expected {str(own)!r} to be a reference. Received: {str(error)[:100]}. Remove it, or make it again with "
-            "`recommend --make-reference`."
+            "`recommend reference`."
         ) from error
 
 

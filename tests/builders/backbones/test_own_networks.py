@@ -51,7 +51,7 @@ def test_weights_that_are_not_finite_are_reported(two_classes):
     network = tiny_network()
     layer = network.get_layer("block3_conv")
     layer.set_weights([np.full(weight.shape, np.nan) for weight in layer.weights])
-    with pytest.raises(ProbeError, match=r"finite numbers.*with pixels scaled 0\.\.255"):
+    with pytest.raises(ProbeError, match=r"finite outputs.*with pixels scaled 0\.\.255"):
         recommend(two_classes, backbone=network)
 
 

@@ -30,7 +30,7 @@ def test_all_metrics_agree_with_scikit_learn(n, n_classes, seed):
     present = classes[support > 0]
     assert found.n == n
     assert found.accuracy == pytest.approx(accuracy_score(labels, predicted))
-    assert found.interval[0] <= found.accuracy <= found.interval[1]
+    assert found.interval[0] - 1e-12 <= found.accuracy <= found.interval[1] + 1e-12
     assert found.balanced_accuracy == pytest.approx(np.mean(recall[present]))
     assert found.confusion.tolist() == confusion_matrix(labels, predicted, labels=classes).tolist()
     assert found.precision == pytest.approx(precision, nan_ok=True)

@@ -117,7 +117,7 @@ def test_the_command_checks_a_folder_with_damaged_pictures(tmp_path, run_cli, ti
     folder = write_images(tmp_path / "data", {"flower": 12, "temple": 12})
     write_damaged(folder, 300, seed=1, classes=("flower", "temple"))
     own = {**os.environ, "NETGRAFT_DATA": str(tmp_path / "own")}
-    done = run_cli(folder, "--check=full", "--json", "--backbone", tiny_file, env=own)
+    done = run_cli("check", folder, "--full", "--json", "--backbone", tiny_file, env=own)
     assert (done.returncode, done.stderr) == (0, "")
     found = {finding["kind"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert {"unreadable", "truncated", "bomb"} < set(found)
@@ -190,7 +190,7 @@ def test_the_command_ends_well_with_damaged_manifests_that_can_be_read(
     ends = []
     for path, error in opened(pictures_beside, name):
         if error is None and len(ends) < 2:
-            done = invoke(path, "--check=full", "--json", "--backbone", tiny_file)
+            done = invoke("check", path, "--full", "--json", "--backbone", tiny_file)
             if done.returncode == 0:
                 assert done.stderr == ""
                 assert "findings" in json.loads(done.stdout)

@@ -43,20 +43,20 @@ def faulty(sound, tmp_path_factory):
 
 def findings(invoke, data, *options):
     """kind -> finding."""
-    done = invoke(data, "--json", *options)
+    done = invoke("check", data, "--json", *options)
     assert (done.returncode, done.stderr) == (0, "")
     return {finding["kind"]: finding for finding in json.loads(done.stdout)["findings"]}
 
 
 @pytest.fixture(scope="module")
 def found(faulty, invoke, tiny_file):
-    """What `--check` finds, with a network of random weights."""
-    return findings(invoke, faulty[0], "--check", "--backbone", tiny_file)
+    """What `recommend check` finds, with a network of random weights."""
+    return findings(invoke, faulty[0], "--backbone", tiny_file)
 
 
 @pytest.mark.slow
 def test_a_sound_data_set_has_no_finding(sound, invoke, tiny_file):
-    assert set(findings(invoke, sound, "--check", "--backbone", tiny_file)) <= NEEDS_WEIGHTS
+    assert set(findings(invoke, sound, "--backbone", tiny_file)) <= NEEDS_WEIGHTS
 
 
 def test_every_planted_fault_is_found_and_nothing_else(faulty, found):
@@ -83,7 +83,7 @@ def test_the_class_that_is_given_away_is_named(found, kind, given_away):
 @pytest.mark.slow
 def test_the_full_check_finds_what_the_sample_shows(faulty, found, invoke, tiny_file, monkeypatch, tmp_path):
     monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
-    full = findings(invoke, faulty[0], "--check=full", "--backbone", tiny_file)
+    full = findings(invoke, faulty[0], "--full", "--backbone", tiny_file)
     assert {kind: finding["n_files"] for kind, finding in full.items()} == {
         kind: finding["n_files"] for kind, finding in found.items()
     }
@@ -98,14 +98,14 @@ def test_a_manifest_reports_missing_files_omitted_rows_and_split_groups(sound, i
     rows += [("gone.jpg", "aster", "train", ""), ("a.jpg", "", "train", ""), ("b.jpg", "elder", "trial", "")]
     with (tmp_path / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    done = invoke(tmp_path / "list.csv", "--check", "--json", "--backbone", tiny_file)
+    done = invoke("check", tmp_path / "list.csv", "--json", "--backbone", tiny_file)
     found = [(finding["kind"], finding["n_files"]) for finding in json.loads(done.stdout)["findings"]]
     found = [finding for finding in found if finding[0] not in NEEDS_WEIGHTS]
     assert found == [("group_leak", 2), ("missing", 1), ("left_out", 1), ("left_out", 1)]
 
 
 def test_the_page_names_files_and_reports_what_was_done_and_what_to_do(faulty, invoke, tiny_file):
-    page = " ".join(invoke(faulty[0], "--check", "--backbone", tiny_file).stdout.split())
+    page = " ".join(invoke("check", faulty[0], "--backbone", tiny_file).stdout.split())
     assert page.startswith("faulty 169 train, 31 validation, 31 test images in 6 classes")
     assert "val/elder/leak.jpg" in page
     assert "Done: Left out of the expected accuracy." in page
@@ -137,7 +137,7 @@ def test_copies_of_every_image_do_not_raise_the_expected_accuracy(sound, tmp_pat
 
 @pytest.mark.slow
 def test_with_the_default_network_the_wrong_label_is_found_and_a_sound_data_set_has_no_finding(sound, faulty, invoke):
-    assert findings(invoke, sound, "--check", "--input-size", "96") == {}
-    found = findings(invoke, faulty[0], "--check", "--input-size", "96")
+    assert findings(invoke, sound, "--input-size", "96") == {}
+    found = findings(invoke, faulty[0], "--input-size", "96")
     assert set(found) == set(faulty[1])
     assert any("train/daisy/labelled wrong.jpg" in example for example in found["label_error"]["examples"])

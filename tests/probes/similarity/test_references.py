@@ -139,7 +139,7 @@ def test_a_place_that_can_not_be_written_is_reported(data):
 
 
 def test_the_command_makes_a_reference_of_a_network_with_batch_norm(photographs, data, tiny_file, invoke, two_classes):
-    done = invoke("--make-reference", photographs, "--backbone", tiny_file, "--max-images", "60")
+    done = invoke("reference", photographs, "--backbone", tiny_file, "--max-images", "60")
     (file,) = (data / "references").iterdir()
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"Wrote {file}\n")
     found = recommend(two_classes, backbone=tiny_network()).measurements.similarity

@@ -30,7 +30,7 @@ def found(tiny_found):
         tiny_found.verdict,
         runner_up=Scenario.SHALLOW_FEATURES,
         nearer=Similarity.DISSIMILAR,
-        alike=Similarity.SIMILAR,
+        similarity=Similarity.SIMILAR,
         overridden=None,
         close=False,
     )
@@ -114,7 +114,7 @@ REASONS = {  # what is special -> change, a part of a reason
         "The classifiers alone say like, since no earlier cut is clearly better",
     ),
     "no similarity, unlike": (
-        lambda f: ruled(measured(f, similarity=None), alike=Similarity.DISSIMILAR),
+        lambda f: ruled(measured(f, similarity=None), similarity=Similarity.DISSIMILAR),
         "The classifiers alone say unlike, since an earlier cut is clearly better.",
     ),
     "a scenario of the user's": (

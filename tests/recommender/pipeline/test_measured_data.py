@@ -110,7 +110,7 @@ def test_broken_files_are_reported_even_if_nothing_can_be_measured(tmp_path, inv
     with pytest.raises(BrokenData) as caught:
         run(tmp_path / "data", check="sample")
     assert [(finding.kind, finding.n_files) for finding in caught.value.findings] == [("unreadable", 3)]
-    done = invoke(tmp_path / "data", "--check", "--backbone", tiny_file)
+    done = invoke("check", tmp_path / "data", "--backbone", tiny_file)
     assert done.returncode == 1
     assert "3 files can't be read as images" in done.stdout
     assert done.stderr.startswith("Error: Expected the class 'temple' to hold a readable image.")

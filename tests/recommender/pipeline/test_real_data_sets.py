@@ -97,7 +97,7 @@ def test_bees_look_like_bees(shared_datasets):
 
 
 def test_the_command_lists_the_cut_points_of_a_network_without_its_weights(run_cli):
-    done = run_cli("--list-cuts", "mobilenet_v2")
+    done = run_cli("cuts", "mobilenet_v2")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["layer", "depth", "shape", "stride", "parameters"]

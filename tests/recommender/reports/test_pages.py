@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from builders.training.schedule import Phase, plan_schedule
-from probes.evaluation.intervals import Gain, evaluate
+from probes.evaluation.evaluation import evaluate
+from probes.evaluation.intervals import Gain
 from probes.quality.findings import SEVERITIES, Finding
 from recommender.comparison.compare import compare
 from recommender.fit.result import FitResult, TrainingPlan
