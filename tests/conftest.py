@@ -40,7 +40,7 @@ class Run:
 
 @pytest.fixture(autouse=True, scope="module")
 def _freed():
-    """What Keras keeps of a session would pile up to gigabytes over all files. Freeing takes seconds: only if needed."""
+    """What Keras keeps of a session would pile up to gigabytes over all files; freeing takes seconds."""
     yield
     if _resident_bytes() < _MUCH_MEMORY:
         return
