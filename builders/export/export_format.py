@@ -3,12 +3,13 @@
 import abc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # `recommend --help` lists the formats, and NumPy takes half of its time
+    import numpy as np
+    import numpy.typing as npt
 
-Pixels = npt.NDArray[np.float32]
+Pixels: TypeAlias = "npt.NDArray[np.float32]"
 _BATCH = 32
 
 
@@ -54,5 +55,7 @@ class ExportFormat(abc.ABC):
 
 def in_batches(function: Callable[[Pixels], Any], pictures: Pixels) -> Pixels:
     """What a function of batches returns for all pictures."""
+    import numpy as np
+
     starts = range(0, len(pictures), _BATCH)
     return np.concatenate([np.asarray(function(pictures[start : start + _BATCH]), np.float32) for start in starts])

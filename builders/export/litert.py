@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from builders.export.export_format import ExportFormat, Pixels
 
 # "a small subset (around ~100-500 samples)", TensorFlow's guide to post-training quantisation; each costs a slow run
@@ -33,6 +31,8 @@ class LiteRT(ExportFormat):
         return {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
 
     def run(self, path: Path, pictures: Pixels) -> Pixels:
+        import numpy as np
+
         from builders.export.fixed_size import resized
 
         interpreter = _interpreter(path)
@@ -65,6 +65,7 @@ class LiteRTInt8(LiteRTDynamic):
     name, title, suffix = "litert_int8", "LiteRT in 8-bit integers", "_int8.tflite"
 
     def _options(self, pictures: Pixels) -> dict[str, Any]:
+        import numpy as np
         import tensorflow as tf
 
         chosen = np.linspace(0, len(pictures) - 1, min(len(pictures), _CALIBRATION_PICTURES)).astype(int)

@@ -76,8 +76,8 @@ def _command_line(arguments: list[str]) -> str:
 def main() -> None:
     """Measure labelled images and recommend how to transfer a pretrained network to them.
 
-    `recommend DATA` prints the recommendation; `recommend DATA --help` lists its options. Data in a folder that is
-    named like a sub-command need a path: `recommend ./check`.
+    `recommend DATA` prints the recommendation; `recommend DATA --help` lists its options. A folder that
+    has the name of a sub-command is given with its path: `recommend ./check`.
     """
 
 
