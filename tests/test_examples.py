@@ -14,6 +14,7 @@ def digits(tmp_path_factory):
     return write_digits(tmp_path_factory.mktemp("digits"), per_class=6)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_recommended_and_built_classifies_a_picture(digits, tmp_path, capsys):
     target = tmp_path / "model.keras"
     recommend_and_build.main(str(digits), str(target))

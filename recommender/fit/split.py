@@ -49,8 +49,9 @@ def hold_out(rows: Rows, order: Numbers, seed: int) -> HeldOut:
     held_out = splits[0][1]
     if judged_by == "held-out part":  # each class keeps a training image, and each group stays on one side
         left = np.setdiff1d(training, held_out)
-        returned = held_out[~np.isin(ordered.labels[held_out], ordered.labels[left])]
-        held_out = held_out[~np.isin(ordered.groups[held_out], ordered.groups[returned])]
+        held_out = held_out[np.isin(ordered.labels[held_out], ordered.labels[left])]
+        left = np.setdiff1d(training, held_out)
+        held_out = held_out[~np.isin(ordered.groups[held_out], ordered.groups[left])]
     training = np.setdiff1d(training, held_out)
     if len(held_out) > MOST_HELD_OUT:
         kept = _whole_groups(ordered.groups[held_out], seed)

@@ -44,6 +44,7 @@ def test_a_class_of_one_image_is_for_training():
     assert set(labels[split.held_out]) == {0, 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [1, 7])
 def test_of_many_images_a_limited_number_of_whole_groups_is_held_out(group):
     groups = np.arange(20_000) // group

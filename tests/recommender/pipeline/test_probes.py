@@ -30,11 +30,12 @@ def test_a_registered_probe_is_called_measured_and_reported(monkeypatch, two_cla
     document, without = found.to_dict(), tiny_found.to_dict()
     assert found.measurements.extra["brightness"] == measure_brightness(found.features)
     assert document["probes"]["brightness"]["mean"] == pytest.approx(found.measurements.extra["brightness"].mean)
-    assert document["nothing"] is None
+    assert document["probes"]["nothing"] is None
     assert {"brightness", "nothing"} <= set(document["seconds"])
     assert {name: value for name, value in document.items() if name in without} == {
         **without,
         "seconds": document["seconds"],
+        "probes": document["probes"],
     }
 
 
