@@ -209,4 +209,13 @@ def answer(data, **options):
     for part in ("seconds", "warnings"):
         del found[part]
     del found["dataset"]["path"], found["dataset"]["kind"]
-    return found
+    return rounded(found)
+
+
+def rounded(value):
+    """Plain data with ten significant digits: linear algebra on several threads varies in the last."""
+    if isinstance(value, dict):
+        return {key: rounded(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(inside) for inside in value]
+    return float(f"{value:.10g}") if isinstance(value, float) else value
