@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/recommend demo/digits --build demo/digits.keras
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest $(foreach name,netgraft recommender builders probes,--cov=$(name)) --cov-report=term:skip-covered --cov-fail-under=90
