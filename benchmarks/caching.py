@@ -2,7 +2,7 @@
 
     python benchmarks/caching.py
 
-`fit` in scenario 2 on 800 photographs, 96 steps, with what the frozen part puts out kept, and computed anew at each
+`fit` in scenario 2 on 800 photographs, 96 steps, with what the frozen part puts out kept, and computed again at each
 step; the two take turns three times. Results: benchmarks/results/caching.jsonl, one line a pair: seconds of fine-tuning
 and of the whole training, and their ratio within the pair, which is what counts on a machine that others use.
 """

@@ -24,7 +24,7 @@ IMAGES = 1000
 
 
 def doubled(paths: list[Path], target: Path, copy: Callable[[Path, Path], None] | None) -> Path:
-    """A folder of links to images, and a copy of each beside it."""
+    """A folder of links to images, and a copy of each."""
     for number, path in enumerate(paths):
         (target / path.parent.name).mkdir(exist_ok=True)
         (target / path.parent.name / path.name).symlink_to(path.resolve())

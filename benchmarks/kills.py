@@ -1,4 +1,4 @@
-"""Does a training that is killed at any moment, and gone on with, end where an unbroken one ends?
+"""Does a training that is killed at any moment and resumed end where an uninterrupted one ends?
 
     python benchmarks/kills.py [KILLS]
 

@@ -35,7 +35,8 @@ class _Command(click.RichCommand):
                     ctx=context,
                     message=f"{error.message} It is an option of: {', '.join(map(str, owners))}.",
                 ) from None
-            raise
+            shown = [name for name in error.possibilities or () if name in _options(self)]  # none that is hidden
+            raise click.NoSuchOption(error.option_name, possibilities=shown, ctx=context) from None
 
 
 def _options(command: click.Command) -> set[str]:
