@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check wheel clean
+.PHONY: demo test test-slow test-all check wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/write_digits.py demo/digits
@@ -13,8 +13,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+
 test-all: $(STAMP)
-	$(BIN)/python -m pytest $(foreach name,netgraft recommender builders probes,--cov=$(name)) --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(foreach name,netgraft recommender builders probes,--cov=$(name)) --cov-report=term:skip-covered --cov-fail-under=90
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ def doubled(paths: list[Path], target: Path, copy: Callable[[Path, Path], None] 
     return target
 
 
-def saved_anew(path: Path, target: Path) -> None:
+def resaved(path: Path, target: Path) -> None:
     Image.open(path).convert("RGB").save(target, quality=80)
 
 
@@ -57,7 +57,7 @@ def main(names: list[str]) -> None:
         for kind, copy in (
             ("plain", None),
             ("same", lambda path, target: target.symlink_to(path)),
-            ("anew", saved_anew),
+            ("anew", resaved),
         ):
             with tempfile.TemporaryDirectory() as target:
                 again = recommend(doubled(chosen, Path(target), copy), max_images=2 * IMAGES)
