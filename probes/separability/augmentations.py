@@ -14,27 +14,18 @@ BRIGHTNESS = 0.2  # largest relative change of brightness
 Pixels = npt.NDArray[np.float32]
 
 
-def _quarter_turn(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """A quarter turn, one way or the other."""
-    return np.rot90(picture, 1 + 2 * int(rng.integers(2)))
-
-
 def _crop(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """A square part of at least `SMALLEST_AREA`, enlarged to the whole."""
+    """A square part of at least `SMALLEST_AREA`, enlarged to the whole by linear interpolation."""
     share = float(np.sqrt(rng.uniform(SMALLEST_AREA, 1.0)))
     for axis in (0, 1):
-        picture = _stretched(picture, rng.uniform(0.0, 1.0 - share), share, axis)
+        length = picture.shape[axis]
+        start = rng.uniform(0.0, 1.0 - share) * length
+        places = np.clip(start + share * (np.arange(length) + 0.5) - 0.5, 0, length - 1)
+        below = np.floor(places).astype(np.int64)
+        weight = (places - below).astype(np.float32).reshape((-1,) + (1,) * (picture.ndim - 1 - axis))
+        here, there = (np.take(picture, rows, axis) for rows in (below, np.minimum(below + 1, length - 1)))
+        picture = here + weight * (there - here)
     return picture
-
-
-def _stretched(picture: Pixels, start: float, share: float, axis: int) -> Pixels:
-    """A part of an axis, both as shares of its length, stretched to the full length by linear interpolation."""
-    length = picture.shape[axis]
-    places = np.clip(start * length + share * (np.arange(length) + 0.5) - 0.5, 0, length - 1)
-    below = np.floor(places).astype(np.int64)
-    weight = (places - below).astype(np.float32).reshape((-1,) + (1,) * (picture.ndim - 1 - axis))
-    here, there = (np.take(picture, rows, axis) for rows in (below, np.minimum(below + 1, length - 1)))
-    return np.asarray(here + weight * (there - here))
 
 
 def _brightness(picture: Pixels, rng: np.random.Generator) -> Pixels:
@@ -48,7 +39,7 @@ def _brightness(picture: Pixels, rng: np.random.Generator) -> Pixels:
 _AUGMENTATIONS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
     "mirror": lambda picture, _: picture[:, ::-1],  # left and right
     "flip": lambda picture, _: picture[::-1],  # top and bottom
-    "quarter_turn": _quarter_turn,
+    "quarter_turn": lambda picture, rng: np.rot90(picture, 1 + 2 * int(rng.integers(2))),  # one way or the other
     "crop": _crop,
     "brightness": _brightness,
 }
@@ -59,16 +50,7 @@ SYMMETRIES = ("mirror", "flip", "quarter_turn")
 
 
 def augment(pixels: Pixels, name: str, rng: np.random.Generator) -> Pixels:
-    """Change each of several images at random.
-
-    Args:
-        pixels: float32 of shape (n, size, size, channels), 0 to 255.
-        name: one of `CANDIDATES`.
-        rng: source of chance.
-
-    Returns:
-        Images of the same shape, type and range.
-    """
+    """Change each of several images, of shape (n, size, size, channels) and 0 to 255, at random."""
     return np.stack([_AUGMENTATIONS[name](picture, rng) for picture in pixels])
 
 
@@ -80,17 +62,9 @@ def augmented_blocks(
     seed: int,
     run: Tapped | None = None,
 ) -> dict[str, dict[str, Pixels]]:
-    """Run the network over augmented images.
+    """Pooled features of augmented images: for each augmentation and cut of shape (images, channels).
 
-    Args:
-        network: the network.
-        pictures: a stream of at least one image; none is kept.
-        names: the augmentations, of `CANDIDATES`.
-        seed: of the random changes, which do not depend on the other augmentations.
-        run: the network compiled by `tapped`, if there is one already.
-
-    Returns:
-        For each augmentation and each cut the pooled features, of shape (images, channels), in the stream's order.
+    The random changes of one augmentation do not depend on the others. `run` is the network compiled by `tapped`.
     """
     run = run or tapped(network)
     rngs = {name: np.random.default_rng([seed, CANDIDATES.index(name)]) for name in names}

@@ -12,8 +12,7 @@ from sklearn.metrics import (
 )
 
 from probes.errors import ProbeError
-from probes.evaluation.calibration import calibration_error
-from probes.evaluation.evaluation import evaluate
+from probes.evaluation.evaluation import calibration_error, evaluate
 
 
 @settings(deadline=None, max_examples=40)
