@@ -8,6 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse import coo_array
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import rankdata, t
+from sklearn.metrics import precision_recall_fscore_support
 
 from probes.data.splits import Rows, held_out_splits
 from probes.errors import ProbeError
@@ -24,7 +25,6 @@ TRUSTED_IMAGES = 20
 LEAST_IMAGES = 10
 _LEAST_PROBABILITY = 1e-12  # a smaller probability counts as this
 _COLDEST, _HOTTEST = 0.1, 10.0
-_SUM_TOLERANCE = 1e-3  # of half precision
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -47,25 +47,22 @@ class Evaluation:
 
 
 def evaluate(probabilities: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Evaluation:
-    """Metrics of probabilities of shape (n, classes); images of one group may be correlated.
-
-    Raises:
-        ProbeError: no images, labels that are no class, or no finite numbers of these shapes.
-    """
-    values, numbers = _checked(probabilities, labels)
+    """Metrics of probabilities of shape (n, classes); images of one group may be correlated."""
+    values, numbers = _finite(probabilities), np.asarray(labels, np.int64)
     n_images, n_classes = values.shape
     predicted = values.argmax(1)
     # In 32 bits, which scikit-learn's confusion_matrix does not offer: 10,000 classes take 400 MB.
     confusion = coo_array((np.ones(n_images, np.int32), (numbers, predicted)), shape=(n_classes, n_classes)).toarray()
-    support, right = confusion.sum(1), confusion.diagonal()
-    recall = _ratio(right, support)
+    precision, recall, _, support = precision_recall_fscore_support(
+        numbers, predicted, labels=np.arange(n_classes), zero_division=np.nan
+    )
     return Evaluation(
         n=n_images,
-        accuracy=float(right.sum() / n_images),
+        accuracy=float((predicted == numbers).mean()),
         interval=accuracy_interval(predicted == numbers, groups),
         balanced_accuracy=float(np.nanmean(recall)),
         confusion=confusion,
-        precision=_ratio(right, confusion.sum(0)),
+        precision=precision,
         recall=recall,
         support=support,
         calibration_error=calibration_error(values, numbers),
@@ -73,25 +70,11 @@ def evaluate(probabilities: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.Ar
     )
 
 
-def _checked(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatArray, Labels]:
-    values, numbers = np.asarray(probabilities, np.float64), np.asarray(labels)
-    if values.ndim != 2 or numbers.shape != values.shape[:1] or not values.size:
-        raise ProbeError(
-            f"Expected a row of probabilities for each of one or more labelled images. Received: arrays of shapes "
-            f"{values.shape} and {numbers.shape}. Give (images, classes) and (images,)."
-        )
+def _finite(probabilities: npt.ArrayLike) -> FloatArray:
+    values = np.asarray(probabilities, np.float64)
     if not np.isfinite(values).all():
         raise ProbeError("Expected finite probabilities. Received: some that are not. Check the model's weights.")
-    if not np.isin(numbers, np.arange(values.shape[1])).all():
-        raise ProbeError(
-            f"Expected labels from 0 to {values.shape[1] - 1}, one for each column. Received: labels from "
-            f"{numbers.min()} to {numbers.max()}. Number the classes from 0."
-        )
-    return values, numbers.astype(np.int64)
-
-
-def _ratio(part: npt.NDArray[np.int32], total: npt.NDArray[np.int64]) -> FloatArray:
-    return np.asarray(np.divide(part, total, out=np.full(len(total), np.nan), where=total > 0))
+    return values
 
 
 def log_losses(probabilities: FloatArray, labels: Labels) -> FloatArray:
@@ -113,20 +96,13 @@ def calibration_error(probabilities: FloatArray, labels: Labels) -> float:
     return float(np.abs(np.bincount(bins, confidence - correct)).sum() / len(labels))
 
 
-def _logits(probabilities: FloatArray) -> FloatArray:
-    """Logarithms of probabilities; numbers of which one is negative are logarithms already."""
-    if (probabilities < 0).any():
-        return probabilities
-    if (np.abs(probabilities.sum(1) - 1) > _SUM_TOLERANCE).any():
-        raise ProbeError(
-            "Expected probabilities, of sum 1 in each row, or their logarithms. Received: others. Apply softmax."
-        )
-    return np.asarray(np.log(np.maximum(probabilities, _LEAST_PROBABILITY)))
+def _logits(probabilities: npt.ArrayLike) -> FloatArray:
+    return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), _LEAST_PROBABILITY)))
 
 
 def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> FloatArray:
-    """Soften probabilities, or their logarithms, of shape (n, classes) by a temperature above 1, or sharpen them."""
-    return np.asarray(np.exp(log_softmax(_logits(np.asarray(probabilities, np.float64)) / temperature, axis=1)))
+    """Soften probabilities of shape (n, classes) by a temperature above 1, or sharpen them."""
+    return np.asarray(np.exp(log_softmax(_logits(probabilities) / temperature, axis=1)))
 
 
 def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -136,7 +112,7 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> floa
     exactly 1 for fewer than `LEAST_IMAGES` images or a single class. Guo et al., On calibration of modern neural
     networks, 2017.
     """
-    values, numbers = _checked(probabilities, labels)
+    values, numbers = _finite(probabilities), np.asarray(labels, np.int64)
     logits, n_images = _logits(values), len(numbers)
     if n_images < LEAST_IMAGES or values.shape[1] < 2:
         return 1.0
@@ -165,12 +141,8 @@ class Calibration:
 def calibrate(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike, seed: int, groups: npt.ArrayLike | None = None
 ) -> Calibration:
-    """Fit a temperature, and find by cross-fitting whether it helps.
-
-    The probabilities, or their logarithms, are those of images that the model was not fitted on. Images of one group
-    may be correlated and are never split.
-    """
-    values, numbers = _checked(probabilities, labels)
+    """Fit a temperature on probabilities of held-out images, and find by cross-fitting whether it helps."""
+    values, numbers = _finite(probabilities), np.asarray(labels, np.int64)
     before = apply_temperature(values, 1.0)
     after = before.copy()
     rows = Rows.of(numbers, groups)

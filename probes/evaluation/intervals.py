@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from probes.errors import ProbeError
-
 _Z = float(norm.ppf(0.975))
 
 
@@ -68,15 +66,8 @@ def paired_gain(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, groups: npt.
     The interval is Wald's after the addition of one image that only a has right, and one that only b has right; it is
     sound where a and b differ on few images, or on none. Bonett and Price, Adjusted Wald confidence interval for a
     difference of binomial proportions based on paired data, 2012.
-
-    Raises:
-        ProbeError: no images, or different numbers of them under a and b.
     """
     first, second = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    if first.ndim != 1 or first.shape != second.shape or not first.size:
-        raise ProbeError(
-            f"Expected images judged twice. Received: {first.shape} and {second.shape}. Judge the same images."
-        )
     change = second.astype(np.float64) - first
     n_effective = effective_size(change, groups)
     gained, lost = (float((change == sign).mean()) * n_effective + 1 for sign in (1, -1))

@@ -20,7 +20,6 @@ FEWEST = 10  # training images at least; the benchmark's smallest training set h
 FALSE_ALARMS = 0.01  # share of in-distribution pictures that are flagged
 _AXES = 64  # 16 to 128 do equally well, on classes left out slightly better with more: results/foreign.jsonl
 _ROWS = 2000  # images that the axes are fitted on at most; in the benchmark 100 do nearly as well as 300
-_HELD_OUT = 10_000  # images that the threshold comes from at most: 100 of them exceed it
 _FOLDS = 5
 _ITERATIONS = 4  # of the power method; spectra of features fall off fast
 _BLOCK = 1024  # images whose distances are computed at once
@@ -54,9 +53,6 @@ class Detector:
         al., A simple unified framework for detecting out-of-distribution samples, arXiv:1807.03888, and Wang et al.,
         ViM, arXiv:2203.10807, for the two parts of the distance. Sun et al., Out-of-distribution detection with deep
         nearest neighbors, arXiv:2204.06507, for the length of 1.
-
-        Raises:
-            ProbeError: they are of another width than the training features.
         """
         x = np.asarray(features)
         if x.ndim != 2 or x.shape[1] != len(self.mean):
@@ -113,18 +109,22 @@ def fit_detector(
     Features of `held_out` images give the threshold. They are needed where the backbone was trained, which separates
     its own training images from new ones. Where it was frozen, None splits the training images into five parts, never
     those of one of `groups`, as copies are, and takes each part's distances from a detector of the others.
-
-    Raises:
-        ProbeError: there are too few images, or not all features are finite.
     """
+    x = np.asarray(features)
+    if x.ndim != 2 or len(x) < FEWEST or not x.shape[1] or not np.isfinite(x).all():
+        raise ProbeError(
+            f"Expected features of training images, finite and of shape (n, d), n at least {FEWEST}. Received: "
+            f"{np.isfinite(x).mean():.0%} finite, of shape {x.shape}."
+        )
     rng = np.random.default_rng(seed)
-    train, rows = _selected(features, "features of training images", FEWEST, _ROWS, rng)
+    rows = np.sort(rng.permutation(len(x))[:_ROWS])
+    train = x[rows]
     if held_out is None:
         parts = _parts(rows if groups is None else np.asarray(groups)[rows], rng)
         folds = [(train[parts != part], train[parts == part]) for part in np.unique(parts)]
     else:
-        folds = [(train, _selected(held_out, "features of held-out images", 1, _HELD_OUT, rng)[0])]
-    return _detector(train, seed, np.concatenate([_detector(x, seed).distance(others) for x, others in folds]))
+        folds = [(train, np.asarray(held_out))]
+    return _detector(train, seed, np.concatenate([_detector(some, seed).distance(rest) for some, rest in folds]))
 
 
 def threshold_of(distances: npt.ArrayLike) -> float:
@@ -150,20 +150,6 @@ def threshold_of(distances: npt.ArrayLike) -> float:
     logarithms = np.log(np.maximum(known, least))
     reach = stdtrit(m - 1, 1 - FALSE_ALARMS) * np.sqrt(1 + 1 / m)
     return float(max(known[-1], np.exp(logarithms.mean() + reach * logarithms.std(ddof=1))))
-
-
-def _selected(
-    features: npt.ArrayLike, what: str, fewest: int, most: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Features of at most `most` images, in their order, and the row numbers of these."""
-    values = np.asarray(features)
-    if values.ndim != 2 or len(values) < fewest or not values.shape[1]:
-        raise ProbeError(f"Expected {what} of shape (n, d), n at least {fewest}. Received: {values.shape}.")
-    rows = np.sort(rng.permutation(len(values))[:most])
-    values = values[rows]
-    if not np.isfinite(values).all():
-        raise ProbeError(f"Expected {what} that are finite. Received: NaN or infinity.")
-    return values, rows
 
 
 def _of_length_one(features: npt.NDArray[Any]) -> FloatArray:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probes.errors import ProbeError
 from probes.evaluation.intervals import accuracy_interval
 
 REPEATS = 51  # partitions of the images: an odd number has a median; ours
@@ -38,16 +37,9 @@ def cross_chosen(
     in error estimation when using cross-validation for model selection, 2006. Tsamardinos et al., Bootstrapping the
     out-of-sample predictions for efficient and accurate cross-validation, 2018.
 
-    Args:
-        correct: whether each image was right at each check, of shape (checks, n).
-        seed: of the partitions.
-        repeats: how many partitions.
-        groups: images of one group are never split, of shape (n,).
-        labels: class numbers over which the halves are stratified, of shape (n,).
+    `correct` is of shape (checks, n). Halves split no group, and with labels they are stratified.
     """
     hits = np.asarray(correct, bool)
-    if hits.ndim != 2 or not hits.size:
-        raise ProbeError(f"Expected checks of one or more images. Received: shape {hits.shape}. Hold images out.")
     partitions = np.empty((repeats, hits.shape[1]), bool)
     for repeat in range(repeats):
         second = second_half(hits.shape[1], seed=[seed, repeat], groups=groups, labels=labels)

@@ -121,8 +121,7 @@ def tapped(network: Network) -> Tapped:
 def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[int]) -> Tapped:
     """Compile a function of a batch of inputs of that shape, with the weights that it reads as constants.
 
-    Constant weights let TensorFlow fold each BatchNorm into its convolution. XLA stays off: on a CPU it makes a
-    depthwise network ten times slower.
+    So TensorFlow folds each BatchNorm into its convolution. XLA makes a depthwise network ten times slower on a CPU.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -155,8 +154,7 @@ def extract(
 ) -> Features:
     """Run the network once over each image of a sample, while the next images are decoded; no image is kept.
 
-    The order of the rows depends on the content of the images alone. `progress` is called with the number of images
-    done and wanted; `run` is the network compiled by `tapped`, if there is one already.
+    The order of the rows depends on the content of the images alone.
     """
     skipped = Skipped()
 

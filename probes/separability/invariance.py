@@ -6,16 +6,27 @@ If it can't, such images occur in both orientations; if it can, they have a dire
 Visual chirality, CVPR 2020: what a mirror changes is how a mirrored image is recognised.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from probes.data.splits import Rows, balanced_weights, held_out_splits
-from probes.separability.augmentations import SYMMETRIES
-from probes.separability.linear_probe import Split, accuracy_error, cross_validate, joined, judged_rows
+from probes.images.prepare import Prepared
+from probes.network.features import Network, Tapped, batches, tapped
+from probes.separability.linear_probe import (
+    FloatArray,
+    Labels,
+    Split,
+    accuracy_error,
+    cross_validate,
+    joined,
+    judged_rows,
+)
 
+SMALLEST_AREA = 0.7  # share of the image's area that a crop keeps at least; what training crops
+BRIGHTNESS = 0.2  # largest relative change of brightness
 # The figures behind the rule are in benchmarks/results/invariance.jsonl: 14 data sets, 250 images each.
 # A loss of accuracy that is surely smaller shows that the label is kept; one that is surely larger, that it is not.
 CLOSE = 0.02
@@ -29,12 +40,75 @@ MOST_LOST = 0.15
 LEAST_IMAGES = 60
 Z = 1.96  # standard errors of a 95 % interval
 
-FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Interval = tuple[float, float]
 # Of one split the training images, and the copies of these and of the held-out images.
 Fold = tuple[Labels, Labels, Labels]
+
+
+def _crop(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """A square part of at least `SMALLEST_AREA`, enlarged to the whole by linear interpolation."""
+    share = float(np.sqrt(rng.uniform(SMALLEST_AREA, 1.0)))
+    for axis in (0, 1):
+        length = picture.shape[axis]
+        start = rng.uniform(0.0, 1.0 - share) * length
+        places = np.clip(start + share * (np.arange(length) + 0.5) - 0.5, 0, length - 1)
+        below = np.floor(places).astype(np.int64)
+        weight = (places - below).astype(np.float32).reshape((-1,) + (1,) * (picture.ndim - 1 - axis))
+        here, there = (np.take(picture, rows, axis) for rows in (below, np.minimum(below + 1, length - 1)))
+        picture = here + weight * (there - here)
+    return picture
+
+
+def _brightness(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """All colours times one factor; alpha stays."""
+    changed = picture.copy()
+    colours = changed[..., :3]
+    np.clip(colours * np.float32(1.0 + rng.uniform(-BRIGHTNESS, BRIGHTNESS)), 0, 255, out=colours)
+    return changed
+
+
+_AUGMENTATIONS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+    "mirror": lambda picture, _: picture[:, ::-1],  # left and right
+    "flip": lambda picture, _: picture[::-1],  # top and bottom
+    "quarter_turn": lambda picture, rng: np.rot90(picture, 1 + 2 * int(rng.integers(2))),  # one way or the other
+    "crop": _crop,
+    "brightness": _brightness,
+}
+CANDIDATES = tuple(_AUGMENTATIONS)
+# These move pixels and change none: a copy can be recognised only by what the image shows. A crop or a change of
+# brightness loses detail, by which every copy can be recognised.
+SYMMETRIES = ("mirror", "flip", "quarter_turn")
+
+
+def augment(pixels: Pixels, name: str, rng: np.random.Generator) -> Pixels:
+    """Change each of several images, of shape (n, size, size, channels) and 0 to 255, at random."""
+    return np.stack([_AUGMENTATIONS[name](picture, rng) for picture in pixels])
+
+
+def augmented_blocks(
+    network: Network,
+    pictures: Iterable[Prepared],
+    names: Sequence[str] = CANDIDATES,
+    *,
+    seed: int,
+    run: Tapped | None = None,
+) -> dict[str, dict[str, Pixels]]:
+    """Pooled features of augmented images, of shape (images, channels) for each augmentation and cut."""
+    run = run or tapped(network)
+    # The random changes of one augmentation do not depend on the others.
+    rngs = {name: np.random.default_rng([seed, CANDIDATES.index(name)]) for name in names}
+    outputs: dict[str, list[list[Pixels]]] = {name: [] for name in names}
+    for batch in batches(pictures):
+        pixels = np.stack([picture.pixels for picture in batch])
+        for name in names:
+            pooled = run(augment(pixels, name, rngs[name]))[: len(network.cuts)]
+            outputs[name].append([block.numpy() for block in pooled])
+    return {
+        name: dict(zip(network.cuts, (np.concatenate(parts) for parts in zip(*done, strict=True)), strict=True))
+        for name, done in outputs.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +140,9 @@ def keeps_label(n: int, interval: Interval, recognised: Interval | None) -> bool
 
 
 def paired_difference(before: Mask, after: Mask, weights: FloatArray) -> tuple[float, Interval]:
-    """Change of an accuracy over the same weighted images, and its 95 % interval, which is never empty.
+    """Change of a weighted accuracy, and its 95 % interval, which is never empty.
 
-    Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired data,
-    2012; weights as in `accuracy_error`.
+    Bonett and Price, 2012, see `probes.evaluation.intervals.paired_gain`; weights as in `accuracy_error`.
     """
     n_images = weights.sum() ** 2 / (weights**2).sum()
     won, lost = (np.average(changed, weights=weights) for changed in (after & ~before, before & ~after))
@@ -87,17 +160,10 @@ def measure_invariance(
     seed: int,
     balanced: bool = False,
 ) -> tuple[Invariance, ...]:
-    """Measure for each augmentation whether images keep their label under it; empty if too few can be held out.
+    """Measure for each augmentation whether images keep their label under it; empty if none can be held out.
 
-    Only training images take part, so that the choice may be judged on the user's validation split.
-
-    Args:
-        plain: pooled features of each cut that is read, each of shape (n, channels).
-        augmented: for each augmentation the same of augmented copies of m of the images, each of shape (m, channels).
-        rows: the n images.
-        chosen: row numbers of the copied images, of shape (m,).
-        seed: of the folds.
-        balanced: whether every class has the same weight.
+    `plain` are pooled features of each cut that is read, each of shape (n, channels); `augmented` the same of copies of
+    the m `chosen` rows. Only training images take part, so that the user's validation split may judge the choice.
     """
     training, copied = np.flatnonzero(rows.training), np.asarray(chosen, np.int64)
     kept = rows.training[copied]

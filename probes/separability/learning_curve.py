@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.splits import Rows, held_out_splits
-from probes.separability.linear_probe import fit_rows, joined, judged_rows
+from probes.separability.linear_probe import FloatArray, Labels, fit_rows, joined, judged_rows
 
 # Of the training images of each fold: three doublings. Every fraction but the last is drawn twice.
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -19,9 +19,6 @@ LEAST_POINTS = 3  # from which the curve is extrapolated
 LAW_LESS, LAW_MORE, LAW_SAMPLING = 0.5, 1.0, 0.15
 _RESAMPLES = 400
 _Z = 1.96
-
-FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +55,7 @@ def learning_curve(
 ) -> LearningCurve | None:
     """Fit the linear probe on nested parts of the training images, and measure all fits on the same held-out images.
 
-    `blocks` are its pooled features, each of shape (n, channels). None if no images can be held out, or if there are
-    too few for two points.
+    None if no images can be held out, or if there are too few for two points.
     """
     splits = held_out_splits(rows, seed=seed)
     weighing = [train[rows.weights[train] > 0] for train, _ in splits]
@@ -114,11 +110,7 @@ def nested_parts(
 
 
 def curve_of(sizes: FloatArray, hits: FloatArray, groups: Labels, seed: int) -> LearningCurve:
-    """The curve and its forecast.
-
-    `sizes` are the images of each point, `hits`, of shape (points, n), the share of its fits that have each held-out
-    image right. Images of one group are resampled together.
-    """
+    """The curve from the images of each point and from the share of its fits that are right, of shape (points, n)."""
     means, resampled = hits.mean(1), _resampled(hits, groups, np.random.default_rng(seed))
     errors, rises, rise_errors = resampled.std(0), np.diff(means), np.diff(resampled, axis=1).std(0)
     points = tuple(
@@ -169,7 +161,6 @@ def doubling_gain(sizes: FloatArray, accuracies: FloatArray, n_images: int) -> F
     The error is taken as b n^-c, a straight line in logarithms, fitted by least squares; c is at least 0. Half an image
     more than the `n_images` held-out ones counts as wrong, so that no error is 0. There is no third parameter for the
     error that remains with infinitely many images: it forecasts no better, see benchmarks/results/learning_curve.jsonl.
-
     Cortes et al., Learning curves: asymptotic values and rate of convergence, 1993. Hestness et al., Deep learning
     scaling is predictable, empirically, 2017.
     """

@@ -65,21 +65,17 @@ def joined(blocks: Sequence[npt.ArrayLike]) -> tuple[FloatArray, list[int]]:
     return np.concatenate(parts, axis=1), [part.shape[1] for part in parts]
 
 
-def linear_classifier(n_images: int, widths: Sequence[int] | None = None) -> Pipeline:
-    """Pareto scaling and an L2-regularised multinomial logistic regression, for that many training images."""
-    return make_pipeline(ParetoScaler(widths), LogisticRegression(C=1.0 / (PENALTY * n_images), max_iter=300, tol=1e-3))
-
-
 def fit_rows(
     features: FloatArray, rows: Rows, train: Labels, *, widths: Sequence[int] | None = None, balanced: bool = False
 ) -> Pipeline:
-    """Fit the classifier on the row numbers `train`; `balanced` gives every class the same weight."""
+    """Pareto scaling and L2-regularised multinomial logistic regression, fitted on the row numbers `train`."""
     labels, weights = rows.labels[train], rows.weights[train]
     weights = balanced_weights(labels, weights) if balanced else weights / weights.mean()
+    regression = LogisticRegression(C=1.0 / (PENALTY * len(train)), max_iter=300, tol=1e-3)
+    classifier = make_pipeline(ParetoScaler(widths), regression)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a solver at its iteration limit is close enough
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        classifier = linear_classifier(len(train), widths)
         return classifier.fit(features[train], labels, logisticregression__sample_weight=weights)
 
 

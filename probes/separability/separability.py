@@ -15,10 +15,7 @@ _MAX_CLASSES = 50  # the cost of a classifier grows with the number of classes
 
 
 def neighbour_accuracy(features: npt.ArrayLike, rows: Rows) -> float:
-    """Accuracy of the nearest neighbour by cosine similarity, among training images of other groups.
-
-    The user's held-out images are judged, or without any each training image. Features are of shape (n, d).
-    """
+    """Accuracy of the nearest neighbour by cosine in training images of other groups, on held-out or on all images."""
     values = normalize(np.asarray(features, np.float64))
     known = np.flatnonzero(rows.training)
     judged = np.flatnonzero(rows.held_out) if rows.held_out.any() else known
@@ -51,10 +48,9 @@ def measure_separability(
     balanced: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Separability:
-    """Held-out and nearest-neighbour accuracy at every cut point.
+    """Accuracy at every cut point, from input to output, by its pooled features of shape (n, channels).
 
-    `pooled` holds for each cut, from input to output, features of shape (n, channels). All cuts share the folds, so
-    that their accuracies can be compared image by image.
+    All cuts share the folds, so that their accuracies can be compared image by image.
     """
     chosen, note = _eligible(rows, seed)
     some = rows.only(chosen)

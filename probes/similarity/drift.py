@@ -20,10 +20,7 @@ Array = npt.NDArray[np.float64]
 
 
 def wasserstein(mean: Array, square: Array) -> Array:
-    """Squared 2-Wasserstein distance to the standard normal, averaged over channels, from shape (..., channels).
-
-    `square` is the mean square. For Gaussians N(m, s^2) and N(0, 1) the distance is m^2 + (s - 1)^2.
-    """
+    """Squared 2-Wasserstein distance m^2 + (s - 1)^2 of N(m, s^2) to N(0, 1), averaged over the last axis, channels."""
     deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
     return np.asarray((mean**2 + (deviation - 1.0) ** 2).mean(-1))
 

@@ -38,9 +38,6 @@ def choose_scaling(
 
     A wrong scaling shifts and stretches what the first layers see. Photographs show it in networks trained on
     photographs, whatever the target is; the target's images show it in networks trained on images like them.
-
-    Raises:
-        ProbeError: the network's output is not finite under any scaling.
     """
     squares = [item.pixels for item in prepared(network.input_size, network.channels)]
     drift = {

@@ -50,10 +50,7 @@ def choose_baseline(
     native_size: int,
     enlargement: float,
 ) -> Baseline:
-    """The baseline for a network: its shipped reference, the user's own, or the standard photographs.
-
-    `source` counts where the reference names none; `enlargement` is that of the target's median image.
-    """
+    """The baseline for a network: its shipped reference, the user's own, or the standard photographs."""
     source, times = (reference and reference.source) or source, max(1.0, enlargement)
     if reference is not None and reference.shipped:
         return reference_baseline(reference, source=source, input_size=network.input_size, enlargement=times)
@@ -119,13 +116,9 @@ def standard_photos_baseline(
 
 
 def unit_of(own: npt.ArrayLike, standard: npt.ArrayLike) -> float:
-    """Drift of a network that counts as 1 of EfficientNet-Lite0's, by what degrading the photographs adds to both.
-
-    Early and middle drift that each degradation adds, of shape (degradations, 2), in the network and in Lite0.
-    Degradations that the network can't see are left out.
-    """
+    """Drift of a network that counts as 1 of EfficientNet-Lite0's, by what each degradation adds to both."""
     added, known = weighted(own), weighted(standard)
-    seen = np.abs(added) > _INVISIBLE
+    seen = np.abs(added) > _INVISIBLE  # the others are left out
     return float(np.clip(added[seen].sum() / known[seen].sum(), _LEAST_UNIT, _MOST_UNIT)) if seen.any() else 1.0
 
 
@@ -173,10 +166,7 @@ def enlargement_of(features: Features, input_size: int) -> float:
 def measure_similarity(
     features: Features, baseline: Baseline, *, input_size: int, n_classes: int, threshold: float, seed: int
 ) -> FeatureSimilarity:
-    """Compare at least one image, with drift at `LEAST_NORMS` norms or more, with what the network was trained on.
-
-    `threshold` is the excess drift at which the score is 0.5; `seed` that of the bootstrap.
-    """
+    """Compare images with those that the network was trained on; at the excess drift `threshold` the score is 0.5."""
     drift, replicates = layer_drifts(features, seed=seed)
     excess, sharp, resampled = (
         excess_drift(values, floor) / baseline.unit
@@ -225,10 +215,7 @@ def frechet_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 
 
 def kernel_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
-    """Unbiased squared maximum mean discrepancy of two such samples with the kernel (x.y / d + 1)^3.
-
-    It may fall slightly below 0. Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv:1801.01401.
-    """
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3. Bińkowski et al., arXiv:1801.01401."""
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
 
     def kernel(a: Array, b: Array) -> Array:
@@ -244,10 +231,7 @@ def kernel_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 def looks_like(
     probabilities: npt.ArrayLike, labels: npt.NDArray[np.int64], n_classes: int, names: Sequence[str]
 ) -> tuple[tuple[tuple[str, float], ...], ...]:
-    """For each class, the source labels, of these names, that its images get most often, with their shares.
-
-    `probabilities` are those of the network's own classifier. A class without an image gets an empty tuple.
-    """
+    """For each class the source labels that the network's classifier gives its images most often, with their shares."""
     guesses = np.asarray(probabilities).argmax(1)
     rows = []
     for label in range(n_classes):

@@ -83,11 +83,7 @@ def own_directory() -> Path:
 
 
 def find_reference(fingerprint: str) -> Reference | None:
-    """The reference made with these weights: the user's own, else a shipped one, else None.
-
-    Raises:
-        ProbeError: the user's own can't be read.
-    """
+    """The reference made with these weights: the user's own, else a shipped one, else None."""
     own = own_directory() / f"{fingerprint}.npz"
     if not own.is_file():
         return next((load_reference(name) for name in _SHIPPED if _fingerprint(name) == fingerprint), None)
@@ -131,11 +127,7 @@ def _load(content: bytes) -> Reference:
 
 
 def save_reference(reference: Reference) -> Path:
-    """Write a reference of the user's own network, completely or not at all, and return its path.
-
-    Raises:
-        ProbeError: the directory can't be written.
-    """
+    """Write a reference of the user's own network, completely or not at all, and return its path."""
     target = own_directory() / f"{reference.fingerprint}.npz"
     names = ("fingerprint", "source", "layers", "sizes", "enlargements", "embedding_sizes")
     arrays = {name: np.array(getattr(reference, name)) for name in names}

@@ -8,7 +8,6 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from probes.errors import ProbeError
 from probes.evaluation import evaluation
 from probes.evaluation.evaluation import apply_temperature, calibrate, calibration_error, fit_temperature, log_losses
 
@@ -51,13 +50,6 @@ def test_with_few_images_the_prior_lowers_the_log_loss_of_new_images(monkeypatch
     monkeypatch.setattr(evaluation, "LEAST_IMAGES", 10)
     assert mean_loss(20) < mean_loss(1) < mean_loss(0)
     assert mean_loss(20) < without_temperature
-
-
-def test_probabilities_and_their_logarithms_give_the_same():
-    probabilities, labels = simulated(200, 2.0, scale=1.0)
-    logarithms = np.log(probabilities)
-    assert fit_temperature(logarithms, labels) == pytest.approx(fit_temperature(probabilities, labels))
-    assert apply_temperature(logarithms, 3.0) == pytest.approx(apply_temperature(probabilities, 3.0))
 
 
 def test_a_temperature_is_moderate_where_every_image_is_right():
@@ -126,9 +118,3 @@ def test_a_temperature_that_can_not_be_cross_fitted_does_not_help():
     found = calibrate(*simulated(1, 1.0), seed=0)
     assert (found.temperature, found.helps) == (1.0, False)
     assert found.error_after == found.error_before
-
-
-@pytest.mark.parametrize("values", [[[0.5, 0.2]], [[2.0, 3.0]]])
-def test_rows_that_are_not_probabilities_are_refused(values):
-    with pytest.raises(ProbeError, match=r"Expected probabilities, of sum 1 .*\. Received: .*\. Apply softmax"):
-        apply_temperature(values, 1.0)

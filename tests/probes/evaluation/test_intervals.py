@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from probes.errors import ProbeError
 from probes.evaluation.intervals import accuracy_interval, effective_size, paired_gain, wilson
 
 
@@ -112,9 +111,3 @@ def test_a_clear_gain_is_clear_and_its_opposite_is_not():
     gain, loss = paired_gain(worse, better), paired_gain(better, worse)
     assert (gain.clear, loss.clear) == (True, False)
     assert loss.high < 0
-
-
-@pytest.mark.parametrize(("first", "second"), [([], []), ([True], [True, False])])
-def test_results_of_different_images_are_refused(first, second):
-    with pytest.raises(ProbeError, match=r"^Expected .+\. Received: .+\. .+\.$"):
-        paired_gain(first, second)
