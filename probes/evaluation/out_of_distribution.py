@@ -114,7 +114,7 @@ def fit_detector(
     if x.ndim != 2 or len(x) < FEWEST or not x.shape[1] or not np.isfinite(x).all():
         raise ProbeError(
             f"Expected features of training images, finite and of shape (n, d), n at least {FEWEST}. Received: "
-            f"{np.isfinite(x).mean():.0%} finite, of shape {x.shape}."
+            f"shape {x.shape}, {np.count_nonzero(~np.isfinite(x))} numbers not finite."
         )
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(x))[:_ROWS])
