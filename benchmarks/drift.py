@@ -20,9 +20,8 @@ from probes.data.sampling import draw_sample
 from probes.images.decode import quiet_decoders, read_picture, resize
 from probes.images.prepare import Prepared, median_short_side
 from probes.network.features import Network, run_over
-from probes.similarity.baseline import reference_baseline
 from probes.similarity.reference import load_reference
-from probes.similarity.similarity import measure_similarity
+from probes.similarity.similarity import measure_similarity, reference_baseline
 from recommender.pipeline.probed_network import probed_network
 from recommender.rules.scenario_rule import input_size, thresholds
 

@@ -28,9 +28,10 @@ from sklearn.metrics import roc_auc_score
 
 from probes.data.image_index import ImageIndex
 from probes.data.sources.folder import index_folder
+from probes.data.splits import Rows
 from probes.evaluation import out_of_distribution as foreign
 from probes.evaluation.out_of_distribution import fit_detector, threshold_of
-from probes.separability.classifier import fit_quietly, linear_classifier
+from probes.separability.linear_probe import fit_rows
 
 TRAIN, CALIBRATE, MOST, FAR, LEFT_OUT = 300, 100, 700, 50, 4
 SMALL = (10, 20, 40, 100, 300)
@@ -140,7 +141,7 @@ def detector(x: np.ndarray, axes: int, labels: np.ndarray | None = None, *, resi
 
 def softmax(x: np.ndarray, labels: np.ndarray, widths: tuple[int, ...]) -> Score:
     """One less the largest probability of the classifier that a model's prediction layer starts from."""
-    classifier = fit_quietly(linear_classifier(len(x), widths), x, labels)
+    classifier = fit_rows(x, Rows.of(labels), np.arange(len(x)), widths=widths)
     return lambda other: 1 - classifier.predict_proba(other).max(1)
 
 

@@ -23,9 +23,16 @@ from probes.data.splits import Rows, held_out_splits
 from probes.images.decode import quiet_decoders, resize
 from probes.images.prepare import Prepared, Skipped, readable
 from probes.network.features import Network, Tapped, run_over, tapped
-from probes.separability.augmentations import CANDIDATES, augmented_blocks
-from probes.separability.classifier import cross_validate
-from probes.separability.invariance import LEAST_IMAGES, Invariance, keeps_label, measure_invariance, paired_difference
+from probes.separability.invariance import (
+    CANDIDATES,
+    LEAST_IMAGES,
+    Invariance,
+    augmented_blocks,
+    keeps_label,
+    measure_invariance,
+    paired_difference,
+)
+from probes.separability.linear_probe import cross_validate
 from recommender.pipeline.probed_network import probed_network
 
 IMAGES, AUGMENTED = 600, 250

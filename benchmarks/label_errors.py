@@ -24,7 +24,7 @@ from probes.data.splits import Rows, held_out_splits
 from probes.images.decode import quiet_decoders
 from probes.images.prepare import median_short_side
 from probes.quality.label_errors import label_errors
-from probes.separability.classifier import cross_validate
+from probes.separability.linear_probe import cross_validate
 from recommender.pipeline.probed_network import probed_network
 from recommender.rules.scenario_rule import input_size
 

@@ -20,9 +20,8 @@ from probes.data.sources.folder import index_folder
 from probes.images.decode import read_picture, resize
 from probes.images.prepare import Prepared
 from probes.network.features import run_over, tapped
-from probes.similarity.drift import layer_drifts
+from probes.similarity.drift import layer_drifts, part_means
 from probes.similarity.reference import load_reference
-from probes.similarity.score import part_means
 from probes.similarity.standard_photos import measure_standard_photos, photo_drift
 from recommender.pipeline.probed_network import probed_network
 
@@ -98,7 +97,7 @@ def make_standard_photos() -> None:
         floor.append([part_means(reference.floor(size, times)) for times in ENLARGEMENTS])
         lies = [part_means(photo_drift(network, run, enlargement=times)) for times in ENLARGEMENTS]
         above.append(np.array(lies) - floor[-1])
-        degraded.append(part_means(measure_standard_photos(network, run).degraded))
+        degraded.append(part_means(measure_standard_photos(network, run)[1]))
         click.echo(f"standard photographs {size} px: {above[-1][0]}, {degraded[-1]}")
     stored = io.BytesIO()
     np.savez_compressed(

@@ -17,9 +17,8 @@ from probes.data.sources.folder import index_folder
 from probes.images.decode import quiet_decoders
 from probes.images.prepare import median_short_side
 from probes.network.features import Features, Network, tapped
-from probes.similarity.baseline import unit_of
-from probes.similarity.drift import layer_drifts
-from probes.similarity.score import excess_drift, part_means
+from probes.similarity.drift import excess_drift, layer_drifts, part_means
+from probes.similarity.similarity import unit_of
 from probes.similarity.standard_photos import load_standard_photos, measure_standard_photos
 from recommender.pipeline.make_reference import measure_cuts
 from recommender.pipeline.probed_network import probed_network
@@ -60,8 +59,8 @@ def main() -> None:
             if all(results.has(network, name) for name, _ in todo):
                 continue
             probed, floor = referenced(load(network, size), source)
-            photos = measure_standard_photos(probed, tapped(probed))
-            unit = unit_of(part_means(photos.degraded), load_standard_photos().degraded_at(size / NATIVE))
+            _, degraded = measure_standard_photos(probed, tapped(probed))
+            unit = unit_of(part_means(degraded), load_standard_photos().at(size / NATIVE)[2])
             for name, folder in todo:
                 features = features_of(folder, sample(folder, IMAGES), probed)
                 excess = float(excess_drift(layer_drifts(features)[0], floor))

@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from probes.errors import ProbeError
-
 _Z = float(norm.ppf(0.975))
 
 
@@ -24,21 +22,11 @@ class Gain:
         """Whether b is better than a by the interval."""
         return self.low > 0
 
-    @property
-    def tie(self) -> bool:
-        """Whether the interval contains 0."""
-        return self.low <= 0 <= self.high
-
 
 def wilson(correct: float, n: float) -> tuple[float, float]:
-    """95 % interval of a share.
+    """95 % interval of the share of n images, not always a whole number, that were right; of none 0 to 1.
 
-    Args:
-        correct: number of images that were right, 0 to n.
-        n: number of images, which need not be whole. Of none, the interval is 0 to 1.
-
-    Reference:
-        Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    Wilson, Probable inference, the law of succession, and statistical inference, 1927.
     """
     if n <= 0:
         return 0.0, 1.0
@@ -57,8 +45,7 @@ def accuracy_interval(correct: npt.ArrayLike, groups: npt.ArrayLike | None) -> t
 def effective_size(values: npt.ArrayLike, groups: npt.ArrayLike | None) -> float:
     """The number of independent images whose mean value has the same variance as that of n images in groups.
 
-    Reference:
-        Rao and Scott, A simple method for the analysis of clustered binary data, 1992. Kish, Survey sampling, 1965.
+    Rao and Scott, A simple method for the analysis of clustered binary data, 1992. Kish, Survey sampling, 1965.
     """
     each = np.asarray(values, np.float64)
     n = len(each)
@@ -74,28 +61,13 @@ def effective_size(values: npt.ArrayLike, groups: npt.ArrayLike | None) -> float
 
 
 def paired_gain(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Gain:
-    """The difference of two accuracies on the same images.
+    """The difference of two accuracies on the same images; those of one group may be correlated.
 
     The interval is Wald's after the addition of one image that only a has right, and one that only b has right; it is
-    sound where a and b differ on few images, or on none.
-
-    Args:
-        correct_a: whether each image was right under a, of shape (n,).
-        correct_b: the same under b.
-        groups: images of one group may be correlated, of shape (n,), which widens the interval.
-
-    Raises:
-        ProbeError: no images, or different numbers of them under a and b.
-
-    Reference:
-        Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired
-        data, 2012.
+    sound where a and b differ on few images, or on none. Bonett and Price, Adjusted Wald confidence interval for a
+    difference of binomial proportions based on paired data, 2012.
     """
     first, second = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    if first.ndim != 1 or first.shape != second.shape or not first.size:
-        raise ProbeError(
-            f"Expected images judged twice. Received: {first.shape} and {second.shape}. Judge the same images."
-        )
     change = second.astype(np.float64) - first
     n_effective = effective_size(change, groups)
     gained, lost = (float((change == sign).mean()) * n_effective + 1 for sign in (1, -1))

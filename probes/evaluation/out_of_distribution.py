@@ -20,114 +20,81 @@ FEWEST = 10  # training images at least; the benchmark's smallest training set h
 FALSE_ALARMS = 0.01  # share of in-distribution pictures that are flagged
 _AXES = 64  # 16 to 128 do equally well, on classes left out slightly better with more: results/foreign.jsonl
 _ROWS = 2000  # images that the axes are fitted on at most; in the benchmark 100 do nearly as well as 300
-_HELD_OUT = 10_000  # images that the threshold comes from at most: 100 of them exceed it
 _FOLDS = 5
 _ITERATIONS = 4  # of the power method; spectra of features fall off fast
 _BLOCK = 1024  # images whose distances are computed at once
 # Smaller distances, as of copies, count as this share of the median and of the greatest distance.
 _LEAST, _LEAST_OF_GREATEST = 0.5, 0.1
 _RESOLUTION = 1e-4  # of the features' length: smaller differences are rounding
-_ARRAYS = ("mean", "axes", "variances", "numbers")
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Detector:
-    """Detects out-of-distribution pictures.
+    """Detects out-of-distribution pictures."""
 
-    Attributes:
-        mean: of the training features at length 1, of shape (d,).
-        axes: directions in which they vary most, of shape (r, d), orthonormal up to rounding.
-        variances: along each of these, of shape (r,).
-        noise: mean variance along any other direction.
-        threshold: a picture at a greater distance is out-of-distribution.
-        n_held_out: images, not used for the axes, that the threshold comes from.
-    """
-
-    mean: npt.NDArray[np.float32]
-    axes: npt.NDArray[np.float16]
-    variances: npt.NDArray[np.float32]
-    noise: float
-    threshold: float
-    n_held_out: int
+    mean: npt.NDArray[np.float32]  # of the training features at length 1, of shape (d,)
+    axes: npt.NDArray[np.float16]  # directions in which they vary most, of shape (r, d), orthonormal up to rounding
+    variances: npt.NDArray[np.float32]  # along each of these
+    noise: float  # mean variance along any other direction
+    threshold: float  # a picture at a greater distance is out-of-distribution
+    n_held_out: int  # images, not used for the axes, that the threshold comes from
 
     def distance(self, features: npt.ArrayLike) -> FloatArray:
-        """How far pictures are from the training pictures, about 1 for one of these.
+        """How far pictures are from the training pictures, about 1 for one of these; NaN where a feature is not finite.
 
-        The Mahalanobis distance under a covariance of r axes plus noise, over the square root of d:
+        For features of shape (n, d) the Mahalanobis distance, of shape (n,), under a covariance of r axes plus noise,
+        over the square root of d:
 
             sqrt((sum_i (a_i (x - m))^2 / v_i + (|x - m|^2 - sum_i (a_i (x - m))^2) / noise) / d)
 
-        Args:
-            features: of shape (n, d).
-
-        Returns:
-            Distances of shape (n,), at least 0; NaN where a feature is not finite.
-
-        Raises:
-            ProbeError: they are of another width than the training features.
-
-        Reference:
-            Tipping and Bishop, Mixtures of probabilistic principal component analysers, 1999, for the covariance. Lee
-            et al., A simple unified framework for detecting out-of-distribution samples, arXiv:1807.03888, and Wang et
-            al., ViM, arXiv:2203.10807, for the two parts of the distance. Sun et al., Out-of-distribution detection
-            with deep nearest neighbors, arXiv:2204.06507, for the length of 1.
+        Tipping and Bishop, Mixtures of probabilistic principal component analysers, 1999, for the covariance. Lee et
+        al., A simple unified framework for detecting out-of-distribution samples, arXiv:1807.03888, and Wang et al.,
+        ViM, arXiv:2203.10807, for the two parts of the distance. Sun et al., Out-of-distribution detection with deep
+        nearest neighbors, arXiv:2204.06507, for the length of 1.
         """
         x = np.asarray(features)
         if x.ndim != 2 or x.shape[1] != len(self.mean):
             raise ProbeError(f"Expected features of shape (n, {len(self.mean)}). Received: {x.shape}.")
-        axes = self.axes.astype(np.float64)
-        blocks = [self._distance(x[start : start + _BLOCK], axes) for start in range(0, len(x), _BLOCK)]
-        return np.concatenate([np.empty(0), *blocks])
-
-    def _distance(self, features: npt.NDArray[Any], axes: FloatArray) -> FloatArray:
-        centred = _of_length_one(features) - self.mean
-        along = (centred @ axes.T) ** 2
-        orthogonal = np.maximum((centred**2).sum(1) - along.sum(1), 0.0)
-        return np.asarray(np.sqrt(((along / self.variances).sum(1) + orthogonal / self.noise) / len(self.mean)))
+        axes, distances = self.axes.astype(np.float64), np.empty(len(x))
+        for start in range(0, len(x), _BLOCK):
+            centred = _of_length_one(x[start : start + _BLOCK]) - self.mean
+            along = (centred @ axes.T) ** 2
+            across = np.maximum((centred**2).sum(1) - along.sum(1), 0.0)
+            squares = (along / self.variances).sum(1) + across / self.noise
+            distances[start : start + _BLOCK] = np.sqrt(squares / len(self.mean))
+        return distances
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All of it as arrays, for an .npz file."""
         numbers = np.array([self.noise, self.threshold, self.n_held_out], np.float64)
-        return dict(zip(_ARRAYS, (self.mean, self.axes, self.variances, numbers), strict=True))
+        return {"mean": self.mean, "axes": self.axes, "variances": self.variances, "numbers": numbers}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Detector":
-        """The detector of which `to_arrays` made these arrays.
-
-        Raises:
-            ProbeError: the arrays are not those of a detector.
-        """
-        given = {name: np.asarray(arrays[name]) for name in _ARRAYS if name in arrays}
-        if len(given) < len(_ARRAYS) or not _of_detector(*given.values()):
-            shapes = {name: value.shape for name, value in given.items()}
+        """The detector of which `to_arrays` made these arrays; anything else is a ProbeError."""
+        names = ("mean", "axes", "variances", "numbers")
+        mean, axes, variances, numbers = (np.asarray(arrays.get(name, ())) for name in names)
+        if (
+            not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in (mean, axes, variances, numbers))
+            or (axes.ndim, numbers.shape) != (2, (3,))
+            or axes.shape != (*variances.shape, *mean.shape)
+            or not len(mean)
+            or not ((variances > 0).all() and numbers[0] > 0 and numbers[1] >= 0)
+        ):
             raise ProbeError(
                 "Expected a detector's finite mean (d,), axes (r, d), variances (r,) above 0 and 3 numbers. Received: "
-                f"{shapes or 'none of them'}."
+                f"{ {name: array.shape for name, array in arrays.items()} }."
             )
-        noise, threshold, n_held_out = (float(number) for number in given["numbers"])
         return cls(
-            mean=given["mean"].astype(np.float32),
-            axes=given["axes"].astype(np.float16),
-            variances=given["variances"].astype(np.float32),
-            noise=noise,
-            threshold=threshold,
-            n_held_out=int(n_held_out),
+            mean=mean.astype(np.float32),
+            axes=axes.astype(np.float16),
+            variances=variances.astype(np.float32),
+            noise=float(numbers[0]),
+            threshold=float(numbers[1]),
+            n_held_out=int(numbers[2]),
         )
-
-
-def _of_detector(*arrays: npt.NDArray[Any]) -> bool:
-    mean, axes, variances, numbers = arrays
-    return bool(
-        all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays)
-        and (axes.ndim, numbers.shape) == (2, (3,))
-        and axes.shape == (*variances.shape, *mean.shape)
-        and len(mean)
-        and (variances > 0).all()
-        and numbers[0] > 0
-        and numbers[1] >= 0
-    )
 
 
 def fit_detector(
@@ -137,34 +104,31 @@ def fit_detector(
     groups: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> Detector:
-    """Fit a detector on the features that a model's prediction layer reads.
+    """Fit a detector on the features that a model's prediction layer reads, of shape (n, d), n at least `FEWEST`.
 
-    Args:
-        features: of training images, of shape (n, d), n at least `FEWEST`.
-        held_out: features of similar images that the model was not trained on, of shape (m, d). They are needed where
-            the backbone was trained, which separates its own training images from new ones. Where it was frozen, None
-            splits the training images into five parts, and takes each part's distances from a detector of the others.
-        groups: images of one group, as copies are, are never split; of shape (n,). Only without `held_out`.
-        seed: of the selection where there are many images, and of the parts.
-
-    Returns:
-        The detector; it takes about 2 r d bytes with r = min(64, n / 2).
-
-    Raises:
-        ProbeError: there are too few images, or not all features are finite.
+    Features of `held_out` images give the threshold. They are needed where the backbone was trained, which separates
+    its own training images from new ones. Where it was frozen, None splits the training images into five parts, never
+    those of one of `groups`, as copies are, and takes each part's distances from a detector of the others.
     """
+    x = np.asarray(features)
+    if x.ndim != 2 or len(x) < FEWEST or not x.shape[1] or not np.isfinite(x).all():
+        raise ProbeError(
+            f"Expected features of training images, finite and of shape (n, d), n at least {FEWEST}. Received: "
+            f"shape {x.shape}, {np.count_nonzero(~np.isfinite(x))} numbers not finite."
+        )
     rng = np.random.default_rng(seed)
-    train, rows = _selected(features, "features of training images", FEWEST, _ROWS, rng)
+    rows = np.sort(rng.permutation(len(x))[:_ROWS])
+    train = x[rows]
     if held_out is None:
         parts = _parts(rows if groups is None else np.asarray(groups)[rows], rng)
         folds = [(train[parts != part], train[parts == part]) for part in np.unique(parts)]
     else:
-        folds = [(train, _selected(held_out, "features of held-out images", 1, _HELD_OUT, rng)[0])]
-    return _detector(train, seed, np.concatenate([_detector(x, seed).distance(others) for x, others in folds]))
+        folds = [(train, np.asarray(held_out))]
+    return _detector(train, seed, np.concatenate([_detector(some, seed).distance(rest) for some, rest in folds]))
 
 
 def threshold_of(distances: npt.ArrayLike) -> float:
-    """The distance that a share of `FALSE_ALARMS` of in-distribution pictures exceeds.
+    """The distance, of images that the detector was not fitted on, that a share of `FALSE_ALARMS` of them exceeds.
 
     Of m distances the k-th smallest, k = ceil((1 - FALSE_ALARMS) (m + 1)): a new picture of the same distribution
     exceeds it with a probability of at most `FALSE_ALARMS`. For 1 % that takes 99 images. With fewer of them the
@@ -172,12 +136,8 @@ def threshold_of(distances: npt.ArrayLike) -> float:
     one, exp(mean + t s sqrt(1 + 1 / m)) with Student's t of m - 1 degrees of freedom, or the greatest distance if that
     is greater.
 
-    Args:
-        distances: of images that the detector was not fitted on, of shape (m,), m at least 1.
-
-    Reference:
-        Bates et al., Testing for outliers with conformal p-values, arXiv:2104.08279. Hahn, Factors for calculating
-        two-sided prediction intervals for samples from a normal distribution, 1969.
+    Bates et al., Testing for outliers with conformal p-values, arXiv:2104.08279. Hahn, Factors for calculating
+    two-sided prediction intervals for samples from a normal distribution, 1969.
     """
     known = np.sort(np.asarray(distances, np.float64))
     m = len(known)
@@ -190,20 +150,6 @@ def threshold_of(distances: npt.ArrayLike) -> float:
     logarithms = np.log(np.maximum(known, least))
     reach = stdtrit(m - 1, 1 - FALSE_ALARMS) * np.sqrt(1 + 1 / m)
     return float(max(known[-1], np.exp(logarithms.mean() + reach * logarithms.std(ddof=1))))
-
-
-def _selected(
-    features: npt.ArrayLike, what: str, fewest: int, most: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Features of at most `most` images, in their order, and the row numbers of these."""
-    values = np.asarray(features)
-    if values.ndim != 2 or len(values) < fewest or not values.shape[1]:
-        raise ProbeError(f"Expected {what} of shape (n, d), n at least {fewest}. Received: {values.shape}.")
-    rows = np.sort(rng.permutation(len(values))[:most])
-    values = values[rows]
-    if not np.isfinite(values).all():
-        raise ProbeError(f"Expected {what} that are finite. Received: NaN or infinity.")
-    return values, rows
 
 
 def _of_length_one(features: npt.NDArray[Any]) -> FloatArray:

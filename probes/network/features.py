@@ -19,82 +19,59 @@ _DEAD = 1e-3  # of the layer's largest |scale|: a channel below it carries no si
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
+# From pixels 0..255 of shape (batch, size, size, channels) to a flat list: a pooled tensor for each cut, a mean and a
+# mean square for each norm, and the network's own output.
 Tapped = Callable[[Any], list[Any]]
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Norm:
-    """A place where drift is measured: a tensor y = scale z + centre with z standard normal on the source.
+    """A place where drift is measured: a tensor y = scale z + centre with z standard normal on the source."""
 
-    Attributes:
-        layer: name of the BatchNorm layer, or of a cut point whose moments on the source are known.
-        centre: of shape (channels,): beta of BatchNorm, or the source's mean.
-        scale: of shape (channels,): gamma of BatchNorm, or the source's standard deviation.
-    """
-
-    layer: str
-    centre: npt.NDArray[np.float64]
-    scale: npt.NDArray[np.float64]
+    layer: str  # a BatchNorm layer, or a cut point whose moments on the source are known
+    centre: npt.NDArray[np.float64]  # of shape (channels,): beta of BatchNorm, or the source's mean
+    scale: npt.NDArray[np.float64]  # gamma of BatchNorm, or the source's standard deviation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Network:
     """A pretrained network as the probes see it.
 
-    Attributes:
-        forward: from pixels 0..255 of shape (batch, input_size, input_size, channels) to a list of tensors: those at
-            the cuts, those at the norms, then the network's own output of shape (batch, source classes).
-        input_size: height and width of its input in px.
-        channels: 1 grey, 3 RGB, 4 RGB with alpha.
-        cuts: names of the cut points, from input to output.
-        norms: where drift is measured, from input to output.
+    `forward` goes from pixels 0..255 of shape (batch, input_size, input_size, channels) to a list of tensors: those at
+    the cuts, those at the norms, then the network's own output of shape (batch, source classes).
     """
 
     forward: Callable[[Any], Sequence[Any]]
     input_size: int
-    channels: int
-    cuts: tuple[str, ...]
+    channels: int  # 1 grey, 3 RGB, 4 RGB with alpha
+    cuts: tuple[str, ...]  # from input to output, as are the norms
     norms: tuple[Norm, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """What one pass read, one row for each image.
+    """What one pass read, one row for each image."""
 
-    Attributes:
-        files: names of the images in the index.
-        labels: class numbers, of shape (n,).
-        validation: whether the image belongs to the user's validation split, of shape (n,).
-        sizes: native (width, height) in px, of shape (n, 2).
-        grey: whether the image has no colour, of shape (n,).
-        facts: of each image; empty where the images came from no index.
-        pooled: for each cut the global average, of shape (n, channels).
-        norm_means: for each norm the mean of its standardised tensor over positions, of shape (n, channels).
-        norm_squares: the same for the square of that tensor.
-        output: the network's own output, of shape (n, source classes) if it is a classifier.
-        skipped: images that were not measured.
-    """
-
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # names in the index
     labels: npt.NDArray[np.int64]
-    validation: npt.NDArray[np.bool_]
-    sizes: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.bool_]  # whether the image is of the user's validation split
+    sizes: npt.NDArray[np.int64]  # native (width, height) in px, of shape (n, 2)
     grey: npt.NDArray[np.bool_]
-    facts: tuple[PictureFacts, ...]
-    pooled: dict[str, FloatArray]
-    norm_means: dict[str, FloatArray]
-    norm_squares: dict[str, FloatArray]
-    output: FloatArray
+    facts: tuple[PictureFacts, ...]  # empty where the images came from no index
+    pooled: dict[str, FloatArray]  # for each cut the global average, of shape (n, channels)
+    norm_means: dict[str, FloatArray]  # for each norm the mean of its standardised tensor over positions
+    norm_squares: dict[str, FloatArray]  # the same for the square of that tensor
+    output: FloatArray  # the network's own, of shape (n, source classes) if it is a classifier
     skipped: Skipped
 
     def rows(self, order: npt.NDArray[Any]) -> "Features":
         """The rows with these numbers, or where this mask is True, in that order."""
         numbers = np.arange(len(self.files))[order]
-        arrays = ("labels", "validation", "sizes", "grey", "output")
-        tables = ("pooled", "norm_means", "norm_squares")
-        changes: dict[str, Any] = {name: getattr(self, name)[numbers] for name in arrays}
-        for name in tables:
+        changes: dict[str, Any] = {
+            name: getattr(self, name)[numbers] for name in ("labels", "validation", "sizes", "grey", "output")
+        }
+        for name in ("pooled", "norm_means", "norm_squares"):
             changes[name] = {layer: values[numbers] for layer, values in getattr(self, name).items()}
         facts = tuple(self.facts[row] for row in numbers) if self.facts else ()
         return replace(self, files=tuple(self.files[row] for row in numbers), facts=facts, **changes)
@@ -109,7 +86,7 @@ def features_of(
     norm_squares: dict[str, FloatArray] | None = None,
     output: FloatArray | None = None,
 ) -> Features:
-    """One row for each image, in the order given; arguments as the attributes of `Features`."""
+    """One row for each image, in the order given."""
     return Features(
         files=tuple(item.file for item in kept),
         labels=np.array([item.label for item in kept], np.int64),
@@ -126,12 +103,7 @@ def features_of(
 
 
 def tapped(network: Network) -> Tapped:
-    """Compile the network into one function that returns all that is measured.
-
-    Returns:
-        A function from pixels 0..255 of shape (batch, size, size, channels) to a flat list: a pooled tensor for each
-        cut, a mean and a mean square for each norm, and the network's own output.
-    """
+    """Compile the network into one function that returns all that is measured."""
     import tensorflow as tf
 
     def over_positions(x: Any) -> Any:
@@ -149,8 +121,7 @@ def tapped(network: Network) -> Tapped:
 def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[int]) -> Tapped:
     """Compile a function of a batch of inputs of that shape, with the weights that it reads as constants.
 
-    Constant weights let TensorFlow fold each BatchNorm into its convolution. XLA stays off: on a CPU it makes a
-    depthwise network ten times slower.
+    So TensorFlow folds each BatchNorm into its convolution. XLA makes a depthwise network ten times slower on a CPU.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -162,16 +133,7 @@ def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[i
 
 
 def standardise(norm: Norm, mean: npt.ArrayLike, square: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Turn moments of y = scale z + centre into those of z.
-
-    Args:
-        norm: of y.
-        mean: mean of y, of shape (n, channels).
-        square: mean of y squared, of the same shape.
-
-    Returns:
-        The mean of z and of z squared, of shape (n, live channels): channels with a scale near 0 are left out.
-    """
+    """Means of z and z squared from those of y = scale z + centre, of shape (n, channels), without dead channels."""
     live = np.abs(norm.scale) > _DEAD * np.abs(norm.scale).max()
     mean, square = np.asarray(mean, np.float64)[:, live], np.asarray(square, np.float64)[:, live]
     centre, scale = norm.centre[live], norm.scale[live]
@@ -190,17 +152,9 @@ def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
 def extract(
     index: ImageIndex, sample: Sample, network: Network, progress: Progress | None = None, run: Tapped | None = None
 ) -> Features:
-    """Run the network once over each image of a sample, while the next images are decoded.
+    """Run the network once over each image of a sample, while the next images are decoded; no image is kept.
 
-    Args:
-        index: the images.
-        sample: which of them to read.
-        network: the network.
-        progress: called with the number of images done and wanted.
-        run: the network compiled by `tapped`, if there is one already.
-
-    Returns:
-        The rows, in an order that depends on the content of the images alone; no image is kept.
+    The order of the rows depends on the content of the images alone.
     """
     skipped = Skipped()
 
@@ -222,15 +176,7 @@ def run_over(
     progress: Callable[[int], None] | None = None,
     run: Tapped | None = None,
 ) -> Features:
-    """Run the network once over a stream of prepared images; arguments as of `extract`.
-
-    Args:
-        skipped: filled by the stream with the images that it leaves out.
-        progress: called with the number of images done.
-
-    Returns:
-        The rows, in the order of the stream; no image is kept.
-    """
+    """Run the network once over a stream of prepared images, which may fill `skipped`; rows keep their order."""
     run = run or tapped(network)
     kept: list[Prepared] = []
     outputs: list[list[Any]] = []

@@ -5,37 +5,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutEvidence:
-    """How well the classes separate at one cut point.
-
-    Attributes:
-        cut: the layer.
-        accuracy: of a regularised logistic regression on the pooled output, on held-out images.
-        standard_error: of that accuracy.
-        neighbour_accuracy: leave-one-out accuracy of the nearest neighbour by cosine.
-        correct: whether the logistic regression was right on each held-out image.
-    """
+    """How well the classes separate at one cut point."""
 
     cut: str
-    accuracy: float
+    accuracy: float  # of a regularised logistic regression on the pooled output, on held-out images
     standard_error: float
-    neighbour_accuracy: float
-    correct: tuple[bool, ...]
+    neighbour_accuracy: float  # leave-one-out, of the nearest neighbour by cosine
+    correct: tuple[bool, ...]  # whether the logistic regression was right on each held-out image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separability:
-    """The evidence at every cut point, or the reason why there is none.
+    """The evidence at every cut point, or the reason why there is none."""
 
-    Attributes:
-        per_cut: from input to output; empty if nothing could be held out.
-        n_images: images that took part.
-        n_classes: classes that took part.
-        folds: of the cross-validation; 0 without it, as where the user has a validation split.
-        note: what was left out and why; empty if all images took part.
-    """
-
-    per_cut: tuple[CutEvidence, ...]
-    n_images: int
+    per_cut: tuple[CutEvidence, ...]  # from input to output; empty if nothing could be held out
+    n_images: int  # that took part, as did the classes
     n_classes: int
-    folds: int
-    note: str
+    folds: int  # 0 without cross-validation, as where the user has a validation split
+    note: str  # what was left out and why

@@ -2,25 +2,31 @@
 
 A mirrored flower is a flower, a mirrored 2 is no 2. Two questions decide. Does a classifier that was not fitted on an
 image classify its augmented copy as well as the image? And can a classifier recognise which of the two is the original?
-If it can't, such images occur in both orientations; if it can, they have a direction.
-
-Reference:
-    Lin, Sun, Davis and Snavely, Visual chirality, CVPR 2020: what a mirror changes is how a mirrored image is
-    recognised.
+If it can't, such images occur in both orientations; if it can, they have a direction. Lin, Sun, Davis and Snavely,
+Visual chirality, CVPR 2020: what a mirror changes is how a mirrored image is recognised.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.pipeline import Pipeline
 
 from probes.data.splits import Rows, balanced_weights, held_out_splits
-from probes.separability.augmentations import SYMMETRIES
-from probes.separability.classifier import Split, cross_validate, fit_rows, joined, judged_rows
-from probes.separability.linear_probe import accuracy_error
+from probes.images.prepare import Prepared
+from probes.network.features import Network, Tapped, batches, tapped
+from probes.separability.linear_probe import (
+    FloatArray,
+    Labels,
+    Split,
+    accuracy_error,
+    cross_validate,
+    joined,
+    judged_rows,
+)
 
+SMALLEST_AREA = 0.7  # share of the image's area that a crop keeps at least; what training crops
+BRIGHTNESS = 0.2  # largest relative change of brightness
 # The figures behind the rule are in benchmarks/results/invariance.jsonl: 14 data sets, 250 images each.
 # A loss of accuracy that is surely smaller shows that the label is kept; one that is surely larger, that it is not.
 CLOSE = 0.02
@@ -34,51 +40,97 @@ MOST_LOST = 0.15
 LEAST_IMAGES = 60
 Z = 1.96  # standard errors of a 95 % interval
 
-FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Interval = tuple[float, float]
+# Of one split the training images, and the copies of these and of the held-out images.
+Fold = tuple[Labels, Labels, Labels]
+
+
+def _crop(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """A square part of at least `SMALLEST_AREA`, enlarged to the whole by linear interpolation."""
+    share = float(np.sqrt(rng.uniform(SMALLEST_AREA, 1.0)))
+    for axis in (0, 1):
+        length = picture.shape[axis]
+        start = rng.uniform(0.0, 1.0 - share) * length
+        places = np.clip(start + share * (np.arange(length) + 0.5) - 0.5, 0, length - 1)
+        below = np.floor(places).astype(np.int64)
+        weight = (places - below).astype(np.float32).reshape((-1,) + (1,) * (picture.ndim - 1 - axis))
+        here, there = (np.take(picture, rows, axis) for rows in (below, np.minimum(below + 1, length - 1)))
+        picture = here + weight * (there - here)
+    return picture
+
+
+def _brightness(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """All colours times one factor; alpha stays."""
+    changed = picture.copy()
+    colours = changed[..., :3]
+    np.clip(colours * np.float32(1.0 + rng.uniform(-BRIGHTNESS, BRIGHTNESS)), 0, 255, out=colours)
+    return changed
+
+
+_AUGMENTATIONS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+    "mirror": lambda picture, _: picture[:, ::-1],  # left and right
+    "flip": lambda picture, _: picture[::-1],  # top and bottom
+    "quarter_turn": lambda picture, rng: np.rot90(picture, 1 + 2 * int(rng.integers(2))),  # one way or the other
+    "crop": _crop,
+    "brightness": _brightness,
+}
+CANDIDATES = tuple(_AUGMENTATIONS)
+# These move pixels and change none: a copy can be recognised only by what the image shows. A crop or a change of
+# brightness loses detail, by which every copy can be recognised.
+SYMMETRIES = ("mirror", "flip", "quarter_turn")
+
+
+def augment(pixels: Pixels, name: str, rng: np.random.Generator) -> Pixels:
+    """Change each of several images, of shape (n, size, size, channels) and 0 to 255, at random."""
+    return np.stack([_AUGMENTATIONS[name](picture, rng) for picture in pixels])
+
+
+def augmented_blocks(
+    network: Network,
+    pictures: Iterable[Prepared],
+    names: Sequence[str] = CANDIDATES,
+    *,
+    seed: int,
+    run: Tapped | None = None,
+) -> dict[str, dict[str, Pixels]]:
+    """Pooled features of augmented images, of shape (images, channels) for each augmentation and cut."""
+    run = run or tapped(network)
+    # The random changes of one augmentation do not depend on the others.
+    rngs = {name: np.random.default_rng([seed, CANDIDATES.index(name)]) for name in names}
+    outputs: dict[str, list[list[Pixels]]] = {name: [] for name in names}
+    for batch in batches(pictures):
+        pixels = np.stack([picture.pixels for picture in batch])
+        for name in names:
+            pooled = run(augment(pixels, name, rngs[name]))[: len(network.cuts)]
+            outputs[name].append([block.numpy() for block in pooled])
+    return {
+        name: dict(zip(network.cuts, (np.concatenate(parts) for parts in zip(*done, strict=True)), strict=True))
+        for name, done in outputs.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariance:
-    """Whether images keep their label under an augmentation.
-
-    Attributes:
-        name: of the augmentation.
-        n: images that were judged, each by a classifier that was not fitted on its group.
-        accuracy_plain: share of them that is right, 0 to 1; the mean over classes if classes have the same weight.
-        accuracy_augmented: the same for their copies. Unless the augmentation is a symmetry, the classifier was fitted
-            on copies of other images, too, so that a loss means that information is missing.
-        difference: augmented less plain.
-        interval: its 95 % interval.
-        recognised: share of pairs in which another classifier recognises the original, 0.5 by chance; None unless the
-            augmentation is a symmetry.
-        recognised_interval: its 95 % interval.
-        keeps: whether training may use it.
-    """
+    """Whether images keep their label under an augmentation; intervals are those of 95 %."""
 
     name: str
-    n: int
-    accuracy_plain: float
-    accuracy_augmented: float
-    difference: float
+    n: int  # images that were judged, each by a classifier that was not fitted on its group
+    accuracy_plain: float  # the mean over classes if classes have the same weight
+    accuracy_augmented: float  # of their copies, by a classifier fitted on copies, too, unless a symmetry
+    difference: float  # augmented less plain
     interval: Interval
-    recognised: float | None
+    recognised: float | None  # share of pairs whose original is recognised, 0.5 by chance; None unless a symmetry
     recognised_interval: Interval | None
-    keeps: bool
+    keeps: bool  # whether training may use it
 
 
 def keeps_label(n: int, interval: Interval, recognised: Interval | None) -> bool:
-    """The rule, which refuses where too little is known.
+    """The rule, which refuses where fewer than `LEAST_IMAGES` were judged.
 
     A symmetry passes if surely no more than `CLOSE` is lost, or if not surely more is lost and the original is surely
     recognised in fewer than `MOST_RECOGNISED` of pairs; any other augmentation if surely less than `MOST_LOST` is lost.
-
-    Args:
-        n: images that were judged.
-        interval: of the change of accuracy.
-        recognised: interval of the share of pairs in which the original is recognised; None unless a symmetry.
     """
     if n < LEAST_IMAGES:
         return False
@@ -88,16 +140,9 @@ def keeps_label(n: int, interval: Interval, recognised: Interval | None) -> bool
 
 
 def paired_difference(before: Mask, after: Mask, weights: FloatArray) -> tuple[float, Interval]:
-    """Change of an accuracy over the same n images, and its 95 % interval, which is never empty.
+    """Change of a weighted accuracy, and its 95 % interval, which is never empty.
 
-    Args:
-        before: whether each image was right, of shape (n,).
-        after: the same afterwards.
-        weights: of the images, which then count as (sum of weights)² / sum of weights² images.
-
-    Reference:
-        Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired
-        data, 2012.
+    Bonett and Price, 2012, see `probes.evaluation.intervals.paired_gain`; weights as in `accuracy_error`.
     """
     n_images = weights.sum() ** 2 / (weights**2).sum()
     won, lost = (np.average(changed, weights=weights) for changed in (after & ~before, before & ~after))
@@ -115,120 +160,80 @@ def measure_invariance(
     seed: int,
     balanced: bool = False,
 ) -> tuple[Invariance, ...]:
-    """Measure for each augmentation whether images keep their label under it.
+    """Measure for each augmentation whether images keep their label under it; empty if none can be held out.
 
-    Only training images take part, so that the choice may be judged on the user's validation split.
-
-    Args:
-        plain: pooled features of each cut that is read, each of shape (n, channels).
-        augmented: for each augmentation the same of augmented copies of m of the images, each of shape (m, channels).
-        rows: the n images.
-        chosen: row numbers of the copied images, of shape (m,).
-        seed: of the folds.
-        balanced: whether every class has the same weight.
-
-    Returns:
-        One answer for each augmentation, in the order given; none if too few images can be held out.
+    `plain` are pooled features of each cut that is read, each of shape (n, channels); `augmented` the same of copies of
+    the m `chosen` rows. Only training images take part, so that the user's validation split may judge the choice.
     """
-    training = np.flatnonzero(rows.training)
-    copied = np.asarray(chosen, np.int64)
+    training, copied = np.flatnonzero(rows.training), np.asarray(chosen, np.int64)
     kept = rows.training[copied]
     features, widths = joined(plain)
-    own = rows.only(rows.training)
-    splits = held_out_splits(own, seed=seed)
-    pairs = _Pairs(
-        features=features[training],
-        rows=own,
-        sources=np.searchsorted(training, copied[kept]),
-        widths=widths,
-        splits=splits,
-        balanced=balanced,
-    )
-    if not pairs.judged.any():
+    own, sources = rows.only(rows.training), np.searchsorted(training, copied[kept])
+    both = Rows.of(np.append(own.labels, own.labels[sources]), weights=np.append(own.weights, own.weights[sources]))
+    parts = [
+        [train, *(np.flatnonzero(np.isin(sources, part)) for part in (train, held_out))]
+        for train, held_out in held_out_splits(own, seed=seed)
+    ]
+    folds = [(train, seen, held) for train, seen, held in parts if len(held)]
+    if not folds:
         return ()
-    answers = pairs.fitted(pairs.features, own, [train for train, _ in splits])
-    return tuple(pairs.measure(name, joined(blocks)[0][kept], answers) for name, blocks in augmented.items())
+    copies = {name: joined(blocks)[0][kept] for name, blocks in augmented.items()}
+    return tuple(
+        _invariance(name, np.concatenate([features[training], some]), both, sources, folds, widths, balanced)
+        for name, some in copies.items()
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Pairs:
-    """Training images, some of which have a copy that is held out, or fitted on, together with its source.
+def _invariance(
+    name: str,
+    values: FloatArray,
+    rows: Rows,
+    sources: Labels,
+    folds: Sequence[Fold],
+    widths: list[int],
+    balanced: bool,
+) -> Invariance:
+    """Whether copies, the last of the rows, have the label of their sources."""
+    n = len(rows) - len(sources)
+    judged = np.sort(np.concatenate([held for _, _, held in folds]))
+    labels = rows.labels[sources[judged]]
+    weights = balanced_weights(labels, np.ones(len(labels))) if balanced else np.ones(len(labels))
 
-    Attributes:
-        features: of the images, of shape (n, d).
-        rows: the n images.
-        sources: row number of each copy's source, of shape (m,).
-        widths: of the blocks of features.
-        splits: training and held-out rows.
-        balanced: whether every class has the same weight.
-    """
+    def right(splits: list[Split]) -> Mask:
+        found = cross_validate(values, rows, splits, widths=widths, balanced=balanced)
+        return np.asarray(found.argmax(1) == rows.labels)
 
-    features: FloatArray
-    rows: Rows
-    sources: Labels
-    widths: list[int]
-    splits: Sequence[Split]
-    balanced: bool
+    hits = right([(train, np.append(sources[held], n + held)) for train, _, held in folds])
+    before, after = hits[sources[judged]], hits[n + judged]
+    recognised = recognised_interval = None
+    if name in SYMMETRIES:
+        recognised, recognised_interval = _recognised(values[sources] - values[n:], folds, widths)
+    else:
+        after = right([(np.append(train, n + seen), n + held) for train, seen, held in folds])[n + judged]
+    difference, interval = paired_difference(before, after, weights)
+    return Invariance(
+        name=name,
+        n=len(labels),
+        accuracy_plain=float(np.average(before, weights=weights)),
+        accuracy_augmented=float(np.average(after, weights=weights)),
+        difference=difference,
+        interval=interval,
+        recognised=recognised,
+        recognised_interval=recognised_interval,
+        keeps=keeps_label(len(labels), interval, recognised_interval),
+    )
 
-    @property
-    def judged(self) -> Mask:
-        """Copies whose source some split holds out, of shape (m,)."""
-        return np.isin(self.sources, judged_rows(self.splits) if self.splits else [])
 
-    def measure(self, name: str, copies: FloatArray, classifiers: Sequence[Pipeline]) -> Invariance:
-        """Whether images and these copies of them have the same label."""
-        labels = self.rows.labels[self.sources[self.judged]]
-        weights = balanced_weights(labels, np.ones(len(labels))) if self.balanced else np.ones(len(labels))
-        symmetry = name in SYMMETRIES
-        plain = self._hits(classifiers, self.features[self.sources])
-        augmented = self._hits(classifiers if symmetry else self._fitted_on_both(copies), copies)
-        difference, interval = paired_difference(plain, augmented, weights)
-        recognised, recognised_interval = self._recognised(copies) if symmetry else (None, None)
-        return Invariance(
-            name=name,
-            n=len(labels),
-            accuracy_plain=float(np.average(plain, weights=weights)),
-            accuracy_augmented=float(np.average(augmented, weights=weights)),
-            difference=difference,
-            interval=interval,
-            recognised=recognised,
-            recognised_interval=recognised_interval,
-            keeps=keeps_label(len(labels), interval, recognised_interval),
-        )
-
-    def fitted(self, features: FloatArray, rows: Rows, parts: Sequence[Labels]) -> list[Pipeline]:
-        """One classifier for each split, fitted on that part of the rows."""
-        return [fit_rows(features, rows, part, widths=self.widths, balanced=self.balanced) for part in parts]
-
-    def _fitted_on_both(self, copies: FloatArray) -> list[Pipeline]:
-        """Classifiers that are fitted on images and copies."""
-        rows, sources = self.rows, self.sources
-        weights = np.append(rows.weights, rows.weights[sources])
-        both = Rows.of(np.append(rows.labels, rows.labels[sources]), weights=weights)
-        parts = [np.append(train, len(rows) + np.flatnonzero(np.isin(sources, train))) for train, _ in self.splits]
-        return self.fitted(np.concatenate([self.features, copies]), both, parts)
-
-    def _hits(self, classifiers: Sequence[Pipeline], values: FloatArray) -> Mask:
-        """Whether the classifier that was not fitted on its group is right on each value, of shape (judged,)."""
-        hits = np.zeros(len(self.sources), bool)
-        for classifier, (_, held_out) in zip(classifiers, self.splits, strict=True):
-            at = np.isin(self.sources, held_out)
-            if at.any():
-                hits[at] = classifier.predict(values[at]) == self.rows.labels[self.sources[at]]
-        return hits[self.judged]
-
-    def _recognised(self, copies: FloatArray) -> tuple[float, Interval]:
-        """Share of pairs in which the original is recognised, by the difference of their features; and its interval."""
-        n = len(copies)
-        differences = self.features[self.sources] - copies
-        pairs = Rows.of(np.repeat([1, 0], n))
-        parts = [[np.flatnonzero(np.isin(self.sources, part)) for part in split] for split in self.splits]
-        splits = [(np.append(train, n + train), held_out) for train, held_out in parts if len(train) and len(held_out)]
-        if not splits:
-            return 0.5, (0.0, 1.0)
-        found = cross_validate(np.concatenate([differences, -differences]), pairs, splits, widths=self.widths)
-        held_out = judged_rows(splits)
-        margin = found[held_out, 1] - found[held_out, 0]
-        hits = (margin > 0) + 0.5 * (margin == 0)
-        share, error = float(hits.mean()), accuracy_error(hits)
-        return share, (max(0.0, share - Z * error), min(1.0, share + Z * error))
+def _recognised(differences: FloatArray, folds: Sequence[Fold], widths: list[int]) -> tuple[float, Interval]:
+    """Share of pairs in which the original is recognised, by the difference of their features; and its interval."""
+    n = len(differences)
+    splits = [(np.append(seen, n + seen), held) for _, seen, held in folds if len(seen)]
+    if not splits:
+        return 0.5, (0.0, 1.0)
+    pairs = Rows.of(np.repeat([1, 0], n))
+    found = cross_validate(np.concatenate([differences, -differences]), pairs, splits, widths=widths)
+    held_out = judged_rows(splits)
+    margin = found[held_out, 1] - found[held_out, 0]
+    hits = (margin > 0) + 0.5 * (margin == 0)
+    share, error = float(hits.mean()), accuracy_error(hits)
+    return share, (max(0.0, share - Z * error), min(1.0, share + Z * error))

@@ -1,30 +1,111 @@
-"""The classifier that a model's prediction layer starts from, and its accuracy on held-out images."""
+"""The linear classifier that separability is measured with, and that a model's prediction layer starts from."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
 
-from probes.data.splits import Rows, held_out_splits
-from probes.separability.classifier import cross_validate, fit_rows, joined, judged_rows
+from probes.data.splits import Rows, balanced_weights, held_out_splits
 
+# The penalty on the classifier's weights, per image: C = 1 / (PENALTY * images). Ours, from trials on the data sets of
+# docs/method.md: C from 0.1 to 1 was best at 10 images a class, from 0.03 to 0.3 at 1,000 images.
+PENALTY = 0.025
+_CONSTANT = 1e-6  # of the largest standard deviation: below it a feature is constant
 _UNSEEN = 12.0  # logits by which a class without an image starts below the others
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+Split = tuple[Labels, Labels]
+
+
+class ParetoScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Centre each feature and divide it by the square root of its standard deviation.
+
+    Half-way between unscaled and standardised features: on pooled features full standardisation enlarges the many
+    rarely active channels. Blocks of features, of these `widths`, are scaled to the same mean variance, one over the
+    number of blocks. van den Berg et al., Centering, scaling, and transformations, BMC Genomics 7:142, 2006.
+    """
+
+    def __init__(self, widths: Sequence[int] | None = None) -> None:
+        self.widths = widths
+
+    def fit(self, X: npt.ArrayLike, y: object = None) -> "ParetoScaler":  # noqa: ARG002, N803
+        """Set `mean_` and `scale_`, each of shape (features,); the scale of a constant feature is infinity."""
+        values = np.asarray(X, np.float64)
+        widths = [values.shape[1]] if self.widths is None else list(self.widths)
+        self.mean_ = values.mean(0)
+        deviations = np.split(values.std(0), np.cumsum(widths)[:-1])
+        self.scale_ = np.concatenate([_pareto_scale(part) * np.sqrt(len(widths)) for part in deviations])
+        return self
+
+    def transform(self, X: npt.ArrayLike) -> FloatArray:  # noqa: N803
+        """Scale rows of shape (n, features)."""
+        return np.asarray((np.asarray(X, np.float64) - self.mean_) / self.scale_)
+
+
+def _pareto_scale(deviation: FloatArray) -> FloatArray:
+    varies = deviation > _CONSTANT * deviation.max(initial=0.0)
+    if not varies.any():
+        return np.full_like(deviation, np.inf)
+    spread = np.sqrt((deviation[varies] ** 2).mean())
+    # Dividing by sqrt(deviation) leaves each feature with the variance of its deviation; `level` makes their mean 1.
+    level = np.sqrt((deviation[varies] / spread).mean())
+    return np.where(varies, np.sqrt(np.where(varies, deviation, 1.0) * spread) * level, np.inf)
+
+
+def joined(blocks: Sequence[npt.ArrayLike]) -> tuple[FloatArray, list[int]]:
+    """Blocks of features, each of shape (n, channels), side by side, and their widths."""
+    parts = [np.asarray(block, np.float64) for block in blocks]
+    return np.concatenate(parts, axis=1), [part.shape[1] for part in parts]
+
+
+def fit_rows(
+    features: FloatArray, rows: Rows, train: Labels, *, widths: Sequence[int] | None = None, balanced: bool = False
+) -> Pipeline:
+    """Pareto scaling and L2-regularised multinomial logistic regression, fitted on the row numbers `train`."""
+    labels, weights = rows.labels[train], rows.weights[train]
+    weights = balanced_weights(labels, weights) if balanced else weights / weights.mean()
+    regression = LogisticRegression(C=1.0 / (PENALTY * len(train)), max_iter=300, tol=1e-3)
+    classifier = make_pipeline(ParetoScaler(widths), regression)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a solver at its iteration limit is close enough
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        return classifier.fit(features[train], labels, logisticregression__sample_weight=weights)
+
+
+def cross_validate(
+    features: npt.ArrayLike,
+    rows: Rows,
+    splits: Sequence[Split],
+    *,
+    widths: Sequence[int] | None = None,
+    balanced: bool = False,
+) -> FloatArray:
+    """Class probabilities of the rows that `held_out_splits` holds out, of shape (n, classes); others are 0."""
+    values = np.asarray(features)
+    probabilities = np.zeros((len(rows), int(rows.labels.max()) + 1))
+    for train, held_out in splits:
+        classifier = fit_rows(values, rows, train, widths=widths, balanced=balanced)
+        probabilities[np.ix_(held_out, classifier.classes_)] = classifier.predict_proba(values[held_out])
+    return probabilities
+
+
+def judged_rows(splits: Sequence[Split]) -> Labels:
+    """The rows that some split holds out, ascending."""
+    return np.sort(np.concatenate([held_out for _, held_out in splits]))
 
 
 def accuracy_error(correct: npt.NDArray[np.bool_], weights: FloatArray | None = None) -> float:
-    """Standard error of an accuracy over n images, with one success and one failure added so that it is never 0.
+    """Standard error of an accuracy, with one success and one failure added so that it is never 0.
 
-    Args:
-        correct: whether each image was right, of shape (n,).
-        weights: of the images, which then count as (sum of weights)² / sum of weights² images.
-
-    Reference:
-        Agresti and Coull, Approximate is better than "exact" for interval estimation, 1998. Kish, Survey sampling,
-        1965: the number that weighted images count as.
+    Weighted images count as (sum of weights)² / sum of weights² images (Kish, Survey sampling, 1965). Agresti and
+    Coull, Approximate is better than "exact" for interval estimation, 1998.
     """
     counted = np.ones(len(correct)) if weights is None else np.asarray(weights, np.float64)
     n_images = counted.sum() ** 2 / (counted**2).sum()
@@ -33,12 +114,7 @@ def accuracy_error(correct: npt.NDArray[np.bool_], weights: FloatArray | None = 
 
 
 def class_shares(labels: Labels, class_counts: Sequence[int] | None) -> FloatArray:
-    """Weights, with mean 1, under which a sample has the classes in the shares of the whole data.
-
-    Args:
-        labels: of the sample, of shape (n,).
-        class_counts: images of each class in the whole data; None if the sample has the same shares.
-    """
+    """Weights, with mean 1, under which a sample has the classes in the shares of the whole data's counts."""
     if class_counts is None:
         return np.ones(len(labels))
     sampled = np.bincount(labels, minlength=len(class_counts))
@@ -47,12 +123,7 @@ def class_shares(labels: Labels, class_counts: Sequence[int] | None) -> FloatArr
 
 
 def balanced_accuracy(correct: npt.NDArray[np.bool_], labels: Labels) -> tuple[float, float]:
-    """Mean over classes of the share that was right, and its standard error.
-
-    Args:
-        correct: whether each image was right, of shape (n,).
-        labels: their classes, of shape (n,).
-    """
+    """Mean over classes of the share that was right, and its standard error."""
     per_class = [correct[labels == label] for label in np.unique(labels)]
     errors = np.array([accuracy_error(hits) for hits in per_class])
     return float(np.mean([hits.mean() for hits in per_class])), float(np.sqrt((errors**2).sum()) / len(per_class))
@@ -60,21 +131,11 @@ def balanced_accuracy(correct: npt.NDArray[np.bool_], labels: Labels) -> tuple[f
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:
-    """A classifier's results on images whose groups it was not fitted on.
+    """A classifier's results on m images whose groups it was not fitted on."""
 
-    Attributes:
-        rows: which of the measured images, ascending, of shape (m,).
-        probabilities: of every class, of shape (m, classes).
-        accuracy: share that is right, 0 to 1, with the classes in the shares of the whole data.
-        standard_error: of that accuracy.
-        balanced_accuracy: mean over classes of the share that was right.
-        balanced_error: standard error of that.
-        correct: for each image whether it was right.
-    """
-
-    rows: Labels
-    probabilities: FloatArray
-    accuracy: float
+    rows: Labels  # which of the measured images, ascending
+    probabilities: FloatArray  # of shape (m, classes)
+    accuracy: float  # with the classes in the shares of the whole data
     standard_error: float
     balanced_accuracy: float
     balanced_error: float
@@ -83,17 +144,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LinearProbe:
-    """A linear classifier on pooled features, in plain coefficients with the scaling folded in.
+    """A linear classifier on pooled features, in plain coefficients with the scaling folded in."""
 
-    Attributes:
-        kernel: of shape (features, classes).
-        bias: of shape (classes,).
-        judged: its results on held-out images; None if none can be held out.
-    """
-
-    kernel: FloatArray
+    kernel: FloatArray  # of shape (features, classes)
     bias: FloatArray
-    judged: Judged | None
+    judged: Judged | None  # None if no images can be held out
 
     @property
     def accuracy(self) -> float | None:
@@ -111,11 +166,7 @@ class LinearProbe:
 def solve(
     blocks: Sequence[npt.ArrayLike], rows: Rows, n_classes: int, *, balanced: bool = False
 ) -> tuple[FloatArray, FloatArray]:
-    """Fit the classifier on all training images; arguments as of `fit_linear_probe`.
-
-    Returns:
-        Its kernel of shape (features, classes) and its bias of shape (classes,), the scaling folded in.
-    """
+    """Kernel, of shape (features, classes), and bias of the classifier fitted on all training images."""
     features, widths = joined(blocks)
     train = np.flatnonzero(rows.training)
     scaler, regression = fit_rows(features, rows, train, widths=widths, balanced=balanced)
@@ -140,18 +191,10 @@ def fit_linear_probe(
     balanced: bool = False,
     class_counts: Sequence[int] | None = None,
 ) -> LinearProbe:
-    """Fit the classifier that a model's prediction layer starts from.
+    """Fit the classifier that a model's prediction layer starts from, and judge it on held-out images.
 
-    Args:
-        blocks: pooled features of each cut that it reads, each of shape (n, channels).
-        rows: the images, n of them; labels below `n_classes`, training images of at least two classes.
-        n_classes: number of outputs; classes without an image start at a probability near 0.
-        seed: of the folds that measure its accuracy.
-        balanced: whether every class has the same weight.
-        class_counts: images of each class in the whole data, if the rows are a sample with other shares.
-
-    Returns:
-        The classifier fitted on all training images, and its results on held-out ones.
+    `blocks` are the pooled features that the layer reads, each of shape (n, channels). A class without an image starts
+    at a probability near 0. `class_counts` are those of the whole data, if the rows are a sample with other shares.
     """
     kernel, bias = solve(blocks, rows, n_classes, balanced=balanced)
     judged = judge(blocks, rows, seed=seed, balanced=balanced, class_counts=class_counts)

@@ -1,29 +1,21 @@
 """How well a linear classifier separates the classes at each cut point."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.preprocessing import normalize
 
 from probes.data.splits import Rows, groups_per_class, held_out_splits
-from probes.separability.classifier import Split, cross_validate, judged_rows
 from probes.separability.evidence import CutEvidence, Separability
-from probes.separability.linear_probe import accuracy_error
+from probes.separability.linear_probe import accuracy_error, cross_validate, judged_rows
 
 _CHUNK = 1000  # rows of the similarity matrix in memory at once
 _MAX_CLASSES = 50  # the cost of a classifier grows with the number of classes
 
-FloatArray = npt.NDArray[np.float64]
-
 
 def neighbour_accuracy(features: npt.ArrayLike, rows: Rows) -> float:
-    """Accuracy of the nearest neighbour by cosine similarity, among training images of other groups.
-
-    Args:
-        features: of shape (n, d).
-        rows: the images. The user's held-out ones are judged, or without any each training image.
-    """
+    """Accuracy of the nearest neighbour by cosine in training images of other groups, on held-out or on all images."""
     values = normalize(np.asarray(features, np.float64))
     known = np.flatnonzero(rows.training)
     judged = np.flatnonzero(rows.held_out) if rows.held_out.any() else known
@@ -37,15 +29,11 @@ def neighbour_accuracy(features: npt.ArrayLike, rows: Rows) -> float:
 
 def _eligible(rows: Rows, seed: int) -> tuple[npt.NDArray[np.bool_], str]:
     """The images of classes that can be held out, of at most `_MAX_CLASSES`, and a note on what was left out."""
-    classes, counts = np.unique(rows.labels[rows.training], return_counts=True)
-    enough = 1 if rows.held_out.any() else 2
-    usable = classes[groups_per_class(rows)[classes] >= enough]
+    classes = np.unique(rows.labels[rows.training])
+    usable = classes[groups_per_class(rows)[classes] >= (1 if rows.held_out.any() else 2)]
     notes = []
-    if len(usable) < len(classes):
-        single = len(classes) - len(usable)
-        what = "a single image" if (counts[~np.isin(classes, usable)] == 1).all() else "a single group of images"
-        were = f"classes with {what} were" if single > 1 else f"class with {what} was"
-        notes.append(f"{single} {were} left out")
+    if single := len(classes) - len(usable):
+        notes.append(f"left out: {single} of {len(classes)} classes, with a single image or group of images")
     if len(usable) > _MAX_CLASSES:
         notes.append(f"cuts were compared on {_MAX_CLASSES} of {len(usable)} classes")
         usable = np.random.default_rng(seed).choice(usable, _MAX_CLASSES, replace=False)
@@ -60,17 +48,9 @@ def measure_separability(
     balanced: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Separability:
-    """Held-out and nearest-neighbour accuracy at every cut point.
+    """Accuracy at every cut point, from input to output, by its pooled features of shape (n, channels).
 
-    Args:
-        pooled: for each cut, from input to output, pooled features of shape (n, channels).
-        rows: the images, n of them.
-        seed: of the folds, which all cuts share, so that their accuracies can be compared image by image.
-        balanced: whether every class has the same weight in the classifiers.
-        progress: called with the number of cuts done and wanted.
-
-    Returns:
-        The evidence; without any, and with the reason, if fewer than two classes can be held out.
+    All cuts share the folds, so that their accuracies can be compared image by image.
     """
     chosen, note = _eligible(rows, seed)
     some = rows.only(chosen)
@@ -79,8 +59,19 @@ def measure_separability(
     if not splits:
         note = "cross-validation needs two classes of at least two images"
     evidence = []
-    for done, (cut, features) in enumerate(pooled.items() if splits else (), start=1):
-        evidence.append(_evidence(cut, np.asarray(features)[chosen], some, splits, balanced))
+    for done, (cut, everything) in enumerate(pooled.items() if splits else (), start=1):
+        features, judged = np.asarray(everything)[chosen], judged_rows(splits)
+        probabilities = cross_validate(features, some, splits, balanced=balanced)[judged]
+        correct = probabilities.argmax(1) == some.labels[judged]
+        evidence.append(
+            CutEvidence(
+                cut=cut,
+                accuracy=float(correct.mean()),
+                standard_error=accuracy_error(correct),
+                neighbour_accuracy=neighbour_accuracy(features, some),
+                correct=tuple(correct.tolist()),
+            )
+        )
         if progress:
             progress(done, len(pooled))
     return Separability(
@@ -89,17 +80,4 @@ def measure_separability(
         n_classes=n_classes,
         folds=len(splits) if len(splits) > 1 else 0,
         note=note,
-    )
-
-
-def _evidence(cut: str, features: FloatArray, rows: Rows, splits: Sequence[Split], balanced: bool) -> CutEvidence:
-    judged = judged_rows(splits)
-    probabilities = cross_validate(features, rows, splits, balanced=balanced)[judged]
-    correct = probabilities.argmax(1) == rows.labels[judged]
-    return CutEvidence(
-        cut=cut,
-        accuracy=float(correct.mean()),
-        standard_error=accuracy_error(correct),
-        neighbour_accuracy=neighbour_accuracy(features, rows),
-        correct=tuple(correct.tolist()),
     )

@@ -20,14 +20,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingChoice:
-    """The scaling that fits best, and the next one.
-
-    Attributes:
-        name: of the scaling under which images lie nearest to the network's statistics.
-        drift: geometric mean of the drift of early layers under it.
-        runner_up: the name of the next one.
-        runner_up_drift: its drift.
-    """
+    """The scaling that fits best, and the next one, with the geometric mean of the drift of early layers."""
 
     name: str
     drift: float
@@ -41,19 +34,10 @@ def choose_scaling(
     candidates: Mapping[str, Callable[[FloatArray], FloatArray]],
     pictures: Sequence[FloatArray],
 ) -> ScalingChoice:
-    """Try each scaling on the standard photographs and on the target's own images; the smaller drift counts.
+    """Try each scaling, from pixels 0..255, on the standard photographs and on the target; the smaller drift counts.
 
     A wrong scaling shifts and stretches what the first layers see. Photographs show it in networks trained on
     photographs, whatever the target is; the target's images show it in networks trained on images like them.
-
-    Args:
-        network: from scaled pixels, with BatchNorm.
-        run: the network compiled by `probes.network.features.tapped`.
-        candidates: name -> function from pixels 0..255 to scaled ones.
-        pictures: of the target, 0..255, each of shape (size, size, channels).
-
-    Raises:
-        ProbeError: the network's output is not finite under any scaling.
     """
     squares = [item.pixels for item in prepared(network.input_size, network.channels)]
     drift = {

@@ -29,10 +29,6 @@ Picture = npt.NDArray[np.uint8]
 Degradation = Callable[[Picture], Picture]
 
 
-def _grey(square: Picture) -> Picture:
-    return np.asarray(Image.fromarray(square).convert("L").convert("RGB"))
-
-
 def _outlines(square: Picture) -> Picture:
     return np.asarray(Image.fromarray(square).convert("L").filter(ImageFilter.FIND_EDGES).convert("RGB"))
 
@@ -43,7 +39,11 @@ def _shuffled(square: Picture) -> Picture:
 
 
 # From mild to beyond recognition. A network of grey images can't see the first.
-DEGRADATIONS: Mapping[str, Degradation] = {"grey": _grey, "outlines": _outlines, "shuffled": _shuffled}
+DEGRADATIONS: Mapping[str, Degradation] = {
+    "grey": lambda square: np.asarray(Image.fromarray(square).convert("L").convert("RGB")),
+    "outlines": _outlines,
+    "shuffled": _shuffled,
+}
 
 
 @cache
@@ -58,14 +58,7 @@ def photographs() -> Picture:
 def prepared(
     size: int, channels: int, *, enlargement: float = 1.0, degrade: Degradation | None = None
 ) -> Iterator[Prepared]:
-    """The squares as a network sees them, shrunk first so that they have to be enlarged.
-
-    Args:
-        size: side of the network's input in px.
-        channels: of the network's input: 1 luma, 3 RGB, 4 RGB and opaque.
-        enlargement: factor by which they are enlarged, at least 1.
-        degrade: applied to each square first.
-    """
+    """The squares, degraded, as a network of that input sees them, shrunk first so that they have to be enlarged."""
     side = round(size / enlargement)
     for square in photographs():
         changed = degrade(square) if degrade else square
@@ -80,68 +73,34 @@ def prepared(
 def photo_drift(
     network: Network, run: Tapped, *, enlargement: float = 1.0, degrade: Degradation | None = None
 ) -> FloatArray:
-    """Drift of the photographs at each norm, of shape (layers,).
-
-    Args:
-        network: where drift is measured.
-        run: the network compiled by `probes.network.features.tapped`.
-        enlargement: factor by which the target's median image is enlarged; below 1 the photographs are not.
-        degrade: applied to the photographs first.
-    """
+    """Drift of the photographs, enlarged as much and degraded, at each norm; `run` is the network by `tapped`."""
     squares = prepared(network.input_size, network.channels, enlargement=max(1.0, enlargement), degrade=degrade)
     return layer_drifts(run_over(network, squares, run=run))[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PhotoDrift:
-    """How a network sees the photographs.
-
-    Attributes:
-        plain: their drift at each norm, of shape (layers,).
-        degraded: what each of `DEGRADATIONS` adds to it, of shape (degradations, layers).
-    """
-
-    plain: FloatArray
-    degraded: FloatArray
-
-
-def measure_standard_photos(network: Network, run: Tapped) -> PhotoDrift:
-    """Run the network over the photographs, plain and degraded; arguments as of `photo_drift`."""
+def measure_standard_photos(network: Network, run: Tapped) -> tuple[FloatArray, FloatArray]:
+    """Drift of the photographs, of shape (layers,), and what each of `DEGRADATIONS` adds, (degradations, layers)."""
     plain = photo_drift(network, run)
     degraded = [photo_drift(network, run, degrade=degrade) - plain for degrade in DEGRADATIONS.values()]
-    return PhotoDrift(plain=plain, degraded=np.stack(degraded))
+    return plain, np.stack(degraded)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StandardPhotos:
-    """How EfficientNet-Lite0 sees the photographs, as means over its early and its middle layers.
+    """How EfficientNet-Lite0 sees the photographs, as means over its early and its middle layers."""
 
-    Attributes:
-        native_size: input size in px that its weights were trained at.
-        sizes: input sizes in px, ascending.
-        enlargements: ascending, from 1.
-        floor: drift of ImageNet's own images, of shape (sizes, enlargements, 2).
-        above_floor: drift of the photographs above that, of the same shape.
-        degraded: what each degradation adds to it, of shape (sizes, degradations, 2).
-    """
+    native_size: int  # input size in px that its weights were trained at
+    sizes: FloatArray  # input sizes in px, ascending
+    enlargements: FloatArray  # ascending, from 1
+    floor: FloatArray  # drift of ImageNet's own images, of shape (sizes, enlargements, 2)
+    above_floor: FloatArray  # drift of the photographs above that, of the same shape
+    degraded: FloatArray  # what each degradation adds to it, of shape (sizes, degradations, 2)
 
-    native_size: int
-    sizes: FloatArray
-    enlargements: FloatArray
-    floor: FloatArray
-    above_floor: FloatArray
-    degraded: FloatArray
-
-    def at(self, share: float, enlargement: float = 1.0) -> tuple[FloatArray, FloatArray]:
-        """`floor` and `above_floor`, each of shape (2,), at a share of the native size and an enlargement."""
-        size = share * self.native_size
-        tables = (self.floor, self.above_floor)
+    def at(self, share: float, enlargement: float = 1.0) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """`floor`, `above_floor` and `degraded` at a share of the native size and an enlargement."""
+        size, tables = share * self.native_size, (self.floor, self.above_floor)
         floor, above = (drift_at(table, self.sizes, self.enlargements, size, enlargement) for table in tables)
-        return floor, above
-
-    def degraded_at(self, share: float) -> FloatArray:
-        """`degraded` at a share of the native size, of shape (degradations, 2)."""
-        return interpolate(self.sizes, self.degraded, share * self.native_size)
+        return floor, above, interpolate(self.sizes, self.degraded, size)
 
 
 @cache

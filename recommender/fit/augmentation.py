@@ -8,8 +8,7 @@ import numpy as np
 from builders.training.schedule import AUGMENTATIONS
 from probes.images.decode import in_order, quiet_decoders
 from probes.images.prepare import Prepared
-from probes.separability.augmentations import augmented_blocks
-from probes.separability.invariance import measure_invariance
+from probes.separability.invariance import augmented_blocks, measure_invariance
 from recommender.pipeline.reread_images import read_prepared
 
 if TYPE_CHECKING:

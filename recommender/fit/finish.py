@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from probes.evaluation.calibration import apply_temperature, calibrate
-from probes.evaluation.evaluation import Evaluation, evaluate
+from probes.evaluation.evaluation import Evaluation, apply_temperature, calibrate, evaluate
 from probes.evaluation.out_of_distribution import FEWEST, Detector, fit_detector
 from probes.evaluation.selection import Chosen, cross_chosen
 

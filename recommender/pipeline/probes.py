@@ -8,9 +8,13 @@ from probes.data.splits import Rows
 from probes.network.features import Features
 from probes.separability.evidence import Separability
 from probes.separability.separability import measure_separability
-from probes.similarity.baseline import choose_baseline
-from probes.similarity.feature_similarity import FeatureSimilarity
-from probes.similarity.similarity import LEAST_NORMS, enlargement_of, measure_similarity
+from probes.similarity.similarity import (
+    LEAST_NORMS,
+    FeatureSimilarity,
+    choose_baseline,
+    enlargement_of,
+    measure_similarity,
+)
 from recommender.pipeline.network_pass import NetworkPass
 from recommender.rules import thresholds
 

@@ -9,7 +9,7 @@ import numpy as np
 from probes.data.dataset_size import DatasetSize
 from probes.quality.findings import Finding
 from probes.separability.evidence import Separability
-from probes.similarity.feature_similarity import FeatureSimilarity
+from probes.similarity.similarity import FeatureSimilarity
 from recommender.explanation.reasons import cautions, explain
 from recommender.fit.plan import planned
 from recommender.json_records import TrainingPlan

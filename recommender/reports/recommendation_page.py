@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from probes.data.dataset_size import DatasetSize
-from probes.similarity.feature_similarity import FeatureSimilarity
+from probes.similarity.similarity import FeatureSimilarity
 from recommender.explanation.reasons import cautions, explain, source_of
 from recommender.explanation.text import clean
 from recommender.fit.plan import planned

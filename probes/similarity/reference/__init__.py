@@ -26,34 +26,21 @@ _SHIPPED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reference:
-    """How one network sees images of its source.
+    """How one network sees images of its source."""
 
-    Attributes:
-        fingerprint: of the network's weights.
-        source: the name of the source; empty if it has none.
-        layers: where drift was measured, from input to output.
-        sizes: input sizes in px, ascending.
-        enlargements: factors by which images were enlarged, ascending; 1 stands for no enlargement.
-        drift: of shape (sizes, enlargements, layers).
-        labels: names of the source's classes; empty if they are not known.
-        embedding_sizes: input sizes at which embeddings were kept, ascending.
-        embeddings: of shape (embedding_sizes, images, channels).
-        moments: for each size and layer the mean and standard deviation of each channel, of shape (2, channels); empty
-            for a network with BatchNorm.
-        shipped: whether it ships with the package; its unit is then 1, and it holds every enlargement.
-    """
-
-    fingerprint: str
-    source: str
-    layers: tuple[str, ...]
-    sizes: FloatArray
-    enlargements: FloatArray
-    drift: FloatArray
-    labels: tuple[str, ...]
-    embedding_sizes: FloatArray
-    embeddings: npt.NDArray[np.float32]
+    fingerprint: str  # of the network's weights
+    source: str  # empty if it has no name
+    layers: tuple[str, ...]  # where drift was measured, from input to output
+    sizes: FloatArray  # input sizes in px, ascending
+    enlargements: FloatArray  # factors by which images were enlarged, ascending, from 1
+    drift: FloatArray  # of shape (sizes, enlargements, layers)
+    labels: tuple[str, ...]  # names of the source's classes, if they are known
+    embedding_sizes: FloatArray  # input sizes at which embeddings were kept, ascending
+    embeddings: npt.NDArray[np.float32]  # of shape (embedding_sizes, images, channels)
+    # For each size and layer the mean and standard deviation of each channel, of shape (2, channels); empty for a
+    # network with BatchNorm.
     moments: tuple[tuple[FloatArray, ...], ...] = ()
-    shipped: bool = False
+    shipped: bool = False  # with the package; its unit is then 1, and it holds every enlargement
 
     def floor(self, input_size: int, enlargement: float = 1.0) -> FloatArray:
         """Drift of the source's own images at each layer, of shape (layers,)."""
@@ -85,10 +72,7 @@ def interpolate(at: FloatArray, values: FloatArray, where: float) -> FloatArray:
 def drift_at(
     table: FloatArray, sizes: FloatArray, enlargements: FloatArray, input_size: float, enlargement: float
 ) -> FloatArray:
-    """Drift at an input size and an enlargement, from a table of shape (sizes, enlargements, layers).
-
-    Linear in the input size and in the logarithm of the enlargement, constant beyond the ends.
-    """
+    """Drift from a table of shape (sizes, enlargements, layers), linear in size and in the logarithm of enlargement."""
     by_size = np.stack([interpolate(np.log(enlargements), rows, float(np.log(enlargement))) for rows in table])
     return interpolate(sizes, by_size, input_size)
 
@@ -99,11 +83,7 @@ def own_directory() -> Path:
 
 
 def find_reference(fingerprint: str) -> Reference | None:
-    """The reference made with these weights: the user's own, else a shipped one, else None.
-
-    Raises:
-        ProbeError: the user's own can't be read.
-    """
+    """The reference made with these weights: the user's own, else a shipped one, else None."""
     own = own_directory() / f"{fingerprint}.npz"
     if not own.is_file():
         return next((load_reference(name) for name in _SHIPPED if _fingerprint(name) == fingerprint), None)
@@ -124,13 +104,7 @@ def _fingerprint(name: str) -> str:
 
 @cache
 def load_reference(backbone: str) -> Reference:
-    """The shipped reference of a backbone.
-
-    Raises:
-        ProbeError: none ships for it.
-    """
-    if backbone not in _SHIPPED:
-        raise ProbeError(f"Expected reference statistics for {backbone}. Received: none; use another backbone.")
+    """The shipped reference of a backbone."""
     return replace(_load((resources.files(__name__) / f"{backbone}.npz").read_bytes()), shipped=True)
 
 
@@ -153,27 +127,8 @@ def _load(content: bytes) -> Reference:
 
 
 def save_reference(reference: Reference) -> Path:
-    """Write a reference of the user's own network, completely or not at all, and return its path.
-
-    Raises:
-        ProbeError: the directory can't be written.
-    """
+    """Write a reference of the user's own network, completely or not at all, and return its path."""
     target = own_directory() / f"{reference.fingerprint}.npz"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
-            written = Path(folder, target.name)
-            np.savez_compressed(written, allow_pickle=False, **_arrays(reference))
-            written.replace(target)
-    except OSError as error:
-        raise ProbeError(
-            f"Expected to write {str(target)!r}. Received: {error.strerror or error}. Name another place in the "
-            "variable NETGRAFT_DATA."
-        ) from error
-    return target
-
-
-def _arrays(reference: Reference) -> dict[str, npt.NDArray[np.generic]]:
     names = ("fingerprint", "source", "layers", "sizes", "enlargements", "embedding_sizes")
     arrays = {name: np.array(getattr(reference, name)) for name in names}
     arrays["labels"] = np.array(reference.labels, np.str_)
@@ -182,4 +137,15 @@ def _arrays(reference: Reference) -> dict[str, npt.NDArray[np.generic]]:
     arrays["embeddings"] = reference.embeddings.astype(np.float16)
     for size, layers in enumerate(reference.moments):
         arrays |= {f"moments_{size}_{layer}": part.astype(np.float32) for layer, part in enumerate(layers)}
-    return arrays
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+            written = Path(folder, target.name)
+            np.savez_compressed(written, allow_pickle=False, **arrays)
+            written.replace(target)
+    except OSError as error:
+        raise ProbeError(
+            f"Expected to write {str(target)!r}. Received: {error.strerror or error}. Name another place in the "
+            "variable NETGRAFT_DATA."
+        ) from error
+    return target

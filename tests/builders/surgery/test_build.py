@@ -157,9 +157,10 @@ def test_the_untrained_model_gives_scikit_learns_probabilities(mixed_sizes, tiny
     """Files through the probe's pass, scaling and classifier, against `model.predict` on the same pictures."""
     from probes.data.sampling import draw_splits
     from probes.data.sources.folder import index_folder
+    from probes.data.splits import Rows
     from probes.images.decode import read_picture
     from probes.network.features import extract
-    from probes.separability.classifier import fit_quietly, linear_classifier
+    from probes.separability.linear_probe import fit_rows
     from recommender import recommend
     from recommender.pipeline.probed_network import probed_network
 
@@ -167,9 +168,9 @@ def test_the_untrained_model_gives_scikit_learns_probabilities(mixed_sizes, tiny
     index = index_folder(mixed_sizes)
     features = extract(index, draw_splits(index, 1000, 0), probed_network(found.backbone))
     blocks = [features.pooled[level] for level in found.strategy.head.levels]
-    classifier = linear_classifier(len(features.labels), [block.shape[1] for block in blocks])
-    joined = np.concatenate(blocks, axis=1)
-    expected = fit_quietly(classifier, joined, features.labels).predict_proba(joined)
+    joined, rows = np.concatenate(blocks, axis=1), Rows.of(features.labels)
+    classifier = fit_rows(joined, rows, np.arange(len(rows)), widths=[block.shape[1] for block in blocks])
+    expected = classifier.predict_proba(joined)
     model = found.build()
     for file, row in zip(features.files, expected, strict=True):
         pixels = read_picture(mixed_sizes / file).pixels[None]

@@ -13,19 +13,17 @@ from probes.data.splits import Rows
 from probes.images.decode import resize
 from probes.images.prepare import Prepared
 from probes.network.features import run_over, tapped
-from probes.separability.augmentations import (
+from probes.separability.invariance import (
     BRIGHTNESS,
     CANDIDATES,
-    SMALLEST_AREA,
-    SYMMETRIES,
-    augment,
-    augmented_blocks,
-)
-from probes.separability.invariance import (
     CLOSE,
     LEAST_IMAGES,
     MOST_LOST,
     MOST_RECOGNISED,
+    SMALLEST_AREA,
+    SYMMETRIES,
+    augment,
+    augmented_blocks,
     keeps_label,
     measure_invariance,
     paired_difference,

@@ -62,8 +62,6 @@ def test_a_reference_is_found_by_the_weights(data, installed):
 def test_the_shipped_reference_is_found_where_there_is_no_own_one():
     shipped = load_reference("efficientnet_lite1")
     assert find_reference(shipped.fingerprint) is shipped
-    with pytest.raises(ProbeError, match=r"Expected reference statistics for vgg16. Received: none"):
-        load_reference("vgg16")
 
 
 def test_drift_of_the_source_itself_is_its_floor(installed):

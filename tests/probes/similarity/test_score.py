@@ -10,19 +10,15 @@ from hypothesis.extra.numpy import arrays
 
 from probes.images.prepare import Prepared, Skipped
 from probes.network.features import features_of
-from probes.similarity.baseline import Baseline
+from probes.similarity.drift import PART_WEIGHTS, excess_drift, layer_parts, part_means, score
 from probes.similarity.reference import Reference, load_reference
-from probes.similarity.score import (
-    PART_WEIGHTS,
-    excess_drift,
+from probes.similarity.similarity import (
+    Baseline,
     frechet_distance,
     kernel_distance,
-    layer_parts,
     looks_like,
-    part_means,
-    score,
+    measure_similarity,
 )
-from probes.similarity.similarity import measure_similarity
 
 DRIFTS = arrays(np.float64, 18, elements=st.floats(0, 5))
 SAMPLES = arrays(np.float64, (7, 3), elements=st.floats(-3, 3))

@@ -10,14 +10,13 @@ from builders.backbones.load import load_backbone, open_backbone
 from builders.backbones.pixel_scaling import SCALINGS
 from probes.errors import ProbeError
 from probes.network.features import tapped
-from probes.similarity.baseline import choose_baseline, reference_baseline, standard_photos_baseline
+from probes.similarity.drift import excess_drift, layer_parts, part_means
 from probes.similarity.pixel_scaling import choose_scaling
 from probes.similarity.reference import load_reference
-from probes.similarity.score import excess_drift, layer_parts, part_means
+from probes.similarity.similarity import choose_baseline, reference_baseline, standard_photos_baseline
 from probes.similarity.standard_photos import (
     CROP,
     DEGRADATIONS,
-    PhotoDrift,
     StandardPhotos,
     load_standard_photos,
     measure_standard_photos,
@@ -44,7 +43,7 @@ def standard(above=0.0, degraded=1.0, floor=0.5):
 
 def baseline(plain, added, **changes):
     """Of a network of eight layers with the same drift."""
-    measured = PhotoDrift(plain=np.full(8, plain), degraded=np.outer(added, np.ones(8)))
+    measured = np.full(8, plain), np.outer(added, np.ones(8))
     return standard_photos_baseline(measured, standard(**changes), source=None, share=1.0)
 
 
@@ -79,7 +78,7 @@ def test_the_standard_table_is_interpolated():
     table.floor[1], table.degraded[1] = 1.5, 3.0
     assert table.at(0.75, 1.5)[0] == pytest.approx([1.0, 1.0])
     assert table.at(9.0, 99.0)[0] == pytest.approx([1.5, 1.5])
-    assert table.degraded_at(0.75) == pytest.approx(np.full((3, 2), 2.0))
+    assert table.at(0.75)[2] == pytest.approx(np.full((3, 2), 2.0))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -139,7 +138,7 @@ def test_two_photographs_replace_a_thousand_images_of_imagenet(network):
     assert float(excess_drift(drift, by_imagenet.floor)) == pytest.approx(0.1)
     assert float(excess_drift(drift, by_photographs.floor)) / by_photographs.unit == pytest.approx(0.1, abs=0.015)
     if name == "efficientnet_lite0":
-        assert part_means(measured.degraded) == pytest.approx(load_standard_photos().degraded_at(share), abs=1e-3)
+        assert part_means(measured[1]) == pytest.approx(load_standard_photos().at(share)[2], abs=1e-3)
 
 
 @pytest.fixture(scope="module")
