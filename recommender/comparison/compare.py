@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from recommender.errors import RecommendError
 from recommender.fit.fit import check_augmentation
 from recommender.limits import LARGEST_SEED, SMALLEST_BUDGET
-from recommender.progress import Progress
+from recommender.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
-    from recommender.comparison.outcome import Row
+    from recommender.comparison.ranking import Row
     from recommender.pipeline.decision import Decision
 
 
@@ -43,10 +43,14 @@ def compare(
     Raises:
         RecommendError: an argument is out of range, or no image can be held out.
     """
-    _check(budget, seed, augmentation)
+    if not SMALLEST_BUDGET <= budget < float("inf"):
+        raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
+    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
+    check_augmentation(augmentation)
     from recommender.comparison.run import Run
 
-    run = Run(found, float(budget), found.seed if seed is None else seed, progress, on_result)
+    run = Run(found, float(budget), found.seed if seed is None else seed, progress or no_progress, on_result)
     try:
         run.read_images()
         run.fit_frozen()
@@ -57,11 +61,3 @@ def compare(
             raise
         run.interrupted = True
     return run.comparison()
-
-
-def _check(budget: float, seed: int | None, augmentation: Sequence[str] | None) -> None:
-    if not SMALLEST_BUDGET <= budget < float("inf"):
-        raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
-    if seed is not None and not 0 <= seed <= LARGEST_SEED:
-        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
-    check_augmentation(augmentation)

@@ -7,7 +7,8 @@ from recommender.atomic_files import check_plot, write_together
 from recommender.rules.scenario import Scenario
 
 if TYPE_CHECKING:
-    from recommender.comparison.outcome import Outcome, Row
+    from recommender.comparison.comparison import Comparison
+    from recommender.comparison.ranking import Row
 
 # Colours of Okabe and Ito's palette, which colour-blind people can distinguish.
 _STYLES = {
@@ -16,20 +17,16 @@ _STYLES = {
     Scenario.FULL_FINE_TUNE: ("#CC79A7", "s", "3 everything fine-tuned"),
     Scenario.SHALLOW_FEATURES: ("#009E73", "o", "4 cut earlier, frozen"),
 }
-_INK, _FAINT, _GOLD, _BAND = "#222222", "#8a8a8a", "#E69F00", "#f1efe9"
+_INK, _FAINT, _BAND = "#222222", "#8a8a8a", "#f1efe9"
 _LEADER = {"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.6, "shrinkA": 2, "shrinkB": 6, "relpos": (0, 0.5)}
-_RING = {"marker": "o", "mfc": "none", "mec": _INK, "mew": 1.4}  # around the advice
-_STAR = {"marker": "*", "color": _GOLD, "mec": _INK, "mew": 0.7}  # on the preferred row
+_RING: dict[str, Any] = {"marker": "o", "mfc": "none", "mec": _INK, "mew": 1.4}  # around the advice
+_STAR: dict[str, Any] = {"marker": "*", "color": "#E69F00", "mec": _INK, "mew": 0.7}  # on the preferred row
 _SPACING = 0.045  # of the axis' height, between labels
 _DEPTH = 0.2  # of accuracy below the best that is drawn; rows below are counted
 
 
-def save_plot(comparison: "Outcome", path: Path) -> None:
-    """Draw a comparison as PNG, SVG or PDF; the same comparison gives the same file.
-
-    Raises:
-        RecommendError: there is no matplotlib, another suffix, or the disk refused.
-    """
+def save_plot(comparison: "Comparison", path: Path) -> None:
+    """Draw a comparison as PNG, SVG or PDF; the same comparison gives the same file."""
     check_plot(path)
     import matplotlib
 
@@ -42,7 +39,7 @@ def save_plot(comparison: "Outcome", path: Path) -> None:
         )
 
 
-def draw(comparison: "Outcome") -> Any:
+def draw(comparison: "Comparison") -> Any:
     """The figure: a point for each strategy, and labels of the important ones in a column on the right."""
     from matplotlib.figure import Figure
 
@@ -50,50 +47,47 @@ def draw(comparison: "Outcome") -> Any:
     axes = figure.add_subplot()
     marked = [comparison.recommended, comparison.preferred, comparison.winner]
     frozen = next((row for row in comparison.rows if row.frozen), None)
-    named = [row for row in comparison.rows if not row.frozen or any(row is each for each in (frozen, *marked))]
-    floor = comparison.winner.accuracy - _DEPTH
-    shown = [row for row in comparison.rows if row.accuracy >= floor or row in named]
+    named = [row for row in comparison.rows if not row.frozen or row in (frozen, *marked)]
     axes.axhspan(*(100 * bound for bound in comparison.interval), color=_BAND, zorder=0)
-    for row in reversed(shown):
+    for row in reversed(comparison.rows):
         _draw_row(axes, comparison, row, named=row in named)
-    _frame(axes, comparison, shown, named)
-    _legend(axes, shown)
+    _frame(axes, comparison, named)
+    _legend(axes, comparison)
     _label(axes, named, marked)
     return figure
 
 
-def _draw_row(axes: Any, comparison: "Outcome", row: "Row", *, named: bool) -> None:
+def _draw_row(axes: Any, comparison: "Comparison", row: "Row", *, named: bool) -> None:
     colour, marker, _ = _STYLES[row.scenario]
-    height, tied = 100 * row.accuracy, row in comparison.ties
+    place = (row.seconds, 100 * row.accuracy)
     if named:
-        low, high = row.interval
-        axes.vlines(row.seconds, 100 * low, 100 * high, color=colour, lw=1.2, alpha=0.7, zorder=2)
+        axes.vlines(row.seconds, *(100 * bound for bound in row.interval), color=colour, lw=1.2, alpha=0.7, zorder=2)
     axes.plot(
-        row.seconds,
-        height,
+        *place,
         marker,
         color=colour,
         mfc="white" if row.ended_early else colour,
         ms=7 if named else 5.5,
-        alpha=1.0 if named else 0.75 if tied else 0.35,
+        alpha=1.0 if named else 0.75 if row in comparison.ties else 0.35,
         zorder=4 if named else 3,
     )
     if row is comparison.preferred:
-        axes.plot(row.seconds, height, ms=19, zorder=5, **_STAR)
+        axes.plot(*place, ms=19, zorder=5, **_STAR)
     if row.recommended:
-        axes.plot(row.seconds, height, ms=19, zorder=6, **_RING)
+        axes.plot(*place, ms=19, zorder=6, **_RING)
 
 
-def _frame(axes: Any, comparison: "Outcome", shown: "list[Row]", named: "list[Row]") -> None:
+def _frame(axes: Any, comparison: "Comparison", named: "list[Row]") -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    seconds = [row.seconds for row in shown]
+    rows, seconds = comparison.rows, [row.seconds for row in comparison.rows]
     axes.set_xscale("log")
     axes.set_xlim(min(seconds) / 1.4, max(seconds) * 1.4)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g} s")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    bottom = min([row.accuracy for row in shown] + [row.interval[0] for row in named])
+    floor = max(rows[-1].accuracy, rows[0].accuracy - _DEPTH)
+    bottom = min([floor, *(row.interval[0] for row in named)])
     axes.set_ylim(100 * bottom - 2, min(100 * max(row.interval[1] for row in named) + 1, 101))
     axes.yaxis.set_major_formatter("{x:g} %")
     axes.spines[["top", "right"]].set_visible(False)
@@ -101,40 +95,33 @@ def _frame(axes: Any, comparison: "Outcome", shown: "list[Row]", named: "list[Ro
     axes.tick_params(colors=_INK, which="both")
     axes.grid(axis="y", color="#e4e4e4", lw=0.7)
     axes.set_axisbelow(True)
-    hidden = len(comparison.rows) - len(shown)
+    hidden = sum(100 * row.accuracy < 100 * bottom - 2 for row in rows)
     below = f"; {hidden} more lie below" if hidden else ""
     axes.set_xlabel(f"time to train, with the pass over the images{below}", color=_INK)
     axes.set_ylabel(f"accuracy on {comparison.n_held_out:,} held-out images", color=_INK)
-    axes.figure.suptitle(_title(comparison), x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
+    title = {
+        "right": f"The advice was right: {comparison.winner.label} is the best",
+        "tied": "The advice ties with the best",
+        "wrong": f"The advice was wrong: {comparison.winner.label} is better",
+        "unknown": "The advice was not trained",
+    }[comparison.verdict]
+    axes.figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
 
 
-def _legend(axes: Any, shown: "list[Row]") -> None:
+def _legend(axes: Any, comparison: "Comparison") -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
         Line2D([], [], ls="", marker=marker, color=colour, label=name)
         for scenario, (colour, marker, name) in _STYLES.items()
-        if any(row.scenario is scenario for row in shown)
+        if any(row.scenario is scenario for row in comparison.rows)
     ]
-    handles.append(Line2D([], [], ls="", ms=12, label="advised", **_RING))  # type: ignore[arg-type]
-    handles.append(Line2D([], [], ls="", ms=13, label="preferred", **_STAR))  # type: ignore[arg-type]
-    if any(row.ended_early for row in shown):
-        handles.append(Line2D([], [], ls="", marker="s", mfc="white", mec=_FAINT, label="ended early"))
-    handles.append(Patch(color=_BAND, label="choosing the best strategy (95 %)"))
-    layout = {"handletextpad": 0.3, "columnspacing": 1.4, "borderaxespad": 0.2}
-    axes.figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, **layout)
-
-
-def _title(comparison: "Outcome") -> str:
-    regret, best = comparison.regret, comparison.winner.label
-    if comparison.verdict == "right":
-        return f"The advice was right: {best} is the best"
-    if comparison.verdict == "tied":
-        return "The advice ties with the best"
-    if comparison.verdict == "wrong" and regret is not None:
-        return f"The advice was wrong by {100 * regret.difference:.1f} points: {best} is better"
-    return "The advice was not trained"
+    handles += [Line2D([], [], ls="", ms=12, label="advised", **_RING)]
+    handles += [Line2D([], [], ls="", ms=13, label="preferred", **_STAR)]
+    handles += [Line2D([], [], ls="", marker="s", mfc="white", mec=_FAINT, label="ended early")]
+    handles += [Patch(color=_BAND, label="choosing the best strategy (95 %)")]
+    axes.figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5)
 
 
 def _label(axes: Any, rows: "list[Row]", marked: "list[Row | None]") -> None:
@@ -143,7 +130,6 @@ def _label(axes: Any, rows: "list[Row]", marked: "list[Row | None]") -> None:
     ordered = sorted(rows, key=lambda row: (-row.accuracy, -row.seconds))
     heights = _apart([(100 * row.accuracy - low) / (high - low) for row in ordered], _SPACING)
     for row, height in zip(ordered, heights, strict=True):
-        bold = row in marked
         axes.annotate(
             f"{row.accuracy:.1%}  {row.label}",
             (row.seconds, 100 * row.accuracy),
@@ -151,8 +137,8 @@ def _label(axes: Any, rows: "list[Row]", marked: "list[Row | None]") -> None:
             textcoords="axes fraction",
             fontsize=8.5,
             va="center",
-            color=_INK if bold else "#666666",
-            weight="bold" if bold else "normal",
+            color=_INK if row in marked else "#666666",
+            weight="bold" if row in marked else "normal",
             arrowprops=_LEADER,
             zorder=1,
         )

@@ -83,7 +83,11 @@ def make_reference(
         else:
             norms, drift, features = measure_cuts(loaded, run, seed=seed)
             moments.append(tuple(np.stack([norm.centre, norm.scale]) for norm in norms))
-        _require_enough(len(features.labels), pictures)
+        if len(features.labels) < _FEWEST:
+            raise ProbeError(
+                f"Expected at least {_FEWEST} readable pictures of the source. Received: {len(features.labels)} in "
+                f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
+            )
         drifts.append([drift])
         embeddings.append(features.pooled[network.cuts[-1]])
     return save_reference(
@@ -110,26 +114,12 @@ def _sizes(opened: Any, input_size: int | None) -> list[int]:
     return [*range(first, opened.native_size - _STEP // 2, _STEP), opened.native_size]
 
 
-def _require_enough(n_read: int, pictures: str | os.PathLike[str]) -> None:
-    if n_read < _FEWEST:
-        raise ProbeError(
-            f"Expected at least {_FEWEST} readable pictures of the source. Received: {n_read} in "
-            f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
-        )
-
-
 def measure_cuts(
     backbone: "Backbone", run: Callable[[Network], Features], *, seed: int
 ) -> tuple[tuple[Norm, ...], npt.NDArray[np.float64], Features]:
-    """Moments of the source at every cut point of a network without BatchNorm.
+    """The source's moments at every cut point of a network without BatchNorm, the drift between halves, the features.
 
-    Args:
-        backbone: the network.
-        run: runs it over the source's images.
-        seed: of the bootstrap.
-
-    Returns:
-        The moments, the drift between two halves of the images, and the features.
+    `run` runs a network over the source's images.
     """
     from recommender.pipeline.probed_network import probed_network
 

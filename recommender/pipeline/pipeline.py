@@ -14,19 +14,19 @@ from probes.errors import BrokenData, ProbeError
 from probes.measurements import Measurements
 from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, Progress
-from recommender.rules import cut_rule
-from recommender.rules import scenario_rule as rules
 from recommender.rules.class_balance import class_weights, small_class
+from recommender.rules.cut_rule import alone_is_better
 from recommender.rules.plan import Plan, plan_strategy, similarity_evidence
 from recommender.rules.scenario import Scenario
-from recommender.rules.scenario_rule import Verdict
+from recommender.rules.scenario_rule import Verdict, choose_scenario
+from recommender.rules.scenario_rule import input_size as chosen_input_size
 
 if TYPE_CHECKING:
     from builders.backbones.backbone import Backbone
     from probes.images.facts_table import Inspection
     from probes.network.features import Features
     from probes.quality.repeats import Repeats
-    from probes.separability.linear_probe import Judged, LinearProbe
+    from probes.separability.linear_probe import LinearProbe
     from probes.similarity.pixel_scaling import ScalingChoice
     from recommender.pipeline.network_pass import NetworkPass
     from recommender.pipeline.probes import ProbeInput
@@ -54,22 +54,17 @@ class Pipeline:
         """Load the network for the size of the images, with the scaling of its pixels in front."""
         self.progress("loading", 0, 1)
         from builders.backbones.load import open_backbone
+        from probes.images.prepare import median_short_side
         from recommender.pipeline.network_pass import with_scaling
 
         opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
-        loaded, scaling = with_scaling(opened.at(input_size or self._input_size(opened)), self.index, self.sample)
+        if input_size is None and not opened.fixed:
+            side = median_short_side(self.index, self.sample.train)
+            wanted = opened.native_size if side is None else chosen_input_size(side, opened.native_size)
+            input_size = max(wanted, opened.smallest_size)
+        loaded, scaling = with_scaling(opened.at(input_size or opened.native_size), self.index, self.sample)
         self.clock.lap("load")
         return loaded, scaling
-
-    def _input_size(self, opened: Any) -> int:
-        """Height and width of the network's input in px, by the size of the images."""
-        from probes.images.prepare import median_short_side
-
-        if opened.fixed:
-            return int(opened.native_size)
-        side = median_short_side(self.index, self.sample.train)
-        wanted = opened.native_size if side is None else rules.input_size(side, opened.native_size)
-        return int(max(wanted, opened.smallest_size))
 
     def inspect_everything(self) -> "Inspection":
         """Facts of every image of the data."""
@@ -84,6 +79,7 @@ class Pipeline:
     ) -> Decision:
         """Pass the network over the sample, call every probe, and apply the rules."""
         from probes.quality.repeats import find_repeats
+        from probes.separability.linear_probe import judge
         from recommender.pipeline.data_checks import Judgement, find
         from recommender.pipeline.network_pass import rows_of
         from recommender.pipeline.probes import ProbeInput
@@ -103,7 +99,9 @@ class Pipeline:
         measured = self._probe(data, size)
         verdict, plan, probe = self._decide(measured, data)
         self.clock.lap("head")
-        judged = self._judged(data, plan) if measured.n_held_out else probe.judged
+        judged = probe.judged
+        if measured.n_held_out:  # label errors are found on every image, not only where the model is measured
+            judged = judge(_head_blocks(data, plan), data.rows.pooled(), seed=self.seed, balanced=data.balanced)
         findings = find(self.index, inspected, repeated, size, Judgement(passed.features, data.rows, judged))
         self.clock.lap("findings")
         return Decision(
@@ -121,12 +119,7 @@ class Pipeline:
         )
 
     def _pass(self, backbone: "Backbone", everything: "Inspection | None") -> "tuple[NetworkPass, Inspection]":
-        """The pass over the sample, and facts of its images.
-
-        Raises:
-            BrokenData: a class has no readable image.
-            ProbeError: the network's outputs are not finite.
-        """
+        """The pass over the sample, and facts of its images."""
         from recommender.pipeline.data_checks import find_failures, inspect_sample
         from recommender.pipeline.network_pass import require_finite, require_readable, run_network
 
@@ -159,18 +152,18 @@ class Pipeline:
 
     def _decide(self, measured: Measurements, data: "ProbeInput") -> "tuple[Verdict, Plan, LinearProbe]":
         """The scenario, its plan, and the linear classifier that the prediction layer starts from."""
-        cuts = data.passed.backbone.points
-        verdict = rules.choose_scenario(
+        backbone = data.passed.backbone
+        verdict = choose_scenario(
             n_images=measured.size.n_images,
             images_per_class=small_class(measured.size.class_counts),
-            evidence=similarity_evidence(measured, cuts, self.seed),
+            evidence=similarity_evidence(measured, backbone.points, self.seed),
             forced=None if self.scenario is None else Scenario.numbered(self.scenario),
         )
-        plan = plan_strategy(data.passed.backbone.name, cuts, verdict, measured)
+        plan = plan_strategy(backbone.name, backbone.points, verdict, measured)
         probe = self._linear_probe(data, plan, measured)
         if len(plan.strategy.head.levels) > 1:
             evidence = {cut.cut: cut.correct for cut in measured.separability.per_cut}
-            if cut_rule.alone_is_better(probe.correct, evidence.get(plan.strategy.cut, ())):
+            if alone_is_better(probe.correct, evidence.get(plan.strategy.cut, ())):
                 plan = plan.reading_the_cut_alone()
                 probe = self._linear_probe(data, plan, measured)
         return verdict, plan, probe
@@ -187,12 +180,6 @@ class Pipeline:
             balanced=data.balanced,
             class_counts=held_out or measured.size.file_counts,
         )
-
-    def _judged(self, data: "ProbeInput", plan: Plan) -> "Judged | None":
-        """Results on every image, which label errors are found by, where the user's own split measures the model."""
-        from probes.separability.linear_probe import judge
-
-        return judge(_head_blocks(data, plan), data.rows.pooled(), seed=self.seed, balanced=data.balanced)
 
 
 def _head_blocks(data: "ProbeInput", plan: Plan) -> list[Any]:

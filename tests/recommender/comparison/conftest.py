@@ -7,6 +7,7 @@ from recommender import recommend
 from recommender.comparison.candidates import tuned_candidates
 from recommender.comparison.compare import compare
 from recommender.comparison.shared_images import share_images
+from recommender.progress import no_progress
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,7 @@ def partly(measured):
 @pytest.fixture(scope="session")
 def shared(partly):
     """The images of its comparison."""
-    return share_images(partly, budget=600.0, seed=0, progress=None)
+    return share_images(partly, budget=600.0, seed=0, progress=no_progress)
 
 
 @pytest.fixture(scope="session")
