@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from builders.strategy import Strategy
+from recommender.pipeline.decision import Decision
 from recommender.rules.cut_rule import head_levels
 from recommender.rules.plan import plan_strategy
 from recommender.rules.scenario import Scenario
-
-if TYPE_CHECKING:
-    from recommender.pipeline.decision import Decision
 
 TRAINABLE_SHARES = (0.5, 0.25, 0.75)  # of the depth, in scenario 2
 _JOINED = 2  # cuts of scenario 4, the best separating ones, whose levels are also joined
@@ -39,7 +36,7 @@ class Candidate:
         return f"{number} {place} (joined)" if len(strategy.head.levels) > 1 else f"{number} {place}"
 
 
-def frozen_candidates(found: "Decision") -> list[Candidate]:
+def frozen_candidates(found: Decision) -> list[Candidate]:
     """Candidates with a frozen backbone, in the order in which they are fitted.
 
     First the advice and the last cut point, where fine-tuning starts; then every cut alone, those with the fewest
@@ -68,7 +65,7 @@ def frozen_candidates(found: "Decision") -> list[Candidate]:
     return _with_advice(found, candidates, frozen=True)
 
 
-def tuned_candidates(found: "Decision") -> list[Candidate]:
+def tuned_candidates(found: Decision) -> list[Candidate]:
     """Candidates that are fine-tuned, the advice first, then by priority if time is short."""
     part, whole = (_planned(found, scenario) for scenario in (Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE))
     made = [
@@ -83,18 +80,18 @@ def tuned_candidates(found: "Decision") -> list[Candidate]:
     return _with_advice(found, made, frozen=False)
 
 
-def advice_of(found: "Decision") -> Candidate:
+def advice_of(found: Decision) -> Candidate:
     """The recommended strategy."""
     return Candidate(strategy=found.strategy, scenario=found.scenario, recommended=True)
 
 
-def _planned(found: "Decision", scenario: Scenario) -> Strategy:
+def _planned(found: Decision, scenario: Scenario) -> Strategy:
     """A scenario as the rules would build it."""
     verdict = replace(found.verdict, scenario=scenario)
     return plan_strategy(found.strategy.backbone, found.plan.cuts, verdict, found.measurements).strategy
 
 
-def _with_advice(found: "Decision", made: Sequence[Candidate], *, frozen: bool) -> list[Candidate]:
+def _with_advice(found: Decision, made: Sequence[Candidate], *, frozen: bool) -> list[Candidate]:
     """Candidates of one kind, the advice first; no strategy twice."""
     unique: dict[tuple[str, str | None, tuple[str, ...]], Candidate] = {}
     for each in (advice_of(found), *made):

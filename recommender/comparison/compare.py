@@ -1,6 +1,6 @@
 """Train the recommended strategy and its rivals on the same images under one budget. Imports no TensorFlow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recommender.errors import RecommendError
@@ -10,7 +10,6 @@ from recommender.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
-    from recommender.comparison.ranking import Row
     from recommender.pipeline.decision import Decision
 
 
@@ -21,7 +20,6 @@ def compare(
     seed: int | None = None,
     augmentation: Sequence[str] | None = None,
     progress: Progress | None = None,
-    on_result: "Callable[[Row], None] | None" = None,
 ) -> "Comparison":
     """Train the recommended strategy and its rivals, and judge whether the advice was right.
 
@@ -35,7 +33,6 @@ def compare(
         seed: of split, order and augmentation; by default that of the recommendation.
         augmentation: some of "mirror" and "crop" for fine-tuning; by default what is measured to keep the labels.
         progress: called with the phase ("images", "augmentation" or "comparing"), the work done and the work wanted.
-        on_result: called with each row when it is done.
 
     Returns:
         The comparison. Ctrl-C ends it with the rows so far.
@@ -50,7 +47,7 @@ def compare(
     check_augmentation(augmentation)
     from recommender.comparison.run import Run
 
-    run = Run(found, float(budget), found.seed if seed is None else seed, progress or no_progress, on_result)
+    run = Run(found, float(budget), found.seed if seed is None else seed, progress or no_progress)
     try:
         run.read_images()
         run.fit_frozen()

@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from builders.backbones.backbone import Backbone
+from probes.evaluation.out_of_distribution import Detector
+from probes.separability.learning_curve import LearningCurve
 from recommender import json_records
 from recommender.comparison.ranking import Ranking, Row
 from recommender.explanation.text import duration
-
-if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone
-    from probes.evaluation.out_of_distribution import Detector
-    from probes.separability.learning_curve import LearningCurve
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,24 +25,23 @@ class Comparison(Ranking):
     is_sample: bool
     judged_by: str  # "validation" for the user's own split, or "held-out part"
     augmentation: tuple[str, ...] | None  # of fine-tuning; None if it was not chosen
-    curve: "LearningCurve | None"  # of a linear probe; None if there was no time for it
+    curve: LearningCurve | None  # of a linear probe; None if there was no time for it
     curve_label: str | None  # of the row of that linear probe
     advice: str  # label of what was recommended
     interrupted: bool  # by Ctrl-C
     budget: float  # in seconds
     seconds: float
-    backbone: "Backbone" = field(repr=False)
-    detect: "Callable[[Row], Detector | None]" = field(repr=False)  # fits the detector of a row
+    backbone: Backbone = field(repr=False)
+    detect: Callable[[Row], Detector | None] = field(repr=False)  # fits the detector of a row
 
     @cached_property
     def sentence(self) -> str:
         """Whether the advice was right, in words, and which strategy to prefer."""
         said, advice, preferred, winner = _verdict(self), self.recommended, self.preferred, self.winner
         if advice is not None and advice.steps < advice.full_steps:
-            cut = " and was ended early" if advice.ended_early else ""
             said += (
-                f" The advice had {advice.steps:,} of the {advice.full_steps:,} steps that `fit` gives it{cut}: a "
-                "larger budget may change the verdict."
+                f" The advice had {advice.steps:,} of the {advice.full_steps:,} steps that `fit` gives it: a larger "
+                "budget may change the verdict."
             )
         if preferred is not winner:
             said += (
@@ -54,7 +51,7 @@ class Comparison(Ranking):
         return said
 
     @cached_property
-    def detector(self) -> "Detector | None":
+    def detector(self) -> Detector | None:
         """A detector of out-of-distribution images for the preferred row; None if there are too few images."""
         return self.detect(self.preferred)
 
@@ -120,7 +117,7 @@ def _verdict(found: Comparison) -> str:
     )
 
 
-def _curve(curve: "LearningCurve", label: str | None) -> json_records.LearningCurve:
+def _curve(curve: LearningCurve, label: str | None) -> json_records.LearningCurve:
     doubled = curve.doubled
     return json_records.LearningCurve(
         strategy=label,

@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from builders.backbones.backbone import Backbone
+from builders.build import HeadWeights, build_model
 from probes.evaluation.intervals import Gain, paired_gain
 from probes.evaluation.selection import cross_chosen
 from recommender.comparison.candidates import Candidate
-
-if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone
 
 LIKE_COST = 2.0  # ratio of seconds up to which two rows are about as cheap. Ours.
 
@@ -39,10 +38,8 @@ class Row(Candidate):
         """Whether fine-tuning brought a gain; else the model is its start, the linear probe."""
         return self.steps > 0 and not np.array_equal(self.correct, self.checks[0])
 
-    def build(self, backbone: "Backbone") -> Any:
+    def build(self, backbone: Backbone) -> Any:
         """A new model with the trained weights."""
-        from builders.build import HeadWeights, build_model
-
         if self.frozen:
             kernel, bias = self.weights
             return build_model(self.strategy, HeadWeights(kernel=kernel, bias=bias), backbone)

@@ -1,16 +1,16 @@
 """A comparison in progress: the pass, the frozen candidates, the fine-tuned ones, and the time that is left."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from builders.errors import BuildError
 from probes.evaluation.intervals import accuracy_interval
-from probes.separability.learning_curve import learning_curve
+from probes.separability.learning_curve import LearningCurve, learning_curve
 from probes.separability.linear_probe import balanced_accuracy, solve
 from recommender.comparison.candidates import Candidate, advice_of, frozen_candidates, tuned_candidates
 from recommender.comparison.comparison import Comparison
@@ -20,12 +20,8 @@ from recommender.comparison.successive_halving import CHECKS, halve, plan_steps
 from recommender.comparison.tuned import Tuned, quiet_tracing
 from recommender.fit.augmentation import fitting_augmentation
 from recommender.fit.finish import chosen_check
-from recommender.fit.images import n_read
+from recommender.pipeline.decision import Decision
 from recommender.progress import Progress
-
-if TYPE_CHECKING:
-    from probes.separability.learning_curve import LearningCurve
-    from recommender.pipeline.decision import Decision
 
 FROZEN_SHARE = 0.25  # of the budget, for all fits on frozen features
 CURVE_SHARE = 0.05  # of the budget, for the learning curve
@@ -43,16 +39,8 @@ NO_TIME = "for want of time"
 class Run:
     """A comparison in progress."""
 
-    def __init__(
-        self,
-        found: "Decision",
-        budget: float,
-        seed: int,
-        progress: Progress,
-        on_result: Callable[[Row], None] | None,
-    ) -> None:
-        self.found, self.budget, self.seed = found, budget, seed
-        self.progress, self.on_result = progress, on_result
+    def __init__(self, found: Decision, budget: float, seed: int, progress: Progress) -> None:
+        self.found, self.budget, self.seed, self.progress = found, budget, seed, progress
         self.began = time.perf_counter()
         self.deadline = self.began + budget
         self.balanced = found.class_weight is not None
@@ -109,7 +97,6 @@ class Run:
         return self.shared.seconds * candidate.strategy.cut_depth
 
     def _add(self, candidate: Candidate, correct: npt.NDArray[np.bool_], **more: Any) -> Row:
-        """Add a row and report it."""
         row = Row(
             strategy=candidate.strategy,
             scenario=candidate.scenario,
@@ -121,8 +108,6 @@ class Run:
             **more,
         )
         self.rows.append(row)
-        if self.on_result is not None:
-            self.on_result(row)
         return row
 
     def measure_curve(self) -> None:
@@ -205,14 +190,14 @@ class Run:
     def comparison(self) -> Comparison:
         """The comparison of the rows so far."""
         ranking = judge(self.rows, seed=self.seed, groups=self.held_out.groups, labels=self.held_out.labels)
-        split, n_images = self.images.split, self.shared.n_images
+        split = self.images.split
         return Comparison(
             **vars(ranking),
             skipped=self.skipped,
             n_training=len(split.training),
             n_held_out=len(split.held_out),
-            n_images=n_images,
-            is_sample=n_read(self.images.features) < n_images,
+            n_images=self.shared.n_images,
+            is_sample=self.shared.is_sample,
             judged_by=split.judged_by,
             augmentation=self.augmentation,
             curve=self.curve,

@@ -3,15 +3,17 @@
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from builders.training.data import Pictures, predict
 from probes.data.sampling import draw_splits
+from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
-from probes.network.features import tapped
+from probes.network.features import Features, tapped
 from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
 from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
@@ -19,12 +21,9 @@ from recommender.fit.finish import fitted_detector
 from recommender.fit.images import SplitImages, n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
 from recommender.fit.session import SOLVED_AT_ONCE
+from recommender.pipeline.decision import Decision
+from recommender.pipeline.probed_network import probed_network
 from recommender.progress import Progress
-
-if TYPE_CHECKING:
-    from probes.evaluation.out_of_distribution import Detector
-    from probes.network.features import Features
-    from recommender.pipeline.decision import Decision
 
 PASS_SHARE = 0.2  # of the budget, for the pass
 MOST_IMAGES = SOLVED_AT_ONCE * 5 // 4  # four fifths of which are for training
@@ -43,11 +42,15 @@ class SharedImages:
     seconds: float  # that the network takes for these images
 
     @property
+    def is_sample(self) -> bool:
+        return n_read(self.images.features) < self.n_images
+
+    @property
     def seconds_per_image(self) -> float:
         return self.seconds / len(self.images.rows)
 
 
-def share_images(found: "Decision", *, budget: float, seed: int, progress: Progress) -> SharedImages:
+def share_images(found: Decision, *, budget: float, seed: int, progress: Progress) -> SharedImages:
     """Read all images once, or as many as a fifth of the budget allows.
 
     The features of the recommendation are used if they are of all images, or of as many as there is time for.
@@ -74,10 +77,8 @@ def share_images(found: "Decision", *, budget: float, seed: int, progress: Progr
     return SharedImages(images=images, pictures=pictures, n_images=everything.n_wanted, seconds=seconds)
 
 
-def _pass(found: "Decision", sample: Any, progress: Progress) -> "tuple[Features, Pixels | None]":
+def _pass(found: Decision, sample: Any, progress: Progress) -> tuple[Features, Pixels | None]:
     """Run the network over the pictures, rounded as they are kept."""
-    from recommender.pipeline.probed_network import probed_network
-
     network = probed_network(found.backbone, norms=())
     run, size, channels = tapped(network), network.input_size, network.channels
     kept = allocate((sample.n_wanted, size, size, channels), np.uint8)
@@ -93,7 +94,7 @@ def _pass(found: "Decision", sample: Any, progress: Progress) -> "tuple[Features
     return features, None if kept is None else kept[: len(features.files)]
 
 
-def load_pictures(found: "Decision", shared: SharedImages, progress: Progress | None = None) -> Pixels | None:
+def load_pictures(found: Decision, shared: SharedImages, progress: Progress | None = None) -> Pixels | None:
     """The prepared pictures, read if they were not kept; None if there is no room."""
     files, size, channels = shared.images.features.files, found.backbone.input_size, found.backbone.channels
     if shared.pictures is None:
@@ -110,14 +111,12 @@ def load_pictures(found: "Decision", shared: SharedImages, progress: Progress | 
     return shared.pictures
 
 
-def detector_of(row: Row, found: "Decision", shared: SharedImages, seed: int) -> "Detector | None":
+def detector_of(row: Row, found: Decision, shared: SharedImages, seed: int) -> Detector | None:
     """A detector of out-of-distribution images, on what the row's prediction layer reads."""
     images, split = shared.images, shared.images.split
     if row.frozen:
         read = np.concatenate([images.features.pooled[level] for level in row.strategy.head.levels], axis=1)
         return fitted_detector(read[split.training], read[split.held_out], None, seed)
-    import keras
-
     pictures = load_pictures(found, shared)
     if pictures is None:
         return None

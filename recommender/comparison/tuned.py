@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,15 +25,9 @@ from recommender.comparison.successive_halving import CHECKS, Pace
 from recommender.fit.images import SplitImages
 from recommender.fit.inputs import MEMORY_LIMIT, FrozenFeatures
 from recommender.fit.plan import is_dissimilar
-
-if TYPE_CHECKING:
-    from recommender.pipeline.decision import Decision
+from recommender.pipeline.decision import Decision
 
 _FROZEN_MEMORY = MEMORY_LIMIT // 8  # bytes for each candidate's frozen part; there are up to six, and the pictures
-
-
-class OutOfTime(KeyboardInterrupt):
-    """Ends a training as Ctrl-C does: the best so far is kept."""
 
 
 class Tuned:
@@ -42,7 +36,7 @@ class Tuned:
     def __init__(
         self,
         candidate: Candidate,
-        found: "Decision",
+        found: Decision,
         images: SplitImages,
         pictures: npt.NDArray[np.uint8],
         start: Row,
@@ -107,7 +101,7 @@ class Tuned:
             is_last = batch + 1 == self.trainer.schedule.check_every
             if time.perf_counter() + (self.pace.check if is_last else 0.0) > deadline:
                 self.out_of_time = True
-                raise OutOfTime
+                raise KeyboardInterrupt  # the best so far is kept
 
         stopper = keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time)
         until = CHECKS if self.candidate.recommended else checks

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,18 +66,19 @@ def make_reference(
     from recommender.pipeline.probed_network import probed_network
 
     opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
-    sizes = _sizes(opened, input_size)
+    sizes = [input_size or opened.native_size]
+    if input_size is None and not opened.fixed:
+        smallest = max(_SMALLEST, opened.smallest_size)
+        sizes = [*range(smallest, opened.native_size - _STEP // 2, _STEP), opened.native_size]
     drifts, moments, embeddings = [], [], []
     for number, size in enumerate(sizes):
         loaded, _ = with_scaling(opened.at(size), index, sample)
         network = probed_network(loaded)
 
-        def run(network: Network, before: int = number) -> Features:
-            def count(done: int, wanted: int) -> None:
-                report("network", before * wanted + done, len(sizes) * wanted)
+        def count(done: int, wanted: int, before: int = number) -> None:
+            report("network", before * wanted + done, len(sizes) * wanted)
 
-            return extract(index, sample, network, count)
-
+        run = partial(extract, index, sample, progress=count)
         if network.norms:
             norms, features = network.norms, run(network)
             drift = layer_drifts(features, seed=seed)[0]
@@ -104,14 +106,6 @@ def make_reference(
             moments=tuple(moments),
         )
     )
-
-
-def _sizes(opened: Any, input_size: int | None) -> list[int]:
-    """Input sizes in px at which images are measured."""
-    if input_size is not None or opened.fixed:
-        return [input_size or opened.native_size]
-    first = max(_SMALLEST, opened.smallest_size)
-    return [*range(first, opened.native_size - _STEP // 2, _STEP), opened.native_size]
 
 
 def measure_cuts(

@@ -92,14 +92,7 @@ def require_readable(index: ImageIndex, sample: Sample, features: Features) -> N
 
 
 def rows_of(index: ImageIndex, features: Features, seen: Inspection, repeated: Repeats) -> Rows:
-    """The measured images with their groups, weights and the user's validation split.
-
-    Args:
-        index: the images.
-        features: of those that were measured.
-        seen: facts of them, and of others.
-        repeated: which of the inspected images belong together.
-    """
+    """The measured images with their groups, weights and the user's validation split; facts of all have been seen."""
     number = {seen.names[place]: row for row, place in enumerate(seen.read["place"].tolist())}
     places = np.array([number[name] for name in features.files], np.int64)
     weights = np.array([index.weights.get(name, 1.0) for name in features.files])

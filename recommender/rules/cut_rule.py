@@ -71,16 +71,14 @@ def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike) -> bool:
     return bool(difference.mean() > thresholds.ALONE_CAUTION * error)
 
 
-def trainable_share(n_images: int) -> float:
-    """Share of the backbone's weighted layers that trains in a partial fine-tune; it never falls with more images."""
+def freeze_index(depths: Sequence[float], n_images: int) -> int:
+    """The last cut point to freeze in a partial fine-tune: the deepest that leaves at least the share to train.
+
+    That share of the backbone's weighted layers never falls with more images.
+    """
     tenfolds = math.log10(max(n_images, thresholds.PLENTIFUL_IMAGES) / thresholds.PLENTIFUL_IMAGES)
     share = thresholds.TRAINABLE_SHARE + thresholds.TRAINABLE_SHARE_PER_TENFOLD * tenfolds
-    return min(share, thresholds.MOST_TRAINABLE_SHARE)
-
-
-def freeze_index(depths: Sequence[float], n_images: int) -> int:
-    """The last cut point to freeze in a partial fine-tune: the deepest that leaves at least the share to train."""
-    frozen = 1.0 - trainable_share(n_images)
+    frozen = 1.0 - min(share, thresholds.MOST_TRAINABLE_SHARE)
     return max((index for index, depth in enumerate(depths[:-1]) if depth <= frozen), default=0)
 
 

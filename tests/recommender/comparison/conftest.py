@@ -43,12 +43,11 @@ def finished(partly):
         patch.setattr("recommender.comparison.run.SET_UP_SHARE", 1.0)  # so that a busy machine skips nothing
         patch.setattr("recommender.comparison.run.SET_UP_IMAGES", 1)
         patch.setattr("builders.training.schedule.STEPS", 100)
-        progress, rows = [], []
+        progress = []
         comparison = compare(
             partly,
             budget=600.0,
             augmentation=["mirror"],
             progress=lambda *at: progress.append(at),
-            on_result=rows.append,
         )
-    return comparison, progress, rows
+    return comparison, progress
