@@ -238,7 +238,7 @@ def test_a_training_of_any_length_runs_through_the_whole_schedule_in_parts(partl
     candidate = Candidate(strategy=strategy, scenario=Scenario.PARTIAL_FINE_TUNE)
     with quiet_tracing():
         tuned = Tuned(candidate, partly, images, load_pictures(partly, shared), start, (), 0)
-        before = tuned.trainer.weights()
+        before = tuned.state.weights
         tuned.plan(8)
         assert tuned.advance(2, float("inf")) is not None
         planned = tuned.trainer.optimizer._learning_rate.planned
