@@ -66,7 +66,7 @@ def draw(ranking: Ranking) -> Any:
     figure.legend(
         legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
     )
-    title = f"The advice: {ranking.verdict}. The best: {ranking.winner.label}"
+    title = f"The advice is {ranking.verdict}; the best is {ranking.winner.label}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
     return figure
 
