@@ -3,17 +3,17 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builders.backbones.registry import check_backbone
 from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
+from probes.images.inspect_all import inspect_everything
 from recommender.errors import RecommendError
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 from recommender.pipeline.decision import Decision
-from recommender.pipeline.pipeline import Pipeline
 from recommender.progress import Clock, Progress, no_progress
 
 if TYPE_CHECKING:
@@ -186,10 +186,16 @@ def recommend(
     )
     sample = draw_splits(index, max_images, seed)
     clock.lap("index")
+    everything = None
+    if check == "full":
+        everything = inspect_everything(index, partial(report, "checking"))
+        clock.lap("check")
+    report("loading", 0, 1)
+    from recommender.pipeline.pipeline import Pipeline
+
     pipeline = Pipeline(
         index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
     )
-    everything = pipeline.inspect_everything() if check == "full" else None
     loaded, scaling = pipeline.load(backbone, weights, pixels, trust=trust, input_size=input_size)
     decision = pipeline.measure_and_decide(loaded, scaling, everything)
     return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})

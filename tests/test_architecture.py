@@ -46,6 +46,7 @@ TENSORFLOW = {  # folders, and single modules, that may import it at the top
     "builders.saved_model",
     "builders.surgery",
     "builders.training",
+    "recommender.comparison.shared_images",
     "recommender.comparison.tuned",
     "recommender.fit.resume",
     "recommender.pipeline.probed_network",

@@ -1,16 +1,15 @@
 """Train the recommended strategy and its rivals on the same images under one budget. Imports no TensorFlow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recommender.errors import RecommendError
 from recommender.fit.fit import check_augmentation
 from recommender.limits import LARGEST_SEED, SMALLEST_BUDGET
-from recommender.progress import Progress
+from recommender.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
-    from recommender.comparison.outcome import Row
     from recommender.pipeline.decision import Decision
 
 
@@ -21,7 +20,6 @@ def compare(
     seed: int | None = None,
     augmentation: Sequence[str] | None = None,
     progress: Progress | None = None,
-    on_result: "Callable[[Row], None] | None" = None,
 ) -> "Comparison":
     """Train the recommended strategy and its rivals, and judge whether the advice was right.
 
@@ -35,7 +33,6 @@ def compare(
         seed: of split, order and augmentation; by default that of the recommendation.
         augmentation: some of "mirror" and "crop" for fine-tuning; by default what is measured to keep the labels.
         progress: called with the phase ("images", "augmentation" or "comparing"), the work done and the work wanted.
-        on_result: called with each row when it is done.
 
     Returns:
         The comparison. Ctrl-C ends it with the rows so far.
@@ -43,10 +40,14 @@ def compare(
     Raises:
         RecommendError: an argument is out of range, or no image can be held out.
     """
-    _check(budget, seed, augmentation)
+    if not SMALLEST_BUDGET <= budget < float("inf"):
+        raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
+    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
+    check_augmentation(augmentation)
     from recommender.comparison.run import Run
 
-    run = Run(found, float(budget), found.seed if seed is None else seed, progress, on_result)
+    run = Run(found, float(budget), found.seed if seed is None else seed, progress or no_progress)
     try:
         run.read_images()
         run.fit_frozen()
@@ -57,11 +58,3 @@ def compare(
             raise
         run.interrupted = True
     return run.comparison()
-
-
-def _check(budget: float, seed: int | None, augmentation: Sequence[str] | None) -> None:
-    if not SMALLEST_BUDGET <= budget < float("inf"):
-        raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
-    if seed is not None and not 0 <= seed <= LARGEST_SEED:
-        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
-    check_augmentation(augmentation)

@@ -1,28 +1,63 @@
-"""The public result of a comparison."""
+"""The public result of a comparison, with its verdict in words."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from probes.evaluation.intervals import Gain
+from builders.backbones.backbone import Backbone
+from probes.evaluation.out_of_distribution import Detector
+from probes.separability.learning_curve import LearningCurve
 from recommender import json_records
-from recommender.comparison.outcome import Outcome, Row
-
-if TYPE_CHECKING:
-    from probes.separability.learning_curve import LearningCurve
+from recommender.comparison.ranking import Ranking, Row
+from recommender.explanation.text import duration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Comparison(Outcome):
-    """An outcome with its sentence, its plot and its description as plain data."""
+class Comparison(Ranking):
+    """The recommended strategy and its rivals, trained and judged on the same split."""
+
+    skipped: dict[str, str]  # label of a strategy -> why it was not trained
+    n_training: int
+    n_held_out: int
+    n_images: int  # all images, of which the compared ones may be a sample
+    is_sample: bool
+    judged_by: str  # "validation" for the user's own split, or "held-out part"
+    augmentation: tuple[str, ...] | None  # of fine-tuning; None if it was not chosen
+    curve: LearningCurve | None  # of a linear probe; None if there was no time for it
+    curve_label: str | None  # of the row of that linear probe
+    advice: str  # label of what was recommended
+    interrupted: bool  # by Ctrl-C
+    budget: float  # in seconds
+    seconds: float
+    backbone: Backbone = field(repr=False)
+    detect: Callable[[Row], Detector | None] = field(repr=False)  # fits the detector of a row
 
     @cached_property
     def sentence(self) -> str:
-        """The verdict in words."""
-        from recommender.comparison.verdict import verdict_sentence
+        """Whether the advice was right, in words, and which strategy to prefer."""
+        said, advice, preferred, winner = _verdict(self), self.recommended, self.preferred, self.winner
+        if advice is not None and advice.steps < advice.full_steps:
+            said += (
+                f" The advice had {advice.steps:,} of the {advice.full_steps:,} steps that `fit` gives it: a larger "
+                "budget may change the verdict."
+            )
+        if preferred is not winner:
+            said += (
+                f" Prefer {preferred.label}: within one standard error of the best, with {preferred.accuracy:.1%}, and "
+                f"trained in {duration(preferred.seconds)} against {duration(winner.seconds)}."
+            )
+        return said
 
-        return verdict_sentence(self)
+    @cached_property
+    def detector(self) -> Detector | None:
+        """A detector of out-of-distribution images for the preferred row; None if there are too few images."""
+        return self.detect(self.preferred)
+
+    def build(self, row: Row | None = None) -> Any:
+        """A new trained, compiled model of a row, by default the preferred one."""
+        return (row or self.preferred).build(self.backbone)
 
     def save_plot(self, path: str | Path) -> None:
         """Plot accuracy against seconds, as PNG, SVG or PDF.
@@ -36,29 +71,53 @@ class Comparison(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the models, as plain data."""
+        rows = [
+            json_records.Row.of(
+                row,
+                scenario=row.scenario.id,
+                cut=row.strategy.cut,
+                freeze=row.strategy.freeze,
+                levels=row.strategy.head.levels,
+                behind=json_records.Gain.measured(gap),
+            )
+            for row, gap in zip(self.rows, self.gaps, strict=True)
+        ]
         return json_records.Comparison.of(
             self,
             winner=self.winner.label,
             preferred=self.preferred.label,
             recommended=self.advice,
             regret=json_records.Gain.measured(self.regret),
-            rows=[_row(row, gap) for row, gap in zip(self.rows, self.gaps, strict=True)],
+            rows=rows,
             learning_curve=None if self.curve is None else _curve(self.curve, self.curve_label),
         ).to_dict()
 
 
-def _row(row: Row, gap: Gain) -> json_records.Row:
-    return json_records.Row.of(
-        row,
-        scenario=row.scenario.id,
-        cut=row.strategy.cut,
-        freeze=row.strategy.freeze,
-        levels=row.strategy.head.levels,
-        behind=json_records.Gain.measured(gap),
+def _verdict(found: Comparison) -> str:
+    winner, advice, regret, n = found.winner, found.recommended, found.regret, len(found.rows)
+    if advice is None or regret is None:
+        spent = f"the budget of {duration(found.budget)} was spent"
+        why = "the comparison was interrupted" if found.interrupted else spent
+        return (
+            f"Whether the advice, {found.advice}, was right is not known: {why} before it was trained. Of {n} others "
+            f"{winner.label} is the best, with {winner.accuracy:.1%}."
+        )
+    if found.verdict == "right":
+        return f"The advice was right: {advice.label} is the best of {n} strategies, with {advice.accuracy:.1%}."
+    difference, low, high = (100 * share for share in (regret.difference, regret.low, regret.high))
+    if found.verdict == "tied":
+        return (
+            f"The advice, {advice.label}, ties with the best, {winner.label}: {advice.accuracy:.1%} against "
+            f"{winner.accuracy:.1%}. Choosing by comparison gains {difference:+.1f} points ({low:+.1f} to {high:+.1f}) "
+            "on images that did not make the choice."
+        )
+    return (
+        f"The advice, {advice.label}, was wrong by {difference:.1f} points ({low:.1f} to {high:.1f}): {winner.label} "
+        f"has {winner.accuracy:.1%} against {advice.accuracy:.1%}."
     )
 
 
-def _curve(curve: "LearningCurve", label: str | None) -> json_records.LearningCurve:
+def _curve(curve: LearningCurve, label: str | None) -> json_records.LearningCurve:
     doubled = curve.doubled
     return json_records.LearningCurve(
         strategy=label,

@@ -1,13 +1,11 @@
 """The plot of a comparison: accuracy against seconds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recommender.atomic_files import check_plot, write_together
+from recommender.comparison.ranking import Ranking, Row
 from recommender.rules.scenario import Scenario
-
-if TYPE_CHECKING:
-    from recommender.comparison.outcome import Outcome, Row
 
 # Colours of Okabe and Ito's palette, which colour-blind people can distinguish.
 _STYLES = {
@@ -16,134 +14,110 @@ _STYLES = {
     Scenario.FULL_FINE_TUNE: ("#CC79A7", "s", "3 everything fine-tuned"),
     Scenario.SHALLOW_FEATURES: ("#009E73", "o", "4 cut earlier, frozen"),
 }
-_INK, _FAINT, _GOLD, _BAND = "#222222", "#8a8a8a", "#E69F00", "#f1efe9"
+_INK = "#222222"
+_RC: Any = {
+    "svg.hashsalt": "netgraft",
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a8a8a",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+}
 _LEADER = {"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.6, "shrinkA": 2, "shrinkB": 6, "relpos": (0, 0.5)}
-_RING = {"marker": "o", "mfc": "none", "mec": _INK, "mew": 1.4}  # around the advice
-_STAR = {"marker": "*", "color": _GOLD, "mec": _INK, "mew": 0.7}  # on the preferred row
 _SPACING = 0.045  # of the axis' height, between labels
 _DEPTH = 0.2  # of accuracy below the best that is drawn; rows below are counted
 
 
-def save_plot(comparison: "Outcome", path: Path) -> None:
-    """Draw a comparison as PNG, SVG or PDF; the same comparison gives the same file.
-
-    Raises:
-        RecommendError: there is no matplotlib, another suffix, or the disk refused.
-    """
+def save_plot(ranking: Ranking, path: Path) -> None:
+    """Draw a comparison as PNG, SVG or PDF; the same comparison gives the same file."""
     check_plot(path)
     import matplotlib
 
     kind = path.suffix.lower()[1:]
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with matplotlib.rc_context({"svg.hashsalt": "netgraft", "svg.fonttype": "none", "font.family": "DejaVu Sans"}):
-        figure = draw(comparison)
+    with matplotlib.rc_context(_RC):
+        figure = draw(ranking)
         write_together(
             {path: lambda target: figure.savefig(target, format=kind, dpi=160, metadata=metadata, facecolor="white")}
         )
 
 
-def draw(comparison: "Outcome") -> Any:
+def draw(ranking: Ranking) -> Any:
     """The figure: a point for each strategy, and labels of the important ones in a column on the right."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.8), layout="constrained")
     axes = figure.add_subplot()
-    marked = [comparison.recommended, comparison.preferred, comparison.winner]
-    frozen = next((row for row in comparison.rows if row.frozen), None)
-    named = [row for row in comparison.rows if not row.frozen or any(row is each for each in (frozen, *marked))]
-    floor = comparison.winner.accuracy - _DEPTH
-    shown = [row for row in comparison.rows if row.accuracy >= floor or row in named]
-    axes.axhspan(*(100 * bound for bound in comparison.interval), color=_BAND, zorder=0)
-    for row in reversed(shown):
-        _draw_row(axes, comparison, row, named=row in named)
-    _frame(axes, comparison, shown, named)
-    _legend(axes, shown)
+    marked = [ranking.recommended, ranking.preferred, ranking.winner]
+    frozen = next((row for row in ranking.rows if row.frozen), None)
+    named = [row for row in ranking.rows if not row.frozen or row in (frozen, *marked)]
+    band = [100 * bound for bound in ranking.interval]
+    axes.axhspan(*band, color="#f1efe9", zorder=0, label="choosing the best strategy (95 %)")
+    for row in reversed(ranking.rows):
+        _draw_row(axes, ranking, row, named=row in named)
+    _frame(axes, ranking, named)
     _label(axes, named, marked)
+    handles, labels = axes.get_legend_handles_labels()
+    legend = dict(sorted(zip(labels, handles, strict=True), key=lambda entry: entry[0]))
+    figure.legend(
+        legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
+    )
+    title = f"The advice is {ranking.verdict}; the best is {ranking.winner.label}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
     return figure
 
 
-def _draw_row(axes: Any, comparison: "Outcome", row: "Row", *, named: bool) -> None:
-    colour, marker, _ = _STYLES[row.scenario]
-    height, tied = 100 * row.accuracy, row in comparison.ties
+def _draw_row(axes: Any, ranking: Ranking, row: Row, *, named: bool) -> None:
+    colour, marker, name = _STYLES[row.scenario]
+    place = (row.seconds, 100 * row.accuracy)
     if named:
-        low, high = row.interval
-        axes.vlines(row.seconds, 100 * low, 100 * high, color=colour, lw=1.2, alpha=0.7, zorder=2)
+        axes.vlines(row.seconds, *(100 * bound for bound in row.interval), color=colour, lw=1.2, alpha=0.7, zorder=2)
     axes.plot(
-        row.seconds,
-        height,
+        *place,
         marker,
         color=colour,
         mfc="white" if row.ended_early else colour,
         ms=7 if named else 5.5,
-        alpha=1.0 if named else 0.75 if tied else 0.35,
+        alpha=1.0 if named else 0.75 if row in ranking.ties else 0.35,
         zorder=4 if named else 3,
+        ls="",
+        label=name,
     )
-    if row is comparison.preferred:
-        axes.plot(row.seconds, height, ms=19, zorder=5, **_STAR)
+    if row is ranking.preferred:
+        axes.plot(*place, "*", ms=19, color="#E69F00", mec=_INK, mew=0.7, zorder=5, ls="", label="preferred")
     if row.recommended:
-        axes.plot(row.seconds, height, ms=19, zorder=6, **_RING)
+        axes.plot(*place, "o", ms=19, mfc="none", mec=_INK, mew=1.4, zorder=6, ls="", label="advised")
 
 
-def _frame(axes: Any, comparison: "Outcome", shown: "list[Row]", named: "list[Row]") -> None:
+def _frame(axes: Any, ranking: Ranking, named: list[Row]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    seconds = [row.seconds for row in shown]
+    rows, seconds = ranking.rows, [row.seconds for row in ranking.rows]
     axes.set_xscale("log")
     axes.set_xlim(min(seconds) / 1.4, max(seconds) * 1.4)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g} s")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    bottom = min([row.accuracy for row in shown] + [row.interval[0] for row in named])
-    axes.set_ylim(100 * bottom - 2, min(100 * max(row.interval[1] for row in named) + 1, 101))
+    floor = max(rows[-1].accuracy, rows[0].accuracy - _DEPTH)
+    bottom = 100 * min([floor, *(row.interval[0] for row in named)]) - 2
+    axes.set_ylim(bottom, min(100 * max(row.interval[1] for row in named) + 1, 101))
     axes.yaxis.set_major_formatter("{x:g} %")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(colors=_INK, which="both")
-    axes.grid(axis="y", color="#e4e4e4", lw=0.7)
-    axes.set_axisbelow(True)
-    hidden = len(comparison.rows) - len(shown)
+    hidden = sum(100 * row.accuracy < bottom for row in rows)
     below = f"; {hidden} more lie below" if hidden else ""
-    axes.set_xlabel(f"time to train, with the pass over the images{below}", color=_INK)
-    axes.set_ylabel(f"accuracy on {comparison.n_held_out:,} held-out images", color=_INK)
-    axes.figure.suptitle(_title(comparison), x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
+    axes.set_xlabel(f"time to train, with the pass over the images; hollow points ended early{below}")
+    axes.set_ylabel(f"accuracy on {len(ranking.winner.correct):,} held-out images")
 
 
-def _legend(axes: Any, shown: "list[Row]") -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = [
-        Line2D([], [], ls="", marker=marker, color=colour, label=name)
-        for scenario, (colour, marker, name) in _STYLES.items()
-        if any(row.scenario is scenario for row in shown)
-    ]
-    handles.append(Line2D([], [], ls="", ms=12, label="advised", **_RING))  # type: ignore[arg-type]
-    handles.append(Line2D([], [], ls="", ms=13, label="preferred", **_STAR))  # type: ignore[arg-type]
-    if any(row.ended_early for row in shown):
-        handles.append(Line2D([], [], ls="", marker="s", mfc="white", mec=_FAINT, label="ended early"))
-    handles.append(Patch(color=_BAND, label="choosing the best strategy (95 %)"))
-    layout = {"handletextpad": 0.3, "columnspacing": 1.4, "borderaxespad": 0.2}
-    axes.figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, **layout)
-
-
-def _title(comparison: "Outcome") -> str:
-    regret, best = comparison.regret, comparison.winner.label
-    if comparison.verdict == "right":
-        return f"The advice was right: {best} is the best"
-    if comparison.verdict == "tied":
-        return "The advice ties with the best"
-    if comparison.verdict == "wrong" and regret is not None:
-        return f"The advice was wrong by {100 * regret.difference:.1f} points: {best} is better"
-    return "The advice was not trained"
-
-
-def _label(axes: Any, rows: "list[Row]", marked: "list[Row | None]") -> None:
+def _label(axes: Any, rows: list[Row], marked: list[Row | None]) -> None:
     """Labels in a column on the right, with a thin line from each to its point."""
     low, high = axes.get_ylim()
     ordered = sorted(rows, key=lambda row: (-row.accuracy, -row.seconds))
     heights = _apart([(100 * row.accuracy - low) / (high - low) for row in ordered], _SPACING)
     for row, height in zip(ordered, heights, strict=True):
-        bold = row in marked
         axes.annotate(
             f"{row.accuracy:.1%}  {row.label}",
             (row.seconds, 100 * row.accuracy),
@@ -151,8 +125,8 @@ def _label(axes: Any, rows: "list[Row]", marked: "list[Row | None]") -> None:
             textcoords="axes fraction",
             fontsize=8.5,
             va="center",
-            color=_INK if bold else "#666666",
-            weight="bold" if bold else "normal",
+            color=_INK if row in marked else "#666666",
+            weight="bold" if row in marked else "normal",
             arrowprops=_LEADER,
             zorder=1,
         )

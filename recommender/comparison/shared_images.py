@@ -2,28 +2,28 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from builders.training.data import Pictures, predict
 from probes.data.sampling import draw_splits
+from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
-from probes.network.features import tapped
-from recommender.comparison.outcome import Row, built
+from probes.network.features import Features, tapped
+from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
 from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
 from recommender.fit.finish import fitted_detector
 from recommender.fit.images import SplitImages, n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
 from recommender.fit.session import SOLVED_AT_ONCE
+from recommender.pipeline.decision import Decision
+from recommender.pipeline.probed_network import probed_network
 from recommender.progress import Progress
-
-if TYPE_CHECKING:
-    from probes.evaluation.out_of_distribution import Detector
-    from probes.network.features import Features
-    from recommender.pipeline.decision import Decision
 
 PASS_SHARE = 0.2  # of the budget, for the pass
 MOST_IMAGES = SOLVED_AT_ONCE * 5 // 4  # four fifths of which are for training
@@ -34,19 +34,12 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SharedImages:
-    """Images and their split.
+    """Images and their split."""
 
-    Attributes:
-        images: with features pooled at every cut point.
-        pictures: prepared, rounded, of shape (n, size, size, channels); None if they were not read yet.
-        n_images: number of images that there are, of which these may be a sample.
-        seconds: that the network takes for these images.
-    """
-
-    images: SplitImages
-    pictures: Pixels | None
-    n_images: int
-    seconds: float
+    images: SplitImages  # with features pooled at every cut point
+    pictures: Pixels | None  # prepared, rounded, of shape (n, size, size, channels); None if they were not read yet
+    n_images: int  # that there are, of which these may be a sample
+    seconds: float  # that the network takes for these images
 
     @property
     def is_sample(self) -> bool:
@@ -57,13 +50,10 @@ class SharedImages:
         return self.seconds / len(self.images.rows)
 
 
-def share_images(found: "Decision", *, budget: float, seed: int, progress: Progress | None) -> SharedImages:
+def share_images(found: Decision, *, budget: float, seed: int, progress: Progress) -> SharedImages:
     """Read all images once, or as many as a fifth of the budget allows.
 
     The features of the recommendation are used if they are of all images, or of as many as there is time for.
-
-    Raises:
-        RecommendError: no image can be held out.
     """
     index, known = found.index, n_read(found.features)
     everything = whole_sample(index)
@@ -87,10 +77,8 @@ def share_images(found: "Decision", *, budget: float, seed: int, progress: Progr
     return SharedImages(images=images, pictures=pictures, n_images=everything.n_wanted, seconds=seconds)
 
 
-def _pass(found: "Decision", sample: Any, progress: Progress | None) -> "tuple[Features, Pixels | None]":
+def _pass(found: Decision, sample: Any, progress: Progress) -> tuple[Features, Pixels | None]:
     """Run the network over the pictures, rounded as they are kept."""
-    from recommender.pipeline.probed_network import probed_network
-
     network = probed_network(found.backbone, norms=())
     run, size, channels = tapped(network), network.input_size, network.channels
     kept = allocate((sample.n_wanted, size, size, channels), np.uint8)
@@ -102,24 +90,13 @@ def _pass(found: "Decision", sample: Any, progress: Progress | None) -> "tuple[F
         outputs = run(rounded.astype(np.float32))
         return {cut: output.numpy() for cut, output in zip(network.cuts, outputs, strict=False)}
 
-    features = run_pass(found.index, sample, size, channels, compute, _at_images(progress))
+    features = run_pass(found.index, sample, size, channels, compute, partial(progress, "images"))
     return features, None if kept is None else kept[: len(features.files)]
 
 
-def _at_images(progress: Progress | None) -> Any:
-    return None if progress is None else lambda done, wanted: progress("images", done, wanted)
-
-
-def load_pictures(
-    found: "Decision", shared: SharedImages, *, until: float = float("inf"), progress: Progress | None = None
-) -> Pixels | None:
-    """The prepared pictures, read if they were not kept; None if there is no room, or no time until that moment.
-
-    Raises:
-        ProbeError: an image has changed since it was measured.
-    """
-    files, report = shared.images.features.files, _at_images(progress)
-    size, channels = found.backbone.input_size, found.backbone.channels
+def load_pictures(found: Decision, shared: SharedImages, progress: Progress | None = None) -> Pixels | None:
+    """The prepared pictures, read if they were not kept; None if there is no room."""
+    files, size, channels = shared.images.features.files, found.backbone.input_size, found.backbone.channels
     if shared.pictures is None:
         pictures = allocate((len(files), size, size, channels), np.uint8)
         if pictures is None:
@@ -128,29 +105,25 @@ def load_pictures(
         with quiet_decoders():
             for rows in np.array_split(np.arange(len(files)), -(-len(files) // _CHUNK)):
                 pictures[rows] = stored[rows]
-                if time.perf_counter() > until:
-                    return None
-                if report is not None:
-                    report(int(rows[-1]) + 1, len(files))
+                if progress is not None:
+                    progress("images", int(rows[-1]) + 1, len(files))
         shared.pictures = pictures
     return shared.pictures
 
 
-def detector_of(row: Row, found: "Decision", shared: SharedImages, seed: int) -> "Detector | None":
+def detector_of(row: Row, found: Decision, shared: SharedImages, seed: int) -> Detector | None:
     """A detector of out-of-distribution images, on what the row's prediction layer reads."""
-    images, parts = shared.images, (shared.images.split.training, shared.images.split.held_out)
+    images, split = shared.images, shared.images.split
     if row.frozen:
-        pooled = [images.features.pooled[level] for level in row.strategy.head.levels]
-        training, held_out = (np.concatenate([block[part] for block in pooled], axis=1) for part in parts)
-        return fitted_detector(training, held_out, None, seed)
-    import keras
-
+        read = np.concatenate([images.features.pooled[level] for level in row.strategy.head.levels], axis=1)
+        return fitted_detector(read[split.training], read[split.held_out], None, seed)
     pictures = load_pictures(found, shared)
     if pictures is None:
         return None
-    model, inputs = built(row, found.backbone), Pictures(pixels=pictures)
+    model, inputs = row.build(found.backbone), Pictures(pixels=pictures)
     below = keras.Model(model.input, model.layers[-1].input)
     training, held_out = (
-        predict(below, images.examples(inputs, part).sample(MOST_OF_DETECTOR, seed)) for part in parts
+        predict(below, images.examples(inputs, part).sample(MOST_OF_DETECTOR, seed))
+        for part in (split.training, split.held_out)
     )
     return fitted_detector(training, held_out, None, seed)

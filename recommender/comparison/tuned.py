@@ -4,12 +4,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
@@ -19,72 +20,33 @@ from builders.training.precision import best_precision, use_precision
 from builders.training.schedule import plan_schedule
 from builders.training.trainer import TIMED_IMAGES, Trainer
 from recommender.comparison.candidates import Candidate
-from recommender.comparison.successive_halving import Pace
+from recommender.comparison.ranking import Row
+from recommender.comparison.successive_halving import CHECKS, Pace
 from recommender.fit.images import SplitImages
 from recommender.fit.inputs import MEMORY_LIMIT, FrozenFeatures
 from recommender.fit.plan import is_dissimilar
+from recommender.pipeline.decision import Decision
 
-if TYPE_CHECKING:
-    from recommender.pipeline.decision import Decision
-
-CHECKS = 4  # validation checks: each takes as long as some steps, and the rungs of the halving are quarters
 _FROZEN_MEMORY = MEMORY_LIMIT // 8  # bytes for each candidate's frozen part; there are up to six, and the pictures
 
 
-class OutOfTime(KeyboardInterrupt):
-    """Ends a training as Ctrl-C does: the best so far is kept."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Start:
-    """The linear probe of the last cut point, from which fine-tuning starts.
-
-    Attributes:
-        kernel: of shape (features, classes).
-        bias: of shape (classes,).
-        probabilities: of the held-out images, of shape (n, classes).
-        seconds: that it took.
-    """
-
-    kernel: npt.NDArray[np.float64]
-    bias: npt.NDArray[np.float64]
-    probabilities: npt.NDArray[np.float32]
-    seconds: float
-
-
 class Tuned:
-    """A candidate that is fine-tuned.
-
-    Args:
-        candidate: its strategy.
-        found: the recommendation.
-        images: features and their split.
-        pictures: prepared, by row.
-        start: weights of its prediction layer.
-        augmentation: some of "mirror" and "crop".
-        seed: of order and augmentation.
-
-    Attributes:
-        pace: the cost of its training.
-        most: steps of its training without a budget.
-        state: of its training.
-        seconds: of its training so far.
-        out_of_time: whether the budget was spent while it trained.
-    """
+    """A candidate that is fine-tuned, from the linear probe of the last cut point."""
 
     def __init__(
         self,
         candidate: Candidate,
-        found: "Decision",
+        found: Decision,
         images: SplitImages,
         pictures: npt.NDArray[np.uint8],
-        start: Start,
+        start: Row,
         augmentation: Sequence[str],
         seed: int,
     ) -> None:
         began = time.perf_counter()
-        self.candidate, self.out_of_time = candidate, False
-        self.model = build_model(candidate.strategy, HeadWeights(kernel=start.kernel, bias=start.bias), found.backbone)
+        self.candidate, self.interrupted, self.out_of_time = candidate, False, False
+        kernel, bias = start.weights
+        self.model = build_model(candidate.strategy, HeadWeights(kernel=kernel, bias=bias), found.backbone)
         split, mirror = split_frozen(self.model), "mirror" in augmentation
         self._precision = contextlib.ExitStack()
         self._precision.enter_context(use_precision(split.tail, best_precision()))
@@ -96,25 +58,30 @@ class Tuned:
         held_out = images.examples(inputs, images.split.held_out)
         dissimilar = split.takes_pictures and is_dissimilar(found)
         schedule = replace(plan_schedule(len(training), dissimilar=dissimilar, seed=seed), patience=CHECKS + 1)
-        self.most = max(schedule.steps - schedule.steps % CHECKS, CHECKS)
         optimizer = optimizer_for(split.tail, schedule, depths_of(split.graph))
         self._speed = keras.Variable(1.0, trainable=False, dtype="float32")
         optimizer.learning_rate = _Stretched(optimizer._learning_rate, self._speed)
         self.trainer = Trainer(split.tail, training, held_out, schedule, optimizer)
-        self.state = self.trainer.start(start.probabilities)
+        features = images.features.pooled[start.strategy.cut][images.split.held_out]
+        self.state = self.trainer.start(softmax(features @ kernel + bias, axis=1))
         self._first = self.state.weights
         self.pace = self._timed(frozen, views=(1 + mirror) * len(training))
         self.seconds = start.seconds + time.perf_counter() - began
 
     def _timed(self, frozen: FrozenFeatures | None, views: int) -> Pace:
-        image, held_out = 0.0, self.trainer.held_out
+        image, held_out, schedule = 0.0, self.trainer.held_out, self.trainer.schedule
         if frozen is not None:
             frozen.plain(held_out.rows[:TIMED_IMAGES])
             image = frozen.seconds / frozen.computed
         step, check = self.trainer.timed(self.state)
-        batch = self.trainer.schedule.batch_size
         return Pace(
-            step=step, batch=batch, image=image, views=views, check=check, checks=CHECKS, held_out=len(held_out)
+            step=step,
+            check=check,
+            image=image,
+            batch=schedule.batch_size,
+            views=views,
+            held_out=len(held_out),
+            most=max(schedule.steps - schedule.steps % CHECKS, CHECKS),
         )
 
     def plan(self, steps: int) -> None:
@@ -123,34 +90,34 @@ class Tuned:
         self._speed.assign(schedule.steps / steps)
         self.trainer.schedule = replace(schedule, steps=steps, check_every=steps // CHECKS)
 
-    def advance(self, share: float, deadline: float, progress: Any = None) -> tuple[float, float] | None:
-        """Train up to a share of the whole; returns accuracy and negative loss, or None if it was interrupted.
+    def advance(self, checks: int, deadline: float, progress: Any = None) -> tuple[float, float] | None:
+        """Train up to a validation check; returns its accuracy and negative loss, or None if interrupted.
 
-        A step after the deadline interrupts it, and so does a validation check for which there is no time.
+        The advice trains to its end at once. A step after the deadline interrupts the training, and so does a check
+        for which there is no time.
         """
 
         def stop_in_time(batch: int, logs: Any = None) -> None:  # noqa: ARG001
             is_last = batch + 1 == self.trainer.schedule.check_every
             if time.perf_counter() + (self.pace.check if is_last else 0.0) > deadline:
                 self.out_of_time = True
-                raise OutOfTime
+                raise KeyboardInterrupt  # the best so far is kept
 
         stopper = keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time)
-        trained = self.trainer.run(self.state, until=round(share * CHECKS), callbacks=[stopper], progress=progress)
-        self.state = trained.state
+        until = CHECKS if self.candidate.recommended else checks
+        trained = self.trainer.run(self.state, until=until, callbacks=[stopper], progress=progress)
+        self.state, self.interrupted = trained.state, trained.interrupted
         self.seconds += trained.seconds
-        check = trained.state.checks[-1]
-        return None if trained.interrupted else (check.accuracy, -check.held_out_loss)
+        if trained.interrupted:
+            return None
+        check = self.state.checks[checks]
+        return check.accuracy, -check.held_out_loss
 
     def weights(self, *, best: bool) -> tuple[npt.NDArray[Any], ...]:
         """All weights of the model at the best check or at the start; the training is over."""
         self.trainer.set_weights(self.state.best if best else self._first)
         self._precision.close()
         return tuple(self.model.get_weights())
-
-    @property
-    def steps(self) -> int:
-        return self.state.checks[-1].step
 
 
 class _Stretched(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]

@@ -22,33 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What was measured, what was chosen, and the model that follows.
-
-    Attributes:
-        measurements: the records of the probes.
-        verdict: the scenario with its confidence and runner-up.
-        plan: the strategy, and how its cut was chosen.
-        probe: the fitted linear classifier that the prediction layer starts from.
-        seconds: by phase.
-        backbone: the pretrained network, loaded.
-        scaling: how the scaling of its pixels was found; None if it was known.
-        index: the images.
-        features: what the pass over the sample read.
-        rows: the sample's images with their groups, weights and validation split.
-        seed: of the sample and the folds.
-    """
+    """What was measured, what was chosen, and the model that follows."""
 
     measurements: Measurements
     verdict: Verdict
     plan: Plan
-    probe: Any
-    seconds: dict[str, float]
+    probe: Any  # the fitted linear classifier that the prediction layer starts from
+    seconds: dict[str, float]  # by phase
     backbone: "Backbone" = field(repr=False, compare=False)
-    scaling: "ScalingChoice | None" = None
+    scaling: "ScalingChoice | None" = None  # how the scaling of pixels was found; None if it was known
     index: "ImageIndex" = field(repr=False, compare=False)
-    features: "Features" = field(repr=False, compare=False)
-    rows: "Rows" = field(repr=False, compare=False)
-    seed: int = 0
+    features: "Features" = field(repr=False, compare=False)  # what the pass over the sample read
+    rows: "Rows" = field(repr=False, compare=False)  # the sample's images: groups, weights and validation split
+    seed: int = 0  # of the sample and the folds
 
     @property
     def scenario(self) -> Scenario:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,25 +66,30 @@ def make_reference(
     from recommender.pipeline.probed_network import probed_network
 
     opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
-    sizes = _sizes(opened, input_size)
+    sizes = [input_size or opened.native_size]
+    if input_size is None and not opened.fixed:
+        smallest = max(_SMALLEST, opened.smallest_size)
+        sizes = [*range(smallest, opened.native_size - _STEP // 2, _STEP), opened.native_size]
     drifts, moments, embeddings = [], [], []
     for number, size in enumerate(sizes):
         loaded, _ = with_scaling(opened.at(size), index, sample)
         network = probed_network(loaded)
 
-        def run(network: Network, before: int = number) -> Features:
-            def count(done: int, wanted: int) -> None:
-                report("network", before * wanted + done, len(sizes) * wanted)
+        def count(done: int, wanted: int, before: int = number) -> None:
+            report("network", before * wanted + done, len(sizes) * wanted)
 
-            return extract(index, sample, network, count)
-
+        run = partial(extract, index, sample, progress=count)
         if network.norms:
             norms, features = network.norms, run(network)
             drift = layer_drifts(features, seed=seed)[0]
         else:
             norms, drift, features = measure_cuts(loaded, run, seed=seed)
             moments.append(tuple(np.stack([norm.centre, norm.scale]) for norm in norms))
-        _require_enough(len(features.labels), pictures)
+        if len(features.labels) < _FEWEST:
+            raise ProbeError(
+                f"Expected at least {_FEWEST} readable pictures of the source. Received: {len(features.labels)} in "
+                f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
+            )
         drifts.append([drift])
         embeddings.append(features.pooled[network.cuts[-1]])
     return save_reference(
@@ -102,34 +108,12 @@ def make_reference(
     )
 
 
-def _sizes(opened: Any, input_size: int | None) -> list[int]:
-    """Input sizes in px at which images are measured."""
-    if input_size is not None or opened.fixed:
-        return [input_size or opened.native_size]
-    first = max(_SMALLEST, opened.smallest_size)
-    return [*range(first, opened.native_size - _STEP // 2, _STEP), opened.native_size]
-
-
-def _require_enough(n_read: int, pictures: str | os.PathLike[str]) -> None:
-    if n_read < _FEWEST:
-        raise ProbeError(
-            f"Expected at least {_FEWEST} readable pictures of the source. Received: {n_read} in "
-            f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
-        )
-
-
 def measure_cuts(
     backbone: "Backbone", run: Callable[[Network], Features], *, seed: int
 ) -> tuple[tuple[Norm, ...], npt.NDArray[np.float64], Features]:
-    """Moments of the source at every cut point of a network without BatchNorm.
+    """The source's moments at every cut point of a network without BatchNorm, the drift between halves, the features.
 
-    Args:
-        backbone: the network.
-        run: runs it over the source's images.
-        seed: of the bootstrap.
-
-    Returns:
-        The moments, the drift between two halves of the images, and the features.
+    `run` runs a network over the source's images.
     """
     from recommender.pipeline.probed_network import probed_network
 

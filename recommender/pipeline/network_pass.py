@@ -24,11 +24,7 @@ from recommender.pipeline.probed_network import probed_network
 
 
 def with_scaling(backbone: Backbone, index: ImageIndex, sample: Sample) -> tuple[Backbone, ScalingChoice | None]:
-    """The backbone with the scaling of its pixels in front; measured if it is not known.
-
-    Raises:
-        BuildError: it is not known, and the network has no BatchNorm to measure it by.
-    """
+    """The backbone with the scaling of its pixels in front; measured if it is not known."""
     if backbone.scaling is not None:
         return backbone, None
     network = probed_network(backbone)
@@ -47,21 +43,13 @@ def with_scaling(backbone: Backbone, index: ImageIndex, sample: Sample) -> tuple
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkPass:
-    """One pass over the sample, and what drift can be compared with.
-
-    Attributes:
-        backbone: the network as it was loaded.
-        network: the same as the probes see it.
-        run: the same, compiled.
-        features: what it read of the sample, one row for each image.
-        reference: statistics of images of its source, if there are any.
-    """
+    """One pass over the sample, and what drift can be compared with."""
 
     backbone: Backbone
-    network: Network
-    run: Tapped
-    features: Features
-    reference: Reference | None
+    network: Network  # the backbone as the probes see it
+    run: Tapped  # the same, compiled
+    features: Features  # one row for each image of the sample
+    reference: Reference | None  # statistics of images of the backbone's source
 
 
 def run_network(
@@ -80,11 +68,7 @@ def run_network(
 
 
 def require_finite(backbone: Backbone, features: Features) -> None:
-    """Refuse features that are not finite.
-
-    Raises:
-        ProbeError: the network returns some.
-    """
+    """Refuse features that are not finite."""
     for layer, pooled in features.pooled.items():
         if not np.isfinite(pooled).all():
             scaling = backbone.scaling.name if backbone.scaling is not None else "unknown"
@@ -95,11 +79,7 @@ def require_finite(backbone: Backbone, features: Features) -> None:
 
 
 def require_readable(index: ImageIndex, sample: Sample, features: Features) -> None:
-    """Refuse a class of the sample without a readable image.
-
-    Raises:
-        ProbeError: there is one.
-    """
+    """Refuse a class of the sample without a readable image."""
     read = set(features.labels[~features.validation].tolist())
     for label, (name, wanted) in enumerate(zip(index.class_names, sample.train.quota, strict=True)):
         if wanted and label not in read:
@@ -112,17 +92,7 @@ def require_readable(index: ImageIndex, sample: Sample, features: Features) -> N
 
 
 def rows_of(index: ImageIndex, features: Features, seen: Inspection, repeated: Repeats) -> Rows:
-    """The measured images with their groups, weights and the user's validation split.
-
-    Args:
-        index: the images.
-        features: of those that were measured.
-        seen: facts of them, and of others.
-        repeated: which of the inspected images belong together.
-
-    Raises:
-        ProbeError: fewer than two classes have an image whose weight is not 0.
-    """
+    """The measured images with their groups, weights and the user's validation split; facts of all have been seen."""
     number = {seen.names[place]: row for row, place in enumerate(seen.read["place"].tolist())}
     places = np.array([number[name] for name in features.files], np.int64)
     weights = np.array([index.weights.get(name, 1.0) for name in features.files])

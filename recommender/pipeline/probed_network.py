@@ -16,10 +16,8 @@ from probes.network.features import Network, Norm
 def probed_network(backbone: Backbone, norms: Sequence[Norm] | None = None) -> Network:
     """A backbone as the probes see it: every cut point is pooled, and drift is measured.
 
-    Args:
-        backbone: the network, from pixels 0..255.
-        norms: cut points at which drift is measured, with the source's moments; by default the last BatchNorm layer
-            before each cut point.
+    `norms` are cut points with the source's moments; by default drift is measured at the last BatchNorm layer before
+    each cut point.
     """
     graph, cuts = backbone.graph, tuple(point.layer for point in backbone.points)
     taps = _batch_norms(backbone) if norms is None else tuple(norms)

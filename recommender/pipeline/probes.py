@@ -77,7 +77,4 @@ def separability(data: ProbeInput) -> Separability:
 
 # Called in this order. The rules read the first two; every other record, a dataclass of numbers and words or None,
 # becomes `Measurements.extra[name]` and the key `name` of the JSON document.
-PROBES: Mapping[str, Callable[[ProbeInput], Any]] = {
-    "similarity": similarity,
-    "separability": separability,
-}
+PROBES: Mapping[str, Callable[[ProbeInput], Any]] = {"similarity": similarity, "separability": separability}

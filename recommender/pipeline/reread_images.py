@@ -14,20 +14,7 @@ if TYPE_CHECKING:
 
 
 def read_prepared(index: "ImageIndex", name: str, size: int, channels: int) -> tuple[Picture, npt.NDArray[np.float32]]:
-    """Decode an image and resize it as in measuring.
-
-    Args:
-        index: the images.
-        name: of the image in it.
-        size: side in px.
-        channels: 1 grey, 3 RGB, 4 RGB with alpha.
-
-    Returns:
-        The image, and its pixels of shape (size, size, channels), 0 to 255.
-
-    Raises:
-        ProbeError: it can no longer be read.
-    """
+    """An image of the index, and its pixels as in measuring, of shape (size, size, channels), 0 to 255."""
     try:
         picture = open_picture(index.store, name, channels)
     except UnreadableImage as error:

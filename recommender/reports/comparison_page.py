@@ -14,7 +14,7 @@ from recommender.reports.console import bullets, heading, print_plainly
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
-    from recommender.comparison.outcome import Row
+    from recommender.comparison.ranking import Row
 
 _INTERVAL, _SMALL_INTERVAL, _WIDE = 20, 12, 96  # characters: of an interval, and of a page with room for the longer
 _ROWS_SHOWN, _TIES_SHOWN = 14, 4

@@ -6,11 +6,7 @@ from recommender.rules import thresholds
 
 
 def small_class(class_counts: Sequence[int]) -> int:
-    """Images of the smallest class that counts: `thresholds.NEGLIGIBLE_CLASSES` of the classes may be smaller.
-
-    Args:
-        class_counts: images of each class; one without any does not count.
-    """
+    """Images of the smallest class with any, when `thresholds.NEGLIGIBLE_CLASSES` of them may be smaller."""
     present = sorted(number for number in class_counts if number)
     return present[int(thresholds.NEGLIGIBLE_CLASSES * (len(present) - 1))]
 
@@ -21,11 +17,7 @@ def imbalance(class_counts: Sequence[int]) -> float:
 
 
 def class_weights(class_counts: Sequence[int]) -> tuple[float, ...] | None:
-    """Weights that give every class the same total weight; None if the classes are balanced enough.
-
-    Returns:
-        For each class n_images / (n_classes * images of the class), as scikit-learn's "balanced".
-    """
+    """Weights of the classes, n_images / (n_classes * images of the class); None if they are balanced enough."""
     if imbalance(class_counts) < thresholds.WEIGHTED_IMBALANCE:
         return None
     n_present = sum(number > 0 for number in class_counts)

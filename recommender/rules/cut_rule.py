@@ -12,19 +12,12 @@ from recommender.rules import thresholds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutChoice:
-    """The chosen cut, and the evidence for it.
-
-    Attributes:
-        index: of the chosen cut.
-        prior: index of the cut that the rule starts from.
-        gain: smoothed cross-validated accuracy at the choice minus that at the prior, 0 to 1; None without evidence.
-        gain_error: standard error of that difference over images; None without evidence.
-    """
+    """The chosen cut, and the evidence for it."""
 
     index: int
-    prior: int
-    gain: float | None
-    gain_error: float | None
+    prior: int  # index of the cut that the rule starts from
+    gain: float | None  # smoothed cross-validated accuracy at the choice minus that at the prior; None without evidence
+    gain_error: float | None  # standard error of that difference over images
 
 
 def choose_cut(
@@ -41,8 +34,7 @@ def choose_cut(
 
     Args:
         depths: of the cuts, ascending, in (0, 1].
-        correct: whether the classifier at each cut was right on each image, of shape (cuts, images); no column where
-            nothing could be measured.
+        correct: whether the classifier at each cut was right on each image, of shape (cuts, images), perhaps empty.
         prior_depth: where the rule starts from.
         candidates: indices of the cuts that may be chosen; all by default.
     """
@@ -51,7 +43,9 @@ def choose_cut(
     hits = np.asarray(correct, np.float64).reshape(len(depths), -1)
     if hits.shape[1] < 2:
         return CutChoice(index=prior, prior=prior, gain=None, gain_error=None)
-    smooth = _smoothing(np.asarray(depths)) @ hits
+    distances = np.subtract.outer(depths, depths)
+    weights = np.exp(-0.5 * (distances / thresholds.CUT_SMOOTHING) ** 2)
+    smooth = (weights / weights.sum(1, keepdims=True)) @ hits
     difference = smooth - smooth[prior]
     gain = np.round(difference.mean(1), 12)  # equal cuts are equal, whatever the order of the sums
     error = difference.std(1, ddof=1) / math.sqrt(hits.shape[1])
@@ -65,18 +59,10 @@ def caution(cut: int, prior: int) -> float:
     return thresholds.EARLIER_CUT_CAUTION if cut < prior else thresholds.LATER_CUT_CAUTION
 
 
-def _smoothing(depths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Rows of weights that average over neighbouring depths."""
-    weights = np.exp(-0.5 * ((depths[:, None] - depths) / thresholds.CUT_SMOOTHING) ** 2)
-    return np.asarray(weights / weights.sum(1, keepdims=True))
-
-
 def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike) -> bool:
     """Whether the cut by itself is clearly better than several cut points joined.
 
-    Args:
-        joined: whether the joined classifier was right on each image, of shape (images,).
-        alone: the same for the cut's own; of another shape if they were measured on other images, which is no evidence.
+    Both say whether each image was right, of shape (images,). Another shape, of other images, is no evidence.
     """
     if np.shape(alone) != np.shape(joined) or np.size(alone) < 2:
         return False
@@ -85,28 +71,21 @@ def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike) -> bool:
     return bool(difference.mean() > thresholds.ALONE_CAUTION * error)
 
 
-def trainable_share(n_images: int) -> float:
-    """Share of the backbone's weighted layers that trains in a partial fine-tune; it never falls with more images."""
+def freeze_index(depths: Sequence[float], n_images: int) -> int:
+    """The last cut point to freeze in a partial fine-tune: the deepest that leaves at least the share to train.
+
+    That share of the backbone's weighted layers never falls with more images.
+    """
     tenfolds = math.log10(max(n_images, thresholds.PLENTIFUL_IMAGES) / thresholds.PLENTIFUL_IMAGES)
     share = thresholds.TRAINABLE_SHARE + thresholds.TRAINABLE_SHARE_PER_TENFOLD * tenfolds
-    return min(share, thresholds.MOST_TRAINABLE_SHARE)
-
-
-def freeze_index(depths: Sequence[float], n_images: int) -> int:
-    """The last cut point to freeze in a partial fine-tune: the deepest that leaves at least the share to train."""
-    frozen = 1.0 - trainable_share(n_images)
+    frozen = 1.0 - min(share, thresholds.MOST_TRAINABLE_SHARE)
     return max((index for index, depth in enumerate(depths[:-1]) if depth <= frozen), default=0)
 
 
 def head_levels(shapes: Sequence[tuple[int | None, ...]], cut: int) -> list[int]:
     """Cut points that a classifier on a frozen backbone reads: the last of each run of equal shape, and the cut.
 
-    Args:
-        shapes: (height, width, channels) of the cut points, in order.
-        cut: index of the last one that is kept.
-
-    Reference:
-        Evci et al., Head2Toe: Utilizing Intermediate Representations for Better Transfer Learning, ICML 2022,
-        arXiv:2201.03529.
+    Evci et al., Head2Toe: Utilizing Intermediate Representations for Better Transfer Learning, ICML 2022,
+    arXiv:2201.03529.
     """
     return [index for index in range(cut) if shapes[index] != shapes[index + 1]] + [cut]

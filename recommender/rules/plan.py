@@ -38,20 +38,20 @@ def similarity_evidence(measured: Measurements, cuts: "Sequence[CutPoint]", seed
 
 
 def plan_strategy(backbone: str, cuts: "Sequence[CutPoint]", verdict: Verdict, measured: Measurements) -> Plan:
-    """Where to cut, what to freeze, and which head, for the chosen scenario.
-
-    Args:
-        backbone: its name.
-        cuts: its cut points, from input to output.
-        verdict: the scenario.
-        measured: the evidence.
-    """
-    choice = _choose_cut(verdict.scenario, cuts, measured)
+    """Where to cut, what to freeze, and which head, for the chosen scenario."""
+    scenario, depths, correct = verdict.scenario, [point.depth for point in cuts], _correct(measured, cuts)
+    choice = None
+    if scenario is Scenario.LINEAR_PROBE:
+        choice = choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH)
+    elif scenario is Scenario.SHALLOW_FEATURES and len(cuts) > 1:  # some block is cut away, if the network can be cut
+        earlier = range(len(cuts) - 1)
+        choice = choose_cut(depths, correct, prior_depth=thresholds.MIDDLE_CUT_DEPTH, candidates=earlier)
     cut = len(cuts) - 1 if choice is None else choice.index
-    if verdict.scenario is Scenario.PARTIAL_FINE_TUNE:
-        freeze: int | None = freeze_index([point.depth for point in cuts], measured.size.n_images)
-    else:
-        freeze = None if verdict.scenario is Scenario.FULL_FINE_TUNE else cut
+    freeze: int | None = cut
+    if scenario is Scenario.PARTIAL_FINE_TUNE:
+        freeze = freeze_index(depths, measured.size.n_images)
+    elif scenario is Scenario.FULL_FINE_TUNE:
+        freeze = None
     fine_tunes = freeze != cut
     levels = [cut] if fine_tunes else head_levels([point.shape for point in cuts], cut)
     strategy = Strategy(
@@ -66,16 +66,6 @@ def plan_strategy(backbone: str, cuts: "Sequence[CutPoint]", verdict: Verdict, m
         head=HeadSpec(levels=tuple(cuts[level].layer for level in levels), classes=measured.size.n_classes),
     )
     return Plan(strategy=strategy, cuts=tuple(cuts), cut_choice=choice)
-
-
-def _choose_cut(scenario: Scenario, cuts: "Sequence[CutPoint]", measured: Measurements) -> CutChoice | None:
-    depths, correct = [point.depth for point in cuts], _correct(measured, cuts)
-    if scenario is Scenario.LINEAR_PROBE:
-        return choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH)
-    if scenario is Scenario.SHALLOW_FEATURES and len(cuts) > 1:  # some block is cut away, if the network can be cut
-        candidates = range(len(cuts) - 1)
-        return choose_cut(depths, correct, prior_depth=thresholds.MIDDLE_CUT_DEPTH, candidates=candidates)
-    return None
 
 
 def _correct(measured: Measurements, cuts: "Sequence[CutPoint]") -> list[tuple[bool, ...]]:

@@ -17,43 +17,24 @@ class Similarity(enum.StrEnum):
     DISSIMILAR = "dissimilar"
 
 
+RECIPES = {
+    1: "keep the whole backbone, freeze all of it, train a new prediction layer",
+    2: "keep the whole backbone, unfreeze its last layers, put a new prediction layer on top",
+    3: "start from the pretrained weights and train everything, with a new prediction layer",
+    4: "cut away the last, too specialised blocks and put a shallow classifier on what stays, frozen",
+}
+
+
 class Scenario(enum.Enum):
-    """One of the four ways.
+    """One of the four ways: its number in the textbook, and the answers to both questions."""
 
-    Attributes:
-        id: the textbook's number, 1 to 4.
-        amount: the answer to the first question.
-        similarity: the answer to the second.
-        recipe: what is done, in words.
-    """
+    LINEAR_PROBE = (1, Amount.LIMITED, Similarity.SIMILAR)
+    PARTIAL_FINE_TUNE = (2, Amount.PLENTIFUL, Similarity.SIMILAR)
+    FULL_FINE_TUNE = (3, Amount.PLENTIFUL, Similarity.DISSIMILAR)
+    SHALLOW_FEATURES = (4, Amount.LIMITED, Similarity.DISSIMILAR)
 
-    LINEAR_PROBE = (
-        1,
-        Amount.LIMITED,
-        Similarity.SIMILAR,
-        "keep the whole backbone, freeze all of it, train a new prediction layer",
-    )
-    PARTIAL_FINE_TUNE = (
-        2,
-        Amount.PLENTIFUL,
-        Similarity.SIMILAR,
-        "keep the whole backbone, unfreeze its last layers, put a new prediction layer on top",
-    )
-    FULL_FINE_TUNE = (
-        3,
-        Amount.PLENTIFUL,
-        Similarity.DISSIMILAR,
-        "start from the pretrained weights and train everything, with a new prediction layer",
-    )
-    SHALLOW_FEATURES = (
-        4,
-        Amount.LIMITED,
-        Similarity.DISSIMILAR,
-        "cut away the last, too specialised blocks and put a shallow classifier on what stays, frozen",
-    )
-
-    def __init__(self, number: int, amount: Amount, similarity: Similarity, recipe: str) -> None:
-        self.id, self.amount, self.similarity, self.recipe = number, amount, similarity, recipe
+    def __init__(self, number: int, amount: Amount, similarity: Similarity) -> None:
+        self.id, self.amount, self.similarity, self.recipe = number, amount, similarity, RECIPES[number]
 
     @classmethod
     def of(cls, amount: Amount, similarity: Similarity) -> "Scenario":

@@ -40,26 +40,14 @@ def similarity_verdict(score: float) -> Similarity:
     return Similarity.SIMILAR if score >= thresholds.SIMILAR_SCORE else Similarity.DISSIMILAR
 
 
-def is_close(margin: float | None) -> bool:
-    """Whether a margin, 1 at its threshold, is unknown or too near to 1 to be relied on."""
-    return margin is None or 1 / thresholds.CLOSE_CALL < margin < thresholds.CLOSE_CALL
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimilarityEvidence:
-    """What is known of the similarity.
-
-    Attributes:
-        verdict: similar or dissimilar.
-        replicates: the verdict of each bootstrap resample of the images; may be empty.
-        margin: how many times the threshold the evidence amounts to, up to 1 if similar; None without drift.
-        trust: share of data sets in which this kind of evidence is right, 0 to 1.
-    """
+    """What is known of the similarity."""
 
     verdict: Similarity
-    replicates: tuple[Similarity, ...]
-    margin: float | None
-    trust: float = 1.0
+    replicates: tuple[Similarity, ...]  # the verdict of each bootstrap resample of the images; may be empty
+    margin: float | None  # how many times the threshold the evidence amounts to, up to 1 if similar; None without drift
+    trust: float = 1.0  # share of data sets in which this kind of evidence is right
 
 
 def similarity_by_drift(score: float, score_replicates: Sequence[float], excess_drift: float) -> SimilarityEvidence:
@@ -75,11 +63,7 @@ def similarity_by_cuts(depths: Sequence[float], correct: npt.ArrayLike, *, seed:
     """Without drift, images count as dissimilar if an earlier cut is clearly better than the last one.
 
     This reverses the textbook's premise: if the last blocks do worse than earlier ones, they are too specialised.
-
-    Args:
-        depths: of the cuts, ascending.
-        correct: whether the classifier at each cut was right on each image, of shape (cuts, images).
-        seed: of the bootstrap.
+    `depths` and `correct` are those of `choose_cut`.
     """
     hits = np.asarray(correct, np.float64).reshape(len(depths), -1)
 
@@ -100,25 +84,15 @@ def similarity_by_cuts(depths: Sequence[float], correct: npt.ArrayLike, *, seed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The scenario, and how sure it is.
-
-    Attributes:
-        scenario: the choice.
-        confidence: share of bootstrap resamples that give the same scenario, times the trust in the evidence, 0 to 1.
-        runner_up: the scenario across the nearer threshold, or the rules' own where it is overridden.
-        similarity: whether the images count as similar to the source's.
-        nearer: the answer across the nearer threshold: an `Amount` or a `Similarity`.
-        close: whether a threshold is too near for the choice to be relied on.
-        overridden: the scenario that the rules would have chosen, if the user asked for another; else None.
-    """
+    """The scenario, and how sure it is."""
 
     scenario: Scenario
-    confidence: float
-    runner_up: Scenario
+    confidence: float  # share of resamples that give the same scenario, times the trust in the evidence, 0 to 1
+    runner_up: Scenario  # across the nearer threshold, or the rules' own choice where it is overridden
     similarity: Similarity
-    nearer: Amount | Similarity
-    close: bool
-    overridden: Scenario | None
+    nearer: Amount | Similarity  # the answer across the nearer threshold
+    close: bool  # whether a threshold is too near for the choice to be relied on
+    overridden: Scenario | None  # what the rules would have chosen, if the user asked for another
 
 
 def choose_scenario(
@@ -128,14 +102,7 @@ def choose_scenario(
     evidence: SimilarityEvidence,
     forced: Scenario | None = None,
 ) -> Verdict:
-    """Answer both questions.
-
-    Args:
-        n_images: in all.
-        images_per_class: of the smallest class that counts.
-        evidence: of the similarity.
-        forced: the user's own choice.
-    """
+    """Answer both questions; `images_per_class` of the smallest class that counts, `forced` by the user."""
     size, similarity = amount(n_images, images_per_class), evidence.verdict
     ruled = Scenario.of(size, similarity)
     chosen = forced or ruled
@@ -144,9 +111,9 @@ def choose_scenario(
 
     other_size = next(other for other in Amount if other is not size)
     other_similarity = next(other for other in Similarity if other is not similarity)
-    size_margin = amount_margin(n_images, images_per_class)
+    size_margin, drift = amount_margin(n_images, images_per_class), evidence.margin
     size_distance = abs(math.log(max(size_margin, 1e-9)))
-    drift_distance = 0.0 if evidence.margin is None else abs(math.log(max(evidence.margin, 1e-2)))
+    drift_distance = 0.0 if drift is None else abs(math.log(max(drift, 1e-2)))
     by_size = size_distance < drift_distance
     across = Scenario.of(other_size, similarity) if by_size else Scenario.of(size, other_similarity)
     return Verdict(
@@ -155,6 +122,11 @@ def choose_scenario(
         runner_up=overridden or across,
         similarity=similarity,
         nearer=other_size if by_size else other_similarity,
-        close=is_close(size_margin) or is_close(evidence.margin),
+        close=drift is None or _is_close(size_margin) or _is_close(drift),
         overridden=overridden,
     )
+
+
+def _is_close(margin: float) -> bool:
+    """Whether a margin is too near to 1, its threshold, to be relied on."""
+    return 1 / thresholds.CLOSE_CALL < margin < thresholds.CLOSE_CALL

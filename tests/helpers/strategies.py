@@ -3,19 +3,19 @@
 import numpy as np
 
 from builders.strategy import HeadSpec, Strategy
-from recommender.comparison.outcome import Row
+from recommender.comparison.ranking import Row
 from recommender.rules.scenario import Scenario
 
 
 def row(label, correct, seconds, *, recommended=False, ended_early=False, checks=None):
-    """A fine-tuned strategy that was right on some held-out images."""
+    """A strategy, fine-tuned from the layer `label`, that was right on some held-out images."""
     hits = np.asarray(correct, bool)
     strategy = Strategy(
         backbone="b",
         input_size=32,
         cut="top",
         cut_depth=1.0,
-        freeze=None,
+        freeze=label,
         freeze_depth=0.0,
         train_batch_norm=False,
         learning_rate=1e-4,
@@ -24,14 +24,11 @@ def row(label, correct, seconds, *, recommended=False, ended_early=False, checks
     return Row(
         strategy=strategy,
         scenario=Scenario.FULL_FINE_TUNE,
-        label=label,
         recommended=recommended,
         accuracy=float(hits.mean()),
         interval=(0.0, 1.0),
         balanced_accuracy=float(hits.mean()),
         seconds=seconds,
-        steps=0,
-        full_steps=0,
         ended_early=ended_early,
         correct=hits,
         checks=hits[None] if checks is None else np.asarray(checks, bool),

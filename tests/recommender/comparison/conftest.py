@@ -7,6 +7,7 @@ from recommender import recommend
 from recommender.comparison.candidates import tuned_candidates
 from recommender.comparison.compare import compare
 from recommender.comparison.shared_images import share_images
+from recommender.progress import no_progress
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,7 @@ def partly(measured):
 @pytest.fixture(scope="session")
 def shared(partly):
     """The images of its comparison."""
-    return share_images(partly, budget=600.0, seed=0, progress=None)
+    return share_images(partly, budget=600.0, seed=0, progress=no_progress)
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +43,11 @@ def finished(partly):
         patch.setattr("recommender.comparison.run.SET_UP_SHARE", 1.0)  # so that a busy machine skips nothing
         patch.setattr("recommender.comparison.run.SET_UP_IMAGES", 1)
         patch.setattr("builders.training.schedule.STEPS", 100)
-        progress, rows = [], []
+        progress = []
         comparison = compare(
             partly,
             budget=600.0,
             augmentation=["mirror"],
             progress=lambda *at: progress.append(at),
-            on_result=rows.append,
         )
-    return comparison, progress, rows
+    return comparison, progress

@@ -19,8 +19,10 @@ from recommender.comparison.candidates import Candidate, tuned_candidates
 from recommender.comparison.compare import compare
 from recommender.comparison.ranking import judge
 from recommender.comparison.shared_images import load_pictures, share_images
-from recommender.comparison.tuned import CHECKS, Start, Tuned, quiet_tracing
+from recommender.comparison.successive_halving import CHECKS
+from recommender.comparison.tuned import Tuned, quiet_tracing
 from recommender.errors import RecommendError
+from recommender.progress import no_progress
 from recommender.reports.comparison_page import print_comparison
 from recommender.rules.scenario import Scenario
 
@@ -47,7 +49,7 @@ def test_a_pass_over_all_images_gives_the_features_of_its_kept_pictures(measured
 
     small = measured(max_images=30)
     small.seconds["network"] = 0.1  # there is time for all images on any machine
-    shared = share_images(small, budget=600.0, seed=0, progress=None)
+    shared = share_images(small, budget=600.0, seed=0, progress=no_progress)
     assert not shared.is_sample
     assert shared.pictures.shape == (len(shared.images.rows), SIZE, SIZE, 3)
     network = probed_network(small.backbone, norms=())
@@ -55,19 +57,17 @@ def test_a_pass_over_all_images_gives_the_features_of_its_kept_pictures(measured
     np.testing.assert_allclose(shared.images.features.pooled[network.cuts[-1]][:8], expected, atol=1e-4)
     kept, shared.pictures = shared.pictures, None
     np.testing.assert_array_equal(load_pictures(small, shared), kept)  # read again
-    shared.pictures = None
-    assert load_pictures(small, shared, until=0.0) is None
 
 
 @pytest.mark.slow
 def test_without_time_for_all_images_a_sample_is_compared(measured):
     small = measured(max_images=30)
     small.seconds["network"] = 30.0  # a second an image
-    assert share_images(small, budget=600.0, seed=0, progress=None).is_sample is False
-    some = share_images(small, budget=200.0, seed=0, progress=None)
+    assert share_images(small, budget=600.0, seed=0, progress=no_progress).is_sample is False
+    some = share_images(small, budget=200.0, seed=0, progress=no_progress)
     assert some.is_sample
     assert 30 < len(some.images.rows) <= 40
-    assert share_images(small, budget=10.0, seed=0, progress=None).images.features is small.features
+    assert share_images(small, budget=10.0, seed=0, progress=no_progress).images.features is small.features
     comparison = compare(small, budget=10.0)
     assert comparison.is_sample
     assert "a sample of 72" in " ".join(printed(comparison).split())
@@ -77,7 +77,7 @@ def test_without_time_for_all_images_a_sample_is_compared(measured):
 
 
 def test_the_advice_is_fine_tuned_to_its_end(finished):
-    comparison, _, _ = finished
+    comparison, _ = finished
     tuned = {each.label: each for each in comparison.rows if not each.frozen}
     advice = comparison.recommended
     assert advice.label in tuned
@@ -90,16 +90,15 @@ def test_the_advice_is_fine_tuned_to_its_end(finished):
     assert not comparison.skipped
 
 
-def test_rows_are_reported_and_sorted(finished):
-    comparison, progress, rows = finished
-    assert {id(each) for each in rows} == {id(each) for each in comparison.rows}
+def test_progress_is_reported_and_rows_are_sorted(finished):
+    comparison, progress = finished
     accuracies = [each.accuracy for each in comparison.rows]
     assert accuracies == sorted(accuracies, reverse=True)
     assert {phase for phase, *_ in progress} == {"images", "comparing"}
 
 
 def test_built_models_are_as_good_as_their_rows(finished, shared, partly):
-    comparison, _, _ = finished
+    comparison, _ = finished
     pictures, split, labels = load_pictures(partly, shared), shared.images.split, shared.images.rows.labels
     whole = next(each for each in comparison.rows if each.label == "1 whole")
     for each in (comparison.recommended, whole, comparison.rows[0]):
@@ -112,13 +111,13 @@ def test_built_models_are_as_good_as_their_rows(finished, shared, partly):
 
 
 def test_a_detector_comes_with_each_model(finished):
-    comparison, _, _ = finished
+    comparison, _ = finished
     assert len(comparison.detector.mean) == comparison.build().layers[-1].kernel.shape[0]
     assert comparison.detect(comparison.recommended) is not None
 
 
 def test_the_sentence_says_if_the_advice_had_fewer_steps_than_fit_gives(finished):
-    comparison, _, _ = finished
+    comparison, _ = finished
     assert "steps that `fit` gives it" not in comparison.sentence
     short = replace(comparison.recommended, full_steps=1000)
     assert "of the 1,000 steps that `fit` gives it" in replace(comparison, recommended=short).sentence
@@ -126,24 +125,14 @@ def test_the_sentence_says_if_the_advice_had_fewer_steps_than_fit_gives(finished
 
 def test_bad_advice_is_called_wrong(finished):
     rows = [row("a", right(0.6), 1.0, recommended=True), row("b", right(0.9), 100.0)]
-    found = judge(rows, seed=0, groups=None, labels=None)
-    comparison = replace(
-        finished[0],
-        rows=(rows[1], rows[0]),
-        winner=rows[1],
-        preferred=rows[found.preferred],
-        recommended=rows[0],
-        regret=found.regret,
-        gaps=(found.gaps[1], found.gaps[0]),
-    )
+    comparison = replace(finished[0], **vars(judge(rows, seed=0, groups=None, labels=None)))
     assert comparison.verdict == "wrong"
-    assert comparison.sentence.startswith("The advice, a, was wrong by 30.0 points")
-    assert [each.label for each in comparison.ties] == ["b"]
-    assert replace(comparison, winner=rows[0], regret=judge(rows[:1], seed=0, groups=None, labels=None).regret).verdict
+    assert comparison.sentence.startswith("The advice, 3 from a, was wrong by 30.0 points")
+    assert [each.label for each in comparison.ties] == ["3 from b"]
 
 
 def test_the_page_is_plain_text(finished):
-    comparison, _, _ = finished
+    comparison, _ = finished
     text = printed(comparison)
     assert "\x1b" not in text
     assert all(len(line) <= 100 and line == line.rstrip() for line in text.splitlines())
@@ -152,7 +141,7 @@ def test_the_page_is_plain_text(finished):
 
 
 def test_it_is_plain_data(finished):
-    comparison, _, _ = finished
+    comparison, _ = finished
     described = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert described["verdict"] == comparison.verdict
     assert len(described["rows"]) == len(comparison.rows)
@@ -217,14 +206,14 @@ def test_frozen_rows_depend_on_the_seed_alone(finished, partly):
 
 
 def test_ctrl_c_ends_with_the_rows_so_far(partly):
-    rows = []
+    reported = []
 
-    def stop(each):
-        rows.append(each)
-        if len(rows) == 3:
+    def stop(*at):
+        reported.append(at[0])
+        if reported.count("comparing") == 3:
             raise KeyboardInterrupt
 
-    comparison = compare(partly, budget=60.0, on_result=stop)
+    comparison = compare(partly, budget=60.0, progress=stop)
     assert comparison.interrupted
     assert len(comparison.rows) == 3
     assert "interrupted" in printed(comparison)
@@ -238,28 +227,28 @@ def test_ctrl_c_before_the_first_row_interrupts(partly, monkeypatch):
 
 @pytest.mark.slow
 def test_a_training_of_any_length_runs_through_the_whole_schedule_in_parts(partly, shared):
-    images = shared.images
-    cut = partly.plan.cuts[-2]
-    strategy = replace(tuned_candidates(partly)[0].strategy, freeze=cut.layer, freeze_depth=cut.depth)
-    width = images.features.pooled[partly.plan.cuts[-1].layer].shape[1]
-    probabilities = np.full((len(images.split.held_out), 3), 1 / 3, np.float32)
-    start = Start(kernel=np.zeros((width, 3)), bias=np.zeros(3), probabilities=probabilities, seconds=0.0)
+    images, cuts = shared.images, partly.plan.cuts
+    strategy = tuned_candidates(partly)[0].strategy
+    start = row(cuts[-1].layer, [False], 0.0)
+    width = images.features.pooled[cuts[-1].layer].shape[1]
+    start = replace(
+        start, strategy=replace(strategy, cut=cuts[-1].layer), weights=(np.zeros((width, 3)), np.zeros(3)), seconds=0.0
+    )
+    strategy = replace(strategy, freeze=cuts[-2].layer, freeze_depth=cuts[-2].depth)
     candidate = Candidate(strategy=strategy, scenario=Scenario.PARTIAL_FINE_TUNE)
     with quiet_tracing():
         tuned = Tuned(candidate, partly, images, load_pictures(partly, shared), start, (), 0)
-        before = tuned.trainer.weights()
+        before = tuned.state.weights
         tuned.plan(8)
-        assert tuned.advance(0.5, float("inf")) is not None
+        assert tuned.advance(2, float("inf")) is not None
         planned = tuned.trainer.optimizer._learning_rate.planned
-        n_steps = len(images.split.training)
-        assert n_steps > 0
-        assert tuned.state.checks[-1].learning_rate == pytest.approx(float(planned(4 * tuned.most / 8)), rel=0.05)
-        assert tuned.steps == 4
-        assert tuned.advance(1.0, 0.0) is None  # the budget is spent
+        assert tuned.state.checks[-1].learning_rate == pytest.approx(float(planned(4 * tuned.pace.most / 8)), rel=0.05)
+        assert tuned.state.checks[-1].step == 4
+        assert tuned.advance(CHECKS, 0.0) is None  # the budget is spent
         assert tuned.out_of_time
-        assert tuned.steps == 4
-        assert tuned.advance(1.0, float("inf")) is not None
-    assert (tuned.steps, tuned.state.round) == (8, CHECKS)
+        assert tuned.state.checks[-1].step == 4
+        assert tuned.advance(CHECKS, float("inf")) is not None
+    assert (tuned.state.checks[-1].step, tuned.state.round) == (8, CHECKS)
     assert any(np.abs(a - b).max() > 0 for a, b in zip(before, tuned.state.weights, strict=True))
     assert tuned.pace.step > 0 < tuned.pace.check
 

@@ -25,29 +25,30 @@ def test_the_winner_is_the_best_and_the_preferred_row_is_cheap_enough(seed, n_ro
         for number in range(n_rows)
     ]
     found = judged(rows)
-    assert rows[found.winner].accuracy == max(each.accuracy for each in rows)
-    assert rows[found.preferred].seconds <= rows[found.winner].seconds * LIKE_COST
-    assert (found.regret is None) == (advice >= n_rows)
-    if found.winner == advice:
+    assert found.winner.accuracy == found.rows[0].accuracy == max(each.accuracy for each in rows)
+    assert found.preferred.seconds <= found.winner.seconds * LIKE_COST
+    assert (found.regret is None) == (found.recommended is None) == (advice >= n_rows)
+    if found.winner is found.recommended:
         assert found.regret.difference == 0.0
+        assert found.verdict == "right"
     elif found.regret is not None:
-        assert found.regret == found.gaps[advice]
+        assert found.regret == found.gaps[found.rows.index(found.recommended)]
 
 
 def test_of_equals_the_advice_wins_though_another_is_cheaper():
-    assert judged([row("b", right(0.9), 1.0), row("a", right(0.9), 10.0, recommended=True)]).winner == 1
+    assert judged([row("b", right(0.9), 1.0), row("a", right(0.9), 10.0, recommended=True)]).winner.recommended
 
 
 def test_the_regret_of_bad_advice_is_clear():
     found = judged([row("a", right(0.6), 1.0, recommended=True), row("b", right(0.9), 100.0)])
-    assert found.winner == 1
+    assert found.winner.label == "3 from b"
     assert found.regret.clear
     assert found.regret.difference == pytest.approx(0.3)
 
 
 def test_the_regret_of_a_difference_inside_the_noise_is_not_clear():
     found = judged([row("a", right(0.89), 1.0, recommended=True), row("b", right(0.9, shift=50), 100.0)])
-    assert found.winner == 1
+    assert found.winner.label == "3 from b"
     assert not found.regret.clear
 
 
@@ -57,17 +58,18 @@ def test_in_a_tie_the_best_of_the_cheap_rows_is_preferred():
         row("a", right(0.91, shift=70), 12.0),
         row("b", right(0.90, shift=140), 10.0),
     ]
-    assert rows[judged(rows).preferred].label == "a"
+    assert judged(rows).preferred is rows[1]
 
 
 def test_a_cheap_row_that_is_clearly_worse_is_not_preferred():
-    assert judged([row("dear", right(0.92), 100.0), row("cheap", right(0.6), 1.0)]).preferred == 0
+    rows = [row("dear", right(0.92), 100.0), row("cheap", right(0.6), 1.0)]
+    assert judged(rows).preferred is rows[0]
 
 
 def test_a_row_that_ended_early_is_not_preferred():
     rows = [row("dear", right(0.92), 100.0), row("early", right(0.92, shift=3), 1.0, ended_early=True)]
-    assert judged(rows).winner == 1
-    assert judged([rows[0], replace(rows[1], accuracy=0.91)]).preferred == 0
+    assert judged(rows).winner is rows[1]
+    assert judged([rows[0], replace(rows[1], accuracy=0.91)]).preferred is rows[0]
 
 
 def random_rows(rng, accuracies, n):
@@ -92,5 +94,5 @@ def test_advice_as_good_as_its_many_rivals_is_seldom_called_wrong(n):
 @pytest.mark.slow
 def test_the_accuracy_of_the_best_of_many_is_not_too_high():
     rng = np.random.default_rng(2)
-    found = [judged(random_rows(rng, [0.8] * 20, 100)).chosen.accuracy for _ in range(40)]
+    found = [judged(random_rows(rng, [0.8] * 20, 100)).accuracy for _ in range(40)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.02)

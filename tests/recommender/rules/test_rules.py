@@ -160,7 +160,6 @@ def test_the_cut_alone_is_read_only_if_it_is_clearly_better_on_the_same_images()
 @given(IMAGES, IMAGES)
 def test_more_images_never_mean_fewer_trainable_layers(one, other):
     few, many = sorted((one, other))
-    assert cut_rule.trainable_share(few) <= cut_rule.trainable_share(many) <= thresholds.MOST_TRAINABLE_SHARE
     assert cut_rule.freeze_index(DEPTHS, few) >= cut_rule.freeze_index(DEPTHS, many) >= 0
     assert cut_rule.freeze_index(DEPTHS, few) < len(DEPTHS) - 1  # something trains
 
