@@ -169,7 +169,7 @@ def test_the_source_is_the_data_that_the_network_was_trained_on(digit_network, t
     assert own.measurements.similarity.score > 0.95
     assert other.measurements.similarity.score < 0.65
     assert own.measurements.similarity.basis == "foreign"
-    assert any("to digits" in note for note in own.to_dict()["warnings"])
+    assert any("Photographs are out-of-distribution" in note for note in own.to_dict()["warnings"])
 
 
 @pytest.mark.slow
