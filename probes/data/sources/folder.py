@@ -153,7 +153,7 @@ def index_folder(
         ) from error
     images = [name for name in names if is_image(name)]
     others = (name for name in names if not is_image(name) and ("/" in name or is_shard(name)))
-    ignored = Counter(_printable(suffix(name)) or "no suffix" for name in others)
+    ignored = Counter(suffix(name).encode("unicode_escape").decode() or "no suffix" for name in others)
     inside = sorted({name.split("/", 1)[0] for name in images if "/" in name})
     if not inside:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) or "no files"
@@ -173,11 +173,6 @@ def index_folder(
         _entries(images, splits, left_out), store_of(root), source=source, kind=kind, left_out=left_out, ignored=ignored
     )
     return replace(index, empty=_empty(images, folders, splits))
-
-
-def _printable(name: str) -> str:
-    """A part of a file's name in one line of printable characters."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
 
 
 def _splits(inside: Sequence[str], images: Sequence[str]) -> frozenset[str]:

@@ -1,7 +1,6 @@
 """A table that names the file and the label of each image: CSV, TSV or Parquet."""
 
 import csv
-import difflib
 import gzip
 import importlib
 import io
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries, split_name
-from probes.data.labels import ONE_LABEL, Label
+from probes.data.labels import ONE_LABEL, Label, shown
 from probes.data.sources.folder import open_named, store_of
 from probes.data.sources.remote import is_remote, read_remote
 from probes.data.sources.source import Options
@@ -26,7 +25,7 @@ _TEXTS, _PARQUETS = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 _EXPECTED = "Expected a manifest, a CSV, TSV or Parquet file, with the columns path and label."
 _BATCH = 1 << 15  # rows of a Parquet file in memory at once
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # leading zeros are part of a name
-_SHOWN_COLUMNS, _SHOWN_CHARACTERS = 20, 60
+_SHOWN_COLUMNS = 20
 
 
 class _Columns(NamedTuple):
@@ -87,13 +86,13 @@ def _opened(source: str) -> Iterator[BinaryIO]:
         ) from error
 
 
-def _csv_rows(source: str, wanted: Mapping[str, str]) -> Iterator[tuple[int, list[str]]]:
-    """The first line and the cells of each row; the delimiter is the one that shows most of our columns."""
+def _csv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
+    """The first line and the cells of each row; the delimiter is the most frequent one of the header."""
     with _opened(source) as raw:
         file: Any = gzip.GzipFile(fileobj=raw) if source.lower().endswith(".gz") else raw
         lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         blank, header = next(((n, line) for n, line in enumerate(lines) if line.strip()), (0, ""))
-        delimiter = _delimiter(header, wanted)
+        delimiter = max(",;\t", key=header.count)
         reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True)
         while True:
             line = blank + reader.line_num + 1
@@ -110,18 +109,8 @@ def _csv_rows(source: str, wanted: Mapping[str, str]) -> Iterator[tuple[int, lis
                 yield line, row
 
 
-def _delimiter(header: str, wanted: Mapping[str, str]) -> str:
-    ours = {str(wanted.get(name, name)).strip().lower() for name in _Columns._fields}
-
-    def fit(delimiter: str) -> tuple[int, int]:
-        names = [name.strip(' "\r\n').lower() for name in header.split(delimiter)]
-        return len(ours.intersection(names)), len(names)
-
-    return max(",;\t", key=fit)
-
-
 def _text_rows(source: str, wanted: Mapping[str, str], left_out: LeftOutCounter) -> Rows:
-    rows = _csv_rows(source, wanted)
+    rows = _csv_rows(source)
     header = next(rows, (0, []))[1]
     columns = _columns(header, wanted, source)
     pick = itemgetter(*(-1 if place is None else place for place in columns))
@@ -156,17 +145,13 @@ def _parquet_rows(source: str, wanted: Mapping[str, str]) -> Rows:
             first += batch.num_rows
 
 
-def _shown(cell: object) -> str:
-    return repr(cell if len(str(cell)) <= _SHOWN_CHARACTERS else f"{str(cell)[:_SHOWN_CHARACTERS]}…")
-
-
 def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str) -> _Columns:
     """Find our columns among those of the table; `wanted` holds our names -> the table's, as the user gave them."""
     if not found:
         raise ProbeError(f"{_EXPECTED} Received: {source!r}, an empty file. Write their names into its first line.")
     for ours in wanted:
         if ours not in _Columns._fields:
-            raise _no_column(ours, f"no column of ours is {_shown(ours)}", found, _Columns._fields, source, "label")
+            raise _no_column(f"no column of ours is {shown(ours)}", found, source, "label")
     names = [name.strip() for name in found]
     places: dict[str, Any] = {}
     for ours in _Columns._fields:
@@ -174,21 +159,18 @@ def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str) -> _C
         exact = [place for place, name in enumerate(names) if name == theirs]
         hits = exact or [place for place, name in enumerate(names) if name.lower() == theirs.lower()]
         if len(hits) > 1 or (not hits and (ours in wanted or ours in ("path", "label"))):
-            what = f"{len(hits) or 'no'} {'columns are' if hits else 'column is'} named {_shown(theirs)}"
-            raise _no_column(theirs, what, found, names, source, ours)
+            what = f"{len(hits) or 'no'} {'columns are' if hits else 'column is'} named {shown(theirs)}"
+            raise _no_column(what, found, source, ours)
         places[ours] = hits[0] if hits else None
     return _Columns(**places)
 
 
-def _no_column(name: str, what: str, found: Sequence[str], known: Sequence[str], source: str, ours: str) -> ProbeError:
-    """The error about a column; `known` are the names that `name` may be meant for."""
-    shown = ", ".join(_shown(column) for column in found[:_SHOWN_COLUMNS])
+def _no_column(what: str, found: Sequence[str], source: str, ours: str) -> ProbeError:
+    columns = ", ".join(shown(column) for column in found[:_SHOWN_COLUMNS])
     more = f" and {len(found) - _SHOWN_COLUMNS} more" if len(found) > _SHOWN_COLUMNS else ""
-    close = difflib.get_close_matches(name, sorted(set(filter(str.isprintable, known))), n=3, cutoff=0.5)
-    nearest = f" Nearest: {', '.join(close)}." if close else ""
     return ProbeError(
         f"Expected a manifest with the columns path and label, optionally split, group and weight. Received: "
-        f"{source!r} with the columns {shown}{more}; {what}.{nearest} Name it with `--column {ours}=NAME`."
+        f"{source!r} with the columns {columns}{more}; {what}. Name it with `--column {ours}=NAME`."
     )
 
 
@@ -201,13 +183,13 @@ def _entries(rows: Rows, left_out: LeftOutCounter, source: str) -> Iterator[Entr
         elif _is_missing(label):
             left_out.add("rows without a label", place)
         elif (known := TRAIN if _is_missing(split) else split_name(str(split))) is None:
-            left_out.add("rows of an unknown split", f"{place}: {_shown(split)}")
+            left_out.add("rows of an unknown split", f"{place}: {shown(split)}")
         elif (factor := _weight(weight)) is None:
-            left_out.add("rows whose weight is not a number >= 0", f"{place}: {_shown(weight)}")
+            left_out.add("rows whose weight is not a number >= 0", f"{place}: {shown(weight)}")
         elif not isinstance(path, str) or not isinstance(label, (str, int, float)):
             what = "paths as text" if not isinstance(path, str) else "one word or number as label"
             raise ProbeError(
-                f"Expected {what}. Received: {source!r} with the path {_shown(path)} and the label {_shown(label)} in "
+                f"Expected {what}. Received: {source!r} with the path {shown(path)} and the label {shown(label)} in "
                 f"{place}. {ONE_LABEL}"
             )
         else:
@@ -258,7 +240,7 @@ def _refuse_combined(words: Set[str], source: str) -> None:
         several = sorted(word for word, own in parts.items() if len(own) > 1 and not own.isdisjoint(words))
         if several and 2 * len(several) >= len(parts):
             raise ProbeError(
-                f"Expected one label an image. Received: {source!r} with labels like {_shown(several[0])}, whose parts "
+                f"Expected one label an image. Received: {source!r} with labels like {shown(several[0])}, whose parts "
                 f"occur elsewhere too. {ONE_LABEL} Or write another character for {separator!r} where it is part of a "
                 "class's name."
             )

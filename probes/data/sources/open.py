@@ -47,14 +47,10 @@ def open_source(
 
 
 def _unknown_path(path: str) -> ProbeError:
-    what = "a file of another kind"
-    try:
-        folder.open_regular(path).close()
-    except OSError as error:
-        what = (error.strerror or str(error)).lower()
+    found = "a file of another kind" if os.path.lexists(path) else "no such file or folder"
     return ProbeError(
         "Expected a folder of class folders, a manifest (.csv, .tsv, .parquet), a zip or tar archive, or TFRecord "
-        f"shards. Received: {path!r}, {what}."
+        f"shards. Received: {path!r}, {found}."
     )
 
 

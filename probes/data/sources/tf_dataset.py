@@ -200,7 +200,8 @@ def _usual_keys(names: Mapping[str, Any]) -> Keys:
     if len(images) != 1 or len(labels) != 1:
         raise ProbeError(
             f"{_EXPECTED} Received: dictionaries with the keys {', '.join(repr(str(key)) for key in names)}, of which "
-            f"{len(images)} may be the image and {len(labels)} the label. Make them pairs with `.map`."
+            f"{len(images)} may be the image and {len(labels)} the label. Make them pairs with `.map`, that of "
+            "`builder.as_dataset()` if it is a builder."
         )
     return images[0], labels[0]
 
@@ -252,7 +253,9 @@ def _index_builder(builder: Any, options: Options) -> ImageIndex:
     """Read a data set of tensorflow-datasets that has been prepared; images stay the files they are."""
     features = dict(builder.info.features.items()) if hasattr(builder.info.features, "items") else {}
     known, others = sort_splits({name: name for name in builder.info.splits}) if builder.info.splits else ({}, {})
-    image, label = keys = _feature_keys(features, builder.info.supervised_keys)
+    supervised = builder.info.supervised_keys
+    known_keys = supervised and len(supervised) == 2 and all(str(key) in features for key in supervised)
+    image, label = keys = tuple(supervised) if known_keys else _usual_keys(features)
     tfds: Any = importlib.import_module("tensorflow_datasets")  # which has no types
     # Files stay as they are, unless the feature changes what it decodes.
     as_files = type(features[image]).__name__ == "Image" and "uint" in str(features[image].dtype)
@@ -275,19 +278,3 @@ def _index_builder(builder: Any, options: Options) -> ImageIndex:
         options = replace(options, class_names=getattr(features[label], "names", None))
     index = _index_stream(splits, options, keys=keys, source=f"tfds {builder.name}")
     return replace(index, left_out=without_others(others).result() + index.left_out)
-
-
-def _feature_keys(features: Mapping[str, Any], supervised: Any) -> Keys:
-    """Which features are the image and its label."""
-    if supervised and len(supervised) == 2 and all(isinstance(key, str) and key in features for key in supervised):
-        return supervised[0], supervised[1]
-    images = [key for key, feature in features.items() if type(feature).__name__ == "Image"]
-    labels = [key for key, feature in features.items() if type(feature).__name__ == "ClassLabel"]
-    labels = labels if len(labels) == 1 else [key for key in _LABEL_KEYS if key in features]
-    if len(images) != 1 or len(labels) != 1:
-        given = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
-        raise ProbeError(
-            f"Expected one image and one label. Received: the features {given}. Give `builder.as_dataset()` with "
-            "`.map(lambda row: (row[image], row[label]))` instead."
-        )
-    return images[0], labels[0]

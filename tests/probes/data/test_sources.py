@@ -144,10 +144,10 @@ def test_objects_that_are_no_labelled_images_are_refused(data, message):
 
 def test_paths_that_hold_no_labelled_images_are_refused(tmp_path, items):
     for path, reason in (
-        (tmp_path / "missing", "no such file"),
-        (tmp_path / "train-*.txt.gzz", "no such file"),
+        (tmp_path / "missing", "no such file or folder"),
+        (tmp_path / "train-*.txt.gzz", "no such file or folder"),
         (items[0].path, "a file of another kind"),
-        ("\0", "not a possible name"),
+        ("\0", "no such file or folder"),
     ):
         with pytest.raises(ProbeError, match=reason):
             open_source(path)
