@@ -156,12 +156,7 @@ def index_folder(
     ignored = Counter(suffix(name).encode("unicode_escape").decode() or "no suffix" for name in others)
     inside = sorted({name.split("/", 1)[0] for name in images if "/" in name})
     if not inside:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) or "no files"
-        found = f"{len(images)} images and no class folders" if images else f"no image in a sub-folder ({kinds})"
-        raise ProbeError(
-            f"{_EXPECTED} Received: {source!r} with {found}{left_out}. Move each class's images into a sub-folder "
-            f"named after it. Images are {' '.join(sorted(IMAGE_SUFFIXES))}."
-        )
+        raise _no_classes(len(images), ignored, left_out, source)
     splits = _splits(inside, images)
     below = {name.split("/")[1] for name in images if name.count("/") > 1}
     if kind == "folder" and len(inside) == 1 and not splits and len(below) > 1:
@@ -173,6 +168,15 @@ def index_folder(
         _entries(images, splits, left_out), store_of(root), source=source, kind=kind, left_out=left_out, ignored=ignored
     )
     return replace(index, empty=_empty(images, folders, splits))
+
+
+def _no_classes(n_images: int, ignored: Counter[str], left_out: LeftOutCounter, source: str) -> ProbeError:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) or "no files"
+    found = f"{n_images} images and no class folders" if n_images else f"no image in a sub-folder ({kinds})"
+    return ProbeError(
+        f"{_EXPECTED} Received: {source!r} with {found}{left_out}. Move each class's images into a sub-folder named "
+        f"after it. Images are {' '.join(sorted(IMAGE_SUFFIXES))}."
+    )
 
 
 def _splits(inside: Sequence[str], images: Sequence[str]) -> frozenset[str]:
