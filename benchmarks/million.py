@@ -78,8 +78,7 @@ READ = {"csv": read_csv, "parquet": read_parquet, "folder": read_folder}
 
 
 def measure(what: str, path: Path) -> dict:
-    from probes.data.sources.folder import index_folder
-    from probes.data.sources.manifest import index_manifest
+    from probes.data.sources.open import open_source
 
     READ[what](path)  # libraries and the disk's cache are warm
     begin = time.perf_counter()
@@ -87,7 +86,7 @@ def measure(what: str, path: Path) -> dict:
     read_seconds = time.perf_counter() - begin
     before = peak_megabytes()
     begin = time.perf_counter()
-    index = (index_folder if what == "folder" else index_manifest)(path)
+    index = open_source(path)
     seconds = time.perf_counter() - begin
     assert "tensorflow" not in sys.modules
     assert sum(index.split_sizes().values()) == n, "all of them are in the index"

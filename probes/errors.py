@@ -8,12 +8,7 @@ class ProbeError(Exception):
 
 
 class BrokenData(ProbeError):
-    """Images that can't be measured, though they were inspected.
-
-    Args:
-        message: as of `ProbeError`.
-        findings: of `probes.quality.findings.Finding`.
-    """
+    """Images that can't be measured, though they were inspected; `findings` say why."""
 
     def __init__(self, message: str, findings: tuple[Any, ...]) -> None:
         super().__init__(message)

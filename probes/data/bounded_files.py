@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from probes.errors import ProbeError
 from probes.user_directory import cache_directory
@@ -20,36 +20,17 @@ CACHE_BYTES = 1 << 36  # of all that is cached
 _UNPACKED_RATIO = 200
 _UNPACKED_BASE = 1 << 30  # bytes that anything may unpack to
 _SPARE_DISK = 1 << 30  # bytes that stay free on the disk
-_CHUNK = 1 << 20
-
-
-class Readable(Protocol):
-    """What bytes can be read from, in pieces."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class Allowance:
-    """How many bytes may still be written while one source is unpacked.
-
-    Args:
-        source: what the user named, for messages.
-        n_packed: bytes that it unpacks from; None where it is copied as it is.
-        folder: on whose disk it is written.
-    """
+    """How many bytes may still be written to a folder's disk while `n_packed` bytes are unpacked; None if copied."""
 
     def __init__(self, source: str, n_packed: int | None, folder: Path) -> None:
-        self.source = source
-        self.folder = folder
+        self.source, self.folder, self.used = source, folder, 0
         self.limit = CACHE_BYTES if n_packed is None else min(CACHE_BYTES, _UNPACKED_BASE + _UNPACKED_RATIO * n_packed)
-        self.used = 0
 
     def take(self, n: int) -> None:
-        """Ask for `n` bytes more.
-
-        Raises:
-            ProbeError: the source unpacks to too much, or the disk is nearly full.
-        """
+        """Ask for `n` bytes more."""
         self.used += n
         if self.used > self.limit:
             raise ProbeError(
@@ -59,11 +40,11 @@ class Allowance:
         if shutil.disk_usage(self.folder).free < n + _SPARE_DISK:
             raise _no_room(self.source, "no more than 1 GiB free")
 
-    def copy(self, stream: Readable, path: Path) -> None:
+    def copy(self, stream: Any, path: Path) -> None:
         """Write all that a stream holds to a file."""
         read = getattr(stream, "read1", stream.read)  # which returns what there is before an error
         with path.open("wb") as file:
-            while chunk := read(_CHUNK):
+            while chunk := read(1 << 20):
                 self.take(len(chunk))
                 file.write(chunk)
 
@@ -76,18 +57,10 @@ def _no_room(source: str, received: str) -> ProbeError:
 
 
 def cached(source: str, version: object, write: Callable[[Path], None]) -> Path:
-    """A folder of the user's cache; it is written once for each version of a source.
+    """A folder of the user's cache, which `write` fills once for each version of a source.
 
     It is written under a temporary name and then moved, so a run that is interrupted leaves no half of it. The folders
     that have not been used for the longest time are removed while all together exceed `CACHE_BYTES`.
-
-    Args:
-        source: a path or URL.
-        version: what changes when the source does, such as its size and time.
-        write: fills a new folder.
-
-    Raises:
-        ProbeError: the cache can't be written to, or from `write`.
     """
     key = hashlib.blake2b(f"{source}\0{version}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     root = cache_directory() / "unpacked"
@@ -109,7 +82,6 @@ def cached(source: str, version: object, write: Callable[[Path], None]) -> Path:
 
 
 def _evict(root: Path, keep: Path) -> None:
-    """Remove what has not been used for the longest time until the rest is small enough."""
     folders = sorted(root.iterdir(), key=lambda folder: folder.stat().st_mtime)
     sizes = {folder: _folder_size(folder) for folder in folders}
     for folder in folders:

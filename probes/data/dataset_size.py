@@ -6,39 +6,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSize:
-    """How many images there are, of how many classes, and of what kind.
+    """How many images there are, of how many classes, and of what kind."""
 
-    Attributes:
-        path: the data as they were named.
-        kind: of source: "folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream" or "dataset".
-        splits: images listed in each of "train", "validation" and "test" that there is.
-        class_names: in the order of the labels.
-        class_counts: training images of each class; files found to be unreadable and repeats found are not counted.
-        file_counts: training files of each class that can be read, repeats included: what training sees.
-        median_size_px: median native (width, height) over the sample.
-        grey_share: share of the sample without colour, 0 to 1.
-        n_sampled: images that were measured.
-        n_checked: images that were looked at, whether they could be read or not.
-        unsampled_classes: classes of which the sample holds no image.
-        unreadable: file -> reason, among the files that were read.
-        n_repeats: training files found to repeat another of their class: of look-alikes all but one.
-        ignored: suffix -> number of files passed over, since they are no images.
-    """
-
-    path: str
-    kind: str
-    splits: Mapping[str, int]
+    path: str  # the data as they were named
+    kind: str  # of source, as in `ImageIndex`
+    splits: Mapping[str, int]  # images listed in each split that there is
     class_names: tuple[str, ...]
-    class_counts: tuple[int, ...]
-    file_counts: tuple[int, ...]
-    median_size_px: tuple[int, int]
-    grey_share: float
-    n_sampled: int
-    n_checked: int
-    unsampled_classes: tuple[str, ...]
-    unreadable: Mapping[str, str]
-    n_repeats: int
-    ignored: Mapping[str, int]
+    class_counts: tuple[int, ...]  # training images, without unreadable files and repeats that were found
+    file_counts: tuple[int, ...]  # training files that can be read, repeats included: what training sees
+    median_size_px: tuple[int, int]  # native (width, height), over the sample
+    grey_share: float  # of the sample, 0 to 1
+    n_sampled: int  # images that were measured
+    n_checked: int  # images that were looked at, whether they could be read or not
+    unsampled_classes: tuple[str, ...]  # of which the sample holds no image
+    unreadable: Mapping[str, str]  # file -> reason
+    n_repeats: int  # training files that repeat another of their class: of look-alikes all but one
+    ignored: Mapping[str, int]  # suffix -> number of files that are no images
 
     @property
     def n_images(self) -> int:

@@ -8,8 +8,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.class_order import Label as Label
-from probes.data.class_order import label_order, outputs_of
+from probes.data.labels import ONE_LABEL, Label, label_order, outputs_of
 from probes.errors import ProbeError
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
@@ -20,6 +19,8 @@ _SPLIT_NAMES = {
 }
 _EXAMPLES = 100
 _SEVERAL_LABELS = 0.05  # share of images listed under several classes from which data are multi-label. Ours
+
+ByClass = tuple[tuple[str, ...], ...]
 
 
 class Store(Protocol):
@@ -36,21 +37,13 @@ class Store(Protocol):
 
 
 class Entry(NamedTuple):
-    """One labelled image of a source.
+    """One labelled image of a source."""
 
-    Attributes:
-        name: by which the store opens it.
-        label: its class.
-        split: one of `SPLITS`.
-        group: images of one group are never divided between training and held-out images; None for no group.
-        weight: of the image in what is fitted.
-    """
-
-    name: str
+    name: str  # by which the store opens it
     label: Label
-    split: str = TRAIN
-    group: str | None = None
-    weight: float = 1.0
+    split: str = TRAIN  # one of `SPLITS`
+    group: str | None = None  # images of one group are never divided between training and held-out images
+    weight: float = 1.0  # in what is fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,48 +79,26 @@ class LeftOutCounter:
         return f" (left out: {reasons})" if reasons else ""
 
 
-ByClass = tuple[tuple[str, ...], ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageIndex:
-    """An index of labelled images; no image has been decoded yet.
+    """An index of labelled images; no image has been decoded yet."""
 
-    Attributes:
-        source: what the user named, for messages.
-        kind: "folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream" or "dataset".
-        class_names: in the order of the labels.
-        files: for each class the names of its training images, in an order that depends on the names alone.
-        store: opens an image by its name.
-        validation: the same as `files` for the user's validation split; empty tuples where there is none.
-        test: the same for the user's test split.
-        groups: name -> group, for images that have one.
-        weights: name -> weight, where it is not 1.
-        empty: class folders without any image file; they are not classes.
-        ignored: suffix -> number of files that are not images.
-        left_out: what else is missing from the index, and why.
-        counts: training images of each class, where `files` holds only a sample of them; else None.
-        listed: split -> number of images, for splits of which only a sample is held.
-        silent: classes without a training image, though the model has an output for them.
-        numbers: the labels in the order of the outputs, where they are whole numbers without names other than 0, 1, …
-    """
-
-    source: str
-    kind: str
-    class_names: tuple[str, ...]
-    files: ByClass
+    source: str  # what the user named, for messages
+    kind: str  # "folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream" or "dataset"
+    class_names: tuple[str, ...]  # in the order of the labels
+    files: ByClass  # names of the training images, in an order that depends on the names alone
     store: Store
     validation: ByClass = ()
     test: ByClass = ()
-    groups: Mapping[str, str] = field(default_factory=dict)
-    weights: Mapping[str, float] = field(default_factory=dict)
-    empty: tuple[str, ...] = ()
-    ignored: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)  # name -> group, for images that have one
+    weights: Mapping[str, float] = field(default_factory=dict)  # name -> weight, where it is not 1
+    empty: tuple[str, ...] = ()  # class folders without any image file; they are not classes
+    ignored: Mapping[str, int] = field(default_factory=dict)  # suffix -> number of files that are not images
     left_out: tuple[LeftOut, ...] = ()
-    counts: tuple[int, ...] | None = None
-    listed: Mapping[str, int] = field(default_factory=dict)
-    silent: tuple[str, ...] = ()
-    numbers: tuple[int, ...] = ()
+    counts: tuple[int, ...] | None = None  # training images of each class, where `files` holds only a sample of them
+    listed: Mapping[str, int] = field(default_factory=dict)  # split -> images, where only a sample is held
+    silent: tuple[str, ...] = ()  # classes without a training image, though the model has an output for them
+    numbers: tuple[int, ...] = ()  # as in `Outputs`
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -170,13 +141,9 @@ def index_entries(
         store: opens an image by its name.
         source: what the user named, for messages.
         kind: of source.
-        class_names: of all classes, in the order of the outputs: names of the labels 0, 1, …, or the labels themselves
-            where these are words; by default labels name themselves.
+        class_names: of all classes, as for `outputs_of`; by default labels name themselves.
         left_out: what the source itself has left out by the time the stream ends.
         ignored: suffix -> number of files that are not images.
-
-    Returns:
-        The index.
 
     Raises:
         ProbeError: the training images are of fewer than two classes, the data are multi-label, or labels and class
@@ -200,25 +167,26 @@ def index_entries(
     if len(several) > _SEVERAL_LABELS * len(label_of):
         raise ProbeError(
             f"Expected one label an image. Received: {source!r} with {len(several):,} images under several labels, "
-            f"as {next(iter(several.values()))}. Multi-label data are not supported: keep one label for each image."
+            f"as {next(iter(several.values()))}. {ONE_LABEL}"
         )
-    _require_two_classes(names, source, left_out)
+    if len(names[TRAIN]) < 2:
+        raise _too_few_classes(names, source, left_out)
     outputs = outputs_of(names[TRAIN], class_names)
     for split in (VALIDATION, TEST):
         for label in [label for label in names[split] if label not in names[TRAIN]]:
             for name in names[split].pop(label):
                 left_out.add(f"{split} images of a class without training images", f"{name} ({label})")
-    train, validation, test = (
-        tuple(_distinct(names[split].get(label, []), left_out) for label in outputs.labels) for split in SPLITS
-    )
+    by_split: dict[str, ByClass] = {
+        split: tuple(_distinct(names[split].get(label, []), left_out) for label in outputs.labels) for split in SPLITS
+    }
     return ImageIndex(
         source=source,
         kind=kind,
         class_names=outputs.names,
-        files=train,
+        files=by_split[TRAIN],
         store=store,
-        validation=validation,
-        test=test,
+        validation=by_split[VALIDATION],
+        test=by_split[TEST],
         groups=groups,
         weights=weights,
         ignored=dict(sorted((ignored or {}).items())),
@@ -231,24 +199,20 @@ def index_entries(
 def _distinct(names: list[str], left_out: LeftOutCounter) -> tuple[str, ...]:
     """The names, sorted, each of them once."""
     counts = Counter(names)
-    if len(counts) < len(names):
-        for name, n in counts.items():
-            for _ in range(n - 1):
-                left_out.add("images listed more than once", name)
+    for name, n in counts.items():
+        for _ in range(n - 1):
+            left_out.add("images listed more than once", name)
     return tuple(sorted(counts))
 
 
-def _require_two_classes(names: Mapping[str, Mapping[Label, list[str]]], source: str, left_out: LeftOutCounter) -> None:
-    labels = label_order(names[TRAIN])
-    if len(labels) >= 2:
-        return
-    if labels:
-        raise ProbeError(
-            f"Expected at least two classes. Received: {source!r} with the single class {str(labels[0])!r}{left_out}."
-        )
+def _too_few_classes(
+    names: Mapping[str, Mapping[Label, list[str]]], source: str, left_out: LeftOutCounter
+) -> ProbeError:
     splits = " and ".join(split for split in SPLITS if names[split])
-    if splits:
-        raise ProbeError(
-            f"Expected training images. Received: {source!r} with the split {splits} alone. Name a split 'train'."
-        )
-    raise ProbeError(f"Expected labelled images. Received: {source!r}, which holds none{left_out}.")
+    if labels := label_order(names[TRAIN]):
+        received = f"with the single class {str(labels[0])!r}{left_out}. A classifier needs at least two classes"
+    elif splits:
+        received = f"with the split {splits} alone. Put training images into a split named 'train'"
+    else:
+        received = f"which holds none{left_out}. Give images of at least two classes"
+    return ProbeError(f"Expected training images of at least two classes. Received: {source!r}, {received}.")

@@ -1,15 +1,69 @@
-"""Labels as plain values, from any of the forms that arrays and tables have them in."""
+"""Labels as plain values, and which outputs a model has for them, in what order."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.class_order import Label, checked_names
 from probes.errors import ProbeError
 
-_ADVICE = "Multi-label data are not supported: keep one label for each image."
+Label = str | int | bool
+ONE_LABEL = "Multi-label data are not supported: keep one label for each image."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The outputs of a model, in their order."""
+
+    labels: tuple[Label, ...]
+    names: tuple[str, ...]  # as the user knows the labels
+    silent: tuple[str, ...] = ()  # names of the outputs of which there is no training image
+    numbers: tuple[int, ...] = ()  # the labels, where they are whole numbers without names other than 0, 1, …
+
+
+def label_order(labels: Iterable[Label]) -> list[Label]:
+    """Labels in the order of the model's outputs: numbers by value, words by their letters."""
+    found = set(labels)
+    numbers = all(isinstance(label, int) for label in found)
+    return sorted(found) if numbers else sorted(found, key=str)
+
+
+def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes as words, each of them once."""
+    if isinstance(class_names, (str, bytes)) or not hasattr(class_names, "__iter__"):
+        raise ProbeError(
+            f"Expected class names as a list of words. Received: {type(class_names).__name__}. Give one for each class."
+        )
+    names = tuple(str(name) for name in class_names)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ProbeError(f"Expected each class name once. Received: {twice!r} twice. Give each class its own name.")
+    return names
+
+
+def outputs_of(labels: Iterable[Label], class_names: Sequence[str] | None = None) -> Outputs:
+    """The outputs of a model: one for each class name where these are known, else one for each training label.
+
+    `class_names` are the names of the labels 0, 1, …, or the labels themselves where these are words.
+    """
+    found = set(labels)
+    ordered = label_order(found)
+    if class_names is None:
+        numbers = tuple(label for label in ordered if type(label) is int)
+        if numbers == tuple(range(len(ordered))):
+            numbers = ()
+        return Outputs(labels=tuple(ordered), names=tuple(str(label) for label in ordered), numbers=numbers)
+    names = checked_names(class_names)
+    known: Sequence[Label] = names if any(isinstance(label, str) for label in ordered) else range(len(names))
+    if strange := label_order(found - set(known)):
+        raise ProbeError(
+            f"Expected labels among the {len(names)} class names, or their numbers from 0 to {len(names) - 1}. "
+            f"Received: the label {strange[0]!r:.80}. Give every label its name."
+        )
+    silent = tuple(name for name, label in zip(names, known, strict=True) if label not in found)
+    return Outputs(labels=tuple(known), names=names, silent=silent)
 
 
 def shown(value: Any) -> str:
@@ -18,25 +72,15 @@ def shown(value: Any) -> str:
 
 
 def plain_labels(labels: Any, n: int, widths: set[int] | None = None) -> list[Label]:
-    """Labels as Python's own numbers, words or truth values.
+    """Labels of `n` images as Python's own numbers, words or truth values.
 
-    Args:
-        labels: whole numbers, words or truth values of shape (n,) or (n, 1), or one-hot rows of shape (n, classes).
-        n: how many images there are.
-        widths: the number of classes of one-hot rows is added to it.
-
-    Raises:
-        ProbeError: they are not one label for each image.
+    They are of shape (n,) or (n, 1), or one-hot rows of shape (n, classes), whose length is added to `widths`.
     """
     found = _label_array(labels)
-    if found.ndim not in (1, 2):
+    if found.ndim not in (1, 2) or len(found) != n:
         raise ProbeError(
-            f"Expected labels as a list or an array of shape (n,). Received: {type(labels).__name__} of shape "
-            f"{found.shape}. Give one label for each image."
-        )
-    if len(found) != n:
-        raise ProbeError(
-            f"Expected one label for each image. Received: {n:,} images and {len(found):,} labels. Give as many labels."
+            f"Expected one label for each image. Received: {n:,} images and labels of shape {found.shape}. Give an "
+            "array or a list of as many labels."
         )
     if found.ndim == 2 and found.shape[1] != 1:
         numbers = _from_rows(found)
@@ -61,35 +105,24 @@ def _label_array(labels: Any) -> npt.NDArray[Any]:
             return np.asarray(labels)
         plain = (np.asarray(label)[()] if hasattr(label, "__array__") else label for label in labels)
         return np.fromiter(plain, dtype=object, count=len(labels))
-    except ValueError:  # rows of different lengths
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths, for example
         raise ProbeError(
-            f"Expected one label an image. Received: lists of labels of different lengths. {_ADVICE}"
-        ) from None
-    except (TypeError, RuntimeError) as error:
-        raise ProbeError(
-            f"Expected labels as a list or an array. Received: {type(labels).__name__}, which NumPy can't read. "
-            "Convert it to a list."
+            f"Expected labels as a list or an array. Received: {type(labels).__name__}, which NumPy can't read "
+            f"({shown(error)}). Convert it to a list. {ONE_LABEL}"
         ) from error
 
 
 def _from_rows(rows: npt.NDArray[Any]) -> list[Label]:
     """The class numbers of one-hot rows."""
-    clean, ones = ((rows == 0) | (rows == 1)).all(axis=1), (rows == 1).sum(axis=1)
-    if (several := clean & (ones > 1) | (rows.dtype.kind not in "biuf")).any():
+    if (bad := ((rows != 0) & (rows != 1)).any(axis=1) | ((rows == 1).sum(axis=1) != 1)).any():
         raise ProbeError(
-            f"Expected one label an image. Received: several labels an image, as {shown(rows[several][0])}. {_ADVICE}"
-        )
-    if (bad := ~clean | (ones != 1)).any():
-        raise ProbeError(
-            f"Expected class numbers, or one-hot rows with exactly one 1. Received: the row {shown(rows[bad][0])}. "
-            "Give one class number for each image; multi-label data are not supported."
+            "Expected one label an image: class numbers, or one-hot rows with exactly one 1. Received: the row "
+            f"{shown(rows[bad][0])}. {ONE_LABEL}"
         )
     return [int(label) for label in rows.argmax(axis=1)]
 
 
 def _plain(label: Any) -> Label:
-    if type(label) in (int, str, bool):
-        return label  # type: ignore[no-any-return]
     if isinstance(label, bytes):
         return label.decode(errors="replace")
     if isinstance(label, str):
@@ -98,31 +131,20 @@ def _plain(label: Any) -> Label:
         return bool(label)
     if isinstance(label, (int, np.integer)) or (isinstance(label, (float, np.floating)) and float(label).is_integer()):
         return int(label)
-    missing = label is None or type(label).__name__ in ("NAType", "NaTType") or str(label) == "nan"
-    advice = "Leave the images without a label out." if missing else "Give numbers or words."
-    raise ProbeError(f"Expected labels as whole numbers or words. Received: {shown(label)}. {advice}")
+    raise ProbeError(
+        f"Expected labels as whole numbers or words. Received: {shown(label)}. Leave the images without a label out."
+    )
 
 
 def named_outputs(class_names: Sequence[str] | None, widths: Collection[int]) -> Sequence[str] | None:
-    """Names of all classes, where they or the width of one-hot rows are known; else None.
-
-    Args:
-        class_names: given by the user.
-        widths: how many classes one-hot rows have; empty where there are no such rows.
-
-    Raises:
-        ProbeError: rows differ in width, or there are not as many names.
-    """
+    """Names of all classes, where they or the widths of one-hot rows are known; else None."""
     names = None if class_names is None else checked_names(class_names)
     if not widths:
         return names
-    if len(widths) > 1:
+    if len(widths) > 1 or (names is not None and {len(names)} != set(widths)):
         given = " and ".join(str(width) for width in sorted(widths))
-        raise ProbeError(f"Expected one-hot rows of one width. Received: rows of {given} numbers. Give all the same.")
-    (width,) = widths
-    if names is not None and len(names) != width:
         raise ProbeError(
-            f"Expected a class name for each number of a one-hot row. Received: {len(names)} names and rows of "
-            f"{width} numbers. Give {width} names."
+            "Expected one-hot rows of one width, and as many class names. Received: rows of "
+            f"{given} numbers{f' and {len(names)} names' if names else ''}. Give all rows the same width."
         )
-    return names or [str(number) for number in range(width)]
+    return names or [str(number) for number in range(*widths)]

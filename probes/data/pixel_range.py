@@ -17,85 +17,54 @@ Pixels = npt.NDArray[Any]
 
 @dataclass(slots=True)
 class PixelRange:
-    """The values of the pixels of a split, where their type alone does not show their range.
-
-    Attributes:
-        low: the smallest value of other types than uint8.
-        high: the largest value of other types than uint8.
-        floats: the largest floating-point value; None before the first.
-        whole: the largest whole number; any above 1 will do.
-        dtype: of the last pixels that are not uint8.
-    """
+    """The values of the pixels of a split, where their type alone does not show their range."""
 
     low: float = np.inf
     high: float = -np.inf
-    floats: float | None = None
-    whole: int = 0
-    dtype: str = ""
+    floats: float = -np.inf  # the largest floating-point value
+    whole: int = 0  # the largest whole number; any above 1 will do
 
     def add(self, pixels: Pixels) -> None:
-        """Include the pixels of one or more images.
-
-        Raises:
-            ProbeError: they are no real numbers.
-        """
-        if pixels.dtype.kind == "b" or not pixels.size or (pixels.dtype == np.uint8 and self.is_wide):
+        """Include the pixels of one or more images, which must lie within 0 to 255."""
+        kind = pixels.dtype.kind
+        if kind == "b" or not pixels.size or (pixels.dtype == np.uint8 and self.whole > 1):
             return
-        if pixels.dtype.kind not in "iuf":
+        if kind not in "iuf":
             raise ProbeError(f"{EXPECTED} Received: elements of type {pixels.dtype}. Give the pixels as numbers.")
-        if pixels.dtype.kind in "iu":
-            self.whole = max(self.whole, int(pixels.max()))
-        if pixels.dtype == np.uint8:
-            return
         low, high = float(pixels.min()), float(pixels.max())
         self.low, self.high = float(np.minimum(self.low, low)), float(np.maximum(self.high, high))  # NaN stays
-        self.dtype = str(pixels.dtype)
-        if pixels.dtype.kind == "f":
-            self.floats = high if self.floats is None else float(np.maximum(self.floats, high))
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether a whole number above 1 has been seen, after which uint8 pixels add nothing."""
-        return self.whole > 1
-
-    def check(self) -> None:
-        """Refuse what can't be turned into 0 to 255.
-
-        Raises:
-            ProbeError: negative values, values above 255 or NaN.
-        """
-        if self.dtype and not (self.low >= -_SLACK and self.high <= 255 * (1 + _SLACK)):
+        if not (self.low >= -_SLACK and self.high <= 255 * (1 + _SLACK)):
             raise ProbeError(
                 "Expected pixels within 0 to 255, or within 0 to 1. "
-                f"Received: {self.low:.4g} to {self.high:.4g} ({self.dtype}). Give the pixels as they were before any "
-                "normalisation."
+                f"Received: {self.low:.4g} to {self.high:.4g} ({pixels.dtype}). Give the pixels as they were before "
+                "any normalisation."
             )
+        if kind == "f":
+            self.floats = max(self.floats, high)
+        else:
+            self.whole = max(self.whole, int(high))
 
 
 def unit_kinds(ranges: Mapping[str, PixelRange]) -> str:
     """The kinds of NumPy types, as "b", "f" and "iu", whose pixels lie within 0 to 1 rather than 0 to 255.
 
     Truth values always do; whole numbers do if the largest of all splits is 1, as in masks.
-
-    Raises:
-        ProbeError: floating-point pixels do in some splits, in others not.
     """
-    highest = {name: found.floats for name, found in ranges.items() if found.floats is not None}
-    unit = {name: high <= 1 + _SLACK for name, high in highest.items()}
-    if len(set(unit.values())) > 1:
+    highest = {name: found.floats for name, found in ranges.items() if found.floats > -np.inf}
+    unit = {high <= 1 + _SLACK for high in highest.values()}
+    if len(unit) > 1:
         given = ", ".join(f"{name} up to {high:.4g}" for name, high in highest.items())
         raise ProbeError(f"Expected pixels in one range. Received: {given}. Scale all splits in the same way.")
     whole = max((found.whole for found in ranges.values()), default=0)
-    return "b" + "f" * any(unit.values()) + "iu" * (whole == 1)
+    return "b" + "f" * any(unit) + "iu" * (whole == 1)
 
 
 def to_uint8(pixels: Pixels, unit: str) -> npt.NDArray[np.uint8]:
     """Pixels as 0 to 255, rounded; `unit` is from `unit_kinds`."""
-    factor = 255 if pixels.dtype.kind in unit else 1
+    factor = np.uint8(255 if pixels.dtype.kind in unit else 1)
     if pixels.dtype.kind == "f":
-        pixels, factor = np.clip(np.rint(pixels.astype(np.float32) * np.float32(factor)), 0, 255), 1
-    whole: npt.NDArray[np.uint8] = pixels.astype(np.uint8, copy=False)
-    return whole * np.uint8(factor) if factor > 1 else whole
+        pixels, factor = np.clip(np.rint(pixels.astype(np.float32) * np.float32(factor)), 0, 255), np.uint8(1)
+    return pixels.astype(np.uint8, copy=False) * factor
 
 
 def as_numpy(pixels: Any) -> Pixels:
@@ -105,21 +74,11 @@ def as_numpy(pixels: Any) -> Pixels:
 
 
 def check_shape(shape: Sequence[Any], images: str = "") -> None:
-    """Refuse an image that is not of shape (h, w) or (h, w, 1, 3 or 4).
-
-    Args:
-        shape: of one image.
-        images: its name in the message; by default "an image of shape …".
-
-    Raises:
-        ProbeError: it is of another shape.
-    """
+    """Refuse an image that is not of shape (h, w) or (h, w, 1, 3 or 4); a message calls it `images`."""
     good = len(shape) in (2, 3) and all(isinstance(n, int) and n > 0 for n in shape)
     if good and (len(shape) == 2 or shape[2] in (1, 3, 4)):
         return
     received = f"{EXPECTED} Received: {images or f'an image of shape {tuple(shape)}'}"
     if good and shape[0] in (1, 3, 4):
         raise ProbeError(f"{received}, channels first. Put the channels last: `np.moveaxis(images, -3, -1)`.")
-    if len(shape) == 1 and isinstance(shape[0], int) and shape[0] > 1:
-        raise ProbeError(f"{received}, flat. Give the images their height and width back with `reshape`.")
-    raise ProbeError(f"{received}.")
+    raise ProbeError(f"{received}. Give the images their height, width and channels with `reshape`.")

@@ -1,8 +1,7 @@
 """One way to split images into training and held-out ones, for everything that is measured."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +15,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rows:
-    """The measured images, one row each, in an order that depends on their content alone.
+    """The measured images, one row each, in an order that depends on their content alone; arrays of shape (n,)."""
 
-    Attributes:
-        labels: class numbers, of shape (n,).
-        groups: images of one group are never split, of shape (n,).
-        validation: whether an image is of the user's own validation split, of shape (n,).
-        weights: of the images in what is fitted, of shape (n,).
-        barred: validation images that are known to leak from training images that are not among the rows.
-    """
-
-    labels: Labels
-    groups: Labels
-    validation: Mask
-    weights: npt.NDArray[np.float64]
-    barred: Mask
+    labels: Labels  # class numbers
+    groups: Labels  # images of one group are never split
+    validation: Mask  # of the user's own validation split
+    weights: npt.NDArray[np.float64]  # in what is fitted
+    barred: Mask  # validation images that are known to leak from training images that are not among the rows
 
     @classmethod
     def of(
@@ -56,13 +47,7 @@ class Rows:
 
     def taken(self, chosen: Labels | Mask) -> "Rows":
         """Some of the rows, by their numbers or a mask, in that order."""
-        return Rows(
-            labels=self.labels[chosen],
-            groups=self.groups[chosen],
-            validation=self.validation[chosen],
-            weights=self.weights[chosen],
-            barred=self.barred[chosen],
-        )
+        return Rows(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     def only(self, chosen: Mask) -> "Rows":
         """Some of the rows, their labels renumbered from 0."""
@@ -103,37 +88,28 @@ def groups_per_class(rows: Rows) -> npt.NDArray[np.int64]:
 
 
 def held_out_splits(rows: Rows, *, seed: int, folds: int = FOLDS) -> list[tuple[Labels, Labels]]:
-    """Part the rows into training and held-out ones.
+    """(training, held out) row numbers of each part; empty where fewer than two classes can be judged.
 
     Where the user has a validation split, that is the one held-out part. Else the training rows are split into folds,
     stratified by class, no group split; each row is held out once, but for those of classes of a single group, which
-    can't be judged. The same rows and seed give the same folds.
-
-    Args:
-        rows: at least two classes.
-        seed: of the shuffling of groups.
-        folds: how many, or as many as the class with most groups has, if that is fewer.
-
-    Returns:
-        (training, held out) row numbers of each part; empty where fewer than two classes can be judged.
+    can't be judged. There are as many folds as the class with most groups has, if that is fewer.
     """
-    if rows.held_out.any():
-        parts = [(np.flatnonzero(rows.training), np.flatnonzero(rows.held_out))]
+    held_out = rows.held_out
+    if held_out.any():
+        parts = [(np.flatnonzero(rows.training), np.flatnonzero(held_out))]
     else:
         parts = _folds(rows, seed=seed, folds=folds)
-    kept = [(train, held_out) for train, held_out in parts if _can_be_fitted(rows, train) and len(held_out)]
-    judged = {label for _, held_out in kept for label in rows.labels[held_out].tolist()}
-    return kept if len(judged) > 1 else []
-
-
-def _can_be_fitted(rows: Rows, train: Labels) -> bool:
-    return len(np.unique(rows.labels[train[rows.weights[train] > 0]])) > 1
+    kept = [
+        (train, judged)
+        for train, judged in parts
+        if len(judged) and len(np.unique(rows.labels[train[rows.weights[train] > 0]])) > 1
+    ]
+    return kept if len({label for _, judged in kept for label in rows.labels[judged].tolist()}) > 1 else []
 
 
 def _folds(rows: Rows, *, seed: int, folds: int) -> list[tuple[Labels, Labels]]:
-    training = np.flatnonzero(rows.training)
-    judgeable = groups_per_class(rows) > 1
-    folds = int(min(folds, groups_per_class(rows).max(initial=0)))
+    training, n_groups = np.flatnonzero(rows.training), groups_per_class(rows)
+    folds = int(min(folds, n_groups.max(initial=0)))
     if folds < 2:
         return []
     labels, groups = rows.labels[training], rows.groups[training]
@@ -144,17 +120,12 @@ def _folds(rows: Rows, *, seed: int, folds: int) -> list[tuple[Labels, Labels]]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        parts: Sequence[tuple[Labels, Labels]] = list(splitter.split(np.zeros(len(labels)), labels, numbers))
-    return [(training[train], training[held_out[judgeable[labels[held_out]]]]) for train, held_out in parts]
+        parts = list(splitter.split(np.zeros(len(labels)), labels, numbers))
+    return [(training[train], training[held_out[n_groups[labels[held_out]] > 1]]) for train, held_out in parts]
 
 
 def balanced_weights(labels: Labels, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Weights under which every class counts as much as any other, with mean 1.
-
-    Args:
-        labels: class numbers, of shape (n,).
-        weights: of the images before, at least 0, of shape (n,).
-    """
+    """Weights of shape (n,) under which every class counts as much as any other, with mean 1."""
     totals = np.bincount(labels, weights)
     present = totals > 0
     share = np.divide(len(labels) / max(present.sum(), 1), totals, out=np.zeros_like(totals), where=present)

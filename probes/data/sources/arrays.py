@@ -33,20 +33,14 @@ def recognises(data: Any) -> bool:
 def index(data: Any, options: Options) -> ImageIndex:
     splits = splits_of(data)
     paths = all(_are_paths(images) for images, _ in splits.values())
-    return (index_paths if paths else index_arrays)(splits, class_names=options.class_names)
+    return (_index_paths if paths else _index_arrays)(splits, options.class_names)
 
 
-def index_arrays(splits: Mapping[str, tuple[Any, Any]], *, class_names: Sequence[str] | None = None) -> ImageIndex:
+def _index_arrays(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[str] | None) -> ImageIndex:
     """Make the index of images in memory; they are not copied.
 
-    Args:
-        splits: of `SPLITS`, each with its images and labels. Images are an array of shape (n, h, w) or
-            (n, h, w, 1, 3 or 4), or a list of arrays or PIL images of any sizes; whole or floating-point numbers within
-            0 to 1 or 0 to 255, or truth values. Labels are as in `plain_labels`.
-        class_names: of all classes: names of the labels 0, 1, …, or the labels themselves where these are words.
-
-    Raises:
-        ProbeError: they are no such images or labels, or of fewer than two classes.
+    Images are an array of shape (n, h, w) or (n, h, w, 1, 3 or 4), or a list of arrays or PIL images of any sizes;
+    numbers within 0 to 1 or 0 to 255, or truth values. Labels are as in `plain_labels`.
     """
     ranges = {split: PixelRange() for split in splits}
     widths: set[int] = set()
@@ -68,28 +62,26 @@ def _checked(images: Any, split: str, found: PixelRange) -> Any:
                 raise TypeError("no array")
         if getattr(images, "ndim", None) == 1 and getattr(images.dtype, "kind", "") == "O":
             images = list(images)
-        (_check_list if isinstance(images, (list, tuple)) else _check_array)(images, found)
         n = len(images)
+        if n:
+            (_check_list if isinstance(images, (list, tuple)) else _check_array)(images, found)
     except _NOT_NUMPY as error:
         raise ProbeError(
             f"{EXPECTED} Received: {type(images).__name__} ({unreadable(error)}). Convert it to a NumPy array."
         ) from error
     if not n:
         raise ProbeError(f"{EXPECTED} Received: no images in the {split} split. Give some.")
-    found.check()
     return images
 
 
 def _check_array(images: Any, found: PixelRange) -> None:
     shape: tuple[int, ...] = tuple(images.shape)
-    if shape[:1] == (0,):
-        return
     check_shape(shape[1:], f"an array of shape {shape}")
     rows = max(1, _CHUNK // math.prod(shape[1:]))
     for start in range(0, shape[0], rows):
         chunk = as_numpy(images[start : start + rows])
         found.add(chunk)
-        if chunk.dtype.kind == "b" or (chunk.dtype == np.uint8 and found.is_wide):
+        if chunk.dtype.kind == "b" or (chunk.dtype == np.uint8 and found.whole > 1):
             return  # the rest would add nothing
 
 
@@ -129,26 +121,21 @@ def _pil_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def index_paths(splits: Mapping[str, tuple[Any, Any]], *, class_names: Sequence[str] | None = None) -> ImageIndex:
-    """Make the index of image files listed one by one; relative paths start from the working directory of this call.
-
-    Args:
-        splits: of `SPLITS`, each with the paths of its images and their labels, as in `plain_labels`.
-        class_names: as for `index_arrays`.
-
-    Raises:
-        ProbeError: they are no paths or no labels, or of fewer than two classes.
-    """
+def _index_paths(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[str] | None) -> ImageIndex:
+    """Make the index of image files listed one by one; relative paths start from the working directory of this call."""
     entries: list[Entry] = []
     widths: set[int] = set()
     for split, (paths, labels) in splits.items():
-        names = [_path(path) for path in (paths if isinstance(paths, (list, tuple)) else np.ravel(paths).tolist())]
-        if not names:
-            raise ProbeError(f"Expected paths of images. Received: none in the {split} split. Give some.")
+        names = [_path(path) for path in paths]
         plain = plain_labels(labels, len(names), widths)
         entries += [Entry(name, label, split) for name, label in zip(names, plain, strict=True)]
-    store, outputs = FolderStore(Path.cwd()), named_outputs(class_names, widths)
-    return index_entries(entries, store, source="paths", kind="paths", class_names=outputs)
+    return index_entries(
+        entries,
+        FolderStore(Path.cwd()),
+        source="paths",
+        kind="paths",
+        class_names=named_outputs(class_names, widths),
+    )
 
 
 def _are_paths(images: Any) -> bool:
@@ -163,11 +150,9 @@ def _are_paths(images: Any) -> bool:
 
 
 def _path(path: Any) -> str:
-    if not isinstance(path, (str, bytes, os.PathLike)):
+    name = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else ""
+    if not name or "\0" in name:
         raise ProbeError(
             f"Expected paths of images. Received: {shown(path)} ({type(path).__name__}). Give each as text or a Path."
         )
-    name = os.fsdecode(path)
-    if not name or "\0" in name:
-        raise ProbeError(f"Expected paths of images. Received: {shown(name)}. Take it and its label out.")
     return name

@@ -1,19 +1,24 @@
-"""A folder on a disk or at a URL, with one sub-folder a class."""
+"""A folder on a disk or at a URL, with one sub-folder a class, or with such folders in train, val and test."""
 
+import contextlib
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from probes.data.image_index import ImageIndex, LeftOutCounter
-from probes.data.sources.remote import is_remote, read_remote, walk_remote
+from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries, split_name
+from probes.data.sources.remote import file_system, is_remote, read_remote, readable, walk_remote
 from probes.data.sources.source import Options
-from probes.data.sources.tree import index_tree
 from probes.errors import ProbeError
-from probes.images.suffixes import is_image
+from probes.images.suffixes import IMAGE_SUFFIXES, is_image, suffix
+
+_SHARD = re.compile(r"\.(tfrecords?|tfrec)(\.gz|\.gzip)?(-\d+-of-\d+)?$|-\d{5,}-of-\d{5,}$", re.IGNORECASE)
+_EXPECTED = "Expected a folder with one sub-folder a class."
 
 
 def recognises(data: Any) -> bool:
@@ -42,11 +47,7 @@ def store_of(folder: str) -> FolderStore:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading; a pipe or a device, which might never end, is refused.
-
-    Raises:
-        OSError: it can't be opened.
-    """
+    """Open a file for reading; an `OSError` for a pipe or a device, which might never end."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         file = os.fdopen(os.open(path, flags), "rb")
@@ -58,32 +59,47 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return file
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
-    """What an entry or the target of a link is: "folder", "file", or "" for a broken link and the like."""
+def open_named(path: str, expected: str) -> BinaryIO:
+    """As `open_regular`, for a file that the user named; `expected` begins the message."""
     try:
-        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+        return open_regular(path)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return ""
-        raise
+        reason = (error.strerror or str(error)).lower()
+        raise ProbeError(f"{expected} Received: {path!r}: {reason}. Check its name and permissions.") from error
 
 
-def files_below(folder: str | os.PathLike[str]) -> Iterator[str]:
+@contextlib.contextmanager
+def open_versioned(source: str, expected: str) -> Iterator[tuple[BinaryIO, str, str]]:
+    """A file on a disk or at a URL, which can be sought in; its full name; and what changes when the file does."""
+    if is_remote(source):
+        with readable(source):
+            system, path = file_system(source)
+            version, file = str(system.ukey(path)), system.open(path, "rb")
+        with file:
+            yield file, source, version
+    else:
+        with open_named(source, expected) as file:
+            facts = os.fstat(file.fileno())
+            yield file, os.path.abspath(source), f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file's name is one that TFRecord files have, as train.tfrecord or train-00000-of-00010."""
+    return _SHARD.search(name) is not None
+
+
+def files_below(
+    folder: str | os.PathLike[str], folders: list[str] | None = None, left_out: LeftOutCounter | None = None
+) -> Iterator[str]:
     """Names of all files below a folder or a URL, links followed, hidden names excluded; it lists as it is read.
 
-    Raises:
-        OSError: a folder can't be listed.
-        ProbeError: a URL can't be listed.
+    The names of folders of the first two levels are added to `folders`.
     """
-    return _files(os.fspath(folder), [], LeftOutCounter())
-
-
-def _files(folder: str, folders: list[str], left_out: LeftOutCounter) -> Iterator[str]:
-    """As `files_below`; the names of folders of the first two levels are added to `folders`."""
-    if not is_remote(folder):
-        yield from _walk(folder, "", frozenset(), folders, left_out)
+    root, folders = os.fspath(folder), [] if folders is None else folders
+    if not is_remote(root):
+        yield from _walk(root, "", frozenset(), folders, left_out or LeftOutCounter())
         return
-    for below, inside, files in walk_remote(folder):
+    for below, inside, files in walk_remote(root):
         prefix = f"{below}/" if below else ""
         if prefix.count("/") < 2:
             folders += [f"{prefix}{name}" for name in inside]
@@ -99,18 +115,16 @@ def _walk(
     if here in above:
         return
     with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+        entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     if prefix.count("/") in (1, 2):
         folders.append(prefix[:-1])
     for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        kind = _kind(entry)
-        if kind == "folder":
+        target = Path(entry.path) if entry.is_symlink() else entry  # a Path takes a circle of links for a missing file
+        if target.is_dir():
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here}, folders, left_out)
-        elif kind == "file":
+        elif target.is_file():
             yield f"{prefix}{entry.name}"
-        elif entry.is_symlink() and is_image(entry.name) and not Path(entry.path).exists():
+        elif isinstance(target, Path) and is_image(entry.name) and not target.exists():
             left_out.add("links that lead nowhere", f"{prefix}{entry.name}")
 
 
@@ -121,46 +135,93 @@ def index_folder(
     kind: str = "folder",
     left_out: LeftOutCounter | None = None,
 ) -> ImageIndex:
-    """List the images of a folder that holds one sub-folder a class, or the splits train, val and test of such.
+    """List the images of a folder or a URL of one.
 
-    Args:
-        path: the folder or its URL. Below a class's sub-folder images may lie at any depth.
-        source: what the user named, if that is something else.
-        kind: of source.
-        left_out: what has been left out before.
-
-    Returns:
-        The index, in an order that depends on names alone.
-
-    Raises:
-        ProbeError: there is no such folder, it can't be listed, or it does not hold at least two classes of images.
+    The first folder of a path is the class; where the first folders are splits (train, val, test …), the second is.
+    Below it images may lie at any depth. `source` is what the user named, if that is something else, and `left_out`
+    what has been left out before.
     """
     root, left_out = os.fspath(path), left_out or LeftOutCounter()
+    source = source or root
     folders: list[str] = []
     try:
-        names = sorted(_files(root, folders, left_out)) if is_remote(root) else list(_files(root, folders, left_out))
+        names = sorted(files_below(root, folders, left_out))
     except OSError as error:
         what = "a file" if isinstance(error, NotADirectoryError) else (error.strerror or str(error)).lower()
         raise ProbeError(
-            f"Expected a folder with one sub-folder a class. Received: {str(error.filename or root)!r}: {what}. Check "
-            "its name and permissions."
+            f"{_EXPECTED} Received: {str(error.filename or root)!r}: {what}. Check its name and permissions."
         ) from error
-    return index_tree(names, folders, store_of(root), source=source or root, kind=kind, left_out=left_out)
+    images = [name for name in names if is_image(name)]
+    others = (name for name in names if not is_image(name) and ("/" in name or is_shard(name)))
+    ignored = Counter(suffix(name).encode("unicode_escape").decode() or "no suffix" for name in others)
+    inside = sorted({name.split("/", 1)[0] for name in images if "/" in name})
+    if not inside:
+        raise _no_classes(len(images), ignored, left_out, source)
+    splits = _splits(inside, images)
+    below = {name.split("/")[1] for name in images if name.count("/") > 1}
+    if kind == "folder" and len(inside) == 1 and not splits and len(below) > 1:
+        raise ProbeError(
+            f"{_EXPECTED} Received: {source!r} with the single class {inside[0]!r}. Point at the folder inside: "
+            f"`recommend {os.path.join(source, inside[0])!r}`."
+        )
+    index = index_entries(
+        _entries(images, splits, left_out), store_of(root), source=source, kind=kind, left_out=left_out, ignored=ignored
+    )
+    return replace(index, empty=_empty(images, folders, splits))
+
+
+def _no_classes(n_images: int, ignored: Counter[str], left_out: LeftOutCounter, source: str) -> ProbeError:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) or "no files"
+    found = f"{n_images} images and no class folders" if n_images else f"no image in a sub-folder ({kinds})"
+    return ProbeError(
+        f"{_EXPECTED} Received: {source!r} with {found}{left_out}. Move each class's images into a sub-folder named "
+        f"after it. Images are {' '.join(sorted(IMAGE_SUFFIXES))}."
+    )
+
+
+def _splits(inside: Sequence[str], images: Sequence[str]) -> frozenset[str]:
+    """The first folders that are splits; none where they are classes, some of which may be called like a split.
+
+    Some split must hold class folders. Besides, all first folders that hold images (`inside`) are called like splits,
+    or several are and the training split is among those with class folders: then the others belong to no split.
+    """
+    called = {name: split for name in inside if (split := split_name(name))}
+    deep = {called[top] for name in images if name.count("/") > 1 and (top := name.split("/", 1)[0]) in called}
+    several = TRAIN in deep and len(set(called.values())) > 1
+    return frozenset(called) if deep and (several or len(called) == len(inside)) else frozenset()
+
+
+def _entries(images: Sequence[str], splits: Collection[str], left_out: LeftOutCounter) -> Iterator[Entry]:
+    level = 1 if splits else 0
+    for name in images:
+        parts = name.split("/", 1 + level)
+        if splits and len(parts) > 1 and parts[0] not in splits:
+            left_out.add("images outside the splits", name)
+        elif len(parts) <= 1 + level:
+            left_out.add("images outside the class folders", name)
+        else:
+            yield Entry(name, parts[level], (split_name(parts[0]) if splits else None) or TRAIN)
+
+
+def _empty(images: Sequence[str], folders: Collection[str], splits: Collection[str]) -> tuple[str, ...]:
+    """Folders at the level of the classes that hold no image."""
+    level = 1 if splits else 0
+
+    def classes(paths: Iterable[Sequence[str]]) -> set[str]:
+        return {parts[level] for parts in paths if len(parts) > level and (not splits or parts[0] in splits)}
+
+    full = classes(name.split("/")[:-1] for name in images)
+    return tuple(sorted(classes(name.split("/") for name in folders) - full))
 
 
 def index_pictures(path: str | os.PathLike[str]) -> ImageIndex:
-    """List all pictures below a folder, as one nameless class.
-
-    Raises:
-        ProbeError: there is no such folder, it can't be listed, or it holds no picture.
-    """
+    """List all pictures below a folder, as one nameless class."""
     root = os.fspath(path)
     try:
         names = tuple(name for name in files_below(root) if is_image(name))
+        received = "which holds none"
     except OSError as error:
-        raise ProbeError(
-            f"Expected a folder with pictures. Received: {root!r}: {(error.strerror or str(error)).lower()}."
-        ) from error
+        names, received = (), (error.strerror or str(error)).lower()
     if not names:
-        raise ProbeError(f"Expected a folder with pictures. Received: {root!r}, which holds none.")
+        raise ProbeError(f"Expected a folder with pictures. Received: {root!r}, {received}.")
     return ImageIndex(source=root, kind="folder", class_names=("",), files=(names,), store=store_of(root))

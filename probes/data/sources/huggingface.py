@@ -6,67 +6,54 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from probes.data.image_index import TRAIN, ImageIndex, Label, LeftOutCounter
-from probes.data.labels import plain_labels
+from probes.data.image_index import TRAIN, ImageIndex
+from probes.data.labels import ONE_LABEL, Label, plain_labels
 from probes.data.sources.folder import open_regular
-from probes.data.sources.source import Options, Rows, index_rows, parts_of, sort_splits
+from probes.data.sources.source import Options, Rows, index_rows, is_a, parts_of, sort_splits, without_others
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
 
 _EXPECTED = "Expected a datasets.Dataset with one column of images and one of labels."
 _LABEL_COLUMNS = ("label", "labels", "class")
-_KINDS = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
 _LISTS = ("Sequence", "List", "LargeList")
+_STREAMS = ("IterableDataset", "IterableDatasetDict")
 
 
 def recognises(data: Any) -> bool:
     parts = parts_of(data)
-    return bool(_library_kind(data)) or (bool(parts) and all(_library_kind(part) for part in parts))
-
-
-def _library_kind(data: object) -> str:
-    """Which of the library's classes it is an instance of; empty for other objects. The library is not imported."""
-    kinds = (kind.__name__ for kind in type(data).__mro__ if kind.__module__.startswith("datasets."))
-    return next((kind for kind in kinds if kind in _KINDS), "")
+    kinds = ("Dataset", "DatasetDict", *_STREAMS)
+    return bool(is_a(data, "datasets", *kinds)) or (
+        bool(parts) and all(is_a(part, "datasets", *kinds) for part in parts)
+    )
 
 
 def index(data: Any, options: Options) -> ImageIndex:
-    return index_huggingface(data, class_names=options.class_names)
-
-
-def index_huggingface(data: Any, *, class_names: Sequence[str] | None = None) -> ImageIndex:
-    """Make the index of a data set of the library `datasets`; no image is read.
-
-    Args:
-        data: a `datasets.Dataset`, a `DatasetDict`, or split -> `Dataset`.
-        class_names: of all classes: names of the labels 0, 1, …, or the labels themselves where these are words; by
-            default those of the column of labels.
-
-    Raises:
-        ProbeError: it is streaming, the columns of the image and its label are ambiguous, or it has fewer than two
-            classes.
-    """
-    for kind in (_library_kind(part) for part in (data, *parts_of(data))):
-        if kind.startswith("Iterable"):
-            raise ProbeError(
-                f"Expected a datasets.Dataset. Received: {kind}, which streams. Load it without `streaming=True`, or "
-                "take a part of it: `Dataset.from_list(list(data.take(n)), features=data.features)`."
-            )
-    splits, others = sort_splits(data if isinstance(data, Mapping) else {TRAIN: data})
-    left_out = LeftOutCounter()
-    for name in others:
-        left_out.add("splits that are neither train, validation nor test", name)
+    """Make the index of a `Dataset`, a `DatasetDict` or a dict of such by split; no image is read."""
+    if any(is_a(part, "datasets", *_STREAMS) for part in (data, *parts_of(data))):
+        raise ProbeError(
+            f"Expected a datasets.Dataset. Received: {type(data).__name__}, which streams. Load it without "
+            "`streaming=True`, or take a part of it: `Dataset.from_list(list(data.take(n)), features=data.features)`."
+        )
+    splits, others = sort_splits(data)
     labels = {split: _label_column(part.features, split) for split, part in splits.items()}
-    names = class_names if class_names is not None else _class_names(splits, labels)
+    names = options.class_names if options.class_names is not None else _class_names(splits, labels)
     rows = {
         split: Rows(_labels(part, labels[split], named=names is not None), _reader(part, Path.cwd()))
         for split, part in splits.items()
     }
-    return index_rows(rows, source="datasets.Dataset", kind="dataset", class_names=names, left_out=left_out)
+    return index_rows(
+        rows, source="datasets.Dataset", kind="dataset", class_names=names, left_out=without_others(others)
+    )
 
 
-def _listed(features: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items()) or "none"
+def _ambiguous(what: str, found: Sequence[str], features: Mapping[str, Any], advice: str) -> ProbeError:
+    """The error about columns of which none, or several, may be meant."""
+    listed = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items()) or "none"
+    if found:
+        advice = "Keep the right ones with `data.select_columns([image, label])`."
+    return ProbeError(
+        f"{_EXPECTED} Received: {', '.join(found) or 'none'} of {what} among the columns {listed}. {advice}"
+    )
 
 
 def _reader(part: Any, root: Path) -> partial[BinaryIO]:
@@ -74,11 +61,7 @@ def _reader(part: Any, root: Path) -> partial[BinaryIO]:
     images = [name for name, feature in part.features.items() if type(feature).__name__ == "Image"]
     if len(images) != 1:
         advice = "Make one with `data.cast_column(name, datasets.Image())`."
-        if images:
-            advice = "Keep the right one with `data.select_columns([image, label])`."
-        raise ProbeError(
-            f"{_EXPECTED} Received: {len(images)} of images among the columns {_listed(part.features)}. {advice}"
-        )
+        raise _ambiguous("images", images, part.features, advice)
     (column,) = images
     rows = part.with_format(None).select_columns([column])
     return partial(_read, rows.cast_column(column, type(part.features[column])(decode=False)), column, root)
@@ -99,37 +82,25 @@ def _label_column(features: Mapping[str, Any], split: str) -> str | None:
     """The column of the labels; None if a held-out split has none."""
     classes = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
     named = [name for name in _LABEL_COLUMNS if name in features]
-    candidates = list(dict.fromkeys([*classes, *named]))
-    if len(candidates) > 1:  # one that is both is meant
-        candidates = [name for name in classes if name in named] or candidates
-    lists = [name for name in candidates or features if _is_list(features[name], of_classes=not candidates)]
-    if lists:
+    both = [name for name in classes if name in named]
+    found = both if len(both) == 1 else list(dict.fromkeys([*classes, *named]))
+    found = found or [name for name, feature in features.items() if _lists_classes(feature)]
+    if lists := [name for name in found if isinstance(features[name], list) or type(features[name]).__name__ in _LISTS]:
         raise ProbeError(
-            f"Expected one label an image. Received: lists of labels in the column {lists[0]!r}. Multi-label data are "
-            "not supported: keep one label for each image."
+            f"Expected one label an image. Received: lists of labels in the column {lists[0]!r}. {ONE_LABEL}"
         )
-    if len(candidates) == 1 and type(features[candidates[0]]).__name__ in ("ClassLabel", "Value"):
-        return candidates[0]
-    if not candidates and split != TRAIN:
+    if len(found) == 1 and type(features[found[0]]).__name__ in ("ClassLabel", "Value"):
+        return found[0]
+    if not found and split != TRAIN:
         return None
-    advice = "Call the one to predict 'label' with `data.rename_column(name, 'label')`."
-    if candidates:
-        advice = "Keep the one to predict with `data.select_columns([image, label])`."
-    raise ProbeError(
-        f"{_EXPECTED} Received: {', '.join(candidates) or 'none'} of labels among the columns {_listed(features)}. "
-        f"{advice}"
+    raise _ambiguous(
+        "labels", found, features, "Call the one to predict 'label' with `data.rename_column(name, 'label')`."
     )
 
 
-def _is_list(feature: Any, *, of_classes: bool) -> bool:
-    """Whether a feature is a list of values, or of classes only."""
-    if isinstance(feature, list):
-        inner = feature[0] if feature else None
-    elif type(feature).__name__ in _LISTS:
-        inner = feature.feature
-    else:
-        return False
-    return not of_classes or type(inner).__name__ == "ClassLabel"
+def _lists_classes(feature: Any) -> bool:
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    return type(inner).__name__ == "ClassLabel"
 
 
 def _class_names(splits: Mapping[str, Any], labels: Mapping[str, str | None]) -> Sequence[str] | None:

@@ -1,27 +1,44 @@
 """A table that names the file and the label of each image: CSV, TSV or Parquet."""
 
-import difflib
+import csv
+import gzip
+import importlib
+import io
+import itertools
 import math
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from functools import partial
-from io import BytesIO
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from probes.data.image_index import TRAIN, Entry, ImageIndex, Label, LeftOutCounter, index_entries, split_name
-from probes.data.sources.folder import open_regular, store_of
-from probes.data.sources.remote import cannot_read, is_remote, read_remote
+from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries, split_name
+from probes.data.labels import ONE_LABEL, Label, shown
+from probes.data.sources.folder import open_named, store_of
+from probes.data.sources.remote import is_remote, read_remote
 from probes.data.sources.source import Options
-from probes.data.sources.tables import Columns, ParquetTable, Table, TextTable
 from probes.errors import ProbeError
-from probes.images.decode import UnreadableImage
 
 _TEXTS, _PARQUETS = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
+_EXPECTED = "Expected a manifest, a CSV, TSV or Parquet file, with the columns path and label."
+_BATCH = 1 << 15  # rows of a Parquet file in memory at once
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # leading zeros are part of a name
-_SHOWN_COLUMNS, _SHOWN_CHARACTERS = 20, 60
+_SHOWN_COLUMNS = 20
+
+
+class _Columns(NamedTuple):
+    """Where our columns are in a table, counted from 0; None for a missing one."""
+
+    path: int
+    label: int
+    split: int | None
+    group: int | None
+    weight: int | None
+
+
+Rows = Iterator[tuple[str, Sequence[Any]]]  # the place of each, as "line 3", and its cells in the order of our columns
 
 
 def recognises(data: Any) -> bool:
@@ -30,133 +47,154 @@ def recognises(data: Any) -> bool:
 
 
 def index(data: str, options: Options) -> ImageIndex:
-    return index_manifest(data, columns=options.columns)
-
-
-def index_manifest(path: str | os.PathLike[str], *, columns: Mapping[str, str] | None = None) -> ImageIndex:
     """List the images that a table names.
 
-    Args:
-        path: a .csv, .tsv or .txt file in UTF-8, which may be compressed to .gz, or a .parquet or .pq file, with the
-            columns path, label and optionally split, group and weight; or its URL. Paths in it are URLs, absolute, or
-            relative to its folder.
-        columns: our names of columns -> the file's, where they differ.
-
-    Returns:
-        The index. Labels of text files are numbers where all of them are whole numbers.
-
-    Raises:
-        ProbeError: the file can't be read, lacks a column, holds several labels for an image, or does not hold at least
-            two classes.
+    It is a .csv, .tsv or .txt file in UTF-8, also with .gz, or a .parquet or .pq file, with the columns path, label and
+    optionally split, group and weight; or its URL. Paths in it are URLs, absolute, or relative to its folder. Labels of
+    text files are numbers where all of them are whole numbers.
     """
-    source, wanted = os.fspath(path), columns or {}
-    table = _table(source, wanted)
-    header = table.header()
-    if not header:
-        raise ProbeError(
-            f"Expected a manifest with the columns path and label. Received: {source!r}, an empty file. Write their "
-            "names into its first line."
-        )
-    found = _columns(header, wanted, source)
-    labels = _labels({row[1] for row in _rows(table, found, LeftOutCounter())}, table.typed, source)
-    left_out = LeftOutCounter()
-    entries = (
-        Entry(name, labels.get(cell, str(cell)), split, group, weight)
-        for name, cell, split, group, weight in _rows(table, found, left_out)
+    left_out, typed = LeftOutCounter(), data.lower().endswith(_PARQUETS)
+    rows = _parquet_rows(data, options.columns) if typed else _text_rows(data, options.columns, left_out)
+    entries = list(_entries(rows, left_out, data))
+    labels = _labels({entry.label for entry in entries}, typed, data)
+    return index_entries(
+        (entry._replace(label=labels[entry.label]) for entry in entries),
+        store_of(data.rpartition("/")[0] if is_remote(data) else str(Path(data).parent)),
+        source=data,
+        kind="manifest",
+        left_out=left_out,
     )
-    store = store_of(source.rpartition("/")[0] if is_remote(source) else str(Path(source).parent))
-    return index_entries(entries, store, source=source, kind="manifest", left_out=left_out)
 
 
-def _table(source: str, wanted: Mapping[str, str]) -> Table:
-    name = source.lower().removesuffix(".gz")
-    if not name.endswith(_TEXTS + _PARQUETS):
-        raise ProbeError(
-            f"Expected a manifest that ends in {', '.join(_TEXTS)}, also with .gz, or {', '.join(_PARQUETS)}. "
-            f"Received: {source!r}. Save it as CSV."
-        )
-    opener: Callable[[], BinaryIO] = partial(_open_local, source)
-    if is_remote(source):
-        try:
-            opener = partial(BytesIO, read_remote(source).getvalue())
-        except (OSError, UnreadableImage) as error:
-            raise cannot_read(source, error) from error
-    if name.endswith(_PARQUETS):
-        return ParquetTable(source, opener)
-    return TextTable(source, opener, frozenset(str(wanted.get(ours, ours)).strip().lower() for ours in Columns._fields))
-
-
-def _open_local(source: str) -> BinaryIO:
+@contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    """The file of a table; whatever its reader raises where it is broken becomes a `ProbeError`."""
     try:
-        return open_regular(source)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        with read_remote(source) if is_remote(source) else open_named(source, _EXPECTED) as file:
+            yield file
+    except ProbeError:
+        raise
+    except UnicodeDecodeError:
         raise ProbeError(
-            f"Expected a manifest, a CSV, TSV or Parquet file. Received: {source!r}: {reason}. Check its name and "
-            "permissions."
+            f"Expected text in UTF-8. Received: {source!r} in another encoding. Save it as UTF-8."
+        ) from None
+    except Exception as error:  # Arrow raises nearly any
+        reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+        raise ProbeError(
+            f"{_EXPECTED} Received: {source!r}, which can't be read: {reason[:100].rstrip('.')}. Check its name and "
+            "whether it is whole."
         ) from error
 
 
-def _shown(cell: object) -> str:
-    return repr(cell if len(str(cell)) <= _SHOWN_CHARACTERS else f"{str(cell)[:_SHOWN_CHARACTERS]}…")
+def _csv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
+    """The first line and the cells of each row; the delimiter is the most frequent one of the header."""
+    with _opened(source) as raw:
+        file: Any = gzip.GzipFile(fileobj=raw) if source.lower().endswith(".gz") else raw
+        lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        blank, header = next(((n, line) for n, line in enumerate(lines) if line.strip()), (0, ""))
+        delimiter = max(",;\t", key=header.count)
+        reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True)
+        while True:
+            line = blank + reader.line_num + 1
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                raise ProbeError(
+                    f"Expected rows of comma-separated cells. Received: {source!r} with a row in line {line} that "
+                    f"can't be read: {error}. Check the quotes of that row."
+                ) from None
+            if row is None:
+                return
+            if row:
+                yield line, row
 
 
-def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str) -> Columns:
-    """Find our columns among those of the table.
+def _text_rows(source: str, wanted: Mapping[str, str], left_out: LeftOutCounter) -> Rows:
+    rows = _csv_rows(source)
+    header = next(rows, (0, []))[1]
+    columns = _columns(header, wanted, source)
+    pick = itemgetter(*(-1 if place is None else place for place in columns))
+    least = max(place for place in columns if place is not None) + 1
+    for line, row in rows:
+        if len(row) < least:
+            left_out.add("rows with fewer cells than the header", f"line {line}")
+        elif any(row[len(header) :]):
+            left_out.add("rows with more cells than the header", f"line {line}")
+        else:
+            row.append("")  # stands for missing columns, at place -1
+            yield f"line {line}", pick(row)
 
-    Args:
-        found: the table's.
-        wanted: our names -> the table's, as the user gave them.
-        source: for messages.
 
-    Raises:
-        ProbeError: one is missing, or there are several of its name.
-    """
+def _parquet_rows(source: str, wanted: Mapping[str, str]) -> Rows:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise ProbeError(
+            f"Expected pyarrow, which reads Parquet. Received: {source!r} without it. Install it: "
+            "`pip install 'netgraft[parquet]'`."
+        ) from None
+    with _opened(source) as file, parquet.ParquetFile(file) as table:
+        header = table.schema_arrow.names
+        names = [None if place is None else header[place] for place in _columns(header, wanted, source)]
+        needed = sorted({name for name in names if name is not None})
+        first = 1
+        for batch in table.iter_batches(batch_size=_BATCH, columns=needed):
+            cells = [itertools.repeat(None) if name is None else batch.column(name).to_pylist() for name in names]
+            for number, row in enumerate(zip(*cells, strict=False), first):
+                yield f"row {number}", row
+            first += batch.num_rows
+
+
+def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str) -> _Columns:
+    """Find our columns among those of the table; `wanted` holds our names -> the table's, as the user gave them."""
+    if not found:
+        raise ProbeError(f"{_EXPECTED} Received: {source!r}, an empty file. Write their names into its first line.")
     for ours in wanted:
-        if ours not in Columns._fields:
-            raise _no_column(ours, f"no column of ours is {_shown(ours)}", found, Columns._fields, source, "label")
+        if ours not in _Columns._fields:
+            raise _no_column(f"no column of ours is {shown(ours)}", found, source, "label")
     names = [name.strip() for name in found]
     places: dict[str, Any] = {}
-    for ours in Columns._fields:
+    for ours in _Columns._fields:
         theirs = str(wanted.get(ours, ours)).strip()
         exact = [place for place, name in enumerate(names) if name == theirs]
         hits = exact or [place for place, name in enumerate(names) if name.lower() == theirs.lower()]
         if len(hits) > 1 or (not hits and (ours in wanted or ours in ("path", "label"))):
-            what = f"{len(hits) or 'no'} {'columns are' if hits else 'column is'} named {_shown(theirs)}"
-            raise _no_column(theirs, what, found, names, source, ours)
+            what = f"{len(hits) or 'no'} {'columns are' if hits else 'column is'} named {shown(theirs)}"
+            raise _no_column(what, found, source, ours)
         places[ours] = hits[0] if hits else None
-    return Columns(**places)
+    return _Columns(**places)
 
 
-def _no_column(name: str, what: str, found: Sequence[str], known: Sequence[str], source: str, ours: str) -> ProbeError:
-    """The error about a column; `known` are the names that `name` may be meant for."""
-    shown = ", ".join(_shown(column) for column in found[:_SHOWN_COLUMNS])
+def _no_column(what: str, found: Sequence[str], source: str, ours: str) -> ProbeError:
+    columns = ", ".join(shown(column) for column in found[:_SHOWN_COLUMNS])
     more = f" and {len(found) - _SHOWN_COLUMNS} more" if len(found) > _SHOWN_COLUMNS else ""
-    close = difflib.get_close_matches(name, sorted(set(filter(str.isprintable, known))), n=3, cutoff=0.5)
-    nearest = f" Nearest: {', '.join(close)}." if close else ""
     return ProbeError(
         f"Expected a manifest with the columns path and label, optionally split, group and weight. Received: "
-        f"{source!r} with the columns {shown}{more}; {what}.{nearest} Name it with `--column {ours}=NAME`."
+        f"{source!r} with the columns {columns}{more}; {what}. Name it with `--column {ours}=NAME`."
     )
 
 
-def _rows(
-    table: Table, columns: Columns, left_out: LeftOutCounter
-) -> Iterator[tuple[str, Any, str, str | None, float]]:
-    """Path, label as it is in the table, split, group and weight of all rows that can be used."""
-    groups: dict[str, str] = {}  # one string for all images of a group
-    for number, (path, label, split, group, weight) in table.rows(columns, left_out):
+def _entries(rows: Rows, left_out: LeftOutCounter, source: str) -> Iterator[Entry]:
+    """The rows that can be used, with their labels as they are in the table."""
+    same: dict[Any, Any] = {}  # one object for all images of a label or group
+    for place, (path, label, split, group, weight) in rows:
         if _is_missing(path):
-            left_out.add("rows without a path", f"{table.unit} {number}")
+            left_out.add("rows without a path", place)
         elif _is_missing(label):
-            left_out.add("rows without a label", f"{table.unit} {number}")
+            left_out.add("rows without a label", place)
         elif (known := TRAIN if _is_missing(split) else split_name(str(split))) is None:
-            left_out.add("rows of an unknown split", f"{table.unit} {number}: {_shown(split)}")
+            left_out.add("rows of an unknown split", f"{place}: {shown(split)}")
         elif (factor := _weight(weight)) is None:
-            left_out.add("rows whose weight is not a number >= 0", f"{table.unit} {number}: {_shown(weight)}")
+            left_out.add("rows whose weight is not a number >= 0", f"{place}: {shown(weight)}")
+        elif not isinstance(path, str) or not isinstance(label, (str, int, float)):
+            what = "paths as text" if not isinstance(path, str) else "one word or number as label"
+            raise ProbeError(
+                f"Expected {what}. Received: {source!r} with the path {shown(path)} and the label {shown(label)} in "
+                f"{place}. {ONE_LABEL}"
+            )
         else:
             word = "" if _is_missing(group) else str(group).strip()
-            yield path, label, known, groups.setdefault(word, word) or None, factor
+            yield Entry(path, same.setdefault(label, label), known, same.setdefault(word, word) or None, factor)
 
 
 def _is_missing(cell: Any) -> bool:
@@ -165,10 +203,8 @@ def _is_missing(cell: Any) -> bool:
 
 def _weight(cell: Any) -> float | None:
     """A finite number >= 0, 1 for a missing cell; None for anything else."""
-    if cell is None or cell == "":
-        return 1.0
     try:
-        weight = float(cell)
+        weight = 1.0 if cell is None or cell == "" else float(cell)
     except (TypeError, ValueError):
         return None
     return weight if 0 <= weight < math.inf else None
@@ -177,13 +213,7 @@ def _weight(cell: Any) -> float | None:
 def _labels(cells: Collection[Any], typed: bool, source: str) -> dict[Any, Label]:
     """What the label cells of a table mean: whole numbers, truth values or words.
 
-    Args:
-        cells: all that occur.
-        typed: whether they have types; otherwise they are numbers if all of them can be read as whole numbers.
-        source: for messages.
-
-    Raises:
-        ProbeError: labels are fractions, or cells hold several labels.
+    Cells without types are numbers if all of them can be read as whole numbers.
     """
     labels: dict[Any, Label] = {}
     for cell in cells:
@@ -203,22 +233,14 @@ def _labels(cells: Collection[Any], typed: bool, source: str) -> dict[Any, Label
 def _refuse_combined(words: Set[str], source: str) -> None:
     """Refuse cells like "cat|dog" that hold several labels, but not names that merely contain such a character.
 
-    Cells hold several labels if the parts of at least half of those with the character occur again: as a whole label or
-    in another combination. Commas are common in names ("pepper, bell" and "pepper, sweet"), so unless a part is a whole
-    label, all parts must occur again.
+    Cells hold several labels if at least half of those with the character have a part that is a whole label elsewhere.
     """
     for separator in "|;,":
         parts = {word: {part.strip() for part in word.split(separator)} - {""} for word in words if separator in word}
-        times = Counter(part for own in parts.values() for part in own)
-        enough = all if separator == "," else any
-        several = sorted(
-            word
-            for word, own in parts.items()
-            if len(own) > 1 and (not own.isdisjoint(words) or enough(times[part] > 1 for part in own))
-        )
+        several = sorted(word for word, own in parts.items() if len(own) > 1 and not own.isdisjoint(words))
         if several and 2 * len(several) >= len(parts):
             raise ProbeError(
-                f"Expected one label an image. Received: {source!r} with labels like {_shown(several[0])}, whose parts "
-                f"occur elsewhere too. Multi-label data are not supported: keep one label for each image, or write "
-                f"another character for {separator!r} where it is part of a class's name."
+                f"Expected one label an image. Received: {source!r} with labels like {shown(several[0])}, whose parts "
+                f"occur elsewhere too. {ONE_LABEL} Or write another character for {separator!r} where it is part of a "
+                "class's name."
             )

@@ -3,34 +3,25 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.image_index import SPLITS, TRAIN, Entry, ImageIndex, Label, LeftOutCounter, index_entries, split_name
+from probes.data.image_index import SPLITS, TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries, split_name
+from probes.data.labels import Label
 from probes.errors import ProbeError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to read a source; each source uses what concerns it.
+    """How to read a source; each source uses what concerns it."""
 
-    Attributes:
-        columns: our names of a manifest's columns -> the file's.
-        class_names: names of the labels 0, 1, … of data in memory, or the labels themselves where these are words.
-        max_images: how many images of each split of a stream to keep, where it has more than twice as many.
-        seed: of the sample of a stream.
-        importing: called before TensorFlow is imported to read a path.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    class_names: Sequence[str] | None = None
-    max_images: int = 1000
-    seed: int = 0
-    importing: Callable[[], None] = lambda: None
+    columns: Mapping[str, str] = field(default_factory=dict)  # our names of a manifest's columns -> the file's
+    class_names: Sequence[str] | None = None  # of data in memory, as for `outputs_of`
+    max_images: int = 1000  # how many images of each split of a stream to keep, where it has more than twice as many
+    seed: int = 0  # of that sample
+    importing: Callable[[], None] = lambda: None  # called before TensorFlow is imported to read a path
 
 
 class Source(Protocol):
@@ -49,38 +40,36 @@ class Source(Protocol):
         ...
 
 
+def is_a(data: object, package: str, *names: str) -> str:
+    """Which class of a package, that is not imported, an object is an instance of; empty for none of these."""
+    kinds = (kind.__name__ for kind in type(data).__mro__ if kind.__module__.startswith(f"{package}."))
+    return next((kind for kind in kinds if kind in names), "")
+
+
 def parts_of(data: Any) -> list[Any]:
     """The splits of a dict, or the data themselves as the only part."""
     return list(data.values()) if isinstance(data, Mapping) else [data]
 
 
 def splits_of(data: Any) -> dict[str, Any]:
-    """The parts of a dict by their splits; data that are no dict are for training.
-
-    Raises:
-        ProbeError: a key is no split, two keys are the same split, or the training split is missing.
-    """
-    splits, others = sort_splits(data if isinstance(data, Mapping) else {TRAIN: data})
-    if others:
+    """The parts of a dict by their splits; data that are no dict are for training."""
+    splits, others = sort_splits(data)
+    if others or TRAIN not in splits:
         raise ProbeError(
-            f"Expected a dict by split, each of {', '.join(SPLITS)} once. Received: the keys "
-            f"{', '.join(repr(str(key)) for key in data)}. Rename them."
+            f"Expected a dict by split, with the split 'train' and each of {', '.join(SPLITS)} at most once. Received: "
+            f"the keys {', '.join(repr(str(key)) for key in data)}. Rename them."
         )
-    if TRAIN not in splits:
-        raise ProbeError(f"Expected a dict with the split 'train'. Received: {', '.join(splits)}. Add it.")
     return splits
 
 
-def sort_splits(splits: Mapping[Any, T]) -> tuple[dict[str, T], dict[str, T]]:
+def sort_splits(data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits under their names in `SPLITS`, and those whose names mean none.
 
-    A single split is for training unless its name means another one.
-
-    Raises:
-        ProbeError: two names mean the same split, or no name means one.
+    A single split is for training unless its name means another one, and so are data that are no dict.
     """
-    known: dict[str, T] = {}
-    others: dict[str, T] = {}
+    splits = data if isinstance(data, Mapping) else {TRAIN: data}
+    known: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     given = ", ".join(repr(str(name)) for name in splits)
     for name, value in splits.items():
         split = split_name(str(name)) or (TRAIN if len(splits) == 1 else None)
@@ -93,6 +82,14 @@ def sort_splits(splits: Mapping[Any, T]) -> tuple[dict[str, T], dict[str, T]]:
     if not known:
         raise ProbeError(f"Expected splits named train, validation or test. Received: {given or 'none'}. Rename them.")
     return {split: known[split] for split in SPLITS if split in known}, others
+
+
+def without_others(others: Mapping[str, Any]) -> LeftOutCounter:
+    """The count of the splits that are not used."""
+    left_out = LeftOutCounter()
+    for name in others:
+        left_out.add("splits that are neither train, validation nor test", name)
+    return left_out
 
 
 def image_name(split: str, name: object) -> str:
@@ -116,9 +113,8 @@ class RowStore:
 
     def open(self, name: str) -> BinaryIO | npt.NDArray[np.uint8]:
         words = name.split(" ")
-        split = words[0] if len(words) == 3 else TRAIN
         with self._lock:
-            return self.splits[split].read(int(words[-1]))
+            return self.splits[words[0] if len(words) == 3 else TRAIN].read(int(words[-1]))
 
 
 def index_rows(

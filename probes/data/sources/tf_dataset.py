@@ -1,43 +1,49 @@
 """A `tf.data.Dataset` or a builder of tensorflow-datasets: read once, and a sample is kept."""
 
+import contextlib
 import importlib
 import io
+import itertools
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.class_order import checked_names, outputs_of
 from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries
-from probes.data.labels import named_outputs
-from probes.data.pixel_range import PixelRange, to_uint8, unit_kinds
-from probes.data.reservoir import Reservoir
-from probes.data.sources.elements import EXPECTED, LABEL_KEYS, Keys, examples, readable
-from probes.data.sources.source import Options, image_name, parts_of, sort_splits, splits_of
+from probes.data.labels import ONE_LABEL, Label, checked_names, named_outputs, outputs_of, plain_labels
+from probes.data.pixel_range import PixelRange, as_numpy, check_shape, to_uint8, unit_kinds
+from probes.data.sampling import Reservoir
+from probes.data.sources.source import Options, image_name, is_a, parts_of, sort_splits, splits_of, without_others
 from probes.errors import ProbeError
 from probes.images.decode import unreadable
 
+_EXPECTED = "Expected a tf.data.Dataset of (image, label)."
+_TAKE = "Give one pass over the images, as with `.take(n)`."
+_IMAGE_KEYS, _LABEL_KEYS = ("image", "images", "img"), ("label", "labels", "class")
 _INFINITE, _UNKNOWN = -1, -2  # cardinalities of tf.data
-_PASSES = 10  # a stream of unknown length is endless if each image seen so far has come so many times
+_PASSES = 10  # a stream of unknown length is endless if its images have come so many times each, on average
 _AT_LEAST = 200  # images to read before that is decided
-_MOST_UNKNOWN = 10_000_000  # images of a stream of unknown length, if each of them is new
+_MOST_UNKNOWN = 10_000_000  # images of a stream of unknown length
+
+Keys = tuple[str, str]  # of the image and the label in elements that are dictionaries
 
 
 def recognises(data: Any) -> bool:
     parts = parts_of(data[0] if _has_info(data) else data)
-    return is_builder(data) or (bool(parts) and all(_is_stream(part) for part in parts))
+    return _is_builder(data) or (bool(parts) and all(is_a(part, "tensorflow", "DatasetV2") for part in parts))
 
 
 def index(data: Any, options: Options) -> ImageIndex:
-    if is_builder(data):
-        return index_builder(data, options)
+    if _is_builder(data):
+        return _index_builder(data, options)
     if _has_info(data):
         data, names = data[0], getattr(data[1].features.get("label"), "names", None)
         options = replace(options, class_names=options.class_names or names)
-    return index_stream(splits_of(data), options)
+    return _index_stream(splits_of(data), options)
 
 
 def _has_info(data: Any) -> bool:
@@ -45,27 +51,13 @@ def _has_info(data: Any) -> bool:
     return isinstance(data, tuple) and len(data) == 2 and hasattr(data[1], "features")
 
 
-def _is_stream(data: object) -> bool:
-    return _is_a(data, "DatasetV2", "tensorflow.")
-
-
-def is_builder(data: object) -> bool:
-    """Whether it is a builder of tensorflow-datasets, which is not imported."""
-    return _is_a(data, "DatasetBuilder", "tensorflow_datasets.")
-
-
-def _is_a(data: object, name: str, package: str) -> bool:
-    return any(kind.__name__ == name and kind.__module__.startswith(package) for kind in type(data).__mro__)
+def _is_builder(data: object) -> bool:
+    return bool(is_a(data, "tensorflow_datasets", "DatasetBuilder"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamStore:
-    """The images kept of a stream: pixels, or the bytes of files.
-
-    Attributes:
-        images: by their names.
-        unit: which kinds of pixels lie within 0 to 1, from `unit_kinds`.
-    """
+    """The images kept of a stream, by their names: pixels, or the bytes of files; `unit` is from `unit_kinds`."""
 
     images: Mapping[str, Any] = field(repr=False)
     unit: str
@@ -75,27 +67,14 @@ class StreamStore:
         return io.BytesIO(image) if isinstance(image, bytes) else to_uint8(image, self.unit)
 
 
-def index_stream(
+def _index_stream(
     splits: Mapping[str, Any], options: Options, *, keys: Keys | None = None, source: str = "tf.data.Dataset"
 ) -> ImageIndex:
     """Read a stream of labelled images once, count them all and keep a sample.
 
-    The sample depends on the images and the seed, not on the order in which they come. No more than twice
-    `options.max_images` of a split are in memory. Images that repeat another of their class and split are left out.
-
-    Args:
-        splits: of `SPLITS`, each a `tf.data.Dataset`. Its elements are (image, label), (image, label, weight) or
-            dictionaries with an image and a label, batched or not. An image is of shape (h, w) or (h, w, 1, 3 or 4), or
-            the bytes of a file; a label is a whole number, a word or a one-hot row.
-        options: names of the classes, by default those that the training split has as `class_names`; the sample.
-        keys: of the image and the label in a dictionary, where they do not have the usual names.
-        source: what the user named, for messages.
-
-    Returns:
-        The index. Its `counts` and `listed` are the numbers of different images, where not all are kept.
-
-    Raises:
-        ProbeError: the stream is endless, can't be read, or has no such elements or fewer than two classes.
+    The sample depends on the images and the seed, not on the order in which they come. Images that repeat another of
+    their class and split are left out. Elements are (image, label), (image, label, weight) or dictionaries, batched or
+    not. An image is of shape (h, w) or (h, w, 1, 3 or 4), or the bytes of a file; a label is as in `plain_labels`.
     """
     names = options.class_names if options.class_names is not None else getattr(splits[TRAIN], "class_names", None)
     if names is not None:
@@ -103,51 +82,24 @@ def index_stream(
     left_out, widths = LeftOutCounter(), set[int]()
     ranges = {split: PixelRange() for split in splits}
     samples = {split: Reservoir(options.max_images, options.seed) for split in splits}
-    lengths = {split: _cardinality(dataset) for split, dataset in splits.items()}
     for split, dataset in splits.items():
-        endless = _Endless() if lengths[split] == _UNKNOWN else None
-        for number, (image, label, weight) in enumerate(examples(dataset, keys, ranges[split], widths)):
+        length, new = int(dataset.cardinality()), 0
+        if length == _INFINITE:
+            raise ProbeError(f"{_EXPECTED} Received: one without an end. {_TAKE}")
+        for number, (image, label, weight) in enumerate(_examples(dataset, keys, ranges[split], widths)):
             if names is not None and label == -1:
                 left_out.add("images without a label", image_name(split, number))
                 continue
             times = samples[split].offer(image, label, weight)
+            new += times == 1
             if times > 1:
                 left_out.add("images that repeat another of their class", image_name(split, number))
-            if endless:
-                endless.add(times)
+            if length == _UNKNOWN and (number >= max(_AT_LEAST, _PASSES * new) or number >= _MOST_UNKNOWN):
+                raise ProbeError(
+                    f"{_EXPECTED} Received: one of unknown length, and perhaps without an end: {number:,} images came, "
+                    f"of which {new:,} differ. {_TAKE}"
+                )
     return _index(samples, unit_kinds(ranges), named_outputs(names, widths), left_out, source)
-
-
-def _cardinality(dataset: Any) -> int:
-    n = int(dataset.cardinality())
-    if n == _INFINITE:
-        raise ProbeError(f"{EXPECTED} Received: one without an end. Give one pass over the images, as with `.take(n)`.")
-    return n
-
-
-@dataclass(slots=True)
-class _Endless:
-    """Notices that a stream of unknown length is endless.
-
-    Attributes:
-        n: images that came.
-        rare: different images that have come fewer than `_PASSES` times.
-    """
-
-    n: int = 0
-    rare: int = 0
-
-    def add(self, times: int) -> None:
-        """Count an image that has come `times` times so far."""
-        self.n += 1
-        self.rare += (times == 1) - (times == _PASSES)
-        received = ""
-        if self.n >= _AT_LEAST and not self.rare:
-            received = f"one that repeats itself without end: of {self.n:,} images each came {_PASSES} times or more"
-        elif self.n > _MOST_UNKNOWN:
-            received = f"one of unknown length with more than {_MOST_UNKNOWN:,} images, perhaps without an end"
-        if received:
-            raise ProbeError(f"{EXPECTED} Received: {received}. Give one pass over the images, as with `.take(n)`.")
 
 
 def _index(
@@ -180,64 +132,149 @@ def _index(
     )
 
 
-def index_builder(builder: Any, options: Options) -> ImageIndex:
-    """Read a data set of tensorflow-datasets that has been prepared; images stay the files they are.
+def _examples(
+    dataset: Any, keys: Keys | None, found: PixelRange, widths: set[int]
+) -> Iterator[tuple[Any, Label, float]]:
+    """Image, label and weight one by one; the first element decides whether the dataset is batched.
 
-    Args:
-        builder: a `tfds.core.DatasetBuilder`.
-        options: as for `index_stream`; by default the builder's class names.
-
-    Raises:
-        ProbeError: it is not prepared, its image or label is ambiguous, or see `index_stream`.
+    The range of the pixels is added to `found`, the number of classes of one-hot labels to `widths`.
     """
-    if not builder.info.splits:
-        raise ProbeError(
-            f"Expected a data set that is prepared. Received: the builder {builder.name!r} without any split. Call its "
-            "`download_and_prepare()` first."
-        )
-    features = dict(builder.info.features.items()) if hasattr(builder.info.features, "items") else {}
-    keys = _keys(features, builder.info.supervised_keys)
-    known, others = sort_splits({name: name for name in builder.info.splits})
-    with readable(0):
-        splits = {split: _open(builder, name, keys.image, features[keys.image]) for split, name in known.items()}
-    if options.class_names is None:
-        options = replace(options, class_names=getattr(features[keys.label], "names", None))
-    index = index_stream(splits, options, keys=keys, source=f"tfds {builder.name}")
-    left_out = LeftOutCounter()
-    for name in others:
-        left_out.add("splits that are neither train, validation nor test", name)
-    return replace(index, left_out=left_out.result() + index.left_out)
+    _parts(dataset.element_spec, keys)
+    batched: bool | None = None
+    shapes: set[tuple[int, ...]] = set()
+    with _readable(0):
+        elements = iter(dataset)
+    for n_read in itertools.count():
+        with _readable(n_read):
+            element = next(elements, None)
+        if element is None:
+            return
+        image, label, weight = _parts(element, keys)
+        if batched is None:
+            batched = _is_batch(tuple(image.shape), tuple(label.shape), image.dtype.name == "string")
+        images = _images(image, batched)
+        for one in images:
+            if isinstance(one, bytes):
+                continue
+            if one.shape not in shapes:
+                check_shape(one.shape)
+                shapes.add(one.shape)
+            found.add(one)
+        yield from zip(images, _labels(label, batched, len(images), widths), _weights(weight, len(images)), strict=True)
 
 
-def _keys(features: Mapping[str, Any], supervised: Any) -> Keys:
-    """Which features are the image and its label."""
-    if supervised and len(supervised) == 2 and all(isinstance(key, str) and key in features for key in supervised):
-        return Keys(*supervised)
-    images = [key for key, feature in features.items() if type(feature).__name__ == "Image"]
-    labels = [key for key, feature in features.items() if type(feature).__name__ == "ClassLabel"]
-    labels = labels if len(labels) == 1 else [key for key in LABEL_KEYS if key in features]
-    if len(images) != 1 or len(labels) != 1:
-        given = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
-        raise ProbeError(
-            f"Expected one image and one label. Received: the features {given}. Give `builder.as_dataset()` with "
-            "`.map(lambda row: (row[image], row[label]))` instead."
-        )
-    return Keys(images[0], labels[0])
+@contextlib.contextmanager
+def _readable(n_read: int) -> Iterator[None]:
+    """Turn what the user's own pipeline raises after `n_read` elements into a `ProbeError`."""
+    import tensorflow as tf
 
-
-def _open(builder: Any, split: str, image: str, feature: Any) -> Any:
-    """A split as a stream; images as the bytes of their files, unless the feature changes what it decodes."""
-    tfds: Any = importlib.import_module("tensorflow_datasets")  # which has no types
-    as_files = type(feature).__name__ == "Image" and "uint" in str(feature.dtype)
     try:
-        return builder.as_dataset(
-            split=split,
-            shuffle_files=False,
-            decoders={image: tfds.decode.SkipDecoding()} if as_files else None,
-            read_config=tfds.ReadConfig(try_autocache=False),
+        yield
+    except tf.errors.OpError as error:
+        reason = re.sub(r"\{\{.*?\}\}", "", error.message).strip().split("\n")[0]
+        raise ProbeError(
+            f"Expected a tf.data.Dataset that can be read to its end. Received: {type(error).__name__} after "
+            f"{n_read:,} elements: {reason:.200}. Correct its pipeline, or skip what fails with `.ignore_errors()`."
+        ) from error
+
+
+def _parts(element: Any, keys: Keys | None) -> tuple[Any, Any, Any]:
+    """Image, label and weight of an element, or of its specification."""
+    weight = None
+    if isinstance(element, dict):
+        image, label = (element[key] for key in keys or _usual_keys(element))
+    elif isinstance(element, (tuple, list)) and len(element) in (2, 3):
+        image, label, weight = (*element, None)[:3]
+    else:
+        raise ProbeError(f"{_EXPECTED} Received: elements of another form. Make them pairs with `.map`.")
+    if isinstance(image, dict) and len(image) == 1:  # what a model with one named input takes
+        image = next(iter(image.values()))
+    for part, what in ((image, "image"), (label, "label")):
+        if not hasattr(part, "dtype") or "Sparse" in type(part).__name__:
+            raise ProbeError(f"{_EXPECTED} Received: {type(part).__name__} as {what}. Make it one tensor with `.map`.")
+    return image, label, weight
+
+
+def _usual_keys(names: Mapping[str, Any]) -> Keys:
+    images, labels = ([key for key in keys if key in names] for keys in (_IMAGE_KEYS, _LABEL_KEYS))
+    if len(images) != 1 or len(labels) != 1:
+        raise ProbeError(
+            f"{_EXPECTED} Received: dictionaries with the keys {', '.join(repr(str(key)) for key in names)}, of which "
+            f"{len(images)} may be the image and {len(labels)} the label. Make them pairs with `.map`, that of "
+            "`builder.as_dataset()` if it is a builder."
         )
+    return images[0], labels[0]
+
+
+def _is_batch(image: tuple[int, ...], label: tuple[int, ...], encoded: bool) -> bool:
+    """Whether an element is a batch, from the shapes of its image and its label.
+
+    With a label of one axis it is a batch of numbers, or one image with a one-hot row.
+    """
+    if len(label) != 1:
+        return len(label) > 1
+    if encoded:
+        return len(image) == 1
+    return len(image) == 4 or (len(image) == 3 and image[2] not in (1, 3, 4))
+
+
+def _images(value: Any, batched: bool) -> list[Any]:
+    if hasattr(value, "to_tensor"):  # ragged: a batch of images of different sizes
+        rows = [value[row] for row in range(value.shape[0])] if batched else [value]
+        return [as_numpy(row.to_tensor() if hasattr(row, "to_tensor") else row) for row in rows]
+    array = as_numpy(value)
+    if array.dtype.kind == "O":
+        return array.reshape(-1).tolist() if batched else [array[()]]
+    if batched and array.ndim:
+        return list(array)
+    return [array[0] if array.ndim == 4 and len(array) else array]  # the first frame of an animation
+
+
+def _labels(value: Any, batched: bool, n: int, widths: set[int]) -> list[Label]:
+    if hasattr(value, "to_tensor"):  # ragged
+        raise ProbeError(f"Expected one label an image. Received: labels as {type(value).__name__}. {ONE_LABEL}")
+    array = as_numpy(value)
+    return plain_labels(array if batched else array[None], n, widths)
+
+
+def _weights(value: Any, n: int) -> list[float]:
+    if value is None:
+        return [1.0] * n
+    weights = np.ravel(as_numpy(value))
+    if len(weights) != n or weights.dtype.kind not in "biuf" or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ProbeError(
+            f"Expected (image, label, weight) with one number from 0 up as weight. Received: {weights[:3]!r:.80}. "
+            "Leave the weights out with `.map`."
+        )
+    return [float(weight) for weight in weights]
+
+
+def _index_builder(builder: Any, options: Options) -> ImageIndex:
+    """Read a data set of tensorflow-datasets that has been prepared; images stay the files they are."""
+    features = dict(builder.info.features.items()) if hasattr(builder.info.features, "items") else {}
+    known, others = sort_splits({name: name for name in builder.info.splits}) if builder.info.splits else ({}, {})
+    supervised = builder.info.supervised_keys
+    known_keys = supervised and len(supervised) == 2 and all(str(key) in features for key in supervised)
+    image, label = keys = tuple(supervised) if known_keys else _usual_keys(features)
+    tfds: Any = importlib.import_module("tensorflow_datasets")  # which has no types
+    # Files stay as they are, unless the feature changes what it decodes.
+    as_files = type(features[image]).__name__ == "Image" and "uint" in str(features[image].dtype)
+    decoders = {image: tfds.decode.SkipDecoding()} if as_files else None
+    config = tfds.ReadConfig(try_autocache=False)
+    try:
+        with _readable(0):
+            splits = {
+                split: builder.as_dataset(split=name, shuffle_files=False, decoders=decoders, read_config=config)
+                for split, name in known.items()
+            }
+        if TRAIN not in splits:
+            raise ValueError("no training split")
     except (AssertionError, ValueError, OSError) as error:
         raise ProbeError(
             f"Expected a data set that can be read. Received: {builder.name!r}: {unreadable(error)}. Call its "
             "`download_and_prepare()` first."
         ) from error
+    if options.class_names is None:
+        options = replace(options, class_names=getattr(features[label], "names", None))
+    index = _index_stream(splits, options, keys=keys, source=f"tfds {builder.name}")
+    return replace(index, left_out=without_others(others).result() + index.left_out)

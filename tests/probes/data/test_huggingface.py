@@ -9,10 +9,15 @@ import pytest
 from pictures import write_images
 from PIL import Image
 
-from probes.data.sources.huggingface import index_huggingface
+from probes.data.sources import huggingface
 from probes.data.sources.huggingface import recognises as is_huggingface
+from probes.data.sources.source import Options
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
+
+
+def index_huggingface(data, **options):
+    return huggingface.index(data, Options(**options))
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +189,7 @@ def test_the_advice_for_several_columns_helps(hf, make, names):
 
 def test_several_columns_of_images_or_none_are_refused(hf, make, names, paths):
     message = refusal(make(label=(LABELS, names), mask=(paths, hf.Image())))
-    assert "2 of images among the columns image (Image), label (ClassLabel), mask (Image)" in message
+    assert "image, mask of images among the columns image (Image), label (ClassLabel), mask (Image)" in message
     text = hf.Dataset.from_dict({"image": paths, "label": LABELS})
     assert "cast_column" in refusal(text)
     assert index_huggingface(text.cast_column("image", hf.Image())).n_images == 8
@@ -232,7 +237,7 @@ def test_splits_are_known_by_their_names(hf, make, names):
     assert index.validation == (("validation image 0000000",), ("validation image 0000001",))
     assert index.left_out[0].examples == ("unsupervised",)
     assert index_huggingface({"train": part, "test": part}).split_sizes() == {"train": 8, "test": 8}
-    assert "Name a split 'train'" in refusal(hf.DatasetDict({"test": part}))
+    assert "a split named 'train'" in refusal(hf.DatasetDict({"test": part}))
 
 
 def test_splits_with_other_classes_are_refused(hf, make, names):

@@ -52,8 +52,8 @@ def test_labels_are_the_names_or_their_numbers(labels, names, files):
 @pytest.mark.parametrize(
     ("labels", "names", "told"),
     [
-        ([0, 1, 2], ["a", "b"], "Received: 0 to 2"),
-        ([-1, 1, 0], ["a", "b"], "Received: -1 to 1"),
+        ([0, 1, 2], ["a", "b"], "Received: the label 2"),
+        ([-1, 1, 0], ["a", "b"], "Received: the label -1"),
         (["a", "c"], ["a", "b"], "Received: the label 'c'"),
         ([0, 1], ["a", "b", "a"], "Received: 'a' twice"),
         ([0, 1], [1, "1"], "Received: '1' twice"),

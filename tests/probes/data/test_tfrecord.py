@@ -11,10 +11,15 @@ from data_forms import write_shard
 from indexes import attempt, left_out, refusal_of, unreadable
 
 from probes.data.image_index import ImageIndex
+from probes.data.sources import tfrecord
+from probes.data.sources.folder import is_shard
 from probes.data.sources.open import open_source
-from probes.data.sources.tfrecord import index_records
-from probes.data.sources.tree import is_shard
+from probes.data.sources.source import Options
 from probes.errors import ProbeError
+
+
+def index_records(path):
+    return tfrecord.index(str(path), Options())
 
 
 def labelled(label, image=b"picture", **features):
@@ -80,7 +85,7 @@ def test_several_labels_an_image_are_refused(write):
 
 
 def test_missing_features_are_refused_with_those_that_are_there(write):
-    assert "'size' (integers)" in refusal(write({"image": b"x", "size": 3}))
+    assert "'image', 'size'" in refusal(write({"image": b"x", "size": 3}))
     assert "an encoded picture" in refusal(write({"image": [1, 2], "label": 1}))
 
 
@@ -134,9 +139,9 @@ def test_shards_that_a_set_lacks_are_counted(write, tmp_path):
 
 
 def test_what_holds_no_shards_is_refused(tmp_path, forbid, write):
-    assert "holds none" in refusal(tmp_path)
-    assert "matches no file" in refusal(tmp_path / "*.tfrecord")
-    assert "matches no file" in refusal(tmp_path / "gone.tfrecord")
+    assert "holds or matches no such file" in refusal(tmp_path)
+    assert "matches no such file" in refusal(tmp_path / "*.tfrecord")
+    assert "matches no such file" in refusal(tmp_path / "gone.tfrecord")
     assert "holds none" in refusal(write())
     forbid(path := write(labelled(0)))
     assert "permission denied" in refusal(path)
@@ -202,7 +207,7 @@ def test_a_record_that_has_changed_since_is_unreadable(write):
     path = four(write)
     index = index_records(path)
     path.write_bytes(b"\xff" * path.stat().st_size)
-    assert unreadable(index, "train.tfrecord#0") == "no tf.train.Example"
+    assert unreadable(index, "train.tfrecord#0") == "records that are no tf.train.Example"
     path.unlink()
     with pytest.raises(OSError, match="No such file"):
         index.store.open("train.tfrecord#0")
