@@ -7,12 +7,53 @@ the place of a layer counts them within the network: of these two, the one that 
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from typing import TypeAlias
 
 from builders.checkpoints.checkpoint import Weight
+from builders.errors import BuildError
 
-_Layers: TypeAlias = dict[str, list[Weight]]  # a layer's path -> its weights
-_MODELS = {"functional", "model", "sequential"}
+_Layers: TypeAlias = Mapping[str, Sequence[Weight]]  # a layer's path -> its weights
+
+
+def rename_weights(
+    weights: Sequence[Weight], rename: Mapping[str, str], mine: Sequence[Weight]
+) -> tuple[list[Weight], dict[Weight, Weight]]:
+    """Apply patterns and replacements in order to a checkpoint's names; also gives those that are now a model's name.
+
+    A variable of the model is named by its path, and where files number variables also as "conv1/vars/0".
+    """
+    names = [(own.name, own) for own in mine]
+    names += [(f"{own.place.layer}/vars/{own.place.key}", own) for own in mine if own.place.key.isdigit()]
+    counts = Counter(name for name, _ in names)
+    targets = {name: own for name, own in names if counts[name] == 1}
+    new_names = [weight.name for weight in weights]
+    try:
+        for pattern, replacement in rename.items():
+            new_names = [re.sub(pattern, replacement, name) for name in new_names]
+    except (re.error, TypeError, AttributeError) as error:
+        raise BuildError(
+            f"Expected `rename` to map regular expressions to replacements. Received: {rename!r} ({error}). Pass a "
+            "dict such as {'^backbone/': ''}, with re.escape around literal text."
+        ) from error
+    renamed: list[Weight] = []
+    sources: dict[Weight, str] = {}
+    fixed: dict[Weight, Weight] = {}
+    for weight, name in zip(weights, new_names, strict=True):
+        target = targets.get(name)
+        if target is not None and sources.setdefault(target, weight.name) != weight.name:
+            raise BuildError(
+                f"Expected `rename` to give each name once. Received: both {sources[target]!r} and {weight.name!r} "
+                f"become {name!r}. Make a pattern narrower."
+            )
+        if name != weight.name:
+            layer = re.sub(r"(/vars)?/[^/]*$", "", name) if weight.place.path or weight.place.layer else ""
+            weight = replace(weight, name=name, place=weight.place._replace(layer=layer))
+            if target is not None:
+                fixed[target] = weight
+        renamed.append(weight)
+    return renamed, fixed
 
 
 def match(
@@ -22,57 +63,50 @@ def match(
     model_name: str,
     classes: Collection[str],
     roots: Sequence[str] = (),
-) -> dict[int, Weight]:
-    """Pair the variables of a model with those of a checkpoint. The shapes of a pair may differ.
+) -> dict[Weight, Weight]:
+    """Pair the variables of a model with those of a checkpoint, each used once. The shapes of a pair may differ.
 
-    Args:
-        model: the model's variables, in order.
-        stored: the checkpoint's.
-        model_name: the model's own name, which may begin a variable's name on one side alone.
-        classes: the classes of the model's layers, in snake case.
-        roots: what else may begin a variable's name in the checkpoint.
-
-    Returns:
-        For a model weight's address the stored weight; each is used once.
+    The model's own name may begin a variable's name on one side alone; `roots` are what else may begin it in the
+    checkpoint. `classes` are those of the model's layers, in snake case.
     """
     matching = _Matching(model, stored, classes)
     anchored = matching.match_given_names()
     matching.match_attributes(anchored=anchored)
     matching.match_rest(anchored=anchored)
-    prefixes = [f"{root}/" for root in roots]
-    for prefix in ("", f"{model_name}/", *prefixes):
-        matching.match_variable_names(prefix)
-    for prefix in ("", *prefixes):
-        matching.match_variable_names(prefix, drop=f"{model_name}/")
-    return matching.pairs
+    pairs, counts = matching.pairs, Counter(weight.name for weight in model)
+    taken = set(pairs.values())
+    left = {weight.name: weight for weight in stored if weight not in taken}
+    prefixes = ("", *(f"{root}/" for root in (model_name, *roots)))
+    for drop, prefix in product(("", f"{model_name}/"), prefixes):  # single variables, by their whole names
+        for weight in model:
+            name = prefix + weight.name.removeprefix(drop)
+            if weight not in pairs and counts[weight.name] == 1 and name in left:
+                pairs[weight] = left.pop(name)
+    return pairs
 
 
 class _Matching:
     """The pairs found so far, and the layers that are left."""
 
     def __init__(self, model: Sequence[Weight], stored: Sequence[Weight], classes: Collection[str]) -> None:
-        self.model, self.stored = model, stored
-        self.classes = {*classes, *_MODELS}
+        self.classes = {*classes, "functional", "model", "sequential"}
         self.mine, self.theirs = _by_layer(model), _by_layer(stored)
-        self.pairs: dict[int, Weight] = {}
+        self.pairs: dict[Weight, Weight] = {}
 
     def given(self, name: str) -> bool:
         """Whether an author gave these names: none of them is a class with a number."""
         stems = (re.sub(r"_\d+$", "", part) for part in name.split("/") if part != "layers")
-        return bool(name) and "#" not in name and not any(stem in self.classes for stem in stems)
+        return bool(name) and "#" not in name and self.classes.isdisjoint(stems)
 
-    def _take(self, pairs: Mapping[str, str]) -> None:
-        for mine, theirs in pairs.items():
-            found = pair_weights(self.mine.pop(mine), self.theirs.pop(theirs))
-            self.pairs.update({own.address: other for own, other in found})
+    def _take(self, layers: Mapping[str, str]) -> None:
+        for path, other in layers.items():
+            self.pairs.update(pair_weights(self.mine.pop(path), self.theirs.pop(other)))
 
     def match_given_names(self) -> bool:
         """Pair layers by given names: all names around them, the last name alone, or with "_" for "/".
 
-        Keras 2 allowed layers to be called "conv1/conv"; in Keras 3 the same ones are called "conv1_conv".
-
-        Returns:
-            Whether such a layer has the same shapes on both sides, so that the two networks use the same names.
+        Keras 2 allowed layers to be called "conv1/conv"; in Keras 3 the same ones are called "conv1_conv". Returns
+        whether such a layer has the same shapes on both sides, so that the two networks use the same names.
         """
         anchored = False
         ways: list[Callable[[str], str]] = [str, lambda name: name.split("/")[-1], lambda name: name.replace("/", "_")]
@@ -109,19 +143,9 @@ class _Matching:
         better = _score(by_path, mine, theirs) > _score(by_name, mine, theirs)
         self._take(by_path if better and _same_structure(by_path, mine, theirs, base) else by_name)
 
-    def match_variable_names(self, prefix: str, drop: str = "") -> None:
-        """Pair single variables by name, with a prefix in the checkpoint, and one in the model that does not count."""
-        used = {weight.address for weight in self.pairs.values()}
-        counts = Counter(weight.name for weight in self.model)
-        stored = {weight.name: weight for weight in self.stored if weight.address not in used}
-        for weight in self.model:
-            name = prefix + weight.name.removeprefix(drop)
-            if weight.address not in self.pairs and counts[weight.name] == 1 and name in stored:
-                self.pairs[weight.address] = stored.pop(name)
 
-
-def _by_layer(weights: Sequence[Weight]) -> _Layers:
-    layers: _Layers = {}
+def _by_layer(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
+    layers: dict[str, list[Weight]] = {}
     for weight in weights:
         if weight.place.path or weight.place.layer:
             layers.setdefault(weight.place.path or f":{weight.place.layer}", []).append(weight)
