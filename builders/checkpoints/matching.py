@@ -6,14 +6,14 @@ the place of a layer counts them within the network: of these two, the one that 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from builders.checkpoints.checkpoint import Weight
 from builders.errors import BuildError
 
+_T = TypeVar("_T")
 _Layers: TypeAlias = Mapping[str, Sequence[Weight]]  # a layer's path -> its weights
 
 
@@ -24,10 +24,8 @@ def rename_weights(
 
     A variable of the model is named by its path, and where files number variables also as "conv1/vars/0".
     """
-    names = [(own.name, own) for own in mine]
-    names += [(f"{own.place.layer}/vars/{own.place.key}", own) for own in mine if own.place.key.isdigit()]
-    counts = Counter(name for name, _ in names)
-    targets = {name: own for name, own in names if counts[name] == 1}
+    numbered = [(f"{own.place.layer}/vars/{own.place.key}", own) for own in mine if own.place.key.isdigit()]
+    targets = _unique([*((own.name, own) for own in mine), *numbered])
     new_names = [weight.name for weight in weights]
     try:
         for pattern, replacement in rename.items():
@@ -38,51 +36,65 @@ def rename_weights(
             "dict such as {'^backbone/': ''}, with re.escape around literal text."
         ) from error
     renamed: list[Weight] = []
-    sources: dict[Weight, str] = {}
+    sources: dict[str, str] = {}
     fixed: dict[Weight, Weight] = {}
     for weight, name in zip(weights, new_names, strict=True):
-        target = targets.get(name)
-        if target is not None and sources.setdefault(target, weight.name) != weight.name:
+        if name in targets and sources.setdefault(name, weight.name) != weight.name:
             raise BuildError(
-                f"Expected `rename` to give each name once. Received: both {sources[target]!r} and {weight.name!r} "
+                f"Expected `rename` to give each name once. Received: both {sources[name]!r} and {weight.name!r} "
                 f"become {name!r}. Make a pattern narrower."
             )
         if name != weight.name:
             layer = re.sub(r"(/vars)?/[^/]*$", "", name) if weight.place.path or weight.place.layer else ""
             weight = replace(weight, name=name, place=weight.place._replace(layer=layer))
-            if target is not None:
-                fixed[target] = weight
+            if name in targets:
+                fixed[targets[name]] = weight
         renamed.append(weight)
     return renamed, fixed
 
 
 def match(
-    model: Sequence[Weight],
-    stored: Sequence[Weight],
-    *,
-    model_name: str,
-    classes: Collection[str],
-    roots: Sequence[str] = (),
+    model: Sequence[Weight], stored: Sequence[Weight], *, model_name: str, classes: Collection[str]
 ) -> dict[Weight, Weight]:
     """Pair the variables of a model with those of a checkpoint, each used once. The shapes of a pair may differ.
 
-    The model's own name may begin a variable's name on one side alone; `roots` are what else may begin it in the
-    checkpoint. `classes` are those of the model's layers, in snake case.
+    The name of the model, or of another one of its class ("sequential_3"), may begin a variable's name on one side
+    alone. `classes` are those of the model's layers, in snake case.
     """
     matching = _Matching(model, stored, classes)
     anchored = matching.match_given_names()
     matching.match_attributes(anchored=anchored)
     matching.match_rest(anchored=anchored)
-    pairs, counts = matching.pairs, Counter(weight.name for weight in model)
-    taken = set(pairs.values())
-    left = {weight.name: weight for weight in stored if weight not in taken}
-    prefixes = ("", *(f"{root}/" for root in (model_name, *roots)))
-    for drop, prefix in product(("", f"{model_name}/"), prefixes):  # single variables, by their whole names
-        for weight in model:
-            name = prefix + weight.name.removeprefix(drop)
-            if weight not in pairs and counts[weight.name] == 1 and name in left:
-                pairs[weight] = left.pop(name)
+    pairs = matching.pairs
+
+    def below_model(name: str) -> str:
+        root, _, rest = name.partition("/")
+        return rest if _stem(root) == _stem(model_name) else name
+
+    for way in (str, below_model):  # single variables, by their whole names
+        used = set(pairs.values())
+        left = _unique((way(weight.name), weight) for weight in stored if weight not in used)
+        for name, weight in _unique((way(weight.name), weight) for weight in model).items():
+            if weight not in pairs and name in left:
+                pairs[weight] = left[name]
     return pairs
+
+
+def _stem(name: str) -> str:
+    """A name without the number that Keras or this module gave it."""
+    return re.sub(r"(_|#)\d+$", "", name)
+
+
+def _unique(named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
+    """Things by those of their names that occur once."""
+    named = list(named)
+    counts = Counter(name for name, _ in named)
+    return {name: thing for name, thing in named if name and counts[name] == 1}
+
+
+def _by_name(layers: _Layers, way: Callable[[str], str] = str) -> dict[str, str]:
+    """Paths by the names of layers, changed in one way, that occur once."""
+    return _unique((way(layer[0].place.layer), path) for path, layer in layers.items())
 
 
 class _Matching:
@@ -95,7 +107,7 @@ class _Matching:
 
     def given(self, name: str) -> bool:
         """Whether an author gave these names: none of them is a class with a number."""
-        stems = (re.sub(r"_\d+$", "", part) for part in name.split("/") if part != "layers")
+        stems = (_stem(part) for part in name.split("/") if part != "layers")
         return bool(name) and "#" not in name and self.classes.isdisjoint(stems)
 
     def _take(self, layers: Mapping[str, str]) -> None:
@@ -110,7 +122,7 @@ class _Matching:
         """
         anchored = False
         ways: list[Callable[[str], str]] = [str, lambda name: name.split("/")[-1], lambda name: name.replace("/", "_")]
-        for mine, theirs in [(_unique(self.mine, way), _unique(self.theirs, way)) for way in ways]:
+        for mine, theirs in [(_by_name(self.mine, way), _by_name(self.theirs, way)) for way in ways]:
             for name, path in mine.items():
                 other = theirs.get(name, "")
                 if self.given(name) and path in self.mine and other in self.theirs:
@@ -137,7 +149,7 @@ class _Matching:
             {path: layer for path, layer in layers.items() if not (anchored and self.given(layer[0].place.layer))}
             for layers in (self.mine, self.theirs)
         )
-        own, other = _unique(mine), _unique(theirs)
+        own, other = _by_name(mine), _by_name(theirs)
         by_name = {own[name]: other[name] for name in own if name in other}
         by_path, base = _by_path(mine, theirs)
         better = _score(by_path, mine, theirs) > _score(by_name, mine, theirs)
@@ -150,13 +162,6 @@ def _by_layer(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
         if weight.place.path or weight.place.layer:
             layers.setdefault(weight.place.path or f":{weight.place.layer}", []).append(weight)
     return layers
-
-
-def _unique(layers: _Layers, way: Callable[[str], str] = str) -> dict[str, str]:
-    """Paths by the names of layers, changed in one way, that occur once."""
-    names = {path: way(layer[0].place.layer) for path, layer in layers.items()}
-    counts = Counter(names.values())
-    return {name: path for path, name in names.items() if name and counts[name] == 1}
 
 
 def pair_weights(mine: Sequence[Weight], theirs: Sequence[Weight]) -> list[tuple[Weight, Weight]]:
@@ -223,7 +228,7 @@ def _same_structure(pairs: Mapping[str, str], mine: _Layers, theirs: _Layers, ba
     or all of the checkpoint's must agree.
     """
     own, others = (
-        {path: re.sub(r"(_|#)\d+$", "", _below(path, root)) for path in layers if _below(path, root)}
+        {path: _stem(_below(path, root)) for path in layers if _below(path, root)}
         for layers, root in zip((mine, theirs), base, strict=True)
     )
     shared = [path for path, kind in own.items() if kind in others.values()]

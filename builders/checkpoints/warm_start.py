@@ -1,7 +1,6 @@
 """Start a network from a checkpoint: restore every variable whose name and shape agree, and report the rest."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,14 +119,11 @@ def plan_warm_start(
     mine = _model_weights(model, checkpoint)
     renamed, fixed = rename_weights(checkpoint.weights, rename or {}, mine)
     taken = set(fixed.values())
-    class_name = re.sub(r"_\d+$", "", model.name)  # a model of this class may have another automatic number
-    roots = {weight.name.split("/")[0] for weight in renamed}
     found = fixed | match(
         [weight for weight in mine if weight not in fixed],
         [weight for weight in renamed if weight not in taken],
         model_name=model.name,
         classes={snake_case(type(layer).__name__) for layer in model._flatten_layers()},
-        roots=sorted(root for root in roots if re.sub(r"_\d+$", "", root) == class_name),
     )
     fitting = [own for own in mine if own in found and own.shape == found[own].shape]
     if not fitting:

@@ -40,10 +40,14 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
             )
         outputs = add_head(head, graph.copy_onto(inputs, places, share=share), taken=graph.names)
     else:
-        layers = _layers(head)
+        layers = list(head) if isinstance(head, (list, tuple)) else [head]
+        if not layers or not all(isinstance(layer, keras.Layer) for layer in layers):
+            raise BuildError(
+                f"Expected `head` to be a HeadSpec, a Keras layer or a list of layers. Received: {head!r}."
+            )
         (outputs,) = graph.copy_onto(inputs, [last], share=share)
         for layer in layers:
-            outputs = _call(layer, outputs, graph.title)
+            outputs = _called(layer, outputs, graph.title)
     try:
         return keras.Model(inputs, outputs, name=graph.title)
     except ValueError as error:  # a name that two layers share
@@ -52,17 +56,7 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
         ) from error
 
 
-def _layers(head: Any) -> Sequence[Any]:
-    layers = list(head) if isinstance(head, (list, tuple)) else [head]
-    wrong = next((layer for layer in layers if not isinstance(layer, keras.Layer)), None)
-    if not layers or wrong is not None:
-        raise BuildError(
-            f"Expected `head` to be a HeadSpec, a Keras layer or a list of layers. Received: {wrong or head!r}."
-        )
-    return layers
-
-
-def _call(layer: Any, x: Any, title: str) -> Any:
+def _called(layer: Any, x: Any, title: str) -> Any:
     try:
         return layer(x)
     except (ValueError, TypeError) as error:
