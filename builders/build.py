@@ -14,7 +14,7 @@ from builders.graph.layer_names import free_name
 from builders.strategy import Strategy
 from builders.surgery.cut import find_cut
 from builders.surgery.freeze import freeze_below, hold_batch_norm, size_of, trainable_variables
-from builders.surgery.heads import add_head, set_head
+from builders.surgery.graft import add_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,20 +26,11 @@ class HeadWeights:
 
 
 def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: Backbone | None = None) -> Any:
-    """Build the model of a strategy.
+    """A flat, compiled `keras.Model` of the backbone's own layers and standard ones, which takes integer labels.
 
-    Args:
-        strategy: cut, freeze, head and input size.
-        head: weights for the prediction layer; None leaves them random.
-        backbone: the loaded backbone; by default it is loaded by its name. It is not changed.
-
-    Returns:
-        A flat, compiled `keras.Model` from pictures of any size, of shape (batch, height, width, channels) and 0 to
-        255, to probabilities of shape (batch, classes). It takes integer labels. Its layers are the backbone's own and
-        standard ones.
-
-    Raises:
-        BuildError: there is no such backbone, cut or pooling.
+    It maps pictures of any size, of shape (batch, height, width, channels) and 0 to 255, to probabilities of shape
+    (batch, classes). Without `head` the prediction layer is random. The backbone is loaded by its name if it is not
+    given; it is not changed.
     """
     if backbone is None:
         backbone = load_backbone(strategy.backbone, strategy.input_size)
@@ -57,7 +48,10 @@ def build_model(strategy: Strategy, head: HeadWeights | None = None, backbone: B
     name = "".join(char if char.isalnum() or char in "._-" else "_" for char in f"{strategy.backbone}_grafted")
     model = keras.Model(inputs, outputs, name=name)
     if head is not None:
-        set_head(model, head.kernel, head.bias)
+        expected, received = tuple(model.layers[-1].kernel.shape), head.kernel.shape
+        if expected != received or head.bias.shape != expected[1:]:
+            raise BuildError(f"Expected a kernel of shape {expected} for the prediction layer. Received: {received}.")
+        model.layers[-1].set_weights([head.kernel, head.bias])
     freeze_below(model, strategy.freeze)
     hold_batch_norm(model, train_batch_norm=strategy.train_batch_norm)
     compile_model(model, strategy.learning_rate)
@@ -85,14 +79,9 @@ def _places(strategy: Strategy, backbone: Backbone) -> list[int]:
 
 
 def parameter_counts(strategy: Strategy, backbone: Backbone) -> tuple[int, int]:
-    """How many parameters the model of a strategy has, without building it.
+    """Numbers of (frozen, trainable) parameters of the model of a strategy, whose head has no hidden layers.
 
-    Args:
-        strategy: of the model; its head has no hidden layers.
-        backbone: the loaded backbone.
-
-    Returns:
-        Numbers of (frozen, trainable) parameters; statistics of BatchNorm count as frozen.
+    Statistics of BatchNorm count as frozen. The model is not built.
     """
     graph = backbone.graph
     places = _places(strategy, backbone)

@@ -6,77 +6,123 @@ the place of a layer counts them within the network: of these two, the one that 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias, TypeVar
 
 from builders.checkpoints.checkpoint import Weight
+from builders.errors import BuildError
 
-_Layers: TypeAlias = dict[str, list[Weight]]  # a layer's path -> its weights
-_MODELS = {"functional", "model", "sequential"}
+_T = TypeVar("_T")
+_Layers: TypeAlias = Mapping[str, Sequence[Weight]]  # a layer's path -> its weights
+
+
+def rename_weights(
+    weights: Sequence[Weight], rename: Mapping[str, str], mine: Sequence[Weight]
+) -> tuple[list[Weight], dict[Weight, Weight]]:
+    """Apply patterns and replacements in order to a checkpoint's names; also gives those that are now a model's name.
+
+    A variable of the model is named by its path, and where files number variables also as "conv1/vars/0".
+    """
+    numbered = [(f"{own.place.layer}/vars/{own.place.key}", own) for own in mine if own.place.key.isdigit()]
+    targets = _unique([*((own.name, own) for own in mine), *numbered])
+    new_names = [weight.name for weight in weights]
+    try:
+        for pattern, replacement in rename.items():
+            new_names = [re.sub(pattern, replacement, name) for name in new_names]
+    except (re.error, TypeError, AttributeError) as error:
+        raise BuildError(
+            f"Expected `rename` to map regular expressions to replacements. Received: {rename!r} ({error}). Pass a "
+            "dict such as {'^backbone/': ''}, with re.escape around literal text."
+        ) from error
+    renamed: list[Weight] = []
+    sources: dict[str, str] = {}
+    fixed: dict[Weight, Weight] = {}
+    for weight, name in zip(weights, new_names, strict=True):
+        if name in targets and sources.setdefault(name, weight.name) != weight.name:
+            raise BuildError(
+                f"Expected `rename` to give each name once. Received: both {sources[name]!r} and {weight.name!r} "
+                f"become {name!r}. Make a pattern narrower."
+            )
+        if name != weight.name:
+            layer = re.sub(r"(/vars)?/[^/]*$", "", name) if weight.place.path or weight.place.layer else ""
+            weight = replace(weight, name=name, place=weight.place._replace(layer=layer))
+            if name in targets:
+                fixed[targets[name]] = weight
+        renamed.append(weight)
+    return renamed, fixed
 
 
 def match(
-    model: Sequence[Weight],
-    stored: Sequence[Weight],
-    *,
-    model_name: str,
-    classes: Collection[str],
-    roots: Sequence[str] = (),
-) -> dict[int, Weight]:
-    """Pair the variables of a model with those of a checkpoint. The shapes of a pair may differ.
+    model: Sequence[Weight], stored: Sequence[Weight], *, model_name: str, classes: Collection[str]
+) -> dict[Weight, Weight]:
+    """Pair the variables of a model with those of a checkpoint, each used once. The shapes of a pair may differ.
 
-    Args:
-        model: the model's variables, in order.
-        stored: the checkpoint's.
-        model_name: the model's own name, which may begin a variable's name on one side alone.
-        classes: the classes of the model's layers, in snake case.
-        roots: what else may begin a variable's name in the checkpoint.
-
-    Returns:
-        For a model weight's address the stored weight; each is used once.
+    The name of the model, or of another one of its class ("sequential_3"), may begin a variable's name on one side
+    alone. `classes` are those of the model's layers, in snake case.
     """
     matching = _Matching(model, stored, classes)
     anchored = matching.match_given_names()
     matching.match_attributes(anchored=anchored)
     matching.match_rest(anchored=anchored)
-    prefixes = [f"{root}/" for root in roots]
-    for prefix in ("", f"{model_name}/", *prefixes):
-        matching.match_variable_names(prefix)
-    for prefix in ("", *prefixes):
-        matching.match_variable_names(prefix, drop=f"{model_name}/")
-    return matching.pairs
+    pairs = matching.pairs
+
+    def below_model(name: str) -> str:
+        root, _, rest = name.partition("/")
+        return rest if _stem(root) == _stem(model_name) else name
+
+    for way in (str, below_model):  # single variables, by their whole names
+        used = set(pairs.values())
+        left = _unique((way(weight.name), weight) for weight in stored if weight not in used)
+        for name, weight in _unique((way(weight.name), weight) for weight in model).items():
+            if weight not in pairs and name in left:
+                pairs[weight] = left[name]
+    return pairs
+
+
+def _stem(name: str) -> str:
+    """A name without the number that Keras or this module gave it."""
+    return re.sub(r"(_|#)\d+$", "", name)
+
+
+def _unique(named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
+    """Things by those of their names that occur once."""
+    named = list(named)
+    counts = Counter(name for name, _ in named)
+    return {name: thing for name, thing in named if name and counts[name] == 1}
+
+
+def _by_name(layers: _Layers, way: Callable[[str], str] = str) -> dict[str, str]:
+    """Paths by the names of layers, changed in one way, that occur once."""
+    return _unique((way(layer[0].place.layer), path) for path, layer in layers.items())
 
 
 class _Matching:
     """The pairs found so far, and the layers that are left."""
 
     def __init__(self, model: Sequence[Weight], stored: Sequence[Weight], classes: Collection[str]) -> None:
-        self.model, self.stored = model, stored
-        self.classes = {*classes, *_MODELS}
+        self.classes = {*classes, "functional", "model", "sequential"}
         self.mine, self.theirs = _by_layer(model), _by_layer(stored)
-        self.pairs: dict[int, Weight] = {}
+        self.pairs: dict[Weight, Weight] = {}
 
     def given(self, name: str) -> bool:
         """Whether an author gave these names: none of them is a class with a number."""
-        stems = (re.sub(r"_\d+$", "", part) for part in name.split("/") if part != "layers")
-        return bool(name) and "#" not in name and not any(stem in self.classes for stem in stems)
+        stems = (_stem(part) for part in name.split("/") if part != "layers")
+        return bool(name) and "#" not in name and self.classes.isdisjoint(stems)
 
-    def _take(self, pairs: Mapping[str, str]) -> None:
-        for mine, theirs in pairs.items():
-            found = pair_weights(self.mine.pop(mine), self.theirs.pop(theirs))
-            self.pairs.update({own.address: other for own, other in found})
+    def _take(self, layers: Mapping[str, str]) -> None:
+        for path, other in layers.items():
+            self.pairs.update(pair_weights(self.mine.pop(path), self.theirs.pop(other)))
 
     def match_given_names(self) -> bool:
         """Pair layers by given names: all names around them, the last name alone, or with "_" for "/".
 
-        Keras 2 allowed layers to be called "conv1/conv"; in Keras 3 the same ones are called "conv1_conv".
-
-        Returns:
-            Whether such a layer has the same shapes on both sides, so that the two networks use the same names.
+        Keras 2 allowed layers to be called "conv1/conv"; in Keras 3 the same ones are called "conv1_conv". Returns
+        whether such a layer has the same shapes on both sides, so that the two networks use the same names.
         """
         anchored = False
         ways: list[Callable[[str], str]] = [str, lambda name: name.split("/")[-1], lambda name: name.replace("/", "_")]
-        for mine, theirs in [(_unique(self.mine, way), _unique(self.theirs, way)) for way in ways]:
+        for mine, theirs in [(_by_name(self.mine, way), _by_name(self.theirs, way)) for way in ways]:
             for name, path in mine.items():
                 other = theirs.get(name, "")
                 if self.given(name) and path in self.mine and other in self.theirs:
@@ -103,36 +149,19 @@ class _Matching:
             {path: layer for path, layer in layers.items() if not (anchored and self.given(layer[0].place.layer))}
             for layers in (self.mine, self.theirs)
         )
-        own, other = _unique(mine), _unique(theirs)
+        own, other = _by_name(mine), _by_name(theirs)
         by_name = {own[name]: other[name] for name in own if name in other}
         by_path, base = _by_path(mine, theirs)
         better = _score(by_path, mine, theirs) > _score(by_name, mine, theirs)
         self._take(by_path if better and _same_structure(by_path, mine, theirs, base) else by_name)
 
-    def match_variable_names(self, prefix: str, drop: str = "") -> None:
-        """Pair single variables by name, with a prefix in the checkpoint, and one in the model that does not count."""
-        used = {weight.address for weight in self.pairs.values()}
-        counts = Counter(weight.name for weight in self.model)
-        stored = {weight.name: weight for weight in self.stored if weight.address not in used}
-        for weight in self.model:
-            name = prefix + weight.name.removeprefix(drop)
-            if weight.address not in self.pairs and counts[weight.name] == 1 and name in stored:
-                self.pairs[weight.address] = stored.pop(name)
 
-
-def _by_layer(weights: Sequence[Weight]) -> _Layers:
-    layers: _Layers = {}
+def _by_layer(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
+    layers: dict[str, list[Weight]] = {}
     for weight in weights:
         if weight.place.path or weight.place.layer:
             layers.setdefault(weight.place.path or f":{weight.place.layer}", []).append(weight)
     return layers
-
-
-def _unique(layers: _Layers, way: Callable[[str], str] = str) -> dict[str, str]:
-    """Paths by the names of layers, changed in one way, that occur once."""
-    names = {path: way(layer[0].place.layer) for path, layer in layers.items()}
-    counts = Counter(names.values())
-    return {name: path for path, name in names.items() if name and counts[name] == 1}
 
 
 def pair_weights(mine: Sequence[Weight], theirs: Sequence[Weight]) -> list[tuple[Weight, Weight]]:
@@ -199,7 +228,7 @@ def _same_structure(pairs: Mapping[str, str], mine: _Layers, theirs: _Layers, ba
     or all of the checkpoint's must agree.
     """
     own, others = (
-        {path: re.sub(r"(_|#)\d+$", "", _below(path, root)) for path in layers if _below(path, root)}
+        {path: _stem(_below(path, root)) for path in layers if _below(path, root)}
         for layers, root in zip((mine, theirs), base, strict=True)
     )
     shared = [path for path, kind in own.items() if kind in others.values()]

@@ -1,57 +1,43 @@
 """Start a network from a checkpoint: restore every variable whose name and shape agree, and report the rest."""
 
 import os
-import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from builders.checkpoints.checkpoint import Checkpoint, Place, Weight
-from builders.checkpoints.matching import match
+from builders.checkpoints.matching import match, rename_weights
 from builders.checkpoints.read import read_checkpoint
-from builders.checkpoints.renaming import rename_weights
 from builders.errors import BuildError
 from builders.graph.layer_names import snake_case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeMismatch:
-    """A variable that the checkpoint has in another shape.
+    """A variable that the checkpoint has in another shape."""
 
-    Attributes:
-        name: of the model's variable.
-        expected: its shape.
-        received: the shape in the checkpoint.
-    """
-
-    name: str
-    expected: tuple[int, ...]
-    received: tuple[int, ...]
+    name: str  # of the model's variable
+    expected: tuple[int, ...]  # its shape
+    received: tuple[int, ...]  # the shape in the checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmStart:
     """What a warm start restores. Every variable of the model is in one of the first three.
 
-    Attributes:
-        restored: the model's variables that take the checkpoint's values.
-        other_shape: those that the checkpoint has in another shape; they stay as they are.
-        missing: those that the checkpoint lacks; they stay as they are.
-        unused: the other variables of the checkpoint, by their names in it (in `.weights.h5` and `.keras` files the
-            layer's name, or its path where none is kept, and a number: "conv1/vars/0"). The state of optimizers,
-            metrics and random generators and save counters are left out where the file marks them; a name-based
-            TensorFlow checkpoint marks nothing, so that the slots of its optimizer are listed.
+    In `unused`, the state of optimizers, metrics and random generators is left out where the file marks it; a
+    name-based TensorFlow checkpoint marks nothing.
     """
 
-    restored: tuple[str, ...]
-    other_shape: tuple[ShapeMismatch, ...]
-    missing: tuple[str, ...]
-    unused: tuple[str, ...]
+    restored: tuple[str, ...]  # the model's variables that take the checkpoint's values
+    other_shape: tuple[ShapeMismatch, ...]  # those that the checkpoint has in another shape; they stay as they are
+    missing: tuple[str, ...]  # those that the checkpoint lacks; they stay as they are
+    unused: tuple[str, ...]  # the checkpoint's other variables, by their names in it, as "conv1/vars/0"
 
     def __str__(self) -> str:
         """A summary on one line, with up to three names of each kind."""
@@ -69,39 +55,20 @@ class WarmStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WarmStartPlan:
-    """A warm start that has not happened yet.
+    """A warm start that has not happened yet; the model is unchanged."""
 
-    Attributes:
-        report: what `apply` will do.
-        model: the network, unchanged so far.
-        checkpoint: the source of the values.
-        pairs: the model's variables that will be restored, with the stored ones.
-    """
-
-    report: WarmStart
-    model: Any
-    checkpoint: Checkpoint
-    pairs: tuple[tuple[Any, Weight], ...]
+    report: WarmStart  # what `apply` will do
+    pairs: tuple[tuple[Any, npt.NDArray[Any]], ...]  # the model's variables that will be restored, and their values
 
     def apply(self) -> WarmStart:
-        """Change the model, in place: all that the report says is restored, or nothing.
-
-        Returns:
-            The report.
-
-        Raises:
-            BuildError: the file is damaged, or has values that a variable can't take. The model is unchanged.
-        """
-        with self.checkpoint.open() as read:
-            arrays = [_convert(read(weight), weight, variable, self.checkpoint) for variable, weight in self.pairs]
-        changed = []
+        """Change the model, in place: all that the report says is restored, or nothing. Returns the report."""
+        before = [variable.numpy() for variable, _ in self.pairs]
         try:
-            for (variable, _), array in zip(self.pairs, arrays, strict=True):
-                changed.append((variable, variable.numpy()))
+            for variable, array in self.pairs:
                 variable.assign(array)
         except BaseException:
-            for variable, old in changed:
-                variable.assign(old)
+            for (variable, _), array in zip(self.pairs, before, strict=True):
+                variable.assign(array)
             raise
         return self.report
 
@@ -142,7 +109,7 @@ def plan_warm_start(
         The plan: read its `report`, then call its `apply`.
 
     Raises:
-        BuildError: nothing can be restored, or the file can't be read.
+        BuildError: as of `warm_start`.
     """
     if not isinstance(model, keras.Model) or not model.weights:
         received = f"{model.name} without weights" if isinstance(model, keras.Model) else type(model).__name__
@@ -151,101 +118,70 @@ def plan_warm_start(
         checkpoint = read_checkpoint(checkpoint)
     mine = _model_weights(model, checkpoint)
     renamed, fixed = rename_weights(checkpoint.weights, rename or {}, mine)
-    taken = {weight.address for weight in fixed.values()}
-    roots = {weight.name.split("/")[0] for weight in renamed}
-    if not checkpoint.any_root:  # only the name of a model of this class under another automatic number
-        roots = {root for root in roots if _stem(root) == _stem(model.name)}
-    rest = match(
-        [weight for weight in mine if weight.address not in fixed],
-        [weight for weight in renamed if weight.address not in taken],
+    taken = set(fixed.values())
+    found = fixed | match(
+        [weight for weight in mine if weight not in fixed],
+        [weight for weight in renamed if weight not in taken],
         model_name=model.name,
         classes={snake_case(type(layer).__name__) for layer in model._flatten_layers()},
-        roots=sorted(roots),
     )
-    sources = {own: weight.address for own, weight in (fixed | rest).items()}
-    return _plan(model, checkpoint, mine, sources)
+    fitting = [own for own in mine if own in found and own.shape == found[own].shape]
+    if not fitting:
+        theirs, ours = (
+            ", ".join(f"{weight.name} {weight.shape}" for weight in weights[:2]) or "nothing"
+            for weights in (checkpoint.weights, mine)
+        )
+        raise BuildError(
+            f"Expected {checkpoint.path} to hold variables of {model.name}. Received: none of the same name and shape; "
+            f"the checkpoint has {theirs}, the model {ours}. Check that it is of this network, or map its names with "
+            "`rename`."
+        )
+    used = set(found.values())
+    report = WarmStart(
+        restored=tuple(own.name for own in fitting),
+        other_shape=tuple(
+            ShapeMismatch(name=own.name, expected=own.shape, received=found[own].shape)
+            for own in mine
+            if own in found and own.shape != found[own].shape
+        ),
+        missing=tuple(own.name for own in mine if own not in found),
+        unused=tuple(weight.name for weight, new in zip(checkpoint.weights, renamed, strict=True) if new not in used),
+    )
+    pairs = tuple((own.value, _converted(found[own].value, own, checkpoint)) for own in fitting)
+    return WarmStartPlan(report=report, pairs=pairs)
 
 
 def _model_weights(model: Any, checkpoint: Checkpoint) -> list[Weight]:
-    """The model's variables in order, placed as the checkpoint's format places them; an address is an index."""
+    """The model's variables in order, placed as the checkpoint's format places them."""
     places = checkpoint.places(model)
     weights = []
-    for index, variable in enumerate(model.weights):
+    for variable in model.weights:
         parent, _, last = variable.path.rpartition("/")
-        place = places.get(id(variable), Place("", "", last))
-        weights.append(
-            Weight(
-                name=variable.path,
-                shape=tuple(variable.shape),
-                dtype=keras.backend.standardize_dtype(variable.dtype),
-                place=place._replace(layer=place.layer or parent),
-                address=index,
-            )
-        )
+        place = places.get(id(variable), Place(key=last))
+        weights.append(Weight(name=variable.path, value=variable, place=place._replace(layer=place.layer or parent)))
     return weights
 
 
-def _plan(model: Any, checkpoint: Checkpoint, mine: list[Weight], sources: Mapping[int, Any]) -> WarmStartPlan:
-    stored = {weight.address: weight for weight in checkpoint.weights}
-    found = [(own, stored[sources[own.address]]) for own in mine if own.address in sources]
-    fitting = [(own, other) for own, other in found if own.shape == other.shape]
-    if not fitting:
-        raise BuildError(_nothing_fits(model, checkpoint, mine))
-    for own, other in fitting:
-        if _family(other.dtype) is None or _family(own.dtype) != _family(other.dtype):
-            raise _unfit(checkpoint, f"values of type {other.dtype} for {own.name}, which has {own.dtype}")
-    used = set(sources.values())
-    report = WarmStart(
-        restored=tuple(own.name for own, _ in fitting),
-        other_shape=tuple(
-            ShapeMismatch(name=own.name, expected=own.shape, received=other.shape)
-            for own, other in found
-            if own.shape != other.shape
-        ),
-        missing=tuple(own.name for own in mine if own.address not in sources),
-        unused=tuple(weight.name for weight in checkpoint.weights if weight.address not in used),
-    )
-    pairs = tuple((model.weights[own.address], other) for own, other in fitting)
-    return WarmStartPlan(report=report, model=model, checkpoint=checkpoint, pairs=pairs)
-
-
-def _nothing_fits(model: Any, checkpoint: Checkpoint, mine: list[Weight]) -> str:
-    theirs, own = (
-        ", ".join(f"{weight.name} {weight.shape}" for weight in weights[:2]) or "nothing"
-        for weights in (checkpoint.weights, mine)
-    )
-    name, count = Counter(weight.name for weight in mine).most_common(1)[0]
-    note = f"; {name!r} names {count} variables of it" if count > 1 else ""
-    return (
-        f"Expected {checkpoint.path} to hold variables of {model.name}. Received: none of the same name and shape; the "
-        f"checkpoint has {theirs}, the model {own}{note}. Check that it is of this network, or map its names with "
-        "`rename`."
-    )
-
-
-def _convert(array: npt.NDArray[Any], weight: Weight, variable: Any, checkpoint: Checkpoint) -> npt.NDArray[Any]:
+def _converted(array: npt.NDArray[Any], own: Weight, checkpoint: Checkpoint) -> npt.NDArray[Any]:
     """A stored array in the variable's type, with values that are finite there."""
-    import ml_dtypes
-
-    kind = keras.backend.standardize_dtype(variable.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = np.asarray(array).astype(ml_dtypes.bfloat16 if kind == "bfloat16" else kind)
-    if _family(kind) == "float" and not np.isfinite(converted).all():
-        raise _unfit(checkpoint, f"values in {weight.name} that are not finite in {kind}")
-    if _family(kind) == "int" and not np.array_equal(converted, array):
-        raise _unfit(checkpoint, f"values in {weight.name} that are too large for {kind}")
+    dtype = keras.backend.standardize_dtype(own.value.dtype)
+    family = _family(dtype)
+    problem = None
+    if family is None or family != _family(array.dtype.name):
+        problem = f"values of type {array.dtype.name} for {own.name}, which has {dtype}"
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            converted = array.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+        if family == "float" and not np.isfinite(converted).all():
+            problem = f"values in {own.name} that are not finite in {dtype}"
+        elif family == "int" and not np.array_equal(converted, array):
+            problem = f"values in {own.name} that are too large for {dtype}"
+    if problem:
+        raise BuildError(
+            f"Expected {checkpoint.path} to hold numbers that the variables can take. Received: {problem}. Take "
+            "another checkpoint, or leave this variable out by renaming it."
+        )
     return converted
-
-
-def _unfit(checkpoint: Checkpoint, problem: str) -> BuildError:
-    return BuildError(
-        f"Expected {checkpoint.path} to hold numbers that the variables can take. Received: {problem}. Take another "
-        "checkpoint, or leave this variable out by renaming it."
-    )
-
-
-def _stem(name: str) -> str:
-    return re.sub(r"_\d+$", "", name)
 
 
 def _family(dtype: str) -> str | None:

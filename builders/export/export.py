@@ -4,7 +4,10 @@ TensorFlow is imported only when a model is exported or run.
 """
 
 import contextlib
+import os
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from builders.errors import BuildError
-from builders.export.export_format import ExportFormat, Pixels
+from builders.errors import BuildError, first_line
+from builders.export.export_format import ExportFormat, Pixels, resized
 from builders.export.formats import FORMATS, check_format, target_of
-from builders.export.native_logs import native_logs_discarded
 
 _LARGEST_DIFFERENCE = 1e-3  # of a probability, where nothing is quantised; float32 in another order gave 1e-5 at most
 # A quantised network that is sound keeps nearly all top classes: EfficientNet-Lite0 97 to 99 % with 8-bit weights and
@@ -28,45 +30,24 @@ _NEAR = 0.1  # two classes whose probabilities differ by less are one answer as 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """An exported model that was run and agrees with the Keras model.
+    """An exported model that was run and agrees with the Keras model."""
 
-    Attributes:
-        format: a key of `FORMATS`.
-        path: of the file or folder.
-        largest_difference: between its probabilities and the Keras model's.
-        same_class: the share of the pictures that both put in the same class, in [0, 1].
-        size_bytes: of the file, or of all files in the folder.
-        takes: its input, in words.
-    """
-
-    format: str
-    path: Path
-    largest_difference: float
-    same_class: float
-    size_bytes: int
-    takes: str
+    format: str  # a key of `FORMATS`
+    path: Path  # of the file or folder
+    largest_difference: float  # between its probabilities and the Keras model's
+    same_class: float  # the share of the pictures that both put in the same class, in [0, 1]
+    size_bytes: int  # of the file, or of all files in the folder
+    takes: str  # its input, in words
 
 
 def export_model(model: Any, stem: Path, format: str, pictures: Pixels) -> Exported:
     """Export a model, run the result on real pictures and keep it only if it agrees.
 
     "saved_model" holds the model whole. The others hold the network behind the resizing, and pictures must come
-    resized, as `Exported.takes` says. Pixels go in as 0 to 255 everywhere.
-
-    Args:
-        model: as `build_model` returns it; it is unchanged.
-        stem: of the target's path; the format's suffix is added to its name. An older export there is replaced, once
-            the new one is sound.
-        format: a key of `FORMATS`.
-        pictures: of shape (n, height, width, channels), 0 to 255: those to compare on, and to calibrate "litert_int8"
-            with (100 or more are customary).
-
-    Returns:
-        What was written, and how it compares.
-
-    Raises:
-        BuildError: the format is unknown, a package is missing, the format can't express the model, the result does
-            not agree with the model, or the disk refused. Nothing is left behind then.
+    resized, as `Exported.takes` says. Pixels go in as 0 to 255 everywhere. The target's name is that of `stem` with the
+    format's suffix; an older export there is replaced once the new one is sound. Otherwise nothing is left behind.
+    `pictures`, of shape (n, height, width, channels), are to compare on, and to calibrate "litert_int8" with (100 or
+    more are customary).
     """
     known, path = check_format(format), target_of(stem, format)
     channels = model.input_shape[-1]
@@ -96,20 +77,7 @@ def export_model(model: Any, stem: Path, format: str, pictures: Pixels) -> Expor
 
 
 def run_exported(path: Path, format: str, pictures: Pixels) -> Pixels:
-    """Run an exported model.
-
-    Args:
-        path: of the file or folder, written by `export_model`.
-        format: a key of `FORMATS`.
-        pictures: of shape (n, height, width, channels), 0 to 255, of any size: they are resized as the Keras model
-            does it where the file can't.
-
-    Returns:
-        Probabilities of shape (n, classes).
-
-    Raises:
-        BuildError: the format is unknown, a package is missing, or the file can't be run.
-    """
+    """Probabilities of shape (n, classes) of an exported model, of pictures as for `export_model`, of any size."""
     known = check_format(format)
     if not path.exists():
         raise BuildError(f"Expected {str(path)!r} to hold a model. Received: nothing there. Export it first.")
@@ -125,24 +93,36 @@ def run_exported(path: Path, format: str, pictures: Pixels) -> Pixels:
 def _one_line_errors(known: ExportFormat) -> Iterator[None]:
     """Converters and interpreters log to standard error, and raise nearly anything on what they can't express."""
     try:
-        with native_logs_discarded():
+        with _native_logs_discarded():
             yield
     except (BuildError, OSError):
         raise
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
         others = ", ".join(name for name in FORMATS if name != known.name)
         raise BuildError(
-            f"Expected a model that {known.title} can hold and run. Received: {reason}. "
-            f"Choose another format: {others}."
+            f"Expected a model that {known.title} can hold and run. Received: {type(error).__name__}: "
+            f"{first_line(error)}. Choose another format: {others}."
         ) from error
+
+
+@contextlib.contextmanager
+def _native_logs_discarded() -> Iterator[None]:
+    """Discard what C++ writes to standard error, of the whole process, and what Python warns of; errors still raise."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as discarded, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of deprecations inside the converters, which a user can't mend
+            os.dup2(discarded.fileno(), 2)
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _write(model: Any, path: Path, known: ExportFormat, pictures: Pixels) -> str:
     """Write the file; returns what it takes, in words."""
-    from builders.export.fixed_size import behind_resizing, resized
-
     network, size = model, "of any size"
     if not known.any_size:
         network = behind_resizing(model)
@@ -151,6 +131,23 @@ def _write(model: Any, path: Path, known: ExportFormat, pictures: Pixels) -> str
     known.write(network, path, pictures)
     count, channels = "one picture at a time" if known.one_by_one else "a batch of pictures", model.input_shape[-1]
     return f"{count} {size}, {channels} channel{'s' * (channels > 1)}, float32 pixels from 0 to 255"
+
+
+def behind_resizing(model: Any) -> Any:
+    """The part of a model behind its resizing, in copied layers: for targets that can't resize as the model does."""
+    import keras
+
+    from builders.surgery.cut import flat_copy
+
+    if isinstance(model.layers[1], keras.layers.Resizing):
+        copy = flat_copy(model)
+        return keras.Model(copy.layers[1].output, copy.output, name=copy.name)
+    if None in model.input_shape[1:]:
+        raise BuildError(
+            f"Expected a model with a Resizing layer in front, or of a fixed input size. Received: {model.name!r}, "
+            f"which takes {model.input_shape}. Export a SavedModel."
+        )
+    return model
 
 
 def _compared(expected: Pixels, found: Pixels, known: ExportFormat) -> tuple[float, float]:
@@ -179,16 +176,19 @@ def _compared(expected: Pixels, found: Pixels, known: ExportFormat) -> tuple[flo
 
 
 def _check_replaceable(path: Path, known: ExportFormat) -> None:
-    """Raises `BuildError` where something lies that is no older export: that is not ours to replace."""
+    """Raise where something lies that is no older export: that is not ours to replace."""
     if not path.exists():
         return
-    expected = f"Expected {str(path)!r} to be free or an older export."
+    received = None
     if path.is_dir() != bool(known.folder):
+        received = "a folder" if path.is_dir() else "a file"
+    elif known.folder and any(path.iterdir()) and not (path / known.folder).is_file():
+        received = "a folder with other things in it"
+    if received:
         raise BuildError(
-            f"{expected} Received: a {'folder' if path.is_dir() else 'file'}. Choose another name, or remove it."
+            f"Expected {str(path)!r} to be free or an older export. Received: {received}. Choose another name, or "
+            "remove it."
         )
-    if known.folder and any(path.iterdir()) and not (path / known.folder).is_file():
-        raise BuildError(f"{expected} Received: a folder with other things in it. Choose another name, or remove it.")
 
 
 def _move(made: Path, path: Path, old: Path) -> None:

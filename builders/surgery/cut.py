@@ -5,6 +5,7 @@ asks for the same layers in both.
 """
 
 import difflib
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -25,23 +26,14 @@ class LayerRenumbered(UserWarning):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutPoint:
-    """A tensor through which every path from input to output passes.
+    """A tensor through which every path from input to output passes."""
 
-    Attributes:
-        layer: the layer whose output it is, under a name that is the same in every rebuild of the network.
-        depth: the share of the backbone's weighted layers at or below it, in (0, 1]; 1.0 is the whole backbone.
-        shape: (height, width, channels), or (tokens, channels); None for an extent that depends on the input.
-        stride: input pixels for one position of the map; None if unknown.
-        parameters: the number of weights at or below it.
-        batch_norm: the last BatchNorm layer since the cut point before, or None.
-    """
-
-    layer: str
-    depth: float
-    shape: tuple[int | None, ...]
-    stride: int | None
-    parameters: int
-    batch_norm: str | None
+    layer: str  # whose output it is, under a name that is the same in every rebuild of the network
+    depth: float  # share of the backbone's weighted layers at or below it, in (0, 1]; 1.0 is the whole backbone
+    shape: tuple[int | None, ...]  # (height, width, channels) or (tokens, channels); None depends on the input
+    stride: int | None  # input pixels for one position of the map; None if unknown
+    parameters: int  # number of weights at or below it
+    batch_norm: str | None  # the last BatchNorm layer since the cut point before
 
 
 def cut_points(model: Any) -> tuple[CutPoint, ...]:
@@ -85,9 +77,6 @@ def points_of(graph: LayerGraph) -> tuple[CutPoint, ...]:
     return tuple(points)
 
 
-_NOMINAL = 256  # px: height and width of the input if the network leaves them open
-
-
 def _strides(graph: LayerGraph) -> list[int | None]:
     """Input pixels for one position of the map at each cut point; None if unknown."""
     *extents, channels = graph.input_shape
@@ -95,23 +84,17 @@ def _strides(graph: LayerGraph) -> list[int | None]:
         return [None] * len(graph.cuts)
     shapes = [node.shape for node in graph.nodes]
     if None in extents and graph.cuts:
-        extents = [_NOMINAL, _NOMINAL]
+        extents = [256, 256]  # any size at which no map vanishes
         shapes = [None, *graph.shapes_for((*extents, channels))]
     strides = []
     for place in graph.cuts:
-        positions = 1
-        for side in (shapes[place] or ())[:-1]:
-            positions *= side or 0
+        positions = math.prod(side or 0 for side in (shapes[place] or ())[:-1])
         strides.append(round((extents[0] * extents[1] / positions) ** 0.5) or None if positions else None)
     return strides
 
 
 def find_cut(graph: LayerGraph, layer: str) -> int:
-    """Index in the graph's nodes of the cut point at that layer.
-
-    Raises:
-        BuildError: the layer is no cut point; the message names the nearest ones.
-    """
+    """Index in the graph's nodes of the cut point at that layer; an error names the nearest ones."""
     index = graph.index(layer)
     if index is not None and index in graph.cuts:
         return index
@@ -154,11 +137,7 @@ def warn_if_renumbered(graph: LayerGraph, name: str) -> None:
 
 
 def cut_at_depth(graph: LayerGraph, depth: float, what: str) -> int:
-    """Index in the graph's nodes of the last cut point up to that share of the depth; `what` names the argument.
-
-    Raises:
-        BuildError: the depth is out of range or below the first cut point.
-    """
+    """Index in the graph's nodes of the last cut point up to that share of the depth; `what` names the argument."""
     if not 0 < depth <= 1:
         raise BuildError(
             f"Expected {what} as a share of the depth to be in (0, 1]. Received: {depth}. {summary(graph)}"
@@ -200,7 +179,13 @@ def cut(model: Any, at: str | float | None = None, *, remove: int | None = None,
             moved = f"{depth:.1%} of the depth: the last cut point up to {at:.1%}."
     else:
         last = len(graph.nodes) - 1 - (remove or 0)
-        place = _cut_below(graph, last, remove)
+        below = [place for place in graph.cuts if place <= last]
+        if not remove or remove < 1 or not below:
+            raise BuildError(
+                f"Expected `remove` to leave a cut point. Received: {remove} of {len(graph.nodes) - 1} layers. "
+                f"{summary(graph)}"
+            )
+        place = below[-1]
         if place != last:
             moved = (
                 f"the nearest cut point below: without its last {remove} layers {graph.title} ends at "
@@ -209,17 +194,6 @@ def cut(model: Any, at: str | float | None = None, *, remove: int | None = None,
     if moved:
         warnings.warn(f"Cut at {graph.nodes[place].name}, {moved}", CutMoved, stacklevel=2)
     return graph.model_of(place, share=share)
-
-
-def _cut_below(graph: LayerGraph, last: int, remove: int | None) -> int:
-    """The last cut point up to a node."""
-    below = [place for place in graph.cuts if place <= last]
-    if not remove or remove < 1 or not below:
-        raise BuildError(
-            f"Expected `remove` to leave a cut point. Received: {remove} of {len(graph.nodes) - 1} layers. "
-            f"{summary(graph)}"
-        )
-    return below[-1]
 
 
 def flat_copy(model: Any, *, share: bool = False) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import keras
@@ -54,20 +55,15 @@ class Description:
         rows = [("stage", "from", "to", "cuts", "shape", "depth", "parameters", "state")]
         for stage in self.stages:
             depth = "" if stage.depth is None else f"{stage.depth:.0%}"
-            place = (stage.name, stage.first, stage.last, str(stage.cut_points), _shape_text(stage.shape), depth)
+            shape = "?" if stage.shape is None else "×".join(str(side or "?") for side in stage.shape)
+            place = (stage.name, stage.first, stage.last, str(stage.cut_points), shape, depth)
             rows.append((*place, f"{stage.parameters:,}", stage.state))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        aligned = [
-            "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, "<<<><>><", widths, strict=True))
-            for row in rows
-        ]
-        total = f"{self.title}: {self.parameters:,} parameters, {self.trainable:,} trainable"
-        return "\n".join([total, *(line.rstrip() for line in aligned)])
-
-
-def _shape_text(shape: tuple[int | None, ...] | None) -> str:
-    """(7, 7, 320) as 7×7×320, an open extent as ?."""
-    return "?" if shape is None else "×".join("?" if side is None else str(side) for side in shape)
+        lines = [f"{self.title}: {self.parameters:,} parameters, {self.trainable:,} trainable"]
+        for row in rows:
+            cells = (f"{cell:{side}{width}}" for cell, side, width in zip(row, "<<<><>><", widths, strict=True))
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines)
 
 
 def describe(model: Any) -> Description:
@@ -83,15 +79,13 @@ def describe(model: Any) -> Description:
         BuildError: the model has several inputs or outputs, or hides its layers.
     """
     graph = LayerGraph(model)
-    points = points_of(graph)
     stages: list[Stage] = []
-    first = start = 0
-    for index, point in enumerate(points, start=1):
-        if index < len(points) and _resolution(points[index]) == _resolution(point):
-            continue
-        end = graph.cuts[index - 1] + 1
-        stages.append(_stage(graph, f"stage {len(stages) + 1}", start, end, points[first:index]))
-        first, start = index, end
+    start, cuts = 0, iter(graph.cuts)
+    for _, group in groupby(points_of(graph), key=_resolution):
+        points = tuple(group)
+        end = [next(cuts) for _ in points][-1] + 1
+        stages.append(_stage(graph, f"stage {len(stages) + 1}", start, end, points))
+        start = end
     if start < len(graph.nodes):
         stages.append(_stage(graph, "head", start, len(graph.nodes), ()))
     return Description(title=graph.title, stages=tuple(stages))
@@ -104,10 +98,11 @@ def _resolution(point: CutPoint) -> object:
 
 def _stage(graph: LayerGraph, name: str, start: int, end: int, points: Sequence[CutPoint]) -> Stage:
     """The nodes from start to before end, and their cut points; the head has none."""
-    layers: list[Any] = []
-    for step in graph.calls[max(start - 1, 0) : end - 1]:
-        if isinstance(step.operation, keras.Layer) and "@" not in step.name:  # a later call has the same weights
-            layers.append(step.operation)
+    layers = [
+        step.operation
+        for step in graph.calls[max(start - 1, 0) : end - 1]
+        if isinstance(step.operation, keras.Layer) and "@" not in step.name  # a later call has the same weights
+    ]
     trainable = size_of(weight for layer in layers for weight in layer.trainable_variables)
     return Stage(
         name=name,

@@ -24,7 +24,6 @@ def freeze(
     until: str | float | None = None,
     *,
     variables: str | None = None,
-    invert: bool = False,
     train_batch_norm: bool = False,
     share: bool = False,
 ) -> Frozen:
@@ -40,7 +39,6 @@ def freeze(
             the last cut point up to there. 0 freezes nothing, 1 the whole backbone.
         variables: in place of `until`, a regular expression; variables whose path contains a match are frozen, all
             others train. If it splits a layer, the flags are kept in the variables, and a saved file loses them.
-        invert: whether the variables that match train and all others are frozen.
         train_batch_norm: whether BatchNorm that is not frozen trains and moves its statistics.
         share: whether the new model uses the given one's layers themselves; by default it gets copies.
 
@@ -53,16 +51,10 @@ def freeze(
     if (until is None) == (variables is None):
         raise BuildError(f"Expected either `until` or `variables`. Received: {until!r}, {variables!r}. Give one.")
     new = flat_copy(model, share=share)
+    freeze_below(new, until)
     if variables is not None:
-        _match_variables(new, variables, trains=invert, others=not invert)
-    else:
-        freeze_below(new, until)
+        _match_variables(new, variables, trains=False)
     hold_batch_norm(new, train_batch_norm=train_batch_norm)
-    if invert and not new.trainable_variables:
-        raise BuildError(
-            f"Expected `variables` to leave something to train. Received: {variables!r}, which matches BatchNorm "
-            "alone: that is frozen as well. Say train_batch_norm=True."
-        )
     return Frozen(new, size_of(new.trainable_variables))
 
 
@@ -93,7 +85,7 @@ def unfreeze(
         raise BuildError(f"Expected `above` or `variables`. Received both: {above!r}, {variables!r}. Give one.")
     new = flat_copy(model, share=share)
     if variables is not None:
-        _match_variables(new, variables, trains=True, others=None)
+        _match_variables(new, variables, trains=True)
     else:
         below = _below(new, above)
         for layer in new.layers:
@@ -121,10 +113,12 @@ def hold_batch_norm(model: Any, *, train_batch_norm: bool) -> None:
 
 def trainable_variables(layer: Any, *, batch_norm: bool = True) -> list[Any]:
     """The variables that train if nothing is frozen: no moving statistics, no state of a random generator."""
-    parts = [
-        part for part in layer._flatten_layers() if batch_norm or not isinstance(part, keras.layers.BatchNormalization)
+    return [
+        variable
+        for part in layer._flatten_layers()
+        if batch_norm or not isinstance(part, keras.layers.BatchNormalization)
+        for variable in part._trainable_variables
     ]
-    return [variable for part in parts for variable in part._trainable_variables]
 
 
 def size_of(variables: Iterable[Any]) -> int:
@@ -144,6 +138,8 @@ def _set_trainable(layer: Any, value: bool) -> None:
 
 def _below(model: Any, until: str | float | None) -> set[str]:
     """Names of the layers of a flat model up to a layer or depth; none for None and 0."""
+    if not until and not isinstance(until, str):
+        return set()
     graph = LayerGraph(model)
     if isinstance(until, str):
         index = graph.index(until)
@@ -152,30 +148,26 @@ def _below(model: Any, until: str | float | None) -> set[str]:
             raise BuildError(
                 f"Expected `freeze` to name a layer of {graph.title}. Received: {until!r}. {summary(graph)}"
             )
-    elif not until:
-        return set()
     else:
-        index = cut_at_depth(graph, float(until), "`freeze`")
+        index = cut_at_depth(graph, float(until or 0), "`freeze`")
     return {graph.nodes[place].name.partition("@")[0] for place in graph.ancestors([index])}
 
 
-def _match_variables(model: Any, pattern: str, *, trains: bool, others: bool | None) -> None:
-    """Set in place whether the variables that match a pattern train, and whether all others do (None: unchanged)."""
+def _match_variables(model: Any, pattern: str, *, trains: bool) -> None:
+    """Set in place whether the variables that match a pattern train."""
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise BuildError(f"Expected `variables` to be a regular expression. Received: {pattern!r}: {error}.") from error
     found = False
     for layer in model.layers:
-        flags = []
-        for variable in trainable_variables(layer):
-            match = expression.search(variable.path) is not None
-            found |= match
-            other = variable.trainable if others is None else others
-            flags.append((variable, trains if match else other))
-        if flags:
-            _set_trainable(layer, any(flag for _, flag in flags))
-            for variable, flag in flags:
+        variables = trainable_variables(layer)
+        matches = [expression.search(variable.path) is not None for variable in variables]
+        if any(matches):
+            found = True
+            flags = [trains if match else one.trainable for one, match in zip(variables, matches, strict=True)]
+            _set_trainable(layer, any(flags))
+            for variable, flag in zip(variables, flags, strict=True):
                 variable.trainable = flag
     if not found:
         paths = [variable.path for variable in model.weights]

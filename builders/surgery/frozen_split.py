@@ -11,25 +11,15 @@ from builders.graph.layer_graph import LayerGraph
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrozenSplit:
-    """A model in two parts that share its layers.
+    """A model in two parts that share its layers. Places are indices in the graph's nodes."""
 
-    Attributes:
-        graph: of the whole model.
-        entry: index in its nodes of the one whose output is prepared pictures: the resizing, or the input.
-        size: height and width in px of prepared pictures.
-        channels: of prepared pictures.
-        split: index in its nodes of the split layer, where the frozen part ends; `entry` if no weight is frozen.
-        tail: `keras.Model` from the split layer's output to the model's output.
-        head_input: index in the nodes of the input of the prediction layer; None if the model ends in no Dense layer.
-    """
-
-    graph: LayerGraph
-    entry: int
-    size: int
-    channels: int
-    split: int
-    tail: Any
-    head_input: int | None
+    graph: LayerGraph  # of the whole model
+    entry: int  # whose output is prepared pictures: the resizing, or the input
+    size: int  # height and width in px of prepared pictures
+    channels: int  # of prepared pictures
+    split: int  # the split layer, where the frozen part ends; `entry` if no weight is frozen
+    tail: Any  # `keras.Model` from the split layer's output to the model's output
+    head_input: int | None  # the input of the prediction layer; None if the model ends in no Dense layer
 
     @property
     def takes_pictures(self) -> bool:
@@ -50,13 +40,9 @@ class FrozenSplit:
 
 
 def split_frozen(model: Any) -> FrozenSplit:
-    """Find the frozen part of a model.
+    """Split a model at the last node that every path passes and below which nothing trains.
 
-    It ends at the last node through which every path from input to output passes and below which nothing trains. The
-    parts share the model's layers, so that training the tail trains the model.
-
-    Raises:
-        BuildError: nothing trains, or the model takes pictures of any size and does not resize them.
+    The parts share the model's layers, so that training the tail trains the model.
     """
     graph = LayerGraph(model)
     if not model.trainable_variables:
@@ -71,8 +57,7 @@ def split_frozen(model: Any) -> FrozenSplit:
     if shape is None or None in shape:
         shape = graph.shapes_for(picture)[split - 1]
     inputs = keras.Input(shape, name="features" if split != entry else "pictures")
-    last = graph.calls[-1]
-    is_dense = isinstance(last.operation, keras.layers.Dense) and last.operation.use_bias
+    last = graph.calls[-1].operation
     return FrozenSplit(
         graph=graph,
         entry=entry,
@@ -80,18 +65,17 @@ def split_frozen(model: Any) -> FrozenSplit:
         channels=graph.input_shape[-1],
         split=split,
         tail=keras.Model(inputs, graph.run(inputs, [len(graph.calls)], start=split)[0], name=f"{model.name}_tail"),
-        head_input=graph.nodes[-1].parents[0] if is_dense else None,
+        head_input=graph.nodes[-1].parents[0] if isinstance(last, keras.layers.Dense) and last.use_bias else None,
     )
 
 
 def _entry(graph: LayerGraph) -> tuple[int, int]:
     """The node whose output is prepared pictures, and their side in px: the resizing of `build`, or the input."""
     first = graph.calls[0].operation
-    if isinstance(first, keras.layers.Resizing):
+    if isinstance(first, keras.layers.Resizing) and first.height == first.width:
         config = first.get_config()
-        as_built = {"interpolation": "bilinear", "antialias": True, "crop_to_aspect_ratio": False}
-        padded = config.get("pad_to_aspect_ratio", False)
-        if first.height == first.width and not padded and all(config[key] == as_built[key] for key in as_built):
+        kept = not (config["crop_to_aspect_ratio"] or config.get("pad_to_aspect_ratio"))
+        if kept and config["interpolation"] == "bilinear" and config["antialias"]:
             return 1, int(first.height)
     shape = graph.input_shape
     if len(shape) != 3 or shape[0] is None or shape[0] != shape[1]:
@@ -110,19 +94,18 @@ def _split(graph: LayerGraph, entry: int) -> int:
     """
     layers = [(i, call.operation) for i, call in enumerate(graph.calls, 1) if isinstance(call.operation, keras.Layer)]
     trains = next(index for index, layer in layers if layer.trainable_variables)
-    frozen = [index for index, layer in layers if index < trains and _is_worth_keeping(layer)]
-    random = [index for index, layer in layers if entry < index < trains and _is_random(layer)]
+    frozen = [  # scaled pixels are not worth keeping
+        index
+        for index, layer in layers
+        if index < trains and layer.weights and not isinstance(layer, keras.layers.Normalization)
+    ]
+    random = [
+        index
+        for index, layer in layers
+        if entry < index < trains
+        and any(hasattr(part, "seed_generator") or hasattr(part, "generator") for part in layer._flatten_layers())
+    ]
     if not frozen or any(index < frozen[0] for index in random):
         return entry
     end = min((index for index in random if index > frozen[-1]), default=trains)
     return max((index for index in graph.passages if frozen[0] <= index < end), default=entry)
-
-
-def _is_random(layer: Any) -> bool:
-    """Whether a layer is random in training."""
-    return any(hasattr(part, "seed_generator") or hasattr(part, "generator") for part in layer._flatten_layers())
-
-
-def _is_worth_keeping(layer: Any) -> bool:
-    """Whether the output of a frozen layer is worth computing once; scaled pixels are not."""
-    return bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)

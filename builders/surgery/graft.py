@@ -1,15 +1,15 @@
 """Put a new head on a cut network."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
 
 from builders.errors import BuildError, first_line
 from builders.graph.layer_graph import LayerGraph
+from builders.graph.layer_names import free_name
 from builders.strategy import HeadSpec
 from builders.surgery.cut import find_cut
-from builders.surgery.heads import add_head
 
 
 def graft(model: Any, head: Any, *, share: bool = False) -> Any:
@@ -40,10 +40,14 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
             )
         outputs = add_head(head, graph.copy_onto(inputs, places, share=share), taken=graph.names)
     else:
-        layers = _layers(head)
+        layers = list(head) if isinstance(head, (list, tuple)) else [head]
+        if not layers or not all(isinstance(layer, keras.Layer) for layer in layers):
+            raise BuildError(
+                f"Expected `head` to be a HeadSpec, a Keras layer or a list of layers. Received: {head!r}."
+            )
         (outputs,) = graph.copy_onto(inputs, [last], share=share)
         for layer in layers:
-            outputs = _call(layer, outputs, graph.title)
+            outputs = _called(layer, outputs, graph.title)
     try:
         return keras.Model(inputs, outputs, name=graph.title)
     except ValueError as error:  # a name that two layers share
@@ -52,17 +56,7 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
         ) from error
 
 
-def _layers(head: Any) -> Sequence[Any]:
-    layers = list(head) if isinstance(head, (list, tuple)) else [head]
-    wrong = next((layer for layer in layers if not isinstance(layer, keras.Layer)), None)
-    if not layers or wrong is not None:
-        raise BuildError(
-            f"Expected `head` to be a HeadSpec, a Keras layer or a list of layers. Received: {wrong or head!r}."
-        )
-    return layers
-
-
-def _call(layer: Any, x: Any, title: str) -> Any:
+def _called(layer: Any, x: Any, title: str) -> Any:
     try:
         return layer(x)
     except (ValueError, TypeError) as error:
@@ -70,3 +64,61 @@ def _call(layer: Any, x: Any, title: str) -> Any:
             f"Expected `head` to take the output of {title}, of shape {tuple(x.shape)}. Received: the layer "
             f"{layer.name!r}, which can't: {first_line(error)}."
         ) from error
+
+
+def add_head(head: HeadSpec, feature_maps: Sequence[Any], taken: Collection[str] = ()) -> Any:
+    """Pool the feature maps of all levels of a head, concatenate them and classify: (batch, head.classes).
+
+    A map is a symbolic tensor of shape (batch, height, width, channels), (batch, tokens, channels) or (batch,
+    channels). `taken` are names that layers of the network have already.
+    """
+    _check(head)
+    if len(feature_maps) == 1:
+        x = _pooled(feature_maps[0], head.pooling, free_name("pooling", taken))
+    else:
+        # TensorFlow allows no @ in scope names.
+        names = [free_name(f"{level.replace('@', '_call_')}_pooling", taken) for level in head.levels]
+        pooled = [_pooled(x, head.pooling, name) for name, x in zip(names, feature_maps, strict=True)]
+        x = keras.layers.Concatenate(name=free_name("pooling", taken))(pooled)
+    for number, units in enumerate(head.hidden, start=1):
+        if head.dropout:
+            x = keras.layers.Dropout(head.dropout, name=free_name(f"hidden_{number}_dropout", taken))(x)
+        x = keras.layers.Dense(units, activation="relu", name=free_name(f"hidden_{number}", taken))(x)
+    if head.dropout:
+        x = keras.layers.Dropout(head.dropout, name=free_name("predictions_dropout", taken))(x)
+    name = free_name("predictions", taken)
+    return keras.layers.Dense(head.classes, activation=head.activation, name=name, dtype="float32")(x)
+
+
+def _check(head: HeadSpec) -> None:
+    for name, value, allowed in (
+        ("pooling", head.pooling, ("average", "max", "both", "attention")),
+        ("activation", head.activation, ("softmax", "linear")),
+    ):
+        if value not in allowed:
+            raise BuildError(f"Expected `{name}` to be one of {', '.join(allowed)}. Received: {value!r}.")
+    if head.classes < 1 or any(units < 1 for units in head.hidden):
+        raise BuildError(f"Expected `classes` and `hidden` to be at least 1. Received: {head.classes}, {head.hidden}.")
+    if not 0 <= head.dropout < 1:
+        raise BuildError(f"Expected `dropout` to be in [0, 1). Received: {head.dropout}.")
+
+
+def _pooled(x: Any, pooling: str, name: str) -> Any:
+    """A vector of a map of shape (batch, height, width, channels) or (batch, tokens, channels); a vector unchanged."""
+    dimensions = len(x.shape) - 2
+    if dimensions == 0:
+        return x
+    average = getattr(keras.layers, f"GlobalAveragePooling{dimensions}D")
+    largest = getattr(keras.layers, f"GlobalMaxPooling{dimensions}D")
+    if pooling == "average":
+        return average(name=name)(x)
+    if pooling == "max":
+        return largest(name=name)(x)
+    if pooling == "both":
+        return keras.layers.Concatenate(name=name)([average(name=f"{name}_average")(x), largest(name=f"{name}_max")(x)])
+    # Attention: sum_i w_i x_i over the positions i, with w = softmax(x v + b).
+    tokens = keras.layers.Reshape((-1, x.shape[-1]), name=f"{name}_tokens")(x)
+    scores = keras.layers.Dense(1, name=f"{name}_scores")(tokens)
+    weights = keras.layers.Softmax(axis=1, name=f"{name}_weights")(scores)
+    summed = keras.layers.Dot(axes=1, name=f"{name}_sum")([weights, tokens])
+    return keras.layers.Reshape((x.shape[-1],), name=name)(summed)

@@ -14,7 +14,7 @@ class KerasHDF5(ExportFormat):
     def run(self, path, pictures):
         import keras
 
-        from builders.export.fixed_size import resized
+        from builders.export.export_format import resized
 
         network = keras.models.load_model(path, compile=False)
         height, width = network.input_shape[1:3]

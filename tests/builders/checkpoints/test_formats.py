@@ -47,14 +47,12 @@ def test_the_reader_gives_names_shapes_and_types_without_a_model(path, source):
     checkpoint = read_checkpoint(path)
     assert len({weight.name for weight in checkpoint.weights}) == len(checkpoint.weights)
     assert sorted(weight.shape for weight in checkpoint.weights) == sorted(tuple(one.shape) for one in source.weights)
-    assert {weight.dtype for weight in checkpoint.weights} == {"float32"}
-    with checkpoint.open() as read:
-        assert all(read(weight).shape == weight.shape for weight in checkpoint.weights)
+    assert {weight.value.dtype.name for weight in checkpoint.weights} == {"float32"}
 
 
 def test_one_reader_alone_recognises_it(kind, path):
-    found = [reader.__name__.rpartition(".")[2] for reader in READERS if reader.recognises(path)]
-    assert len(found) == 1 or (kind, found) == (".keras", ["hdf5", "npz_file"])
+    found = [reader.kind for reader in READERS if reader.recognises(path)]
+    assert len(found) == 1 or (kind, found) == (".keras", ["HDF5 file", "zip archive of arrays"])
 
 
 def test_a_plan_reports_and_changes_nothing_until_it_is_applied(path):

@@ -100,18 +100,6 @@ def test_an_exported_model_is_restored_from_its_variables(tmp_path):
     assert same(target, values(source))
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_one_file_of_early_tensorflow_1_is_read(tmp_path, monkeypatch):
-    from tensorflow.core.protobuf.saver_pb2 import SaverDef
-
-    saver = tf.compat.v1.train.Saver
-    monkeypatch.setattr(tf.compat.v1.train, "Saver", lambda: saver(write_version=SaverDef.V1))
-    source, target = network(seed=1), network(seed=2)
-    write_names(arrays(source), tmp_path / "model.ckpt")
-    assert warm_start(target, tmp_path / "model.ckpt").restored == PATHS
-    assert same(target, values(source))
-
-
 @pytest.mark.parametrize(
     ("group", "names"),
     [

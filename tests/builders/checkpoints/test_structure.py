@@ -154,7 +154,7 @@ def test_names_that_two_layers_of_the_model_share_do_not_choose_between_them(tmp
     inputs = keras.Input((8, 8, 3))
     towers = [network(seed=seed, name=f"tower{seed}") for seed in (1, 2)]
     model = keras.Model(inputs, keras.layers.Add()([tower(inputs) for tower in towers]))
-    with pytest.raises(BuildError, match="'conv1/kernel' names 2 variables of it"):
+    with pytest.raises(BuildError, match="none of the same name and shape"):
         warm_start(model, write(".npz", towers[0], tmp_path))
     source = keras.models.clone_model(model)
     report = warm_start(model, write(".weights.h5", scramble(source, 3), tmp_path))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from checkpoint_files import arrays, network, same, values, write
 
-from builders.checkpoints.read import read_checkpoint
 from builders.checkpoints.warm_start import plan_warm_start, warm_start
 from builders.errors import BuildError
 
@@ -67,15 +66,4 @@ def test_an_assignment_that_fails_leaves_every_variable_as_it_was(tmp_path):
     ]
     with pytest.raises(MemoryError, match="no room"):
         replace(plan, pairs=tuple(pairs)).apply()
-    assert same(target, before)
-
-
-def test_a_file_that_changes_after_it_was_read_is_refused(tmp_path):
-    target = network(seed=2)
-    before = values(target)
-    path = write(".npz", network(seed=1), tmp_path)
-    checkpoint = read_checkpoint(path)
-    write(".npz", network(seed=1, classes=7), tmp_path)
-    with pytest.raises(BuildError, match=r"Received: head/kernel has the shape \(5, 7\) and should have \(5, 3\)"):
-        warm_start(target, checkpoint)
     assert same(target, before)

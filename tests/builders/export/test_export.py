@@ -16,8 +16,8 @@ from toy_export import KerasHDF5
 
 from builders.errors import BuildError
 from builders.export import export
-from builders.export.export import export_model, run_exported
-from builders.export.fixed_size import behind_resizing, resized
+from builders.export.export import behind_resizing, export_model, run_exported
+from builders.export.export_format import resized
 from builders.export.formats import FORMATS, check_format, target_of
 
 SIZE = 16

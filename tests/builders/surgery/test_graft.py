@@ -63,7 +63,7 @@ def test_layers_of_ones_own_can_be_grafted():
 REFUSED = [
     (HeadSpec(classes=2), "to end in a feature map, for a HeadSpec to pool"),
     ([], r"to be a HeadSpec, a Keras layer or a list of layers. Received: \[\]"),
-    (["dense"], "Received: 'dense'"),
+    (["dense"], r"Received: \['dense'\]"),
     (L.Conv2D(2, 1), "Expected `head` to take the output of classifier, of shape"),
     (L.Dense(2, name="one_conv"), "Give its layers other names"),
 ]
