@@ -47,7 +47,6 @@ TENSORFLOW = {  # folders, and single modules, that may import it at the top
     "builders.surgery",
     "builders.training",
     "recommender.comparison.tuned",
-    "recommender.fit.resume",
     "recommender.pipeline.probed_network",
 }
 PURE = {"recommender", "probes", "builders", "numpy", "math", "enum", "dataclasses", "collections", "typing"}

@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from builders.training.data import Examples, FloatArray, mixup, predict
 from builders.training.schedule import Schedule
-from builders.training.state import Check, StateFile, TrainingState
+from builders.training.state import Check, TrainingState, write_state
 
 TIMED_STEPS = 3
 TIMED_IMAGES = 64  # of a timed check
@@ -23,32 +24,19 @@ OnCheck = Callable[[Check, Schedule], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """The result of a run; the model has the weights of the best check.
-
-    Attributes:
-        state: after the run.
-        interrupted: whether Ctrl-C ended it.
-        stopped_early: whether it ended because the checks brought no gain.
-        unsaved: why the state could not be written; None if it was, or if there is no file.
-        seconds: of this run.
-    """
+    """The result of a run; the model has the weights of the best check."""
 
     state: TrainingState
-    interrupted: bool
-    stopped_early: bool
-    unsaved: str | None
-    seconds: float
+    interrupted: bool  # by Ctrl-C
+    stopped_early: bool  # because the checks brought no gain
+    unsaved: str | None  # why the state could not be written
+    seconds: float  # of this run
 
 
 class Trainer:
-    """Trains one model on one set of examples.
+    """Trains a `keras.Model` from inputs to probabilities of shape (batch, classes), with its layers frozen.
 
-    Args:
-        model: a `keras.Model` from the inputs to probabilities of shape (batch, classes), with its layers frozen.
-        training: examples to learn from.
-        held_out: examples for the validation checks.
-        schedule: length, batch size, checks and mixup.
-        optimizer: of `builders.training.optimizers.optimizer_for`.
+    Validation checks run on the held-out examples.
     """
 
     def __init__(self, model: Any, training: Examples, held_out: Examples, schedule: Schedule, optimizer: Any) -> None:
@@ -63,13 +51,9 @@ class Trainer:
         self.optimizer.build(model.trainable_variables)
 
     def start(self, probabilities: FloatArray) -> TrainingState:
-        """The state before the first step.
-
-        Args:
-            probabilities: of the held-out images, by the model as it is, of shape (n, classes).
-        """
+        """The state before the first step, with what the model predicts of the held-out images."""
         accuracy, loss, correct = self._judge(probabilities)
-        weights = tuple(self.weights())
+        weights = tuple(_values(self._changing()))
         return TrainingState(
             checks=(Check(step=0, accuracy=accuracy, held_out_loss=loss),),
             correct=correct[None],
@@ -82,12 +66,8 @@ class Trainer:
         """Probabilities of the held-out images, of shape (n, classes)."""
         return predict(self.model, self.held_out)
 
-    def weights(self) -> list[npt.NDArray[Any]]:
-        """Values of the variables that training changes."""
-        return _values(self._changing())
-
     def set_weights(self, values: Sequence[npt.NDArray[Any]]) -> None:
-        """Assign what `weights` returns."""
+        """Assign weights of a state."""
         _assign(self._changing(), values)
 
     def _changing(self) -> list[Any]:
@@ -123,7 +103,7 @@ class Trainer:
         state: TrainingState,
         *,
         until: int | None = None,
-        file: StateFile | None = None,
+        file: Path | None = None,
         callbacks: Sequence[Any] = (),
         progress: Progress | None = None,
         on_check: OnCheck | None = None,
@@ -182,7 +162,7 @@ class Trainer:
             learning_rate=float(keras.ops.convert_to_numpy(self.optimizer.learning_rate)),
             seconds=seconds,
         )
-        return state.after(check, correct, self.weights(), _values(self.optimizer.variables))
+        return state.after(check, correct, _values(self._changing()), _values(self.optimizer.variables))
 
     def _judge(self, probabilities: FloatArray) -> tuple[float, float, npt.NDArray[np.bool_]]:
         """Accuracy, loss, and whether each held-out image is right."""
@@ -238,7 +218,7 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
         self,
         trainer: Trainer,
         state: TrainingState,
-        file: StateFile | None,
+        file: Path | None,
         progress: Progress | None,
         on_check: OnCheck | None,
     ) -> None:
@@ -258,16 +238,12 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
         self.state = self.trainer.check(self.state, loss=float(logs.get("loss", np.nan)), seconds=seconds)
         if self.file is not None and self.unsaved is None:
             try:
-                self.file.write(self.state)
+                write_state(self.file, self.state)
             except OSError as error:  # a full disk must not end hours of training
                 self.unsaved = error.strerror or str(error)
         check = self.state.checks[-1]
         if self.on_check is not None:
             self.on_check(check, self.trainer.schedule)
-        logs |= {
-            "val_accuracy": check.accuracy,
-            "val_loss": check.held_out_loss,
-            "learning_rate": check.learning_rate,
-        }
+        logs |= {"val_accuracy": check.accuracy, "val_loss": check.held_out_loss, "learning_rate": check.learning_rate}
         if self.trainer.is_over(self.state):
             self.model.stop_training = True

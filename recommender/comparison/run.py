@@ -19,7 +19,7 @@ from recommender.comparison.ranking import judge
 from recommender.comparison.shared_images import PASS_SHARE, Pixels, detector_of, load_pictures, share_images
 from recommender.comparison.successive_halving import affordable, halve
 from recommender.comparison.tuned import Start, Tuned, quiet_tracing
-from recommender.fit.augmentation import fitting_augmentation
+from recommender.fit.data import fitting_augmentation
 from recommender.fit.finish import chosen_check
 from recommender.progress import Progress
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from builders.training.schedule import AUGMENTATIONS
 from recommender.errors import RecommendError
+from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession
 from recommender.fit.result import FitResult
-from recommender.fit.session import SOLVED_AT_ONCE, FitOptions, FitSession
 from recommender.progress import Clock
 
 if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
+
+_PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
@@ -36,22 +38,20 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
 
 
 def check_augmentation(names: Sequence[str] | None) -> None:
-    """Raises `RecommendError` if an augmentation is unknown."""
-    unknown = [name for name in names or () if name not in AUGMENTATIONS]
-    if unknown:
-        raise RecommendError(
-            f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {unknown[0]!r}."
-        )
+    """Refuse unknown augmentations."""
+    for name in names or ():
+        if name not in AUGMENTATIONS:
+            raise RecommendError(
+                f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {name!r}."
+            )
 
 
 def _check_options(options: FitOptions) -> None:
-    """Raises `RecommendError` or `BuildError` if an option is out of range."""
     options.schedule(1000)
     check_augmentation(options.augmentation)
-    if options.precision not in (None, "float32", "mixed_float16", "mixed_bfloat16"):
+    if options.precision not in (None, *_PRECISIONS):
         raise RecommendError(
-            "Expected `precision` to be 'float32', 'mixed_float16' or 'mixed_bfloat16'. "
-            f"Received: {options.precision!r}."
+            f"Expected `precision` to be one of {', '.join(_PRECISIONS)}. Received: {options.precision!r}."
         )
     if options.logs is not None and importlib.util.find_spec("tensorboard") is None:
         raise RecommendError(
@@ -61,7 +61,7 @@ def _check_options(options: FitOptions) -> None:
 
 
 def _check_model(model: Any, n_classes: int) -> None:
-    """Raises `RecommendError` if the model can't be trained on the classes."""
+    """Refuse a model that can't be trained on the classes."""
     shape = tuple(getattr(model, "output_shape", ()) or ())
     if len(shape) != 2 or shape[-1] != n_classes:
         raise RecommendError(

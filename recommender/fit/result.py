@@ -20,31 +20,18 @@ FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """What training will do.
-
-    Attributes:
-        phases: in order.
-        schedule: of the fine-tuning; None if the linear probe is the whole training.
-        augmentation: some of "mirror" and "crop".
-        n_training: training images.
-        n_held_out: images for validation; 0 if accuracy is cross-validated.
-        class_weight: of each class in the loss; None if classes are balanced.
-        cached: whether the outputs of the frozen part are kept; None if nothing is frozen.
-        precision: "float32", "mixed_float16" or "mixed_bfloat16".
-        seconds: estimated from a few timed steps on this machine; None before.
-        resumed_at: step at which an interrupted run is resumed, 0 if there is none to resume; None if not asked for.
-    """
+    """What training will do."""
 
     phases: tuple[Phase, ...]
-    schedule: Schedule | None = None
-    augmentation: tuple[str, ...] = ()
+    schedule: Schedule | None = None  # None if the linear probe is the whole training
+    augmentation: tuple[str, ...] = ()  # some of "mirror" and "crop"
     n_training: int
-    n_held_out: int = 0
-    class_weight: tuple[float, ...] | None
-    cached: bool | None
-    precision: str = "float32"
-    seconds: float | None = None
-    resumed_at: int | None = None
+    n_held_out: int = 0  # 0 if accuracy is cross-validated
+    class_weight: tuple[float, ...] | None  # of each class in the loss; None if classes are balanced
+    cached: bool | None  # whether the outputs of the frozen part are kept; None if nothing is frozen
+    precision: str = "float32"  # or "mixed_float16", "mixed_bfloat16"
+    seconds: float | None = None  # estimated from a few timed steps on this machine; None before
+    resumed_at: int | None = None  # step; 0 if there is none to resume, None if not asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,15 +41,15 @@ class FitResult:
     Attributes:
         model: compiled, with the weights of the best check. Never worse on the held-out images than the start.
         plan: what was done.
-        chosen: "fine_tuned", or "linear_probe" if fine-tuning brought no gain or there was none; "as_given" if
-            nothing was better than the model that was handed in.
+        chosen: "fine_tuned", "linear_probe" if that brought no gain or there was none, or "as_given" if nothing was
+            better than the model that was handed in.
         judged_by: "cross-validation", "held-out part" or "validation"; "nothing" if no image can be held out.
-        start: the linear probe before fine-tuning; None if no image can be held out.
-        evaluation: of `model` on the held-out images, with calibration. It is too optimistic if `model` is the best of
-            several checks on them: see `accuracy`.
+        start: the model before fine-tuning; None if no image can be held out.
+        evaluation: of `model` on the held-out images. It is too optimistic if `model` is the best of several checks on
+            them: see `accuracy`.
         accuracy: of the choice among checks, each image judged by the check that other images chose; None if no image
             can be held out.
-        interval: 95 % interval of it.
+        interval: its 95 % interval.
         gain: over the start, on the same images, with its 95 % interval; None if the start was chosen.
         history: validation checks.
         temperature: that the logits of the prediction layer were divided by; 1.0 if that did not help.

@@ -7,23 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from probes.evaluation.out_of_distribution import Detector
 from recommender.errors import RecommendError
-from recommender.prediction.detector_file import load_detector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictor:
     """A model that is ready to predict.
 
-    Attributes:
-        run: from pixels 0..255 of shape (n, size, size, channels) to features, if there is a detector, and
-            probabilities of shape (n, classes).
-        size: height and width in px of the pictures that it takes.
-        channels: of these.
-        classes: names of the outputs.
-        detector: of out-of-distribution pictures.
-        notes: what a user should know, a line each.
+    `run` takes pixels 0..255 of shape (n, size, size, channels) and returns the features that the detector reads, if
+    there is one, and probabilities of shape (n, classes).
     """
 
     run: Callable[[Any], Sequence[Any]]
@@ -31,15 +26,14 @@ class Predictor:
     channels: int
     classes: tuple[str, ...]
     detector: Detector | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what a user should know, a line each
 
 
 def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Predictor:
-    """Load a built model with its class names and detector.
+    """Load a .keras file with the class names of MODEL.json and the detector of MODEL.features.npz, if they are there.
 
     Args:
-        path: the .keras file. MODEL.json in the same folder names the classes; MODEL.features.npz, if it is there,
-            detects out-of-distribution pictures.
+        path: the .keras file.
         trust: whether code in the file may run.
 
     Raises:
@@ -74,18 +68,7 @@ def predictor_of(
     title: str | None = None,
     notes: Sequence[str] = (),
 ) -> Predictor:
-    """Make a model ready to predict.
-
-    Args:
-        model: a `keras.Model` as `Recommendation.build` returns it.
-        class_names: of its outputs; their numbers by default.
-        detector: of out-of-distribution pictures.
-        title: of the model, for messages.
-        notes: what a user should know.
-
-    Raises:
-        RecommendError: it is no model from one picture to probabilities, or names or detector do not fit.
-    """
+    """Make a `keras.Model` ready to predict; classes are numbered by default. `title` names it in messages."""
     title = title or str(getattr(model, "name", "the model"))
     size, channels, n_classes = _shape(model, title)
     names = tuple(class_names) if class_names is not None else tuple(str(number) for number in range(n_classes))
@@ -153,4 +136,23 @@ def _class_names(path: Path) -> tuple[str, ...] | None:
         raise RecommendError(
             f"Expected {str(path)!r} to describe the model and name its classes. Received: one that does not "
             f"({type(error).__name__}). Build the model again, or remove the file."
+        ) from error
+
+
+def write_detector(path: Path, detector: Detector) -> None:
+    """Write the detector of out-of-distribution pictures, as MODEL.features.npz."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **detector.to_arrays())
+
+
+def load_detector(path: Path) -> Detector:
+    """Read what `write_detector` wrote; no code in it runs."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return Detector.from_arrays({name: stored[name] for name in stored.files})
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecommendError(
+            f"Expected {str(path)!r} to be a detector of out-of-distribution pictures. Received: {reason[:200]} Build "
+            "the model again, or remove the file."
         ) from error
