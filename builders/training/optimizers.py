@@ -78,14 +78,12 @@ def best_precision() -> str:
 @contextlib.contextmanager
 def use_precision(model: Any, precision: str) -> Iterator[None]:
     """Let the layers of a flat model, all but the last, compute in a Keras dtype policy; weights stay float32."""
-    layers = [layer for layer in model._flatten_layers() if layer is not model.layers[-1]]
+    layers = [layer for layer in model._flatten_layers() if layer is not model.layers[-1] and precision != "float32"]
     before = [layer.dtype_policy for layer in layers]
-    if precision != "float32":
-        for layer in layers:
-            layer.dtype_policy = precision
+    for layer in layers:
+        layer.dtype_policy = precision
     try:
         yield
     finally:
-        if precision != "float32":
-            for layer, policy in zip(layers, before, strict=True):
-                layer.dtype_policy = policy
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy

@@ -36,8 +36,8 @@ class Phase:
 
     name: str  # "linear_probe" or "fine_tune"
     what: str  # is trained, in words
-    steps: int  # batches; 0 for a closed-form solution
-    learning_rate: float | None  # the peak, of the last layers; None without steps
+    steps: int = 0  # batches; 0 for a closed-form solution
+    learning_rate: float | None = None  # the peak, of the last layers; None without steps
     trainable_parameters: int
 
 

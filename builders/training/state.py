@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import zipfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,17 +55,15 @@ class TrainingState:
         mine, theirs = ([array.shape for array in (*state.weights, *state.slots)] for state in (self, other))
         return mine == theirs
 
-    def after(
-        self, check: Check, correct: npt.NDArray[np.bool_], weights: Sequence[Any], slots: Sequence[Any]
-    ) -> "TrainingState":
+    def after(self, check: Check, correct: npt.NDArray[np.bool_], weights: Arrays, slots: Arrays) -> "TrainingState":
         """The state after one more check."""
         better = check.accuracy > max(each.accuracy for each in self.checks)
         return TrainingState(
             checks=(*self.checks, check),
             correct=np.concatenate([self.correct, correct[None]]),
-            weights=tuple(weights),
-            slots=tuple(slots),
-            best=tuple(weights) if better else self.best,
+            weights=weights,
+            slots=slots,
+            best=weights if better else self.best,
         )
 
 

@@ -15,10 +15,11 @@ from builders.training.data import Examples, FloatArray, predict
 from builders.training.optimizers import best_precision, depths_of, optimizer_for, use_precision
 from builders.training.schedule import Schedule
 from builders.training.state import TrainingState, read_state, remove_state
-from builders.training.trainer import Trainer
+from builders.training.trainer import Trained, Trainer
 from probes.evaluation.evaluation import evaluate
 from probes.evaluation.intervals import paired_gain
 from probes.evaluation.out_of_distribution import Detector
+from probes.evaluation.selection import Chosen
 from probes.images.decode import quiet_decoders
 from probes.user_directory import data_directory
 from recommender.fit.data import Data, read_all, start_from_linear_probe
@@ -60,21 +61,14 @@ def _fine_tune(session: FitSession, data: Data, start: str) -> FitResult:
         before = trainer.predict()
         first = trainer.start(before)
         kept = read_state(file) if options.resume else None
-        if kept is not None and not kept.fits(first):
-            kept = None
-        resumed_at = None if kept is None else kept.checks[-1].step
-        shown = (resumed_at or 0) if options.resume else None
-        plan = _plan(session, data, trainer, first, precision=precision, resumed_at=shown)
+        state = first if kept is None or not kept.fits(first) else kept
+        resumed_at = state.checks[-1].step if options.resume else None
+        plan = _plan(session, data, trainer, first, precision=precision, resumed_at=resumed_at)
         session.announce(plan)
         if options.on_check is not None:
             options.on_check(first.checks[0], schedule)
-        trained = trainer.run(
-            kept or first,
-            file=file,
-            callbacks=_callbacks(session),
-            progress=options.at("training"),
-            on_check=options.on_check,
-        )
+        callbacks, progress = _callbacks(session), options.at("training")
+        trained = trainer.run(state, file=file, callbacks=callbacks, progress=progress, on_check=options.on_check)
         best = chosen_check(trained.state, images.held_out, options.seed)
         if best is None:
             trainer.set_weights(first.weights)
@@ -83,9 +77,23 @@ def _fine_tune(session: FitSession, data: Data, start: str) -> FitResult:
     session.clock.lap("fine_tune")
     if not (options.keep_state or trained.interrupted):
         remove_state(file)
-    held_out, correct = images.held_out, trained.state.correct[0]
-    started = evaluate(before, held_out.labels, groups=held_out.groups)
-    notes = data.notes
+    chosen, forget = start if best is None else FINE_TUNED, partial(remove_state, file)
+    known = {"plan": plan, "chosen": chosen, "detector": detector, "forget": forget}
+    return _result(session, data, trained, best, before, after, **known)
+
+
+def _result(
+    session: FitSession,
+    data: Data,
+    trained: Trained,
+    best: Chosen | None,
+    before: FloatArray,
+    after: FloatArray,
+    **known: Any,
+) -> FitResult:
+    """The result, from probabilities of the held-out images before and after the training."""
+    images, rows, notes = data.images, data.images.held_out, data.notes
+    start = evaluate(before, rows.labels, groups=rows.groups)
     if trained.unsaved is not None:
         reason = f"The state of the training could not be kept ({trained.unsaved})"
         notes = (*notes, f"{reason}: an interrupted run could not have been resumed.")
@@ -93,22 +101,19 @@ def _fine_tune(session: FitSession, data: Data, start: str) -> FitResult:
     return finish(
         session,
         after,
-        held_out,
-        plan=plan,
-        chosen=start if best is None else FINE_TUNED,
+        rows,
+        start=start,
+        accuracy=(best or start).accuracy,
+        interval=(best or start).interval,
+        gain=None if best is None else paired_gain(trained.state.correct[0], best.correct, groups=rows.groups),
         judged_by=images.split.judged_by,
-        start=started,
-        accuracy=(best or started).accuracy,
-        interval=(best or started).interval,
-        gain=None if best is None else paired_gain(correct, best.correct, groups=held_out.groups),
         history=trained.state.checks,
         interrupted=trained.interrupted,
         stopped_early=trained.stopped_early,
-        resumed_at=resumed_at,
-        held_out=tuple(zip(names, held_out.labels.tolist(), strict=True)),
-        detector=detector,
+        resumed_at=known["plan"].resumed_at or None,
+        held_out=tuple(zip(names, rows.labels.tolist(), strict=True)),
         notes=notes,
-        forget=partial(remove_state, file),
+        **known,
     )
 
 

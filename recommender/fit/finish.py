@@ -29,12 +29,8 @@ def finish(
 ) -> FitResult:
     """Calibrate, evaluate and compile the model.
 
-    Args:
-        session: with the model.
-        probabilities: of the held-out images, of shape (n, classes); None if there are none.
-        rows: these images.
-        head: new kernel and bias of the prediction layer.
-        known: further fields of the result.
+    `probabilities` of the held-out `rows` have the shape (n, classes), and are None if there are none. `head`: new
+    kernel and bias of the prediction layer. `known`: further fields of the result.
     """
     from builders.build import compile_model
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,19 +25,17 @@ FloatArray = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 
-def allocate(
-    shape: Sequence[int], dtype: Any, *, memory: int = MEMORY_LIMIT, directory: Path | None = None
-) -> npt.NDArray[Any] | None:
-    """An uninitialised array, in memory or memory-mapped from a temporary file; None if the disk is too small for it.
+def allocate(shape: Sequence[int], dtype: Any, *, memory: int = MEMORY_LIMIT) -> npt.NDArray[Any] | None:
+    """An uninitialised array, in memory up to that many bytes, above that memory-mapped from a temporary file.
 
-    `memory`: bytes up to which it is in memory. `directory`: of the file, by default the system's for temporary files.
+    None if the disk is too small for it.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size <= memory:
         return np.empty(shape, dtype)
-    if size > DISK_SHARE * shutil.disk_usage(directory or tempfile.gettempdir()).free:
+    if size > DISK_SHARE * shutil.disk_usage(tempfile.gettempdir()).free:
         return None
-    with tempfile.TemporaryFile(dir=directory) as file:  # the mapping keeps the deleted file open
+    with tempfile.TemporaryFile() as file:  # the mapping keeps the deleted file open
         return np.memmap(file, dtype, "w+", shape=tuple(shape))
 
 

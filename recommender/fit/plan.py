@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builders.training.schedule import Phase, Schedule, plan_schedule
+from builders.training.schedule import AUGMENTATIONS, Phase, Schedule, plan_schedule
 from probes.data.splits import FOLDS
+from recommender.errors import RecommendError
 from recommender.fit.images import MOST_HELD_OUT, FloatArray
 from recommender.fit.result import TrainingPlan
 from recommender.progress import Clock, Progress
@@ -87,6 +88,15 @@ class FitSession:
         return np.split(features, np.cumsum(widths)[:-1], axis=1)
 
 
+def check_augmentation(names: Sequence[str] | None) -> None:
+    """Refuse unknown augmentations."""
+    for name in names or ():
+        if name not in AUGMENTATIONS:
+            raise RecommendError(
+                f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {name!r}."
+            )
+
+
 def planned(found: "Decision") -> TrainingPlan:
     """What `fit` will do. Augmentation and time are not known before it starts."""
     size, strategy = found.measurements.size, found.strategy
@@ -129,8 +139,6 @@ def phases(
     probe = Phase(
         name="linear_probe",
         what=f"the prediction layer, on {n_images:,} images, solved at once",
-        steps=0,
-        learning_rate=None,
         trainable_parameters=head,
     )
     if schedule is None:

@@ -12,6 +12,8 @@ import numpy as np
 from probes.evaluation.out_of_distribution import Detector
 from recommender.errors import RecommendError
 
+_AS_BUILT = ("bilinear", True)  # interpolation and antialias of the resizing in a built model
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictor:
@@ -32,13 +34,7 @@ class Predictor:
 def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Predictor:
     """Load a .keras file with the class names of MODEL.json and the detector of MODEL.features.npz, if they are there.
 
-    Args:
-        path: the .keras file.
-        trust: whether code in the file may run.
-
-    Raises:
-        BuildError: the file is no Keras model, or holds code.
-        RecommendError: it is no model from one picture to probabilities, or the other files do not fit it.
+    `trust`: whether code in the file may run.
     """
     from builders.backbones.keras_file import load_keras_file
 
@@ -85,23 +81,19 @@ def _shape(model: Any, title: str) -> tuple[int, int, int]:
     """Side in px and channels of the pictures that a model takes, and its number of classes."""
     import keras
 
-    expected = f"Expected {title!r} to take one picture and put out the probabilities of classes."
     inputs, outputs = (list(getattr(model, part, None) or ()) for part in ("inputs", "outputs"))
     shapes = [tuple(tensor.shape) for tensor in (*inputs, *outputs)]
-    if len(inputs) != 1 or len(outputs) != 1 or len(shapes[0]) != 4 or len(shapes[1]) != 2:
-        raise RecommendError(f"{expected} Received: inputs and outputs of shapes {shapes}.")
-    (_, height, width, channels), (_, n_classes) = shapes
-    if channels not in (1, 3, 4) or n_classes is None or n_classes < 2:
-        raise RecommendError(f"{expected} Received: {channels} channels and {n_classes} outputs.")
-    if height is None:
+    if (len(inputs), [len(shape) for shape in shapes]) == (1, [4, 2]):
+        (_, height, width, channels), (_, n_classes) = shapes
         resizing = next((layer for layer in model.layers if isinstance(layer, keras.layers.Resizing)), None)
-        if resizing is not None and (resizing.interpolation, resizing.antialias) == ("bilinear", True):
+        if height is None and resizing is not None and (resizing.interpolation, resizing.antialias) == _AS_BUILT:
             height, width = resizing.height, resizing.width
-    if height is None or height != width:
-        raise RecommendError(
-            f"Expected {title!r} to resize pictures to a square, as built models do. Received: a model that does not."
-        )
-    return int(height), int(channels), int(n_classes)
+        if channels in (1, 3, 4) and (n_classes or 0) > 1 and height is not None and height == width:
+            return int(height), int(channels), int(n_classes)
+    raise RecommendError(
+        f"Expected {title!r} to take one picture, to resize it to a square unless its input is one, and to put out the "
+        f"probabilities of classes. Received: inputs and outputs of shapes {shapes}. Name a built model."
+    )
 
 
 def _compiled(

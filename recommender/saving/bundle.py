@@ -11,13 +11,13 @@ import numpy.typing as npt
 from builders.errors import BuildError
 from builders.export.formats import FORMATS, target_of
 from probes.evaluation.out_of_distribution import Detector
-from probes.images.decode import in_order, quiet_decoders
+from probes.images.decode import quiet_decoders
 from recommender import atomic_files as files
 from recommender import json_records
 from recommender.errors import RecommendError
 from recommender.explanation.text import printable
 from recommender.fit.finish import fitted_detector
-from recommender.pipeline.reread_images import read_prepared
+from recommender.fit.inputs import StoredPictures
 from recommender.prediction.predictor import write_detector
 from recommender.saving.model_card import labels_text, model_card
 
@@ -57,15 +57,8 @@ def write_bundle(
 ) -> Written:
     """Write a model to a .keras file with all the files that go with it, and its exports.
 
-    Args:
-        found: the recommendation that it comes from.
-        model: what to write.
-        path: of the .keras file.
-        description: plain data for the .json file; gains "exports".
-        detector: of out-of-distribution pictures, for this model.
-        result: of the training, where there was one.
-        exports: formats to export to. If one fails, the model is written all the same, and the error says so.
-        command: that repeats it.
+    `description`, the data of the .json file, gains "exports". If an export fails, the model is written all the same,
+    and the error says so. `result` of a training has the images that measure exports; `command` repeats everything.
     """
     further = _further(found.measurements.size.class_names, description, path.name, detector, command)
     paths = files.write_model(model, description, path, further)
@@ -149,9 +142,5 @@ def _accuracy(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int
 def _read(found: "Decision", names: Sequence[str]) -> npt.NDArray[np.float32]:
     """Pictures as the network sees them, of shape (n, size, size, channels)."""
     size, channels = found.strategy.input_size, found.backbone.channels
-
-    def read(name: str) -> npt.NDArray[np.float32]:
-        return read_prepared(found.index, name, size, channels)[1]
-
     with quiet_decoders():
-        return np.stack(list(in_order(read, names, workers=4, ahead=32)))
+        return StoredPictures(found.index, names, size, channels, rounded=False)[np.arange(len(names))]

@@ -45,12 +45,9 @@ def labels_text(class_names: Sequence[str]) -> str:
 
 
 def model_card(description: dict[str, Any], *, model_name: str, command: str | None) -> str:
-    """A model card in Markdown, with Hugging Face's metadata in front.
+    """A model card in Markdown, with Hugging Face's metadata in front, from `Recommendation.to_dict()`.
 
-    Args:
-        description: `Recommendation.to_dict()`, perhaps with "fit" and "exports".
-        model_name: of the model's file, as "model.keras".
-        command: that made the model; None leaves it out.
+    The description may have "fit" and "exports". `model_name` is that of the file, as "model.keras"; `command` made it.
     """
     data, fit, stem = description["dataset"], description.get("fit"), model_name.removesuffix(".keras")
     names = list(data["class_counts"])

@@ -217,7 +217,7 @@ def test_the_best_weights_are_those_of_the_earliest_best_check():
     state = state_of()
     for step, value in enumerate((0.4, 0.8, 0.8), start=1):
         check = Check(step=step, accuracy=value, held_out_loss=1.0)
-        state = state.after(check, np.array([True, True]), [np.array(step)], [np.array(0)])
+        state = state.after(check, np.array([True, True]), (np.array(step),), (np.array(0),))
     assert state.best_check == 2
     assert [int(array) for array in state.best] == [2]
     assert state.correct.shape == (4, 2)

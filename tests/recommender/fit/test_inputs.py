@@ -14,8 +14,9 @@ from recommender.fit.inputs import FrozenFeatures, StoredPictures, allocate, fro
 
 
 @pytest.mark.parametrize("memory", [0, 1 << 20])
-def test_an_array_holds_what_is_written_in_memory_or_in_a_file(tmp_path, memory):
-    array = allocate((50, 3), np.float32, memory=memory, directory=tmp_path)
+def test_an_array_holds_what_is_written_in_memory_or_in_a_file(tmp_path, memory, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    array = allocate((50, 3), np.float32, memory=memory)
     assert isinstance(array, np.memmap) == (memory == 0)
     rows = np.arange(150, dtype=np.float32).reshape(50, 3)
     array[:] = rows
