@@ -99,7 +99,7 @@ class Recommendation(Decision):
             ProbeError: images have changed since they were measured.
         """
         from recommender.fit.fit import fit
-        from recommender.fit.session import FitOptions
+        from recommender.fit.plan import FitOptions
 
         options = FitOptions(
             epochs=epochs,

@@ -48,7 +48,6 @@ TENSORFLOW = {  # folders, and single modules, that may import it at the top
     "builders.training",
     "recommender.comparison.shared_images",
     "recommender.comparison.tuned",
-    "recommender.fit.resume",
     "recommender.pipeline.probed_network",
 }
 PURE = {"recommender", "probes", "builders", "numpy", "math", "enum", "dataclasses", "collections", "typing"}

@@ -14,30 +14,20 @@ Rows = npt.NDArray[np.int64]
 
 
 class Inputs(Protocol):
-    """Inputs of a model by row number."""
+    """Inputs of a model by row number, of shape (rows, ...); varied ones with random augmentation."""
 
-    def plain(self, rows: Rows) -> FloatArray:
-        """Inputs without augmentation, of shape (rows, ...)."""
-        ...
+    def plain(self, rows: Rows) -> FloatArray: ...
 
-    def varied(self, rows: Rows, rng: np.random.Generator) -> FloatArray:
-        """Inputs with random augmentation that keeps the labels, of shape (rows, ...)."""
-        ...
+    def varied(self, rows: Rows, rng: np.random.Generator) -> FloatArray: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pictures:
-    """Prepared pictures, mirrored and cropped at random.
+    """Prepared pictures, mirrored and cropped at random."""
 
-    Attributes:
-        pixels: 0 to 255, read by `pixels[rows]` with shape (rows, size, size, channels).
-        mirror: whether pictures are flipped left to right.
-        crop: whether pictures are cropped to 70 to 100 % of their area and enlarged.
-    """
-
-    pixels: Any
-    mirror: bool = False
-    crop: bool = False
+    pixels: Any  # 0 to 255, read by `pixels[rows]` with shape (rows, size, size, channels)
+    mirror: bool = False  # left to right
+    crop: bool = False  # to 70 to 100 % of the area, and enlarged
 
     def plain(self, rows: Rows) -> FloatArray:
         return np.asarray(self.pixels[rows], np.float32)
@@ -48,44 +38,31 @@ class Pictures:
         top, left = rng.random((2, len(rows))) * (1.0 - side)
         batch = self.plain(rows)
         if self.crop:
-            batch = _cropped(batch, np.stack([top, left, top + side, left + side], axis=1))
+            import tensorflow as tf
+
+            boxes = np.stack([top, left, top + side, left + side], axis=1).astype(np.float32)  # as shares of the side
+            with tf.device("CPU"):
+                batch = np.array(tf.image.crop_and_resize(batch, boxes, np.arange(len(batch)), batch.shape[1:3]))
         if self.mirror:
             batch[flipped] = batch[flipped, :, ::-1]
         return batch
 
 
-def _cropped(pixels: FloatArray, boxes: npt.NDArray[np.float64]) -> FloatArray:
-    """Boxes (top, left, bottom, right, as shares of the side) enlarged to the size of the picture."""
-    import tensorflow as tf
-
-    with tf.device("CPU"):
-        cropped = tf.image.crop_and_resize(pixels, boxes.astype(np.float32), np.arange(len(pixels)), pixels.shape[1:3])
-    return np.array(cropped)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Examples:
-    """Labelled inputs.
+    """Labelled inputs; all arrays have the shape (n,)."""
 
-    Attributes:
-        inputs: of these images, and possibly of others.
-        rows: row numbers of the images in `inputs`, of shape (n,).
-        labels: class numbers, of shape (n,).
-        weights: of the images in the loss, of shape (n,).
-    """
-
-    inputs: Inputs
-    rows: Rows
+    inputs: Inputs  # of these images, and possibly of others
+    rows: Rows  # of the images in `inputs`
     labels: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]  # in the loss
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def sample(self, most: int, seed: int) -> "Examples":
         """At most `most` of the examples, drawn at random, in their order."""
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
-        return self.take(drawn)
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
 
     def take(self, numbers: Any) -> "Examples":
         """Some of the examples, by numbers or a slice."""
@@ -97,17 +74,9 @@ class Examples:
 def mixup(
     inputs: FloatArray, targets: FloatArray, weights: FloatArray, share: float, partners: Rows
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mix each example with a partner; the weights of both count.
+    """Mix each of n examples with a partner, of which the weight counts, too. Zhang et al., mixup, ICLR 2018.
 
-    Args:
-        inputs: of shape (n, ...).
-        targets: of shape (n, classes).
-        weights: of shape (n,).
-        share: of the example itself, in [0, 1].
-        partners: the number of each example's partner, of shape (n,).
-
-    Reference:
-        Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018.
+    Targets have the shape (n, classes); `share` of the example itself is in [0, 1].
     """
     own, others = share * weights, (1.0 - share) * weights[partners]
     both = own + others

@@ -1,12 +1,15 @@
-"""Optimisers with lower learning rates for lower layers."""
+"""Optimisers with lower learning rates for lower layers, and half precision where the machine gains from it."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
 from builders.graph.layer_graph import LayerGraph
 from builders.training.schedule import Schedule
+
+_TENSOR_CORES = (7, 0)  # compute capability from which half precision is faster (NVIDIA, Mixed-precision training)
 
 
 class _Layerwise:
@@ -30,21 +33,13 @@ class LayerwiseSGD(_Layerwise, keras.optimizers.SGD):  # type: ignore[misc]
 def learning_rate_of(schedule: Schedule) -> Any:
     """Linear warm-up to the peak, then a cosine to 0 (Loshchilov and Hutter, arXiv 1608.03983)."""
     peak, warm_up = schedule.learning_rate, schedule.warm_up
-    decay_steps = max(schedule.steps - warm_up, 1)
-    if not warm_up:
-        return keras.optimizers.schedules.CosineDecay(peak, decay_steps)
-    first = peak / (warm_up + 1)
-    return keras.optimizers.schedules.CosineDecay(first, decay_steps, warmup_target=peak, warmup_steps=warm_up)
+    return keras.optimizers.schedules.CosineDecay(
+        peak / (warm_up + 1), max(schedule.steps - warm_up, 1), warmup_target=peak, warmup_steps=warm_up
+    )
 
 
 def optimizer_for(model: Any, schedule: Schedule, depths: dict[int, float]) -> Any:
-    """The optimiser of a schedule for the trainable variables of a model.
-
-    Args:
-        model: with its layers frozen.
-        schedule: optimiser, learning rates and steps.
-        depths: id of a variable -> its depth in the whole model, in [0, 1].
-    """
+    """The optimiser of a schedule for the trainable variables of a model, with `depths_of` the whole model."""
     rate = learning_rate_of(schedule)
     optimizer = (
         LayerwiseAdamW(rate, weight_decay=schedule.weight_decay)
@@ -67,3 +62,28 @@ def depths_of(graph: LayerGraph) -> dict[int, float]:
         for number, layer in enumerate(layers, start=1)
         for variable in layer.variables
     }
+
+
+def best_precision() -> str:
+    """The precision to train in on this machine: "mixed_float16" if every GPU has tensor cores, else "float32"."""
+    import tensorflow as tf
+
+    capabilities = [
+        tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+    return "mixed_float16" if capabilities and min(capabilities) >= _TENSOR_CORES else "float32"
+
+
+@contextlib.contextmanager
+def use_precision(model: Any, precision: str) -> Iterator[None]:
+    """Let the layers of a flat model, all but the last, compute in a Keras dtype policy; weights stay float32."""
+    layers = [layer for layer in model._flatten_layers() if layer is not model.layers[-1] and precision != "float32"]
+    before = [layer.dtype_policy for layer in layers]
+    for layer in layers:
+        layer.dtype_policy = precision
+    try:
+        yield
+    finally:
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy

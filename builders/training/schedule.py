@@ -10,8 +10,7 @@ BATCH_SIZE = 32
 # 1,600 images, and grows with the square root of the images, so that training ends on a CPU.
 STEPS = 500
 STEPS_AT_IMAGES = 1600
-# Share of the steps over which the learning rate rises.
-WARM_UP = 0.1
+WARM_UP = 0.1  # share of the steps
 # Peak rates, from benchmarks/rates.py with 240 steps: the best AdamW ends above the best SGD. On photographs 3e-4 is
 # never the worst of 1e-4 to 1e-3, which gains most on clothes and nothing on flowers. SGD comes close on spectrograms,
 # where 3e-3 is too much.
@@ -27,61 +26,37 @@ LOWEST_RATE = 0.3
 MIXUP_FROM_IMAGES = 20_000
 MIXUP_ALPHA = 0.1
 LABEL_SMOOTHING = 0.0
-# Validation checks, and how many of them in a row may bring no gain before training stops.
 CHECKS = 12
 PATIENCE = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """One part of the training.
+    """One part of the training."""
 
-    Attributes:
-        name: "linear_probe" or "fine_tune".
-        what: what is trained, in words.
-        steps: batches; 0 for a closed-form solution.
-        learning_rate: the peak, of the last layers; None without steps.
-        trainable_parameters: number of parameters that change.
-    """
-
-    name: str
-    what: str
-    steps: int
-    learning_rate: float | None
+    name: str  # "linear_probe" or "fine_tune"
+    what: str  # is trained, in words
+    steps: int = 0  # batches; 0 for a closed-form solution
+    learning_rate: float | None = None  # the peak, of the last layers; None without steps
     trainable_parameters: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How fine-tuning runs.
+    """How fine-tuning runs."""
 
-    Attributes:
-        steps: batches, a multiple of `check_every`; 0 trains nothing.
-        batch_size: images a batch.
-        check_every: steps between validation checks.
-        patience: checks in a row without gain after which training stops.
-        optimizer: "adamw" or "sgd" (with momentum 0.9).
-        learning_rate: the peak, of the last layers.
-        lowest_rate: rate of the first layer as a share of that.
-        warm_up: steps over which the rate rises from 0; a cosine takes it back there.
-        weight_decay: of AdamW.
-        label_smoothing: in [0, 1).
-        mixup: alpha of the Beta distribution; 0 for no mixup.
-        seed: of order, augmentation and mixup.
-    """
-
-    steps: int
+    steps: int  # batches, a multiple of `check_every`; 0 trains nothing
     batch_size: int
-    check_every: int
-    patience: int
-    optimizer: str
-    learning_rate: float
-    lowest_rate: float
-    warm_up: int
-    weight_decay: float
-    label_smoothing: float
-    mixup: float
-    seed: int
+    check_every: int  # steps between validation checks
+    patience: int = PATIENCE  # checks in a row without gain after which training stops
+    optimizer: str  # "adamw" or "sgd" (with momentum 0.9)
+    learning_rate: float  # the peak, of the last layers
+    lowest_rate: float = LOWEST_RATE
+    warm_up: int  # steps over which the rate rises from 0; a cosine takes it back there
+    weight_decay: float = WEIGHT_DECAY
+    label_smoothing: float = LABEL_SMOOTHING
+    mixup: float  # alpha of the Beta distribution; 0 for no mixup
+    seed: int  # of order, augmentation and mixup
 
 
 def plan_schedule(
@@ -95,20 +70,9 @@ def plan_schedule(
     optimizer: str = "adamw",
     seed: int = 0,
 ) -> Schedule:
-    """The schedule for a number of training images.
+    """The schedule for a number of training images, at least 1; options as of `Recommendation.fit`.
 
-    Args:
-        n_images: training images, at least 1.
-        dissimilar: whether the whole network trains, on pictures unlike the source's.
-        epochs: how often each image is seen; by default the length follows from the number of images.
-        steps: batches, in place of `epochs`.
-        batch_size: images a batch.
-        learning_rate: the peak rate.
-        optimizer: "adamw" or "sgd".
-        seed: of order, augmentation and mixup.
-
-    Raises:
-        BuildError: an argument is out of range, or both `epochs` and `steps` are given.
+    `dissimilar`: whether the whole network trains, on pictures unlike the source's.
     """
     _check(epochs, steps, batch_size, learning_rate, optimizer)
     size = min(batch_size or BATCH_SIZE, n_images)
@@ -123,13 +87,9 @@ def plan_schedule(
         steps=steps,
         batch_size=size,
         check_every=check_every,
-        patience=PATIENCE,
         optimizer=optimizer,
         learning_rate=rates[optimizer] if learning_rate is None else learning_rate,
-        lowest_rate=LOWEST_RATE,
         warm_up=round(WARM_UP * steps),
-        weight_decay=WEIGHT_DECAY,
-        label_smoothing=LABEL_SMOOTHING,
         mixup=MIXUP_ALPHA if n_images >= MIXUP_FROM_IMAGES else 0.0,
         seed=seed,
     )

@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from builders.training.data import Examples, FloatArray, mixup, predict
 from builders.training.schedule import Schedule
-from builders.training.state import Check, StateFile, TrainingState
+from builders.training.state import Arrays, Check, TrainingState, write_state
 
 TIMED_STEPS = 3
 TIMED_IMAGES = 64  # of a timed check
@@ -23,32 +24,19 @@ OnCheck = Callable[[Check, Schedule], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """The result of a run; the model has the weights of the best check.
-
-    Attributes:
-        state: after the run.
-        interrupted: whether Ctrl-C ended it.
-        stopped_early: whether it ended because the checks brought no gain.
-        unsaved: why the state could not be written; None if it was, or if there is no file.
-        seconds: of this run.
-    """
+    """The result of a run; the model has the weights of the best check."""
 
     state: TrainingState
-    interrupted: bool
-    stopped_early: bool
-    unsaved: str | None
-    seconds: float
+    interrupted: bool  # by Ctrl-C
+    stopped_early: bool  # because the checks brought no gain
+    unsaved: str | None  # why the state could not be written
+    seconds: float  # of this run
 
 
 class Trainer:
-    """Trains one model on one set of examples.
+    """Trains a `keras.Model` from inputs to probabilities of shape (batch, classes), with its layers frozen.
 
-    Args:
-        model: a `keras.Model` from the inputs to probabilities of shape (batch, classes), with its layers frozen.
-        training: examples to learn from.
-        held_out: examples for the validation checks.
-        schedule: length, batch size, checks and mixup.
-        optimizer: of `builders.training.optimizers.optimizer_for`.
+    Validation checks run on the held-out examples.
     """
 
     def __init__(self, model: Any, training: Examples, held_out: Examples, schedule: Schedule, optimizer: Any) -> None:
@@ -63,31 +51,17 @@ class Trainer:
         self.optimizer.build(model.trainable_variables)
 
     def start(self, probabilities: FloatArray) -> TrainingState:
-        """The state before the first step.
-
-        Args:
-            probabilities: of the held-out images, by the model as it is, of shape (n, classes).
-        """
-        accuracy, loss, correct = self._judge(probabilities)
-        weights = tuple(self.weights())
-        return TrainingState(
-            checks=(Check(step=0, accuracy=accuracy, held_out_loss=loss),),
-            correct=correct[None],
-            weights=weights,
-            slots=tuple(_values(self.optimizer.variables)),
-            best=weights,
-        )
+        """The state before the first step, with what the model predicts of the held-out images."""
+        check, correct = self._check(probabilities, step=0)
+        weights, slots = self._values()
+        return TrainingState(checks=(check,), correct=correct[None], weights=weights, slots=slots, best=weights)
 
     def predict(self) -> FloatArray:
         """Probabilities of the held-out images, of shape (n, classes)."""
         return predict(self.model, self.held_out)
 
-    def weights(self) -> list[npt.NDArray[Any]]:
-        """Values of the variables that training changes."""
-        return _values(self._changing())
-
     def set_weights(self, values: Sequence[npt.NDArray[Any]]) -> None:
-        """Assign what `weights` returns."""
+        """Assign weights of a state."""
         _assign(self._changing(), values)
 
     def _changing(self) -> list[Any]:
@@ -102,41 +76,32 @@ class Trainer:
         """Seconds of a step and of a validation check, tracing not counted; `run` restores what this changes."""
         schedule, held_out = self.schedule, self.held_out
         size = min(len(held_out), TIMED_IMAGES)
-        ended: dict[str, float] = {}
-        timer = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda *_, **__: ended.update(steps=time.perf_counter()),
-            on_epoch_end=lambda *_, **__: ended.update(check=time.perf_counter()),
-        )
         self.schedule = replace(schedule, steps=TIMED_STEPS, check_every=TIMED_STEPS)
         self.held_out = held_out.take(slice(size))
         try:
             for _ in range(2):  # the first run traces graphs and fills caches
-                began = time.perf_counter()
-                if self.run(replace(state, correct=state.correct[:, :size]), callbacks=[timer]).interrupted:
+                timed = self.run(replace(state, correct=state.correct[:, :size]))
+                if timed.interrupted:
                     raise KeyboardInterrupt
         finally:
             self.schedule, self.held_out = schedule, held_out
-        return (ended["steps"] - began) / TIMED_STEPS, (ended["check"] - ended["steps"]) * len(held_out) / size
+        steps = timed.state.checks[-1].seconds - state.checks[-1].seconds
+        return steps / TIMED_STEPS, (timed.seconds - steps) * len(held_out) / size
 
     def run(
         self,
         state: TrainingState,
         *,
         until: int | None = None,
-        file: StateFile | None = None,
+        file: Path | None = None,
         callbacks: Sequence[Any] = (),
         progress: Progress | None = None,
         on_check: OnCheck | None = None,
     ) -> Trained:
         """Train on from a state, and leave the weights of the best check in the model.
 
-        Args:
-            state: of `start`, or of an earlier run.
-            until: number of checks after which to pause; by default all of the schedule.
-            file: where the state is written after each check.
-            callbacks: further Keras callbacks; an epoch is the steps between two checks.
-            progress: called with the steps done and the steps of the schedule.
-            on_check: called after each check.
+        `until`: number of checks after which to pause. `file`: where the state is written after each check. An epoch of
+        the Keras callbacks is the steps between two checks. `progress` is called with steps done and wanted.
         """
         began = time.perf_counter()
         checks = self.schedule.steps // self.schedule.check_every if self.schedule.steps else 0
@@ -171,25 +136,30 @@ class Trainer:
         """Whether the checks have brought no gain for as long as the schedule's patience."""
         return state.round - state.best_check >= self.schedule.patience
 
-    def check(self, state: TrainingState, *, loss: float, seconds: float) -> TrainingState:
+    def after(self, state: TrainingState, *, loss: float, seconds: float) -> TrainingState:
         """The state after another `check_every` steps."""
-        accuracy, held_out_loss, correct = self._judge(self.predict())
-        check = Check(
+        check, correct = self._check(
+            self.predict(),
             step=(state.round + 1) * self.schedule.check_every,
-            accuracy=accuracy,
-            held_out_loss=held_out_loss,
             loss=loss,
             learning_rate=float(keras.ops.convert_to_numpy(self.optimizer.learning_rate)),
             seconds=seconds,
         )
-        return state.after(check, correct, self.weights(), _values(self.optimizer.variables))
+        return state.after(check, correct, *self._values())
 
-    def _judge(self, probabilities: FloatArray) -> tuple[float, float, npt.NDArray[np.bool_]]:
-        """Accuracy, loss, and whether each held-out image is right."""
+    def _check(self, probabilities: FloatArray, **known: Any) -> tuple[Check, npt.NDArray[np.bool_]]:
+        """A validation check, and whether each held-out image is right."""
         labels = self.held_out.labels
         correct = np.asarray(probabilities.argmax(1) == labels)
-        given = probabilities[np.arange(len(labels)), labels]
-        return float(correct.mean()), float(-np.log(np.maximum(given, 1e-7)).mean()), correct
+        loss = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()
+        return Check(accuracy=float(correct.mean()), held_out_loss=float(loss), **known), correct
+
+    def _values(self) -> tuple[Arrays, Arrays]:
+        """Values of the variables that training changes, and of the optimiser's."""
+        weights, slots = (
+            tuple(variable.numpy() for variable in part) for part in (self._changing(), self.optimizer.variables)
+        )
+        return weights, slots
 
     def _dataset(self, first_step: int) -> Any:
         import tensorflow as tf
@@ -222,10 +192,6 @@ class Trainer:
         return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places, strict=True)], np.int64)
 
 
-def _values(variables: Sequence[Any]) -> list[npt.NDArray[Any]]:
-    return [variable.numpy() for variable in variables]
-
-
 def _assign(variables: Sequence[Any], values: Sequence[npt.NDArray[Any]]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
@@ -238,7 +204,7 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
         self,
         trainer: Trainer,
         state: TrainingState,
-        file: StateFile | None,
+        file: Path | None,
         progress: Progress | None,
         on_check: OnCheck | None,
     ) -> None:
@@ -255,19 +221,15 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         logs = {} if logs is None else logs
         seconds = time.perf_counter() - self._began
-        self.state = self.trainer.check(self.state, loss=float(logs.get("loss", np.nan)), seconds=seconds)
+        self.state = self.trainer.after(self.state, loss=float(logs.get("loss", np.nan)), seconds=seconds)
         if self.file is not None and self.unsaved is None:
             try:
-                self.file.write(self.state)
+                write_state(self.file, self.state)
             except OSError as error:  # a full disk must not end hours of training
                 self.unsaved = error.strerror or str(error)
         check = self.state.checks[-1]
         if self.on_check is not None:
             self.on_check(check, self.trainer.schedule)
-        logs |= {
-            "val_accuracy": check.accuracy,
-            "val_loss": check.held_out_loss,
-            "learning_rate": check.learning_rate,
-        }
+        logs |= {"val_accuracy": check.accuracy, "val_loss": check.held_out_loss, "learning_rate": check.learning_rate}
         if self.trainer.is_over(self.state):
             self.model.stop_training = True

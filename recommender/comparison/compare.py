@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recommender.errors import RecommendError
-from recommender.fit.fit import check_augmentation
+from recommender.fit.plan import check_augmentation
 from recommender.limits import LARGEST_SEED, SMALLEST_BUDGET
 from recommender.progress import Progress, no_progress
 

@@ -18,7 +18,7 @@ from recommender.comparison.ranking import Row, judge
 from recommender.comparison.shared_images import detector_of, load_pictures, share_images
 from recommender.comparison.successive_halving import CHECKS, halve, plan_steps
 from recommender.comparison.tuned import Tuned, quiet_tracing
-from recommender.fit.augmentation import fitting_augmentation
+from recommender.fit.data import fitting_augmentation
 from recommender.fit.finish import chosen_check
 from recommender.pipeline.decision import Decision
 from recommender.progress import Progress

@@ -20,7 +20,7 @@ from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
 from recommender.fit.finish import fitted_detector
 from recommender.fit.images import SplitImages, n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
-from recommender.fit.session import SOLVED_AT_ONCE
+from recommender.fit.plan import SOLVED_AT_ONCE
 from recommender.pipeline.decision import Decision
 from recommender.pipeline.probed_network import probed_network
 from recommender.progress import Progress

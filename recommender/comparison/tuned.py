@@ -15,8 +15,7 @@ from scipy.special import softmax
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
 from builders.training.data import Pictures
-from builders.training.optimizers import depths_of, optimizer_for
-from builders.training.precision import best_precision, use_precision
+from builders.training.optimizers import best_precision, depths_of, optimizer_for, use_precision
 from builders.training.schedule import plan_schedule
 from builders.training.trainer import TIMED_IMAGES, Trainer
 from recommender.comparison.candidates import Candidate

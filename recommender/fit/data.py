@@ -1,49 +1,50 @@
-"""The data of a training by gradient, and the linear probe that it starts from."""
+"""The data of a training by gradient: the augmentation, every image read once, the linear probe that it starts from."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from builders.training.data import Examples, Inputs, Pictures
+from builders.training.data import Inputs, Pictures
+from builders.training.schedule import AUGMENTATIONS
 from probes.data.sampling import quotas
+from probes.images.decode import in_order, quiet_decoders
+from probes.images.prepare import Prepared
+from probes.separability.invariance import augmented_blocks, measure_invariance
 from probes.separability.linear_probe import solve
-from recommender.fit.images import FloatArray, SplitImages, rows_of_everything, run_pass, whole_sample
+from recommender.fit.images import FloatArray, Numbers, SplitImages, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import FrozenFeatures, StoredPictures, allocate, frozen_function, whole_numbers
-from recommender.fit.session import SOLVED_AT_ONCE, FitSession
+from recommender.fit.plan import SOLVED_AT_ONCE, FitSession
+from recommender.pipeline.reread_images import read_prepared
 
-Numbers = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    from recommender.pipeline.decision import Decision
+
+_AUGMENTED_IMAGES = 250  # at most, as in benchmarks/results/invariance.jsonl, where the rule comes from
+_DEPTHS = (0.5, 1.0)  # cut depths whose features are compared, as there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Data:
-    """All images, read once.
-
-    Attributes:
-        images: with their split.
-        inputs: of the model's tail, by row.
-        augmentation: some of "mirror" and "crop".
-        cached: whether the outputs of the frozen part are kept; None if nothing is frozen.
-        notes: what the user should know of the images, in sentences.
-    """
+    """All images, read once."""
 
     images: SplitImages
-    inputs: Inputs
+    inputs: Inputs  # of the model's tail, by row
     augmentation: tuple[str, ...]
-    cached: bool | None
-    notes: tuple[str, ...]
-
-    def training(self, *, balanced: bool) -> Examples:
-        return self.images.examples(self.inputs, self.images.split.training, balanced=balanced)
-
-    def held_out(self) -> Examples:
-        return self.images.examples(self.inputs, self.images.split.held_out)
+    cached: bool | None  # whether the outputs of the frozen part are kept; None if nothing is frozen
+    notes: tuple[str, ...]  # what the user should know of the images, in sentences
 
 
 def read_all(session: FitSession) -> Data:
     """Choose the augmentation, run the frozen part over every image once, and split the images."""
     options, split, index = session.options, session.frozen_split, session.found.index
-    augmentation = _augmentation(session)
+    chosen, notes = options.augmentation, []
+    if chosen is None:
+        chosen = fitting_augmentation(session.found, options.at("augmentation"))
+    elif "crop" in chosen and not split.takes_pictures:
+        notes.append("Pictures are not cropped, because the outputs of the frozen part are computed once.")
+    augmentation = tuple(name for name in dict.fromkeys(chosen) if name == "mirror" or split.takes_pictures)
     mirror, sample = "mirror" in augmentation, whole_sample(index)
     n, head = sample.n_wanted, [] if split.head_input is None else [split.head_input]
     stored = StoredPictures(index, (), split.size, split.channels, rounded=split.takes_pictures)
@@ -57,8 +58,7 @@ def read_all(session: FitSession) -> Data:
     def compute(rows: Numbers, pictures: FloatArray) -> dict[str, FloatArray]:
         outputs = run(pictures)
         if frozen is not None and frozen.values is not None:
-            frozen.put(0, rows, outputs[0])
-            frozen.put_mirrored(rows, pictures)
+            frozen.put(rows, outputs[0], pictures)
         elif pixels is not None:
             pixels[rows] = whole_numbers(pictures)
         return {"head": outputs[-1]} if head else {}
@@ -71,7 +71,7 @@ def read_all(session: FitSession) -> Data:
         inputs=pictures if frozen is None else frozen,
         augmentation=augmentation,
         cached=None if frozen is None else frozen.values is not None,
-        notes=(*notes_on(session, len(features.skipped.failures)), *_crop_note(session)),
+        notes=(*notes_on(session, len(features.skipped.failures)), *notes),
     )
 
 
@@ -90,27 +90,45 @@ def notes_on(session: FitSession, n_failed: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _crop_note(session: FitSession) -> tuple[str, ...]:
-    if "crop" not in (session.options.augmentation or ()) or session.frozen_split.takes_pictures:
-        return ()
-    return ("Pictures are not cropped, because the outputs of the frozen part are computed once.",)
+def fitting_augmentation(found: "Decision", progress: Callable[[int, int], None] | None = None) -> tuple[str, ...]:
+    """Names of the augmentations under which the measured training images keep their labels."""
+    from recommender.pipeline.probed_network import probed_network
 
+    training = np.flatnonzero(found.rows.training)
+    chosen = np.random.default_rng(found.seed).permutation(training)[:_AUGMENTED_IMAGES]
+    size, channels = found.strategy.input_size, found.backbone.channels
 
-def _augmentation(session: FitSession) -> tuple[str, ...]:
-    """The user's choice, or what was measured to keep the labels; without "crop" if there is a frozen part."""
-    chosen = session.options.augmentation
-    if chosen is None:
-        from recommender.fit.augmentation import fitting_augmentation
+    def read(row: int) -> Prepared:
+        name, label = found.features.files[row], int(found.features.labels[row])
+        picture, pixels = read_prepared(found.index, name, size, channels)
+        return Prepared(file=name, label=label, size=picture.size, grey=picture.grey, pixels=pixels)
 
-        chosen = fitting_augmentation(session.found, session.options.at("augmentation"))
-    return tuple(name for name in dict.fromkeys(chosen) if name == "mirror" or session.frozen_split.takes_pictures)
+    def pictures() -> Iterator[Prepared]:
+        for done, item in enumerate(in_order(read, chosen.tolist(), workers=4, ahead=32), start=1):
+            if progress is not None:
+                progress(done, len(chosen))
+            yield item
+
+    points = found.plan.cuts
+    depths = np.array([point.depth for point in points])
+    cuts = list(dict.fromkeys(points[int(np.abs(depths - depth).argmin())].layer for depth in _DEPTHS))
+    with quiet_decoders():
+        copies = augmented_blocks(probed_network(found.backbone), pictures(), AUGMENTATIONS, seed=found.seed)
+    measured = measure_invariance(
+        [found.features.pooled[cut] for cut in cuts],
+        {name: [blocks[cut] for cut in cuts] for name, blocks in copies.items()},
+        found.rows,
+        chosen,
+        seed=found.seed,
+        balanced=found.class_weight is not None,
+    )
+    return tuple(each.name for each in measured if each.keeps)
 
 
 def start_from_linear_probe(session: FitSession, images: SplitImages) -> bool:
     """Fit the prediction layer on the training images; False if the model has no dense one.
 
-    Reference:
-        Kumar et al., Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR 2022.
+    Kumar et al., Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR 2022.
     """
     if session.frozen_split.head_input is None:
         return False
@@ -132,8 +150,5 @@ def _subset(numbers: Numbers, labels: Numbers, seed: int) -> Numbers:
     counts = np.bincount(labels)
     wanted = np.maximum(quotas(tuple(counts.tolist()), SOLVED_AT_ONCE), np.minimum(counts, 1))
     order = np.random.default_rng(seed).permutation(len(numbers))
-    rank = np.empty(len(numbers), np.int64)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        rank[members] = np.arange(len(members))
-    return np.asarray(numbers[rank < wanted[labels]])
+    kept = [order[labels[order] == label][:n] for label, n in enumerate(wanted)]
+    return np.asarray(numbers[np.sort(np.concatenate(kept))])

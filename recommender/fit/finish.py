@@ -1,83 +1,70 @@
-"""The end of a training: choice of the check, calibration, the detector of out-of-distribution images, memory."""
+"""The end of a training: choice of the check, calibration, the detector of out-of-distribution images, the result."""
 
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.evaluation.evaluation import Evaluation, apply_temperature, calibrate, evaluate
+from probes.data.splits import Rows
+from probes.evaluation.evaluation import apply_temperature, calibrate, evaluate
 from probes.evaluation.out_of_distribution import FEWEST, Detector, fit_detector
 from probes.evaluation.selection import Chosen, cross_chosen
+from recommender.fit.plan import FitSession
+from recommender.fit.result import FitResult
 
 if TYPE_CHECKING:
     from builders.training.state import TrainingState
-    from probes.data.splits import Rows
 
 MOST_IMAGES = 1000  # training images that a detector is fitted on, and held-out images that its threshold comes from
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Calibrated:
-    """Calibrated probabilities on held-out images.
+def finish(
+    session: FitSession,
+    probabilities: npt.ArrayLike | None,
+    rows: Rows,
+    head: tuple[Any, Any] | None = None,
+    **known: Any,
+) -> FitResult:
+    """Calibrate, evaluate and compile the model.
 
-    Attributes:
-        temperature: divides the logits; 1.0 if that does not help.
-        errors: expected calibration error before and after, cross-fitted; None without held-out images.
-        evaluation: of the calibrated probabilities; None without held-out images.
+    `probabilities` of the held-out `rows` have the shape (n, classes), and are None if there are none. `head`: new
+    kernel and bias of the prediction layer. `known`: further fields of the result.
     """
+    from builders.build import compile_model
 
-    temperature: float = 1.0
-    errors: tuple[float, float] | None = None
-    evaluation: Evaluation | None = None
-
-
-def calibrated(probabilities: npt.ArrayLike, rows: "Rows", seed: int, *, scalable: bool = True) -> Calibrated:
-    """Choose the temperature and evaluate with it.
-
-    Args:
-        probabilities: of the held-out images, of shape (n, classes).
-        rows: the held-out images.
-        seed: of the cross-fitting.
-        scalable: whether the prediction layer can take a temperature.
-    """
-    found = calibrate(probabilities, rows.labels, seed=seed, groups=rows.groups)
-    temperature = found.temperature if found.helps and scalable else 1.0
-    return Calibrated(
+    temperature = 1.0
+    if probabilities is not None:
+        found = calibrate(probabilities, rows.labels, seed=session.options.seed, groups=rows.groups)
+        if found.helps and session.frozen_split.head_input is not None:
+            temperature = found.temperature
+        scaled = apply_temperature(probabilities, temperature)
+        known["evaluation"] = evaluate(scaled, rows.labels, groups=rows.groups)
+        known["calibration"] = (found.error_before, found.error_after)
+    layer = session.model.layers[-1]
+    if head is not None or temperature != 1.0:
+        kernel, bias = layer.get_weights() if head is None else head
+        layer.set_weights([kernel / temperature, bias / temperature])
+    compile_model(session.model, session.found.strategy.learning_rate)
+    session.clock.lap("judge")
+    return FitResult(
+        model=session.model,
         temperature=temperature,
-        errors=(found.error_before, found.error_after),
-        evaluation=evaluate(apply_temperature(probabilities, temperature), rows.labels, groups=rows.groups),
+        seconds=session.clock.seconds,
+        peak_memory=peak_memory(),
+        **known,
     )
 
 
-def chosen_check(state: "TrainingState", held_out: "Rows", seed: int, *, stratified: bool = False) -> Chosen | None:
+def chosen_check(state: "TrainingState", held_out: Rows, seed: int, *, stratified: bool = False) -> Chosen | None:
     """The best check as judged by images that did not choose it; None if it is no better than the start.
 
-    The best of many checks is better than the start by chance, too.
-
-    Args:
-        state: of the training.
-        held_out: the held-out images.
-        seed: of the halves that choose for each other.
-        stratified: whether the halves are stratified by class, as strategies are compared.
+    The best of many checks is better than the start by chance, too. `stratified`: whether the halves that choose for
+    each other are stratified by class, as strategies are compared.
     """
     labels = held_out.labels if stratified else None
     chosen = cross_chosen(state.correct, seed=seed, groups=held_out.groups, labels=labels)
     return chosen if state.best_check and chosen.accuracy > state.checks[0].accuracy else None
-
-
-def set_head(layer: Any, weights: "tuple[Any, Any] | None" = None, *, temperature: float = 1.0) -> None:
-    """Set the prediction layer, its logits divided by a temperature.
-
-    Args:
-        layer: a dense layer, if anything changes.
-        weights: kernel and bias; by default its own.
-        temperature: above 0.
-    """
-    if weights is not None or temperature != 1.0:
-        kernel, bias = layer.get_weights() if weights is None else weights
-        layer.set_weights([kernel / temperature, bias / temperature])
 
 
 def peak_memory() -> int | None:

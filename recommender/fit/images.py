@@ -1,4 +1,4 @@
-"""The images of a training: one pass of the network over them, and their split."""
+"""The images of a training: one pass of the network over them, and which of them are held out."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,28 +9,32 @@ import numpy.typing as npt
 from builders.training.data import Examples, Inputs
 from probes.data.image_index import ByClass, ImageIndex
 from probes.data.sampling import Draw, Sample
-from probes.data.splits import Rows, balanced_weights
+from probes.data.splits import Rows, balanced_weights, held_out_splits
 from probes.images.decode import quiet_decoders
 from probes.images.prepare import Prepared, Skipped, readable
 from probes.network.features import Features, batches, features_of
-from recommender.fit.split import HeldOut, hold_out
+
+MOST_HELD_OUT = 2000  # images: an interval of at most 2 points; more would only make validation checks slower
 
 FloatArray = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """A split, by row numbers."""
+
+    training: Numbers
+    held_out: Numbers  # empty if no image can be held out
+    judged_by: str  # "validation" for the user's own split, or "held-out part"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SplitImages:
-    """Images, one row each, and which of them are held out.
+    """Images, one row each, and which of them are held out."""
 
-    Attributes:
-        features: what the pass computed.
-        rows: the images as the splitter sees them.
-        split: training and held-out rows.
-    """
-
-    features: Features
-    rows: Rows
+    features: Features  # what the pass computed
+    rows: Rows  # the images as the splitter sees them
     split: HeldOut
 
     @classmethod
@@ -40,17 +44,10 @@ class SplitImages:
 
     @property
     def held_out(self) -> Rows:
-        """The held-out rows."""
         return self.rows.taken(self.split.held_out)
 
     def examples(self, inputs: Inputs, numbers: Numbers, *, balanced: bool = False) -> Examples:
-        """Some rows for a trainer; weights have the mean 1.
-
-        Args:
-            inputs: of all rows.
-            numbers: of the rows, of shape (n,).
-            balanced: whether all classes get the same total weight.
-        """
+        """Some rows for a trainer, of inputs of all; weights have the mean 1, if balanced in each class."""
         labels, weights = self.rows.labels[numbers], self.rows.weights[numbers]
         if balanced and len(labels):
             weights = balanced_weights(labels, weights)
@@ -58,13 +55,48 @@ class SplitImages:
         return Examples(inputs=inputs, rows=numbers, labels=labels, weights=weights / mean)
 
 
+def hold_out(rows: Rows, order: Numbers, seed: int) -> HeldOut:
+    """Hold out the user's validation split, or a fifth of each class; at most `MOST_HELD_OUT` images.
+
+    The others are for training, unless they are of the user's validation split. An `order` of the rows that depends on
+    the content of the pictures gives the same split for every form of the data.
+    """
+    ordered = rows.taken(order)
+    judged_by = "validation" if ordered.held_out.any() else "held-out part"
+    training = np.flatnonzero(ordered.training)
+    splits = held_out_splits(ordered, seed=seed)
+    if not splits:
+        return HeldOut(training=order[training], held_out=order[:0], judged_by=judged_by)
+    held_out = splits[0][1]
+    if judged_by == "held-out part":  # each class keeps a training image, and each group stays on one side
+        left = np.setdiff1d(training, held_out)
+        held_out = held_out[np.isin(ordered.labels[held_out], ordered.labels[left])]
+        left = np.setdiff1d(training, held_out)
+        held_out = held_out[~np.isin(ordered.groups[held_out], ordered.groups[left])]
+    training = np.setdiff1d(training, held_out)
+    if len(held_out) > MOST_HELD_OUT:
+        kept = _whole_groups(ordered.groups[held_out], seed)
+        if judged_by == "held-out part":
+            training = np.union1d(training, held_out[~kept])
+        held_out = held_out[kept]
+    return HeldOut(training=order[training], held_out=order[held_out], judged_by=judged_by)
+
+
+def _whole_groups(groups: Numbers, seed: int) -> npt.NDArray[np.bool_]:
+    """Mask of random whole groups of at most `MOST_HELD_OUT` images, at least one group."""
+    names, numbers = np.unique(groups, return_inverse=True)
+    rank = np.argsort(np.random.default_rng([seed, len(groups)]).permutation(len(names)))[numbers]
+    counts = np.cumsum(np.bincount(rank, minlength=len(names)))
+    return np.asarray(rank < max(1, int(np.searchsorted(counts, MOST_HELD_OUT, side="right"))))
+
+
 def whole_sample(index: ImageIndex) -> Sample:
     """All training and validation images."""
-    return Sample(train=_all(index.files), validation=_all(index.validation))
 
+    def everything(files: ByClass) -> Draw:
+        return Draw(quota=tuple(len(names) for names in files), candidates=files)
 
-def _all(files: ByClass) -> Draw:
-    return Draw(quota=tuple(len(names) for names in files), candidates=files)
+    return Sample(train=everything(index.files), validation=everything(index.validation))
 
 
 def run_pass(
@@ -75,18 +107,10 @@ def run_pass(
     compute: Callable[[Numbers, FloatArray], dict[str, FloatArray]],
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Read a sample once and compute features of it, batch by batch.
+    """Read a sample once and compute features of it, batch by batch; pictures are not kept.
 
-    Args:
-        index: the images.
-        sample: which of them to read.
-        size: height and width of prepared pictures in px.
-        channels: of prepared pictures.
-        compute: called with the row numbers of a batch and its pictures; returns pooled features by name.
-        progress: called with the images done and wanted.
-
-    Returns:
-        One row an image, in the order in which they were read; pictures are not kept.
+    `compute` is called with the row numbers of a batch and its pictures, prepared for that size and these channels, and
+    returns pooled features by name. Rows are in the order in which they were read.
     """
     skipped = Skipped()
     kept: list[Prepared] = []

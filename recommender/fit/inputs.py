@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,29 +20,22 @@ from recommender.pipeline.reread_images import read_prepared
 
 MEMORY_LIMIT = 2 << 30  # bytes of an array in memory
 DISK_SHARE = 0.5  # of the free disk space that an array may take
-_WORKERS = 4
 
 FloatArray = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 
-def allocate(
-    shape: Sequence[int], dtype: Any, *, memory: int = MEMORY_LIMIT, directory: Path | None = None
-) -> npt.NDArray[Any] | None:
-    """An uninitialised array, in memory or memory-mapped from a temporary file; None if the disk is too small for it.
+def allocate(shape: Sequence[int], dtype: Any, *, memory: int = MEMORY_LIMIT) -> npt.NDArray[Any] | None:
+    """An uninitialised array, in memory up to that many bytes, above that memory-mapped from a temporary file.
 
-    Args:
-        shape: of the array.
-        dtype: of its values.
-        memory: bytes up to which it is in memory.
-        directory: of the file; by default the system's for temporary files.
+    None if the disk is too small for it.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size <= memory:
         return np.empty(shape, dtype)
-    if size > DISK_SHARE * shutil.disk_usage(directory or tempfile.gettempdir()).free:
+    if size > DISK_SHARE * shutil.disk_usage(tempfile.gettempdir()).free:
         return None
-    with tempfile.TemporaryFile(dir=directory) as file:  # the mapping keeps the deleted file open
+    with tempfile.TemporaryFile() as file:  # the mapping keeps the deleted file open
         return np.memmap(file, dtype, "w+", shape=tuple(shape))
 
 
@@ -55,22 +47,14 @@ def whole_numbers(pixels: FloatArray) -> npt.NDArray[np.uint8]:
 class StoredPictures:
     """Prepared pictures, read from the source each time: `stored[rows]` has the shape (rows, size, size, channels).
 
-    Args:
-        index: the images.
-        files: their names in the index, by row.
-        size: height and width in px.
-        channels: 1 grey, 3 RGB, 4 RGB with alpha.
-        rounded: whether pixels are rounded, as pictures that are kept in memory are.
-
-    Raises:
-        ProbeError: an image has changed since it was measured.
+    `files` are names in the index, by row. `rounded`: whether pixels are, as those of pictures in memory.
     """
 
     def __init__(self, index: ImageIndex, files: Sequence[str], size: int, channels: int, *, rounded: bool) -> None:
         self.files, self._index, self._size, self._channels, self._rounded = files, index, size, channels, rounded
 
     def __getitem__(self, rows: Numbers) -> FloatArray:
-        return np.stack(list(in_order(self._read, rows.tolist(), workers=_WORKERS, ahead=len(rows))))
+        return np.stack(list(in_order(self._read, rows.tolist(), workers=4, ahead=len(rows))))
 
     def _read(self, row: int) -> FloatArray:
         _, pixels = read_prepared(self._index, self.files[row], self._size, self._channels)
@@ -92,20 +76,11 @@ def frozen_function(frozen_split: FrozenSplit, nodes: Sequence[int]) -> Callable
 
 
 class FrozenFeatures:
-    """Outputs of the frozen part for each image, plain and mirrored, computed when they are first read and kept.
+    """Outputs of the frozen part for each of n images, plain and, if training reads them, mirrored.
 
-    Args:
-        frozen_split: the model; its tail reads these outputs.
-        pictures: prepared, read by `pictures[rows]`.
-        n: number of images.
-        mirror: whether training also reads mirrored pictures.
-        keep: whether outputs are kept.
-        memory: bytes up to which they are kept in memory, and not in a file.
-
-    Attributes:
-        values: the outputs, of shape (views, n, ...); None if they are not kept.
-        computed: number of pictures that went through the frozen part.
-        seconds: that this took.
+    They are computed when they are first read, and kept in `values`, of shape (views, n, ...), up to `memory` bytes in
+    memory; `values` is None if they are not to be kept, or if there is no room. `computed` pictures went through the
+    frozen part in `seconds`.
     """
 
     def __init__(
@@ -131,16 +106,16 @@ class FrozenFeatures:
     def varied(self, rows: Numbers, rng: np.random.Generator) -> FloatArray:
         return self._read(rng.integers(self._views, size=len(rows)), rows)
 
-    def put(self, views: Any, rows: Numbers, outputs: FloatArray) -> None:
-        """Keep outputs that were computed elsewhere."""
+    def put(self, rows: Numbers, outputs: FloatArray, pictures: FloatArray) -> None:
+        """Keep outputs for pictures that were computed elsewhere, and compute those for the mirrored pictures."""
+        self._keep(0, rows, outputs)
+        if self._views > 1:
+            self._keep(1, rows, self._run(pictures[:, :, ::-1])[0])
+
+    def _keep(self, views: Any, rows: Numbers, outputs: FloatArray) -> None:
         if self.values is not None:
             self.values[views, rows] = outputs
             self._known[views, rows] = True
-
-    def put_mirrored(self, rows: Numbers, pixels: FloatArray) -> None:
-        """Compute and keep the outputs for mirrored pictures, if training reads them."""
-        if self._views > 1 and self.values is not None:
-            self.put(1, rows, self._run(pixels[:, :, ::-1])[0])
 
     def _read(self, views: Numbers, rows: Numbers) -> FloatArray:
         if self.values is None:
@@ -149,7 +124,7 @@ class FrozenFeatures:
             wanted = np.unique(np.stack([views, rows]), axis=1)
             missing = wanted[:, ~self._known[wanted[0], wanted[1]]]
             if missing.size:
-                self.put(missing[0], missing[1], self._compute(missing[0], missing[1]))
+                self._keep(missing[0], missing[1], self._compute(missing[0], missing[1]))
             return np.asarray(self.values[views, rows])
 
     def _compute(self, views: Numbers, rows: Numbers) -> FloatArray:

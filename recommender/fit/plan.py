@@ -1,19 +1,100 @@
-"""The training plan of a recommendation."""
+"""What a training is asked to do, and what it will do."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from builders.training.schedule import Phase, plan_schedule
+import numpy as np
+
+from builders.training.schedule import AUGMENTATIONS, Phase, Schedule, plan_schedule
 from probes.data.splits import FOLDS
+from recommender.errors import RecommendError
+from recommender.fit.images import MOST_HELD_OUT, FloatArray
 from recommender.fit.result import TrainingPlan
-from recommender.fit.session import SOLVED_AT_ONCE
-from recommender.fit.split import MOST_HELD_OUT
+from recommender.progress import Clock, Progress
 from recommender.rules.class_balance import class_weights
 from recommender.rules.scenario import Similarity
 from recommender.rules.scenario_rule import similarity_verdict
 
 if TYPE_CHECKING:
-    from builders.training.schedule import Schedule
+    from builders.surgery.frozen_split import FrozenSplit
+    from builders.training.state import Check
     from recommender.pipeline.decision import Decision
+
+SOLVED_AT_ONCE = 20_000  # training images of a linear probe at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """The options of `recommender.Recommendation.fit`, which documents them."""
+
+    epochs: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: str = "adamw"
+    augmentation: Sequence[str] | None = None
+    cache: bool = True
+    precision: str | None = None
+    callbacks: Sequence[Any] = ()
+    logs: Path | None = None
+    resume: bool = False
+    seed: int = 0
+    progress: Progress | None = None
+    keep_state: bool = False
+    announce: Callable[[TrainingPlan], None] | None = None
+    on_check: "Callable[[Check, Schedule], None] | None" = None
+
+    def at(self, phase: str) -> Callable[[int, int], None] | None:
+        """The callback for the progress of one phase."""
+        progress = self.progress
+        return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
+
+    def schedule(self, n_images: int, *, dissimilar: bool = False) -> Schedule:
+        """The schedule of fine-tuning, as by `plan_schedule`."""
+        names = ("epochs", "steps", "batch_size", "learning_rate", "optimizer", "seed")
+        return plan_schedule(n_images, dissimilar=dissimilar, **{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FitSession:
+    """What is trained, and how."""
+
+    found: "Decision"
+    model: Any  # the whole model
+    frozen_split: "FrozenSplit"
+    given: bool  # whether the user handed the model in
+    options: FitOptions
+    clock: Clock
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.found.measurements.size.class_names)
+
+    @property
+    def class_weight(self) -> tuple[float, ...] | None:
+        return class_weights(self.found.measurements.size.file_counts)
+
+    def announce(self, plan: TrainingPlan) -> None:
+        if self.options.announce is not None:
+            self.options.announce(plan)
+
+    def blocks(self, features: FloatArray) -> list[FloatArray]:
+        """Inputs of the prediction layer, split by cut point: each block is scaled on its own."""
+        widths = [_channels(self.found, level) for level in self.found.strategy.head.levels]
+        if sum(widths) != features.shape[1]:
+            return [features]
+        return np.split(features, np.cumsum(widths)[:-1], axis=1)
+
+
+def check_augmentation(names: Sequence[str] | None) -> None:
+    """Refuse unknown augmentations."""
+    for name in names or ():
+        if name not in AUGMENTATIONS:
+            raise RecommendError(
+                f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {name!r}."
+            )
 
 
 def planned(found: "Decision") -> TrainingPlan:
@@ -49,22 +130,15 @@ def is_dissimilar(found: "Decision") -> bool:
 
 
 def phases(
-    n_images: int, head: int, schedule: "Schedule | None", trainable: int, freeze: str | None
+    n_images: int, head: int, schedule: Schedule | None, trainable: int, freeze: str | None
 ) -> tuple[Phase, ...]:
-    """The linear probe, and fine-tuning if there is a schedule.
+    """The linear probe, of `head` parameters, and fine-tuning of `trainable` ones if there is a schedule.
 
-    Args:
-        n_images: training images.
-        head: parameters of the prediction layer.
-        schedule: of the fine-tuning; None if there is none.
-        trainable: parameters that change in it.
-        freeze: the last frozen layer; None if nothing is frozen.
+    `freeze`: the last frozen layer; None if nothing is frozen.
     """
     probe = Phase(
         name="linear_probe",
         what=f"the prediction layer, on {n_images:,} images, solved at once",
-        steps=0,
-        learning_rate=None,
         trainable_parameters=head,
     )
     if schedule is None:

@@ -20,85 +20,46 @@ FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """What training will do.
-
-    Attributes:
-        phases: in order.
-        schedule: of the fine-tuning; None if the linear probe is the whole training.
-        augmentation: some of "mirror" and "crop".
-        n_training: training images.
-        n_held_out: images for validation; 0 if accuracy is cross-validated.
-        class_weight: of each class in the loss; None if classes are balanced.
-        cached: whether the outputs of the frozen part are kept; None if nothing is frozen.
-        precision: "float32", "mixed_float16" or "mixed_bfloat16".
-        seconds: estimated from a few timed steps on this machine; None before.
-        resumed_at: step at which an interrupted run is resumed, 0 if there is none to resume; None if not asked for.
-    """
+    """What training will do."""
 
     phases: tuple[Phase, ...]
-    schedule: Schedule | None = None
-    augmentation: tuple[str, ...] = ()
+    schedule: Schedule | None = None  # None if the linear probe is the whole training
+    augmentation: tuple[str, ...] = ()  # some of "mirror" and "crop"
     n_training: int
-    n_held_out: int = 0
-    class_weight: tuple[float, ...] | None
-    cached: bool | None
-    precision: str = "float32"
-    seconds: float | None = None
-    resumed_at: int | None = None
+    n_held_out: int = 0  # 0 if accuracy is cross-validated
+    class_weight: tuple[float, ...] | None  # of each class in the loss; None if classes are balanced
+    cached: bool | None  # whether the outputs of the frozen part are kept; None if nothing is frozen
+    precision: str = "float32"  # or "mixed_float16", "mixed_bfloat16"
+    seconds: float | None = None  # estimated from a few timed steps on this machine; None before
+    resumed_at: int | None = None  # step; 0 if there is none to resume, None if not asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FitResult:
-    """A trained model, and its accuracy on images that it was not trained on.
+    """A trained model, and its accuracy on images that it was not trained on, None if no image can be held out."""
 
-    Attributes:
-        model: compiled, with the weights of the best check. Never worse on the held-out images than the start.
-        plan: what was done.
-        chosen: "fine_tuned", or "linear_probe" if fine-tuning brought no gain or there was none; "as_given" if
-            nothing was better than the model that was handed in.
-        judged_by: "cross-validation", "held-out part" or "validation"; "nothing" if no image can be held out.
-        start: the linear probe before fine-tuning; None if no image can be held out.
-        evaluation: of `model` on the held-out images, with calibration. It is too optimistic if `model` is the best of
-            several checks on them: see `accuracy`.
-        accuracy: of the choice among checks, each image judged by the check that other images chose; None if no image
-            can be held out.
-        interval: 95 % interval of it.
-        gain: over the start, on the same images, with its 95 % interval; None if the start was chosen.
-        history: validation checks.
-        temperature: that the logits of the prediction layer were divided by; 1.0 if that did not help.
-        calibration: expected calibration error before and after, cross-fitted; None if it was not measured.
-        interrupted: whether Ctrl-C ended it.
-        stopped_early: whether it ended because the checks brought no gain.
-        resumed_at: step at which an earlier run was resumed; None if none was.
-        held_out: (name in the index, class number) of each held-out image.
-        detector: of out-of-distribution images; None if there are too few images.
-        notes: what else the user should know, in sentences.
-        seconds: by phase.
-        peak_memory: of the process, in bytes; None if the system does not report it.
-        forget: removes the state that `keep_state` kept for resuming.
-    """
-
-    model: Any = field(repr=False)
-    plan: TrainingPlan
-    chosen: str
-    judged_by: str
-    start: "Evaluation | None" = None
+    model: Any = field(repr=False)  # compiled, with the weights of the best check; never worse than the start
+    plan: TrainingPlan  # what was done
+    chosen: str  # "fine_tuned", "linear_probe" if that brought no gain or there was none, or "as_given" if nothing did
+    judged_by: str  # "cross-validation", "held-out part", "validation", or "nothing"
+    start: "Evaluation | None" = None  # of the model before fine-tuning
+    # Of `model` on the held-out images. Too optimistic if it is the best of several checks on them: see `accuracy`.
     evaluation: "Evaluation | None" = None
-    accuracy: float | None = None
-    interval: tuple[float, float] | None = None
-    gain: "Gain | None" = None
-    history: "tuple[Check, ...]" = ()
-    temperature: float = 1.0
-    calibration: tuple[float, float] | None = None
-    interrupted: bool = False
-    stopped_early: bool = False
-    resumed_at: int | None = None
-    held_out: tuple[tuple[str, int], ...] = field(default=(), repr=False)
-    detector: "Detector | None" = field(default=None, repr=False)
-    notes: tuple[str, ...] = ()
-    seconds: dict[str, float]
-    peak_memory: int | None
-    forget: Callable[[], None] = field(default=lambda: None, repr=False)
+    accuracy: float | None = None  # of the choice among checks, each image judged by the check that others chose
+    interval: tuple[float, float] | None = None  # its 95 % interval
+    gain: "Gain | None" = None  # over the start, on the same images; None if the start was chosen
+    history: "tuple[Check, ...]" = ()  # validation checks
+    temperature: float = 1.0  # that the logits of the prediction layer were divided by; 1.0 if that did not help
+    calibration: tuple[float, float] | None = None  # expected error before and after, cross-fitted
+    interrupted: bool = False  # by Ctrl-C
+    stopped_early: bool = False  # because the checks brought no gain
+    resumed_at: int | None = None  # step at which an earlier run was resumed
+    held_out: tuple[tuple[str, int], ...] = field(default=(), repr=False)  # (name in the index, class number)
+    detector: "Detector | None" = field(default=None, repr=False)  # None if there are too few images
+    notes: tuple[str, ...] = ()  # what else the user should know, in sentences
+    seconds: dict[str, float]  # by phase
+    peak_memory: int | None  # of the process, in bytes; None if the system does not report it
+    forget: Callable[[], None] = field(default=lambda: None, repr=False)  # removes the state kept by `keep_state`
 
     @property
     def calibration_error(self) -> float | None:

@@ -19,8 +19,7 @@ from probes.images.suffixes import is_image
 from recommender.errors import RecommendError
 from recommender.prediction.predictor import Predictor, open_predictor, predictor_of
 
-_BATCH = 16  # as in the pass that measures
-_CHUNK = 4 * _BATCH  # files between one result and the next; no more pictures are held
+_BATCH = 16  # as in the pass that measures; no more pictures are held
 _ROUNDING = 1e-2  # how far half precision may pull the sum of probabilities from 1
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -28,31 +27,17 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What a model predicts of one picture.
+    """What a model predicts of one picture."""
 
-    Attributes:
-        file: as it was named, or found in a folder that was.
-        classes: names, the most probable one first; empty where there is an error.
-        probabilities: of these classes.
-        foreign: whether the picture is out of distribution; None without a detector.
-        distance: from the training pictures, about 1 for one of these; None likewise.
-        error: why it could not be read.
-    """
-
-    file: str
-    classes: tuple[str, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    foreign: bool | None = None
-    distance: float | None = None
-    error: str | None = None
+    file: str  # as it was named, or found in a folder that was
+    classes: tuple[str, ...] = ()  # names, the most probable one first; empty where there is an error
+    probabilities: tuple[float, ...] = ()  # of these classes
+    foreign: bool | None = None  # whether the picture is out of distribution; None without a detector
+    distance: float | None = None  # from the training pictures, about 1 for one of these; None likewise
+    error: str | None = None  # why it could not be read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Readable:
-    """A file with its pixels, of shape (size, size, channels)."""
-
-    file: str
-    pixels: npt.NDArray[np.float32]
+Readable = tuple[str, npt.NDArray[np.float32]]  # a file, and its pixels of shape (size, size, channels)
 
 
 def predict(
@@ -86,21 +71,22 @@ def predict(
     """
     if top < 1:
         raise RecommendError(f"Expected `top` to be at least 1. Received: {top}.")
-    if isinstance(model, Predictor):
-        predictor = model
-    elif isinstance(model, (str, os.PathLike)):
-        predictor = open_predictor(model, trust=trust)
-    else:
-        predictor = predictor_of(model, class_names=class_names, detector=detector)
-    return _predictions(predictor, images, top)
+    if isinstance(model, (str, os.PathLike)):
+        model = open_predictor(model, trust=trust)
+    elif not isinstance(model, Predictor):
+        model = predictor_of(model, class_names=class_names, detector=detector)
+    return _predictions(model, images, top)
 
 
 def _predictions(predictor: Predictor, images: Paths, top: int) -> Iterator[Prediction]:
     listed, none = _listed(images), True
-    while chunk := list(islice(listed, _CHUNK)):
+    workers = min(8, os.cpu_count() or 1)
+    while batch := list(islice(listed, _BATCH)):
         none = False
         with quiet_decoders():  # not across a yield: warnings are the whole process's
-            found = list(_of_chunk(predictor, chunk, top))
+            items = list(in_order(partial(_read, predictor), batch, workers=workers, ahead=_BATCH))
+            predicted = _of_batch(predictor, [item for item in items if not isinstance(item, Prediction)], top)
+            found = [item if isinstance(item, Prediction) else next(predicted) for item in items]
         yield from found
     if none:
         raise RecommendError("Expected pictures, or folders that hold some. Received: none. Check the paths.")
@@ -122,28 +108,18 @@ def _listed(images: Paths) -> Iterator[str | Prediction]:
             yield Prediction(file=os.fsdecode(error.filename or name), error=f"the folder can't be listed: {reason}")
 
 
-def _of_chunk(predictor: Predictor, chunk: Sequence[str | Prediction], top: int) -> Iterator[Prediction]:
-    workers = min(8, os.cpu_count() or 1)
-    items = list(in_order(partial(_read, predictor), chunk, workers=workers, ahead=2 * _BATCH))
-    readable = [item for item in items if isinstance(item, _Readable)]
-    starts = range(0, len(readable), _BATCH)
-    predicted = (found for start in starts for found in _of_batch(predictor, readable[start : start + _BATCH], top))
-    for item in items:
-        yield item if isinstance(item, Prediction) else next(predicted)
-
-
-def _read(predictor: Predictor, item: str | Prediction) -> _Readable | Prediction:
+def _read(predictor: Predictor, item: str | Prediction) -> Readable | Prediction:
     if isinstance(item, Prediction):
         return item
     try:
         picture = open_picture(FolderStore(Path()), item, predictor.channels)
     except UnreadableImage as error:
         return Prediction(file=item, error=str(error))
-    return _Readable(file=item, pixels=resize(picture.pixels, predictor.size).numpy())
+    return item, resize(picture.pixels, predictor.size).numpy()
 
 
-def _of_batch(predictor: Predictor, batch: Sequence[_Readable], top: int) -> Iterator[Prediction]:
-    *features, output = (tensor.numpy() for tensor in predictor.run(np.stack([item.pixels for item in batch])))
+def _of_batch(predictor: Predictor, batch: Sequence[Readable], top: int) -> Iterator[Prediction]:
+    *features, output = (tensor.numpy() for tensor in predictor.run(np.stack([pixels for _, pixels in batch])))
     probabilities = np.asarray(output, np.float64)
     if not (np.abs(probabilities.sum(1) - 1) < _ROUNDING).all() or (probabilities < 0).any():
         raise RecommendError(
@@ -152,10 +128,10 @@ def _of_batch(predictor: Predictor, batch: Sequence[_Readable], top: int) -> Ite
         )
     detector = predictor.detector
     distances = [None] * len(batch) if detector is None else detector.distance(features[0]).tolist()
-    for item, values, distance in zip(batch, probabilities, distances, strict=True):
+    for (file, _), values, distance in zip(batch, probabilities, distances, strict=True):
         order = np.argsort(-values, kind="stable")[:top]
         yield Prediction(
-            file=item.file,
+            file=file,
             classes=tuple(predictor.classes[number] for number in order),
             probabilities=tuple(values[order].tolist()),
             foreign=None if detector is None else not distance <= detector.threshold,

@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from probes.evaluation.out_of_distribution import Detector
 from recommender.errors import RecommendError
-from recommender.prediction.detector_file import load_detector
+
+_AS_BUILT = ("bilinear", True)  # interpolation and antialias of the resizing in a built model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictor:
     """A model that is ready to predict.
 
-    Attributes:
-        run: from pixels 0..255 of shape (n, size, size, channels) to features, if there is a detector, and
-            probabilities of shape (n, classes).
-        size: height and width in px of the pictures that it takes.
-        channels: of these.
-        classes: names of the outputs.
-        detector: of out-of-distribution pictures.
-        notes: what a user should know, a line each.
+    `run` takes pixels 0..255 of shape (n, size, size, channels) and returns the features that the detector reads, if
+    there is one, and probabilities of shape (n, classes).
     """
 
     run: Callable[[Any], Sequence[Any]]
@@ -31,20 +28,13 @@ class Predictor:
     channels: int
     classes: tuple[str, ...]
     detector: Detector | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what a user should know, a line each
 
 
 def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Predictor:
-    """Load a built model with its class names and detector.
+    """Load a .keras file with the class names of MODEL.json and the detector of MODEL.features.npz, if they are there.
 
-    Args:
-        path: the .keras file. MODEL.json in the same folder names the classes; MODEL.features.npz, if it is there,
-            detects out-of-distribution pictures.
-        trust: whether code in the file may run.
-
-    Raises:
-        BuildError: the file is no Keras model, or holds code.
-        RecommendError: it is no model from one picture to probabilities, or the other files do not fit it.
+    `trust`: whether code in the file may run.
     """
     from builders.backbones.keras_file import load_keras_file
 
@@ -74,18 +64,7 @@ def predictor_of(
     title: str | None = None,
     notes: Sequence[str] = (),
 ) -> Predictor:
-    """Make a model ready to predict.
-
-    Args:
-        model: a `keras.Model` as `Recommendation.build` returns it.
-        class_names: of its outputs; their numbers by default.
-        detector: of out-of-distribution pictures.
-        title: of the model, for messages.
-        notes: what a user should know.
-
-    Raises:
-        RecommendError: it is no model from one picture to probabilities, or names or detector do not fit.
-    """
+    """Make a `keras.Model` ready to predict; classes are numbered by default. `title` names it in messages."""
     title = title or str(getattr(model, "name", "the model"))
     size, channels, n_classes = _shape(model, title)
     names = tuple(class_names) if class_names is not None else tuple(str(number) for number in range(n_classes))
@@ -102,23 +81,19 @@ def _shape(model: Any, title: str) -> tuple[int, int, int]:
     """Side in px and channels of the pictures that a model takes, and its number of classes."""
     import keras
 
-    expected = f"Expected {title!r} to take one picture and put out the probabilities of classes."
     inputs, outputs = (list(getattr(model, part, None) or ()) for part in ("inputs", "outputs"))
     shapes = [tuple(tensor.shape) for tensor in (*inputs, *outputs)]
-    if len(inputs) != 1 or len(outputs) != 1 or len(shapes[0]) != 4 or len(shapes[1]) != 2:
-        raise RecommendError(f"{expected} Received: inputs and outputs of shapes {shapes}.")
-    (_, height, width, channels), (_, n_classes) = shapes
-    if channels not in (1, 3, 4) or n_classes is None or n_classes < 2:
-        raise RecommendError(f"{expected} Received: {channels} channels and {n_classes} outputs.")
-    if height is None:
+    if (len(inputs), [len(shape) for shape in shapes]) == (1, [4, 2]):
+        (_, height, width, channels), (_, n_classes) = shapes
         resizing = next((layer for layer in model.layers if isinstance(layer, keras.layers.Resizing)), None)
-        if resizing is not None and (resizing.interpolation, resizing.antialias) == ("bilinear", True):
+        if height is None and resizing is not None and (resizing.interpolation, resizing.antialias) == _AS_BUILT:
             height, width = resizing.height, resizing.width
-    if height is None or height != width:
-        raise RecommendError(
-            f"Expected {title!r} to resize pictures to a square, as built models do. Received: a model that does not."
-        )
-    return int(height), int(channels), int(n_classes)
+        if channels in (1, 3, 4) and (n_classes or 0) > 1 and height is not None and height == width:
+            return int(height), int(channels), int(n_classes)
+    raise RecommendError(
+        f"Expected {title!r} to take one picture, to resize it to a square unless its input is one, and to put out the "
+        f"probabilities of classes. Received: inputs and outputs of shapes {shapes}. Name a built model."
+    )
 
 
 def _compiled(
@@ -153,4 +128,23 @@ def _class_names(path: Path) -> tuple[str, ...] | None:
         raise RecommendError(
             f"Expected {str(path)!r} to describe the model and name its classes. Received: one that does not "
             f"({type(error).__name__}). Build the model again, or remove the file."
+        ) from error
+
+
+def write_detector(path: Path, detector: Detector) -> None:
+    """Write the detector of out-of-distribution pictures, as MODEL.features.npz."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **detector.to_arrays())
+
+
+def load_detector(path: Path) -> Detector:
+    """Read what `write_detector` wrote; no code in it runs."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return Detector.from_arrays({name: stored[name] for name in stored.files})
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecommendError(
+            f"Expected {str(path)!r} to be a detector of out-of-distribution pictures. Received: {reason[:200]} Build "
+            "the model again, or remove the file."
         ) from error

@@ -11,14 +11,14 @@ import numpy.typing as npt
 from builders.errors import BuildError
 from builders.export.formats import FORMATS, target_of
 from probes.evaluation.out_of_distribution import Detector
-from probes.images.decode import in_order, quiet_decoders
+from probes.images.decode import quiet_decoders
 from recommender import atomic_files as files
 from recommender import json_records
 from recommender.errors import RecommendError
 from recommender.explanation.text import printable
 from recommender.fit.finish import fitted_detector
-from recommender.pipeline.reread_images import read_prepared
-from recommender.prediction.detector_file import write_detector
+from recommender.fit.inputs import StoredPictures
+from recommender.prediction.predictor import write_detector
 from recommender.saving.model_card import labels_text, model_card
 
 if TYPE_CHECKING:
@@ -55,62 +55,45 @@ def write_bundle(
     exports: Sequence[str] = (),
     command: str | None = None,
 ) -> Written:
-    """Write a model with all the files that go with it, and its exports.
+    """Write a model to a .keras file with all the files that go with it, and its exports.
 
-    Args:
-        found: the recommendation that it comes from.
-        model: what to write.
-        path: of the .keras file.
-        description: plain data for the .json file; gains "exports".
-        detector: of out-of-distribution pictures, for this model.
-        result: of the training, where there was one.
-        exports: formats to export to.
-        command: that repeats it.
-
-    Returns:
-        What was written; the lines also name exports of an older model.
-
-    Raises:
-        RecommendError: the disk refused.
-        BuildError: an export failed; the model is written all the same, and the message says so.
+    `description`, the data of the .json file, gains "exports". If an export fails, the model is written all the same,
+    and the error says so. `result` of a training has the images that measure exports; `command` repeats everything.
     """
     further = _further(found.measurements.size.class_names, description, path.name, detector, command)
     paths = files.write_model(model, description, path, further)
     if detector is None:
         path.with_suffix(".features.npz").unlink(missing_ok=True)  # an older model's
-    lines: tuple[str, ...] = ()
-    if exports:
-        try:
-            made, lines = _export(found, model, path, result, exports)
-        except BuildError as error:
-            raise BuildError(f"{error} The model itself was written to {str(path)!r}.") from error
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"Interrupted. {path} is written, its exports are not all.") from None
-        description["exports"] = [export.to_dict() for export in made]
-        try:
-            files.write_model(model, description, path, further)
-        except RecommendError as error:
-            written = "The model and its exports are in place, but their description does not name the exports."
-            raise RecommendError(str(error).replace("Nothing was written.", written)) from error
-        paths = (*paths, *(path.parent / export.file for export in made))
-    return Written(paths=paths, lines=(*lines, *_older(path, exports)))
-
-
-def _older(path: Path, exports: Sequence[str]) -> tuple[str, ...]:
-    """A line on each export that is there but not of the model that was written now."""
-    targets = [target_of(path.with_suffix(""), name) for name in FORMATS if name not in exports]
-    return tuple(
-        f"{target.name} is of an older model: export it again, or remove it." for target in targets if target.exists()
-    )
+    lines = [
+        f"{target.name} is of an older model: export it again, or remove it."
+        for target in (target_of(path.with_suffix(""), name) for name in FORMATS if name not in exports)
+        if target.exists()
+    ]
+    if not exports:
+        return Written(paths=paths, lines=tuple(lines))
+    try:
+        made, reported = _export(found, model, path, result, exports)
+    except BuildError as error:
+        raise BuildError(f"{error} The model itself was written to {str(path)!r}.") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Interrupted. {path} is written, its exports are not all.") from None
+    description["exports"] = [export.to_dict() for export in made]
+    try:
+        files.write_model(model, description, path, further)
+    except RecommendError as error:
+        written = "The model and its exports are in place, but their description does not name the exports."
+        raise RecommendError(str(error).replace("Nothing was written.", written)) from error
+    paths = (*paths, *(path.parent / export.file for export in made))
+    return Written(paths=paths, lines=(*reported, *lines))
 
 
 def _further(
     names: Sequence[str], description: dict[str, Any], model_name: str, detector: Detector | None, command: str | None
 ) -> dict[str, Callable[[Path], object]]:
     """The files that go with a model and its description: suffix -> function that writes such a file."""
-    repeated = None if command is None else printable(command)
 
     def write_card(target: Path) -> None:  # only now, when `description` may have gained the exports
+        repeated = None if command is None else printable(command)
         card = model_card(description, model_name=printable(model_name), command=repeated)
         target.write_text(card, encoding="utf-8")
 
@@ -126,7 +109,7 @@ def _further(
 
 def _export(
     found: "Decision", model: Any, path: Path, result: "FitResult | None", exports: Sequence[str]
-) -> tuple[list[json_records.Export], tuple[str, ...]]:
+) -> tuple[list[json_records.Export], list[str]]:
     """Export, and measure the accuracy of each export and of the model on the held-out images."""
     from builders.export.export import export_model, run_exported
 
@@ -136,25 +119,20 @@ def _export(
     judged = _read(found, [name for name, _ in held_out]) if held_out else None
     labels = np.array([label for _, label in held_out], np.int64)
     own = None if judged is None else _accuracy(model.predict(judged, verbose=0), labels)
-    made = []
+    made, lines = [], []
     for name in exports:
         exported = export_model(model, path.with_suffix(""), name, compared)
         accuracy = None if judged is None else _accuracy(run_exported(exported.path, name, judged), labels)
         made.append(json_records.Export.of(exported, file=exported.path.name, accuracy=accuracy, model_accuracy=own))
-    return made, tuple(_line(export, len(compared), len(labels)) for export in made)
-
-
-def _line(export: json_records.Export, n_compared: int, n_judged: int) -> str:
-    judged = ""
-    if export.accuracy is not None:
-        judged = (
-            f"; accuracy {export.accuracy:.1%} on {n_judged:,} held-out images, the Keras model's "
-            f"{export.model_accuracy:.1%}"
+        line = (
+            f"{exported.path.name}: {exported.size_bytes / 1e6:.1f} MB, takes {exported.takes}; on {len(compared)} "
+            f"pictures the same class in {exported.same_class:.0%}, probabilities differ by "
+            f"{exported.largest_difference:.1g} at most"
         )
-    return (
-        f"{export.file}: {export.size_bytes / 1e6:.1f} MB, takes {export.takes}; on {n_compared} pictures the same "
-        f"class in {export.same_class:.0%}, probabilities differ by {export.largest_difference:.1g} at most{judged}"
-    )
+        if accuracy is not None:
+            line += f"; accuracy {accuracy:.1%} on {len(labels):,} held-out images, the Keras model's {own:.1%}"
+        lines.append(line)
+    return made, lines
 
 
 def _accuracy(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
@@ -164,9 +142,5 @@ def _accuracy(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int
 def _read(found: "Decision", names: Sequence[str]) -> npt.NDArray[np.float32]:
     """Pictures as the network sees them, of shape (n, size, size, channels)."""
     size, channels = found.strategy.input_size, found.backbone.channels
-
-    def read(name: str) -> npt.NDArray[np.float32]:
-        return read_prepared(found.index, name, size, channels)[1]
-
     with quiet_decoders():
-        return np.stack(list(in_order(read, names, workers=4, ahead=32)))
+        return StoredPictures(found.index, names, size, channels, rounded=False)[np.arange(len(names))]

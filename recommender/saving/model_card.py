@@ -1,11 +1,11 @@
 """The model card: what a person who is handed the model should know, from the JSON output.
 
-Reference:
-    Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993; headings as in Hugging Face's template.
+Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993; headings as in Hugging Face's template.
 """
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,38 +28,30 @@ _ADDRESS = re.compile(r"(?i)(www)(?=\.)|(?<=\w)(?=://)")  # renderers make links
 
 def escaped(text: str) -> str:
     """Text that a Markdown renderer shows as it is, on one line, whatever is in it."""
-    plain = _ALWAYS.sub(r"\\\1", clean(text).strip())
-    plain = _UNDERSCORE.sub(r"\\_", plain)
-    return _ADDRESS.sub(lambda found: found[0] + "\\" if found[0] else "\\", plain)
+    plain = _UNDERSCORE.sub(r"\\_", _ALWAYS.sub(r"\\\1", clean(text).strip()))
+    return _ADDRESS.sub(lambda found: found[0] + "\\", plain)
 
 
-def labels_text(class_names: list[str] | tuple[str, ...]) -> str:
+def labels_text(class_names: Sequence[str]) -> str:
     """The names of the classes, one a line, in the order of the model's outputs.
 
     Line breaks and backslashes in names are escaped as Python does it, so that line n always is class n.
     """
-    return "".join(re.sub(r"[\\\x00-\x1f\x7f\x85\u2028\u2029]", _escape, name) + "\n" for name in class_names)
 
+    def escape(found: re.Match[str]) -> str:
+        return found[0].encode("unicode_escape").decode("ascii")
 
-def _escape(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")
+    return "".join(re.sub(r"[\\\x00-\x1f\x7f\x85\u2028\u2029]", escape, name) + "\n" for name in class_names)
 
 
 def model_card(description: dict[str, Any], *, model_name: str, command: str | None) -> str:
-    """A model card in Markdown.
+    """A model card in Markdown, with Hugging Face's metadata in front, from `Recommendation.to_dict()`.
 
-    Args:
-        description: `Recommendation.to_dict()`, perhaps with "fit" and "exports".
-        model_name: of the model's file, as "model.keras".
-        command: that made the model; None leaves it out.
-
-    Returns:
-        The card, with Hugging Face's metadata in front.
+    The description may have "fit" and "exports". `model_name` is that of the file, as "model.keras"; `command` made it.
     """
     data, fit, stem = description["dataset"], description.get("fit"), model_name.removesuffix(".keras")
     names = list(data["class_counts"])
     paper, licence = _origin(description["backbone"])
-    judged = (fit["accuracy"] if fit else description["expected_accuracy"]) is not None
     n_judged = (fit or description)["n_held_out"] or description["separability"]["n_images"]
     few = sorted((count, name) for name, count in data["class_counts"].items() if count < PLENTIFUL_IMAGES_PER_CLASS)
     text = _template().render(
@@ -72,7 +64,7 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
         recipe=Scenario.numbered(description["scenario"]["id"]).recipe,
         python=_python(stem, names, description["backbone"]["channels"]),
         data_name=re.split(r"[/\\]", data["path"].rstrip("/\\"))[-1] or data["path"],
-        judged=judged,
+        judged=(fit["accuracy"] if fit else description["expected_accuracy"]) is not None,
         judged_by=fit["judged_by"] if fit else description["accuracy_from"],
         n_judged=n_judged,
         intervals={
@@ -108,8 +100,7 @@ def _span(name: str) -> str:
 
 def _code(text: str, language: str) -> str:
     """A block of code, fenced by more backticks than stand in a row in it."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 
 

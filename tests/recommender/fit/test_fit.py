@@ -229,7 +229,7 @@ def test_frozen_weights_stay_as_they_were(partly):
 
 @pytest.mark.slow
 def test_augmentation_is_measured_unless_it_is_given(whole):
-    from recommender.fit.augmentation import fitting_augmentation
+    from recommender.fit.data import fitting_augmentation
 
     progress = []
     measured = fitting_augmentation(whole, lambda *at: progress.append(at))

@@ -14,8 +14,9 @@ from recommender.fit.inputs import FrozenFeatures, StoredPictures, allocate, fro
 
 
 @pytest.mark.parametrize("memory", [0, 1 << 20])
-def test_an_array_holds_what_is_written_in_memory_or_in_a_file(tmp_path, memory):
-    array = allocate((50, 3), np.float32, memory=memory, directory=tmp_path)
+def test_an_array_holds_what_is_written_in_memory_or_in_a_file(tmp_path, memory, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    array = allocate((50, 3), np.float32, memory=memory)
     assert isinstance(array, np.memmap) == (memory == 0)
     rows = np.arange(150, dtype=np.float32).reshape(50, 3)
     array[:] = rows
@@ -52,8 +53,7 @@ def test_an_output_is_computed_once_and_only_when_it_is_read(frozen_model):
     assert features.computed == 2
     np.testing.assert_array_equal(features.plain(np.array([5, 2, 5])), first)
     assert features.computed == 2
-    features.put(0, np.array([7, 8]), expected[0, :2])
-    features.put_mirrored(np.array([7, 8]), pixels()[7:9].astype(np.float32))
+    features.put(np.array([7, 8]), expected[0, :2], pixels()[7:9].astype(np.float32))
     np.testing.assert_array_equal(features.plain(np.array([8])), expected[0, 1:2])
     for seed in range(6):
         features.varied(np.array([7]), np.random.default_rng(seed))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.data.splits import Rows
-from recommender.fit.split import MOST_HELD_OUT, hold_out
+from recommender.fit.images import MOST_HELD_OUT, hold_out
 
 
 def split_of(rows, seed=0):

@@ -17,9 +17,8 @@ from probes.evaluation.out_of_distribution import fit_detector
 from probes.images.decode import read_picture
 from recommender.atomic_files import write_model
 from recommender.errors import RecommendError
-from recommender.prediction.detector_file import write_detector
 from recommender.prediction.predict import predict
-from recommender.prediction.predictor import open_predictor, predictor_of
+from recommender.prediction.predictor import open_predictor, predictor_of, write_detector
 
 SUFFIXES = (".keras", ".json", ".features.npz")
 
