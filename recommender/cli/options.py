@@ -1,4 +1,4 @@
-"""What the sub-commands share: their options, each defined once, and their class. Imports nothing heavy."""
+"""The options that sub-commands share, each defined once. Imports nothing heavy."""
 
 import functools
 from collections.abc import Callable
@@ -17,51 +17,12 @@ SETTINGS: dict[str, Any] = {
     "max_content_width": 100,
     "rich_help_config": {"theme": "default-slim", "text_paragraph_linebreaks": "\n\n"},
 }
-
-
-class _Command(click.RichCommand):
-    """A command that says which sub-command has an option that it lacks."""
-
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(context, args)
-        except click.NoSuchOption as error:
-            group = context.parent and context.parent.command
-            siblings = group.commands.values() if isinstance(group, click.Group) else ()
-            owners = [sibling.name for sibling in siblings if error.option_name in _options(sibling)]
-            if owners:
-                raise click.NoSuchOption(
-                    error.option_name,
-                    ctx=context,
-                    message=f"{error.message} It is an option of: {', '.join(map(str, owners))}.",
-                ) from None
-            shown = [name for name in error.possibilities or () if name in _options(self)]  # none that is hidden
-            raise click.NoSuchOption(error.option_name, possibilities=shown, ctx=context) from None
-
-
-def _options(command: click.Command) -> set[str]:
-    shown = (option for option in command.params if isinstance(option, click.Option) and not option.hidden)
-    return {name for option in shown for name in option.opts}
-
-
-command = functools.partial(click.command, cls=_Command, context_settings=SETTINGS)
+command = functools.partial(click.command, context_settings=SETTINGS)
 
 
 def together(*parts: _Decorator) -> _Decorator:
     """Several options as one decorator."""
     return lambda function: functools.reduce(lambda inner, part: part(inner), reversed(parts), function)
-
-
-def hidden(*names: str) -> _Decorator:
-    """Options that a command takes only in an older spelling."""
-
-    def decorate(function: Any) -> Any:
-        for option in function.__click_params__:
-            if option.name in names:
-                option.hidden = True
-        return function
-
-    return decorate
 
 
 def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
@@ -73,18 +34,10 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[
     return {name: column for name, _, column in parts} or None
 
 
-_data, _network, _answer, _output = (
+_data, _network, _answer, output = (
     functools.partial(click.option, panel=title) for title in ("Data", "Network", "Answer", "Output")
 )
 
-columns = _data(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="NAME=COLUMN",
-    callback=_columns,
-    help="The column of a manifest that holds NAME: path, label, split, group or weight.",
-)
 sampling = together(
     _data(
         "--max-images",
@@ -132,8 +85,25 @@ network = together(
         help="Side of the network's input. By default it follows the images.",
     ),
 )
+data = together(
+    click.argument("data", type=click.Path(readable=False)),
+    _data(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        callback=_columns,
+        help="The column of a manifest that holds NAME: path, label, split, group or weight.",
+    ),
+    sampling,
+    network,
+)
+answer = together(
+    _answer("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
+    _answer("--verbose", is_flag=True, help="Describe the backbone stage by stage, too."),
+)
 build = together(
-    _output(
+    output(
         "--build",
         "target",
         type=click.Path(path_type=Path),
@@ -141,7 +111,7 @@ build = together(
         help="Write the model, with MODEL.json, class names, a model card and an out-of-distribution detector next to "
         "it.",
     ),
-    _output(
+    output(
         "--export",
         "exports",
         multiple=True,
@@ -149,12 +119,7 @@ build = together(
         help="With --build: write the model in this format, too. May be repeated.",
     ),
 )
-as_json = _output("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-quiet = _output("--quiet", is_flag=True, help="Show no progress, and print the answer in one line.")
-
-data = together(click.argument("data", type=click.Path(readable=False)), columns, sampling, network)
-answer = together(
-    _answer("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
-    _answer("--verbose", is_flag=True, help="Describe the backbone stage by stage, too."),
+form = together(
+    output("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
+    output("--quiet", is_flag=True, help="Show no progress, and print the answer in one line."),
 )
-output = together(build, as_json, quiet)
