@@ -11,6 +11,7 @@ from builders.backbones.registry import check_backbone
 from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
 from recommender.errors import RecommendError
+from recommender.explanation.reasons import explain
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 from recommender.pipeline.decision import Decision
 from recommender.pipeline.pipeline import Pipeline
@@ -34,8 +35,6 @@ class Recommendation(Decision):
     @cached_property
     def reasons(self) -> tuple[str, ...]:
         """The reasons in sentences, with their numbers and thresholds."""
-        from recommender.explanation.reasons import explain
-
         return explain(self)
 
     def fit(
@@ -43,14 +42,13 @@ class Recommendation(Decision):
     ) -> "FitResult":
         """Train the model, and evaluate it on images that it was not trained on.
 
-        The prediction layer starts from the linear probe. If more than that trains, fine-tuning continues from there
-        and returns the weights of the best validation check, so that the model is never worse than at the start. If
-        the backbone is frozen, the linear probe, fitted on all images and cross-validated, is the whole training.
-        Inside the scope of a `tf.distribute` strategy, training runs under it.
+        The prediction layer starts from the linear probe, which is the whole training if the backbone is frozen.
+        Otherwise fine-tuning continues from there and returns the weights of the best validation check: never worse
+        than the start. Inside the scope of a `tf.distribute` strategy, training runs under it.
 
         Args:
-            model: the model to train, in place: what `build` returned, possibly changed; by default it is built. Its
-                prediction layer is fitted again from scratch.
+            model: what `build` returned, possibly changed, to train in place; by default it is built. Its prediction
+                layer is fitted again from scratch.
             logs: folder for TensorBoard.
             seed: of order and augmentation; by default that of the recommendation.
             **options: any of

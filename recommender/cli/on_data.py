@@ -1,6 +1,5 @@
 """The sub-commands that start from labelled images: recommend, check, fit and compare."""
 
-import functools
 import json
 import re
 from pathlib import Path
@@ -11,8 +10,6 @@ import rich_click as click
 from recommender.cli import options
 from recommender.cli.run import run
 from recommender.limits import SMALLEST_BUDGET
-
-_training = functools.partial(click.option, panel="Training")
 
 
 @options.command("recommend")
@@ -36,8 +33,8 @@ def recommend(command: str, /, **arguments: Any) -> None:
 
 @options.command("check")
 @options.data
-@click.option(
-    "--full", panel="Data", is_flag=True, help="Check every image, and resume where an earlier check was interrupted."
+@options.data_panel(
+    "--full", is_flag=True, help="Check every image, and resume where an earlier check was interrupted."
 )
 @options.form
 @click.pass_obj
@@ -66,17 +63,15 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
 @options.command("fit")
 @options.data
 @options.answer
-@_training(
+@options.training_panel(
     "--epochs",
     type=click.FloatRange(min=0),
     metavar="N",
     help="How often each image is used in fine-tuning. By default it follows the number of images.",
 )
-@_training("--steps", type=click.IntRange(min=0), metavar="N", help="Batches, in place of --epochs.")
-@_training("--resume", is_flag=True, help="Resume where the same training was interrupted.")
-@_training(
-    "--logs", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Write logs for TensorBoard."
-)
+@options.training_panel("--steps", type=click.IntRange(min=0), metavar="N", help="Batches, in place of --epochs.")
+@options.training_panel("--resume", is_flag=True, help="Resume where the same training was interrupted.")
+@options.training_panel("--logs", type=options.PATH, metavar="FOLDER", help="Write logs for TensorBoard.")
 @options.build
 @options.form
 @click.pass_obj
@@ -106,20 +101,11 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, given: str) -
 @options.command("compare")
 @options.data
 @options.answer
-@click.option(
-    "--budget",
-    panel="Answer",
-    default="10m",
-    show_default=True,
-    callback=_seconds,
-    metavar="TIME",
-    help="Time for the comparison: 90s, 10m or 1h.",
+@options.answer_panel(
+    "--budget", default="10m", callback=_seconds, metavar="TIME", help="Time for the comparison: 90s, 10m or 1h."
 )
-@options.output(
-    "--plot",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Plot accuracy against seconds, as PNG, SVG or PDF.",
+@options.output_panel(
+    "--plot", type=options.PATH, metavar="FILE", help="Plot accuracy against seconds, as PNG, SVG or PDF."
 )
 @options.build
 @options.form

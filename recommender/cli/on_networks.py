@@ -36,7 +36,7 @@ def cuts(backbone: str, trust: bool) -> None:
 
 
 @options.command("reference")
-@click.argument("images", type=click.Path(path_type=Path))
+@click.argument("images", type=options.PATH)
 @options.sampling
 @options.network
 @options.form

@@ -15,8 +15,10 @@ _Decorator = Callable[[Any], Any]
 SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
+    "show_default": True,
     "rich_help_config": {"theme": "default-slim", "text_paragraph_linebreaks": "\n\n"},
 }
+PATH = click.Path(path_type=Path)
 command = functools.partial(click.command, context_settings=SETTINGS)
 
 
@@ -27,58 +29,44 @@ def together(*parts: _Decorator) -> _Decorator:
 
 def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
     """NAME=COLUMN, repeated, as a dict."""
-    parts = [pair.partition("=") for pair in given]
-    for name, equals, column in parts:
-        if not (name and equals and column):
-            raise click.BadParameter(f"Expected NAME=COLUMN, as label=diagnosis. Received: {name!r}.")
-    return {name: column for name, _, column in parts} or None
+    for pair in given:
+        if not all(pair.partition("=")):
+            raise click.BadParameter(f"Expected NAME=COLUMN, as label=diagnosis. Received: {pair!r}.")
+    return dict(pair.split("=", 1) for pair in given) or None
 
 
-_data, _network, _answer, output = (
-    functools.partial(click.option, panel=title) for title in ("Data", "Network", "Answer", "Output")
+data_panel, network_panel, answer_panel, training_panel, output_panel = (
+    functools.partial(click.option, panel=title) for title in ("Data", "Network", "Answer", "Training", "Output")
 )
 
+_sample = click.IntRange(min=SMALLEST_SAMPLE)
+_seed = click.IntRange(0, LARGEST_SEED)
 sampling = together(
-    _data(
-        "--max-images",
-        type=click.IntRange(min=SMALLEST_SAMPLE),
-        default=1000,
-        show_default=True,
-        metavar="N",
-        help="Measure at most N images.",
-    ),
-    _data(
-        "--seed",
-        type=click.IntRange(0, LARGEST_SEED),
-        default=0,
-        show_default=True,
-        metavar="N",
-        help="The same seed gives the same answer.",
-    ),
+    data_panel("--max-images", type=_sample, default=1000, metavar="N", help="Measure at most N images."),
+    data_panel("--seed", type=_seed, default=0, metavar="N", help="The same seed gives the same answer."),
 )
-trust = _network("--trust", is_flag=True, help="Run code and any operation that the network's file holds.")
+trust = network_panel("--trust", is_flag=True, help="Run code and any operation that the network's file holds.")
 network = together(
-    _network(
+    network_panel(
         "--backbone",
         type=click.Path(readable=False),
         default="efficientnet_lite0",
-        show_default=True,
         metavar="NAME|PATH",
         help="Pretrained network: a name of `recommend backbones`, a .keras or .h5 file, a SavedModel or a hub handle.",
     ),
-    _network(
+    network_panel(
         "--weights",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="Weights for a name of keras.applications. By default Keras downloads those of ImageNet.",
     ),
-    _network(
+    network_panel(
         "--pixels",
         type=click.Choice(["0..255", "0..1", "-1..1", "torch", "caffe"]),
         help="The pixel scaling that the network expects. Measured where it is not known.",
     ),
     trust,
-    _network(
+    network_panel(
         "--input-size",
         type=click.IntRange(min=SMALLEST_INPUT),
         metavar="PX",
@@ -87,7 +75,7 @@ network = together(
 )
 data = together(
     click.argument("data", type=click.Path(readable=False)),
-    _data(
+    data_panel(
         "--column",
         "columns",
         multiple=True,
@@ -99,19 +87,19 @@ data = together(
     network,
 )
 answer = together(
-    _answer("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
-    _answer("--verbose", is_flag=True, help="Describe the backbone stage by stage, too."),
+    answer_panel("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
+    answer_panel("--verbose", is_flag=True, help="Describe the backbone stage by stage, too."),
 )
 build = together(
-    output(
+    output_panel(
         "--build",
         "target",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="MODEL.keras",
         help="Write the model, with MODEL.json, class names, a model card and an out-of-distribution detector next to "
         "it.",
     ),
-    output(
+    output_panel(
         "--export",
         "exports",
         multiple=True,
@@ -120,6 +108,6 @@ build = together(
     ),
 )
 form = together(
-    output("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
-    output("--quiet", is_flag=True, help="Show no progress, and print the answer in one line."),
+    output_panel("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
+    output_panel("--quiet", is_flag=True, help="Show no progress, and print the answer in one line."),
 )

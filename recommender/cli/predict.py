@@ -24,24 +24,19 @@ _NOTE = "unlike the training pictures"
     "predict",
     epilog="Exit code: 0 if every image was read, 1 if one was not or nothing could be done, 2 for wrong arguments.",
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=options.PATH)
 @click.argument("images", nargs=-1, required=True, type=click.Path())
-@options.output(
-    "--top",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="K",
-    help="Report the K most probable classes.",
+@options.output_panel(
+    "--top", type=click.IntRange(min=1), default=1, metavar="K", help="Report the K most probable classes."
 )
-@options.output(
+@options.output_panel(
     "--csv",
     "as_csv",
     is_flag=True,
     help="Print CSV: file, class, probability, foreign (out-of-distribution: true or false), distance, error.",
 )
-@options.output("--json", "as_json", is_flag=True, help="Print one JSON array, an object per image.")
-@options.output("--quiet", is_flag=True, help="Show no progress, and print no notes on standard error.")
+@options.output_panel("--json", "as_json", is_flag=True, help="Print one JSON array, an object per image.")
+@options.output_panel("--quiet", is_flag=True, help="Show no progress, and print no notes on standard error.")
 @options.trust
 def predict(
     model: Path, images: tuple[str, ...], top: int, as_csv: bool, as_json: bool, trust: bool, quiet: bool

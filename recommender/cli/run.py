@@ -37,20 +37,17 @@ class _Request:
 
     def prepare(self) -> None:
         """Make sure, before anything is measured, that everything can be written."""
+        from builders.export.formats import check_format
+        from builders.training.schedule import plan_schedule
         from recommender import atomic_files as files
 
         if self.target is not None:
             files.check_target(self.target)
-        if self.exports:
-            from builders.export.formats import check_format
-
-            for name in self.exports:
-                check_format(name)
+        for name in self.exports:
+            check_format(name)
         if self.plot is not None:
             files.check_plot(self.plot)
         if self.fit is not None:
-            from builders.training.schedule import plan_schedule
-
             plan_schedule(1000, epochs=self.fit["epochs"], steps=self.fit["steps"])
             if self.fit["logs"] is not None:
                 files.check_folder(self.fit["logs"])
@@ -69,8 +66,13 @@ def run(command: str, /, **arguments: Any) -> None:
         found = recommend(check=request.check, progress=loading_quietly(show), **arguments)
     _print(found, request)
     description = found.to_dict()
-    comparison = None if request.budget is None else _compare(found, request, request.budget, description)
-    result = None if request.fit is None else _fit(found, request, request.fit, description)
+    comparison = result = None
+    if request.budget is not None:
+        comparison = _compare(found, request, request.budget)
+        description["comparison"] = comparison.to_dict()
+    if request.fit is not None:
+        result = _fit(found, request, request.fit)
+        description["fit"] = result.to_dict()
     if request.target is not None:
         _write(found, comparison, result, request, request.target, description)
     if request.as_json:
@@ -92,14 +94,13 @@ def _print(found: "Recommendation", request: _Request) -> None:
         click.echo(page.one_line(found))
 
 
-def _compare(found: "Recommendation", request: _Request, budget: float, description: dict[str, Any]) -> "Comparison":
+def _compare(found: "Recommendation", request: _Request, budget: float) -> "Comparison":
     from recommender.comparison.compare import compare
     from recommender.reports.comparison_page import print_comparison
     from recommender.reports.console import console
 
     with progress(shown=request.page) as show:
         comparison = compare(found, budget=budget, progress=show)
-    description["comparison"] = comparison.to_dict()
     if request.plot is not None:
         comparison.save_plot(request.plot)
     if request.page:
@@ -109,9 +110,7 @@ def _compare(found: "Recommendation", request: _Request, budget: float, descript
     return comparison
 
 
-def _fit(
-    found: "Recommendation", request: _Request, options: dict[str, Any], description: dict[str, Any]
-) -> "FitResult":
+def _fit(found: "Recommendation", request: _Request, options: dict[str, Any]) -> "FitResult":
     from recommender.reports import fit_page
     from recommender.reports.console import console
 
@@ -121,7 +120,6 @@ def _fit(
         shown["on_check"] = lambda check, schedule: fit_page.print_check(check, schedule, console())
     with progress(shown=request.page) as show:
         result = found.fit(progress=show, keep_state=request.target is not None, **shown, **options)
-    description["fit"] = result.to_dict()
     if request.page:
         fit_page.print_result(result, found.measurements.size.class_names, console())
     elif not request.as_json:

@@ -1,5 +1,6 @@
 """The reasons of a recommendation, in plain sentences with their numbers."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from probes.quality.findings import count
@@ -23,16 +24,8 @@ def explain(found: "Decision") -> tuple[str, ...]:
 
 def cautions(found: "Decision") -> tuple[str, ...]:
     """What the user should know of the data and the network before trusting the answer."""
-    size, note = found.measurements.size, found.measurements.separability.note
-    notes = [finding.message for finding in found.findings]
-    if size.unsampled_classes:
-        notes.append(
-            f"{count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample, so the model starts "
-            f"without any knowledge of them. Raise --max-images to {2 * size.n_classes:,} or more."
-        )
-    if note:
-        notes.append(f"{note[0].upper()}{note[1:]}.")
-    return (*notes, *_similarity_cautions(found), *_network_cautions(found))
+    messages = (finding.message for finding in found.findings)
+    return (*messages, *_sample_cautions(found), *_similarity_cautions(found), *_network_cautions(found))
 
 
 def source_of(found: "Decision") -> str:
@@ -42,47 +35,53 @@ def source_of(found: "Decision") -> str:
     return named or f"what {found.backbone.title} was trained on"
 
 
-def _similarity_cautions(found: "Decision") -> list[str]:
-    similarity, title = found.measurements.similarity, found.backbone.title
-    native, size = found.backbone.native_size, found.strategy.input_size
-    notes: list[str] = []
-    if similarity is None:
-        return notes
-    if not thresholds.SMALLEST_INPUT <= size <= native:
-        notes.append(
-            f"The reference drift was measured at {thresholds.SMALLEST_INPUT} to {native} px. At {size} px the nearest "
-            "of these is used, and the similarity is less sure."
+def _sample_cautions(found: "Decision") -> Iterator[str]:
+    size, note = found.measurements.size, found.measurements.separability.note
+    if size.unsampled_classes:
+        yield (
+            f"{count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample, so the model starts "
+            f"without any knowledge of them. Raise --max-images to {2 * size.n_classes:,} or more."
         )
-    if similarity.basis == "yardstick":
-        notes.append(
+    if note:
+        yield f"{note[0].upper()}{note[1:]}."
+
+
+def _similarity_cautions(found: "Decision") -> Iterator[str]:
+    similarity, title = found.measurements.similarity, found.backbone.title
+    smallest, native, size = thresholds.SMALLEST_INPUT, found.backbone.native_size, found.strategy.input_size
+    if similarity is not None and not smallest <= size <= native:
+        yield (
+            f"The reference drift was measured at {smallest} to {native} px. At {size} px the nearest of these is "
+            "used, and the similarity is less sure."
+        )
+    if similarity is not None and similarity.basis == "yardstick":
+        yield (
             f"There are no images of what {title} was trained on; two standard photographs are used instead. A "
             f"reference makes the similarity surer: {_MAKE_REFERENCE}."
         )
-    if similarity.basis == "foreign":
-        notes.append(
+    if similarity is not None and similarity.basis == "foreign":
+        yield (
             f"Photographs are out-of-distribution for {title}: it was trained on other images, and its drift has no "
             f"known scale. Make a reference from such images: {_MAKE_REFERENCE}."
         )
-    return notes
 
 
-def _network_cautions(found: "Decision") -> list[str]:
-    title, scaling, notes = found.backbone.title, found.scaling, []
+def _network_cautions(found: "Decision") -> Iterator[str]:
+    title, scaling = found.backbone.title, found.scaling
     if scaling is not None:
-        notes.append(
+        yield (
             f"The pixel scaling of {title} was found from its BatchNorm statistics: {scaling.name}, with a drift of "
             f"{scaling.drift:.2f} in early layers, then {scaling.runner_up} with {scaling.runner_up_drift:.2f}. If you "
             "know a better one, name it with --pixels."
         )
     if found.strategy.freeze is not None and found.backbone.has_composite_layers:
-        notes.append(
+        yield (
             "Keras does not save that layers inside a layer (as in attention) are frozen. Before you train a loaded "
             "model, set the flag of each frozen layer to True and back to False, and compile the model again."
         )
     if len(found.plan.cuts) == 1:
         why = next((layer.whole for layer in found.backbone.network.layers if getattr(layer, "whole", None)), "")
-        notes.append(f"{title} can't be cut inside and is used whole. {why}".rstrip())
-    return notes
+        yield f"{title} can't be cut inside and is used whole. {why}".rstrip()
 
 
 def _override(found: "Decision") -> str:
@@ -151,27 +150,20 @@ def _resolution(found: "Decision") -> str:
 def _cut(found: "Decision") -> str:
     strategy, choice = found.strategy, found.plan.cut_choice
     kept = f"Keep all up to {strategy.cut} ({strategy.cut_depth:.0%} of the depth)"
-    if choice is None and found.scenario is Scenario.SHALLOW_FEATURES:
-        return f"Keep the whole of {found.backbone.title}, since its graph can't be cut; nothing nearer can be built."
     if choice is None:
-        return f"{kept}: the whole backbone."
+        uncut = ", since its graph can't be cut" if found.scenario is Scenario.SHALLOW_FEATURES else ""
+        return f"{kept}: the whole backbone{uncut}."
     if choice.gain is None:
         return f"{kept}, where the rule starts; nothing could be cross-validated."
     if choice.index == choice.prior:
-        later = "" if choice.prior == len(found.plan.cuts) - 1 else f", and no later one by more than {_errors(1, 0)}"
         return (
             f"{kept}, where the rule starts: no earlier cut improves a linear classifier by more than "
-            f"{_errors(0, 1)}{later}."
+            f"{caution(0, 1):g} times its standard error, and no later one by more than {caution(1, 0):g} times."
         )
     return (
         f"{kept}: a linear classifier there is {100 * choice.gain:.1f} ± {100 * (choice.gain_error or 0):.1f} points "
-        f"more accurate than where the rule starts, which is more than {_errors(choice.index, choice.prior)}."
+        f"more accurate than where the rule starts, over {caution(choice.index, choice.prior):g} times its error."
     )
-
-
-def _errors(cut: int, prior: int) -> str:
-    number = caution(cut, prior)
-    return "its standard error" if number == 1 else f"{number:g} standard errors"
 
 
 def _freeze(found: "Decision") -> str:

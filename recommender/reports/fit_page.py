@@ -95,12 +95,16 @@ def _summary(result: FitResult) -> Table:
     if result.gain is not None:
         difference, low, high = (100 * share for share in (result.gain.difference, result.gain.low, result.gain.high))
         gain = f"{difference:+.1f} points over the start ({low:+.1f} to {high:+.1f})"
+    calibration = "not measured"
+    if result.calibration_error is not None:
+        scaled = f", scaled by a temperature of {result.temperature:.2f}" if result.temperature != 1.0 else ""
+        calibration = f"probabilities are off by {result.calibration_error:.1%} on average{scaled}"
     memory = "" if result.peak_memory is None else f", {result.peak_memory / 2**30:.1f} GiB at the peak"
     return grid(
         ("Model", _chosen(result)),
         ("Accuracy", accuracy),
         ("Balanced", balanced),
-        ("Calibration", _calibration(result)),
+        ("Calibration", calibration),
         ("Gain", gain),
         *(("Note", clean(note)) for note in result.notes),
         ("Time", f"{duration(sum(result.seconds.values()))}{memory}"),
@@ -109,23 +113,12 @@ def _summary(result: FitResult) -> Table:
 
 def _chosen(result: FitResult) -> str:
     """Which model came back, and why training ended."""
-    start = "the model as it was given" if result.chosen == AS_GIVEN else "the linear probe"
-    if result.chosen == FINE_TUNED:
-        words = "fine-tuned"
-    elif result.plan.schedule is None:
-        words = f"{start}, its prediction layer fitted on all {result.plan.n_training:,} images"
-    else:
-        words = f"{start}: fine-tuning brought no gain that the held-out images confirm"
+    words = {FINE_TUNED: "fine-tuned", AS_GIVEN: "as given"}.get(result.chosen, "the linear probe")
+    if result.chosen != FINE_TUNED and result.plan.schedule is not None:
+        words += ": fine-tuning brought no gain that the held-out images confirm"
     if result.interrupted:
         return f"{words}; interrupted, the best until then (--resume continues)"
     return f"{words}; stopped early, without further gain" if result.stopped_early else words
-
-
-def _calibration(result: FitResult) -> str:
-    if result.calibration_error is None:
-        return "not measured"
-    scaled = f", scaled by a temperature of {result.temperature:.2f}" if result.temperature != 1.0 else ""
-    return f"probabilities are off by {result.calibration_error:.1%} on average{scaled}"
 
 
 def _classes(found: "Evaluation", class_names: Sequence[str]) -> Table:

@@ -236,14 +236,19 @@ class Recommendation(Record):
 
 def as_dict(found: "Decision") -> dict[str, Any]:
     """The whole recommendation as plain data; the same for the same seed apart from `seconds`."""
-    measured, judged = found.measurements, found.probe.judged
+    measured, judged, backbone = found.measurements, found.probe.judged, found.backbone
+    size, smallest = measured.size, small_class(measured.size.class_counts)
     return Recommendation.of(
         found,
         schema_version=5,
-        dataset=_dataset(measured.size),
-        backbone=_backbone(found),
+        dataset=_dataset(size),
+        backbone=Backbone.of(
+            backbone,
+            pixels=Pixels.of(None, scaling=backbone.scaling and backbone.scaling.name, measured=found.scaling),
+            cut_points=backbone.points,
+        ),
         similarity=_similarity(found),
-        size=_size(measured.size),
+        size=Size(amount(size.n_images, smallest).value, amount_margin(size.n_images, smallest), smallest),
         separability=measured.separability,
         scenario=_scenario(found),
         strategy=_strategy(found),
@@ -273,15 +278,6 @@ def _dataset(size: DatasetSize) -> Dataset:
     )
 
 
-def _backbone(found: "Decision") -> Backbone:
-    scaling = found.backbone.scaling
-    pixels = Pixels(
-        scaling=None if scaling is None else scaling.name,
-        measured=None if found.scaling is None else MeasuredPixels.of(found.scaling),
-    )
-    return Backbone.of(found.backbone, pixels=pixels, cut_points=found.backbone.points)
-
-
 def _similarity(found: "Decision") -> Similarity | None:
     similarity, class_names = found.measurements.similarity, found.measurements.size.class_names
     if similarity is None:
@@ -298,15 +294,6 @@ def _similarity(found: "Decision") -> Similarity | None:
             name: [SourceLabel(*pair) for pair in labels]
             for name, labels in zip(class_names, similarity.looks_like, strict=False)
         },
-    )
-
-
-def _size(size: DatasetSize) -> Size:
-    smallest = small_class(size.class_counts)
-    return Size(
-        verdict=amount(size.n_images, smallest).value,
-        margin=amount_margin(size.n_images, smallest),
-        images_in_small_class=smallest,
     )
 
 

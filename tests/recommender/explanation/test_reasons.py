@@ -123,7 +123,7 @@ REASONS = {  # what is special -> change, a part of a reason
     ),
     "a graph that can't be cut": (
         lambda f: ruled(replace(f, plan=replace(f.plan, cut_choice=None)), scenario=Scenario.SHALLOW_FEATURES),
-        "since its graph can't be cut",
+        "the whole backbone, since its graph can't be cut.",
     ),
     "a cut without evidence": (
         lambda f: chosen(f, index=1, prior=1, gain=None, gain_error=None),
@@ -131,19 +131,15 @@ REASONS = {  # what is special -> change, a part of a reason
     ),
     "a cut where the rule starts": (
         lambda f: chosen(f, index=1, prior=1, gain=0.0, gain_error=0.0),
-        "by more than 2.5 standard errors, and no later one by more than its standard error.",
-    ),
-    "a cut at the top": (
-        lambda f: chosen(f, index=4, prior=4, gain=0.0, gain_error=0.0),
-        "no earlier cut improves a linear classifier by more than 2.5 standard errors.",
+        "by more than 2.5 times its standard error, and no later one by more than 1 times.",
     ),
     "an earlier cut": (
         lambda f: chosen(f, index=1, prior=3, gain=0.031, gain_error=0.01),
-        "is 3.1 ± 1.0 points more accurate than where the rule starts, which is more than 2.5 standard errors.",
+        "is 3.1 ± 1.0 points more accurate than where the rule starts, over 2.5 times its error.",
     ),
     "a later cut": (
         lambda f: chosen(f, index=3, prior=1, gain=0.031, gain_error=0.01),
-        "which is more than its standard error.",
+        ", over 1 times its error.",
     ),
     "a frozen backbone": (lambda f: built(f, freeze=f.strategy.cut), "Freeze all that is kept ("),
     "a backbone that trains": (lambda f: built(f, freeze=None), "Freeze only BatchNorm"),
