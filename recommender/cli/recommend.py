@@ -9,12 +9,15 @@ from typing import Any
 import rich_click as click
 from click.shell_completion import CompletionItem
 
+from builders.errors import BuildError
+from probes.errors import ProbeError
 from recommender.cli import options
 from recommender.cli.older_spellings import in_sub_commands
 from recommender.cli.on_data import check, compare, fit, recommend
 from recommender.cli.on_networks import backbones, cuts, reference
 from recommender.cli.predict import predict
-from recommender.cli.terminal import fail, is_the_users, say
+from recommender.cli.terminal import fail, say
+from recommender.errors import RecommendError
 
 _INTERRUPTED = 130  # exit code of a program that SIGINT ended
 
@@ -45,9 +48,7 @@ class _Group(click.RichGroup):
             return super().invoke(context)
         except KeyboardInterrupt as error:
             fail(str(error) or "Interrupted. Nothing was written.", _INTERRUPTED)
-        except Exception as error:
-            if not is_the_users(error):
-                raise
+        except (BuildError, ProbeError, RecommendError) as error:
             fail(str(error))
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -25,15 +25,6 @@ _TITLES = {
 }
 
 
-def is_the_users(error: Exception) -> bool:
-    """Whether a user can cause the error, so that it is reported in one line."""
-    from builders.errors import BuildError
-    from probes.errors import ProbeError
-    from recommender.errors import RecommendError
-
-    return isinstance(error, (BuildError, ProbeError, RecommendError))
-
-
 def say(message: str) -> None:
     """Print one line on standard error; what can't be printed is escaped."""
     line = (char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in message)

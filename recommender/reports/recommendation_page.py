@@ -7,6 +7,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from probes.data.dataset_size import DatasetSize
 from recommender.explanation.reasons import cautions, explain, source_of
 from recommender.explanation.text import clean
 from recommender.fit.plan import planned
@@ -78,39 +79,36 @@ def _headline(found: Decision) -> Text:
 
 def _measures(found: Decision) -> Table:
     size, similarity = found.measurements.size, found.measurements.similarity
-    also, labels = [], Text()
-    score = Text("not measured: the network has no BatchNorm, and there is no reference for it")
-    if similarity is not None:
-        verdict = similarity_verdict(similarity.score)
-        spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
-        shown = f"{similarity.score:.2f}{spread} {_bar(similarity.score, _BAR)}"
-        score = Text.assemble(
-            (shown, "green" if verdict is Similarity.SIMILAR else "red"),
-            f" {verdict} (threshold {thresholds.SIMILAR_SCORE:.2f})",
-        )
-        if similarity.frechet is not None and similarity.kid is not None:
-            also.append(f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}")
-        if similarity.source_confidence is not None:
-            mean = f"{similarity.source_confidence:.2f}"
-            also.append(f"mean top probability of the {similarity.source} classifier {mean}")
-        labels = _source_labels(size.class_names, similarity.looks_like)
+    rows: list[tuple[str, str | Text]] = [("Data", _data_line(size))]
+    rows.append(("Size", f"{amount(size.n_images, small_class(size.class_counts))}"))
+    if similarity is None:
+        score = "not measured: the network has no BatchNorm, and there is no reference for it"
+        return grid(*rows, ("Similarity", score))
+    verdict, also = similarity_verdict(similarity.score), []
+    spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
+    shown = f"{similarity.score:.2f}{spread} {_bar(similarity.score, _BAR)}"
+    colour = "green" if verdict is Similarity.SIMILAR else "red"
+    threshold = f" {verdict} (threshold {thresholds.SIMILAR_SCORE:.2f})"
+    if similarity.frechet is not None and similarity.kid is not None:
+        also.append(f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}")
+    if similarity.source_confidence is not None:
+        classifier = f"the {similarity.source} classifier"
+        also.append(f"mean top probability of {classifier} {similarity.source_confidence:.2f}")
     return grid(
-        ("Data", _data_line(found)),
-        ("Size", f"{amount(size.n_images, small_class(size.class_counts))}"),
-        ("Similarity", score),
+        *rows,
+        ("Similarity", Text.assemble((shown, colour), threshold)),
         ("Also measured", ", ".join(also)),
-        ("Classified as", labels),
+        ("Classified as", _source_labels(size.class_names, similarity.looks_like)),
     )
 
 
-def _data_line(found: Decision) -> Text:
-    size = found.measurements.size
+def _data_line(size: DatasetSize) -> str:
     fewest, most = min(size.class_counts), max(size.class_counts)
     per_class = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
     split = "training " if len(size.splits) > 1 else ""
     width, height = size.median_size_px
     grey = f", {share} greyscale" if (share := f"{size.grey_share:.0%}") != "0%" else ""
-    return Text(
+    return (
         f"{clean(size.path)}: {size.n_images:,} {split}images in {size.n_classes:,} classes, {per_class} per class; "
         f"median {width} × {height} px{grey}; {size.n_sampled:,} measured"
     )
