@@ -4,8 +4,8 @@ The fields of a record are the keys; their types and notes become `docs/recommen
 """
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from inspect import isclass
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -30,7 +30,9 @@ class Record(msgspec.Struct, forbid_unknown_fields=True):
     @classmethod
     def of(cls, source: Any, **given: Any) -> Self:
         """A record of what is given, and for the other fields of the source's attributes of the same names."""
-        return cls(**{name: getattr(source, name) for name in cls.__struct_fields__ if name not in given}, **given)
+        values = {name: getattr(source, name) for name in cls.__struct_fields__ if name not in given} | given
+        types = get_type_hints(cls)
+        return cls(**{name: _as_records(value, types[name]) for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: lists for tuples and arrays, None for NaN, every text valid Unicode."""
@@ -38,12 +40,20 @@ class Record(msgspec.Struct, forbid_unknown_fields=True):
         return plain
 
 
+def _as_records(value: Any, kind: Any) -> Any:
+    """The value of a field, with a record for each object where the field's type names one."""
+    record = next((part for part in (kind, *get_args(kind)) if isclass(part) and issubclass(part, Record)), None)
+    if record is None or isinstance(value, (type(None), msgspec.UnsetType, record)):
+        return value
+    return [_as_records(item, record) for item in value] if get_origin(kind) is list else record.of(value)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
@@ -84,12 +94,6 @@ class TrainingPlan(Record):
     precision: str
     seconds: Annotated[float | None, note("Estimated from timed steps when training begins; null before.")]
     resumed_at: Annotated[int | None, note("Step at which it resumes; 0 without a saved state, null if not asked.")]
-
-    @classmethod
-    def of(cls, source: Any, **given: Any) -> Self:
-        """A record of a `recommender.fit.result.TrainingPlan`."""
-        schedule = None if source.schedule is None else Schedule.of(source.schedule)
-        return super().of(source, phases=[Phase.of(phase) for phase in source.phases], schedule=schedule, **given)
 
 
 class Gain(Record):

@@ -1,7 +1,7 @@
 """The library's two calls: `recommend` and `ready_model`."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,13 +12,12 @@ from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
 from probes.images.inspect_all import inspect_everything
 from recommender.errors import RecommendError
+from recommender.explanation.reasons import explain
 from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, Progress, no_progress
 
 if TYPE_CHECKING:
-    from builders.training.schedule import Schedule
-    from builders.training.state import Check
     from recommender.fit.result import FitResult, TrainingPlan
 
 
@@ -36,62 +35,39 @@ class Recommendation(Decision):
     @cached_property
     def reasons(self) -> tuple[str, ...]:
         """The reasons in sentences, with their numbers and thresholds."""
-        from recommender.explanation.reasons import explain
-
         return explain(self)
 
     def fit(
-        self,
-        model: Any = None,
-        *,
-        epochs: float | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        optimizer: str = "adamw",
-        augmentation: Sequence[str] | None = None,
-        cache: bool = True,
-        precision: str | None = None,
-        callbacks: Sequence[Any] = (),
-        logs: str | os.PathLike[str] | None = None,
-        resume: bool = False,
-        keep_state: bool = False,
-        seed: int | None = None,
-        progress: Progress | None = None,
-        announce: "Callable[[TrainingPlan], None] | None" = None,
-        on_check: "Callable[[Check, Schedule], None] | None" = None,
+        self, model: Any = None, *, logs: str | os.PathLike[str] | None = None, seed: int | None = None, **options: Any
     ) -> "FitResult":
         """Train the model, and evaluate it on images that it was not trained on.
 
-        The prediction layer starts from the linear probe. If more than that trains, fine-tuning continues from there
-        and returns the weights of the best validation check, so that the model is never worse than at the start. If
-        the backbone is frozen, the linear probe, fitted on all images and cross-validated, is the whole training.
-        Inside the scope of a `tf.distribute` strategy, training runs under it.
+        The prediction layer starts from the linear probe, which is the whole training if the backbone is frozen.
+        Otherwise fine-tuning continues from there and returns the weights of the best validation check: never worse
+        than the start. Inside the scope of a `tf.distribute` strategy, training runs under it.
 
         Args:
-            model: the model to train, in place: what `build` returned, possibly changed; by default it is built. Its
-                prediction layer is fitted again from scratch.
-            epochs: passes over the training images in fine-tuning; by default chosen by their number.
-            steps: batches, in place of `epochs`.
-            batch_size: images a batch; 32 by default.
-            learning_rate: the peak, of the last layers; lower layers have lower rates.
-            optimizer: "adamw" or "sgd".
-            augmentation: some of "mirror" and "crop"; by default those under which labels are measured to be kept.
-            cache: whether the outputs of the frozen part, or the prepared images, are cached in memory or in a
-                temporary file, instead of being computed in every epoch.
-            precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default whichever is faster on the machine.
-            callbacks: Keras callbacks; an epoch is a round of steps between two validation checks, and the model that
-                they see is the trainable part, behind the frozen one.
+            model: what `build` returned, possibly changed, to train in place; by default it is built. Its prediction
+                layer is fitted again from scratch.
             logs: folder for TensorBoard.
-            resume: whether to resume the same training, if it was interrupted.
-            keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
             seed: of order and augmentation; by default that of the recommendation.
-            progress: called with the phase ("augmentation", "images" or "training"), steps done and steps wanted.
-            announce: called with the plan before training starts.
-            on_check: called with each validation check, and the schedule.
+            **options: any of
 
-        Returns:
-            The trained model, compiled, with its accuracy on held-out images and the rest.
+                - epochs: passes over the training images in fine-tuning; by default chosen by their number.
+                - steps: batches, in place of `epochs`.
+                - batch_size: images a batch; 32 by default.
+                - learning_rate: the peak, of the last layers; lower layers have lower rates.
+                - optimizer: "adamw", the default, or "sgd".
+                - augmentation: some of "mirror" and "crop"; by default those that are measured to keep the labels.
+                - cache: whether outputs of the frozen part, or prepared images, are kept, not computed in every epoch.
+                - precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default whichever is faster here.
+                - callbacks: Keras callbacks; an epoch is a round of steps between two validation checks, and the model
+                  that they see is the trainable part, behind the frozen one.
+                - resume: whether to resume the same training, if it was interrupted.
+                - keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
+                - progress: called with the phase ("augmentation", "images" or "training"), steps done and steps wanted.
+                - announce: called with the plan before training starts.
+                - on_check: called with each validation check, and the schedule.
 
         Raises:
             RecommendError: an argument is out of range, or the model does not fit the data.
@@ -101,29 +77,12 @@ class Recommendation(Decision):
         from recommender.fit.fit import fit
         from recommender.fit.plan import FitOptions
 
-        options = FitOptions(
-            epochs=epochs,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            optimizer=optimizer,
-            augmentation=augmentation,
-            cache=cache,
-            precision=precision,
-            callbacks=callbacks,
-            logs=None if logs is None else Path(logs),
-            resume=resume,
-            keep_state=keep_state,
-            seed=self.seed if seed is None else seed,
-            progress=progress,
-            announce=announce,
-            on_check=on_check,
-        )
-        return fit(self, model, options)
+        folder, seed = None if logs is None else Path(logs), self.seed if seed is None else seed
+        return fit(self, model, FitOptions(logs=folder, seed=seed, **options))
 
     def to_dict(self) -> dict[str, Any]:
         """The recommendation as plain data, as described by `docs/recommendation.schema.json`."""
-        from recommender.reports.json_report import as_dict
+        from recommender.reports.json_schema import as_dict
 
         return as_dict(self)
 
@@ -147,17 +106,16 @@ def recommend(
     """Measure labelled images and choose one of the four ways of transfer learning.
 
     Args:
-        data: a folder with one sub-folder for each class, or with such a folder for each of train, val and test; a CSV,
-            TSV or Parquet manifest; a zip or tar of a folder; TFRecord shards; any of these where TensorFlow can open
-            it ("gs://…"). Or (images, labels), (paths, labels), a `tf.data.Dataset`, an object of TensorFlow Datasets
-            or Hugging Face's datasets, or a dict of such by split: "train", "validation", "test".
+        data: a folder with one sub-folder for each class, or with such a folder for each of train, val and test; a
+            manifest, an archive, TFRecord shards; the address of one of these ("gs://…"). Or (images, labels), (paths,
+            labels), a `tf.data.Dataset`, an object of TensorFlow Datasets or Hugging Face's datasets, or a dict of such
+            by split: "train", "validation", "test".
         columns: names of a manifest's columns if they are not path, label, split, group and weight.
         class_names: names of the labels 0, 1, … if these are numbers.
-        backbone: a name of the registry (`recommend backbones`), a .keras or .h5 file, a folder with a
-            SavedModel, a TensorFlow Hub handle, or a `keras.Model`.
+        backbone: a name of the registry (`recommend backbones`), a .keras or .h5 file, a folder with a SavedModel, a
+            TensorFlow Hub handle, or a `keras.Model`.
         weights: a file with the weights of a `keras.applications` network; by default Keras downloads ImageNet's.
-        pixels: scaling of the network's pixels, "-1..1" for example; by default that of the registry or of the
-            network's own scaling layer, else it is measured.
+        pixels: scaling of the network's pixels, "-1..1" for example; measured if the network does not say it.
         trust: whether code and any operation in the backbone's file may run.
         input_size: height and width of the network's input in px; by default chosen by the size of the images.
         max_images: how many images to measure at most; the sample is stratified.
@@ -209,13 +167,12 @@ def ready_model(data: Any, **arguments: Any) -> Any:
 def _check_arguments(
     input_size: int | None, max_images: int, scenario: int | None, seed: int, check: str | None
 ) -> None:
-    if input_size is not None and input_size < SMALLEST_INPUT:
-        raise RecommendError(f"Expected `input_size` to be at least {SMALLEST_INPUT} px. Received: {input_size}.")
-    if max_images < SMALLEST_SAMPLE:
-        raise RecommendError(f"Expected `max_images` to be at least {SMALLEST_SAMPLE}. Received: {max_images}.")
-    if scenario not in (None, 1, 2, 3, 4):
-        raise RecommendError(f"Expected `scenario` to be 1, 2, 3 or 4. Received: {scenario}.")
-    if check not in (None, "sample", "full"):
-        raise RecommendError(f"Expected `check` to be 'sample', 'full' or None. Received: {check!r}.")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
+    for name, given, holds, expected in (
+        ("input_size", input_size, input_size is None or input_size >= SMALLEST_INPUT, f"at least {SMALLEST_INPUT} px"),
+        ("max_images", max_images, max_images >= SMALLEST_SAMPLE, f"at least {SMALLEST_SAMPLE}"),
+        ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
+        ("check", check, check in (None, "sample", "full"), "'sample', 'full' or None"),
+        ("seed", seed, 0 <= seed <= LARGEST_SEED, f"from 0 to {LARGEST_SEED}"),
+    ):
+        if not holds:
+            raise RecommendError(f"Expected `{name}` to be {expected}. Received: {given!r}.")

@@ -1,4 +1,4 @@
-"""What the sub-commands share: their options, each defined once, and their class. Imports nothing heavy."""
+"""The options that sub-commands share, each defined once. Imports nothing heavy."""
 
 import functools
 from collections.abc import Callable
@@ -15,36 +15,11 @@ _Decorator = Callable[[Any], Any]
 SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
+    "show_default": True,
     "rich_help_config": {"theme": "default-slim", "text_paragraph_linebreaks": "\n\n"},
 }
-
-
-class _Command(click.RichCommand):
-    """A command that says which sub-command has an option that it lacks."""
-
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(context, args)
-        except click.NoSuchOption as error:
-            group = context.parent and context.parent.command
-            siblings = group.commands.values() if isinstance(group, click.Group) else ()
-            owners = [sibling.name for sibling in siblings if error.option_name in _options(sibling)]
-            if owners:
-                raise click.NoSuchOption(
-                    error.option_name,
-                    ctx=context,
-                    message=f"{error.message} It is an option of: {', '.join(map(str, owners))}.",
-                ) from None
-            shown = [name for name in error.possibilities or () if name in _options(self)]  # none that is hidden
-            raise click.NoSuchOption(error.option_name, possibilities=shown, ctx=context) from None
-
-
-def _options(command: click.Command) -> set[str]:
-    shown = (option for option in command.params if isinstance(option, click.Option) and not option.hidden)
-    return {name for option in shown for name in option.opts}
-
-
-command = functools.partial(click.command, cls=_Command, context_settings=SETTINGS)
+PATH = click.Path(path_type=Path)
+command = functools.partial(click.command, context_settings=SETTINGS)
 
 
 def together(*parts: _Decorator) -> _Decorator:
@@ -52,96 +27,79 @@ def together(*parts: _Decorator) -> _Decorator:
     return lambda function: functools.reduce(lambda inner, part: part(inner), reversed(parts), function)
 
 
-def hidden(*names: str) -> _Decorator:
-    """Options that a command takes only in an older spelling."""
-
-    def decorate(function: Any) -> Any:
-        for option in function.__click_params__:
-            if option.name in names:
-                option.hidden = True
-        return function
-
-    return decorate
-
-
 def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
     """NAME=COLUMN, repeated, as a dict."""
-    parts = [pair.partition("=") for pair in given]
-    for name, equals, column in parts:
-        if not (name and equals and column):
-            raise click.BadParameter(f"Expected NAME=COLUMN, as label=diagnosis. Received: {name!r}.")
-    return {name: column for name, _, column in parts} or None
+    for pair in given:
+        if not all(pair.partition("=")):
+            raise click.BadParameter(f"Expected NAME=COLUMN, as label=diagnosis. Received: {pair!r}.")
+    return dict(pair.split("=", 1) for pair in given) or None
 
 
-_data, _network, _answer, _output = (
-    functools.partial(click.option, panel=title) for title in ("Data", "Network", "Answer", "Output")
+data_panel, network_panel, answer_panel, training_panel, output_panel = (
+    functools.partial(click.option, panel=title) for title in ("Data", "Network", "Answer", "Training", "Output")
 )
 
-columns = _data(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="NAME=COLUMN",
-    callback=_columns,
-    help="The column of a manifest that holds NAME: path, label, split, group or weight.",
-)
+_sample = click.IntRange(min=SMALLEST_SAMPLE)
+_seed = click.IntRange(0, LARGEST_SEED)
 sampling = together(
-    _data(
-        "--max-images",
-        type=click.IntRange(min=SMALLEST_SAMPLE),
-        default=1000,
-        show_default=True,
-        metavar="N",
-        help="Measure at most N images.",
-    ),
-    _data(
-        "--seed",
-        type=click.IntRange(0, LARGEST_SEED),
-        default=0,
-        show_default=True,
-        metavar="N",
-        help="The same seed gives the same answer.",
-    ),
+    data_panel("--max-images", type=_sample, default=1000, metavar="N", help="Measure at most N images."),
+    data_panel("--seed", type=_seed, default=0, metavar="N", help="The same seed gives the same answer."),
 )
-trust = _network("--trust", is_flag=True, help="Run code and any operation that the network's file holds.")
+trust = network_panel("--trust", is_flag=True, help="Run code and any operation that the network's file holds.")
 network = together(
-    _network(
+    network_panel(
         "--backbone",
         type=click.Path(readable=False),
         default="efficientnet_lite0",
-        show_default=True,
         metavar="NAME|PATH",
         help="Pretrained network: a name of `recommend backbones`, a .keras or .h5 file, a SavedModel or a hub handle.",
     ),
-    _network(
+    network_panel(
         "--weights",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="Weights for a name of keras.applications. By default Keras downloads those of ImageNet.",
     ),
-    _network(
+    network_panel(
         "--pixels",
         type=click.Choice(["0..255", "0..1", "-1..1", "torch", "caffe"]),
         help="The pixel scaling that the network expects. Measured where it is not known.",
     ),
     trust,
-    _network(
+    network_panel(
         "--input-size",
         type=click.IntRange(min=SMALLEST_INPUT),
         metavar="PX",
         help="Side of the network's input. By default it follows the images.",
     ),
 )
+data = together(
+    click.argument("data", type=click.Path(readable=False)),
+    data_panel(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        callback=_columns,
+        help="The column of a manifest that holds NAME: path, label, split, group or weight.",
+    ),
+    sampling,
+    network,
+)
+answer = together(
+    answer_panel("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
+    answer_panel("--verbose", is_flag=True, help="Describe the backbone stage by stage, too."),
+)
 build = together(
-    _output(
+    output_panel(
         "--build",
         "target",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="MODEL.keras",
         help="Write the model, with MODEL.json, class names, a model card and an out-of-distribution detector next to "
         "it.",
     ),
-    _output(
+    output_panel(
         "--export",
         "exports",
         multiple=True,
@@ -149,12 +107,7 @@ build = together(
         help="With --build: write the model in this format, too. May be repeated.",
     ),
 )
-as_json = _output("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-quiet = _output("--quiet", is_flag=True, help="Show no progress, and print the answer in one line.")
-
-data = together(click.argument("data", type=click.Path(readable=False)), columns, sampling, network)
-answer = together(
-    _answer("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
-    _answer("--verbose", is_flag=True, help="Describe the backbone stage by stage, too."),
+form = together(
+    output_panel("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
+    output_panel("--quiet", is_flag=True, help="Show no progress, and print the answer in one line."),
 )
-output = together(build, as_json, quiet)

@@ -9,17 +9,15 @@ from typing import Any
 import rich_click as click
 from click.shell_completion import CompletionItem
 
+from builders.errors import BuildError
+from probes.errors import ProbeError
 from recommender.cli import options
-from recommender.cli.backbones import backbones
-from recommender.cli.check import check
-from recommender.cli.compare import compare
-from recommender.cli.cuts import cuts
-from recommender.cli.fit import fit
 from recommender.cli.older_spellings import in_sub_commands
+from recommender.cli.on_data import check, compare, fit, recommend
+from recommender.cli.on_networks import backbones, cuts, reference
 from recommender.cli.predict import predict
-from recommender.cli.reference import reference
-from recommender.cli.run import Request, run
-from recommender.cli.terminal import fail, is_the_users, say
+from recommender.cli.terminal import fail, say
+from recommender.errors import RecommendError
 
 _INTERRUPTED = 130  # exit code of a program that SIGINT ended
 
@@ -33,9 +31,9 @@ class _Group(click.RichGroup):
         if args and args[0] not in self.commands:
             new = in_sub_commands(args)
             if new != args and not context.resilient_parsing:
-                say(f"Deprecated: use `{_command_line(new)}`.")
+                say(f"Deprecated: use `{shlex.join(['recommend', *new])}`.")
             args = new
-        context.obj = _command_line(args)
+        context.obj = shlex.join(["recommend", *args])
         own = {name for option in self.get_params(context) for name in option.opts}
         if args and args[0] not in self.commands and args[0] not in own:
             args = ["recommend", *args]
@@ -50,9 +48,7 @@ class _Group(click.RichGroup):
             return super().invoke(context)
         except KeyboardInterrupt as error:
             fail(str(error) or "Interrupted. Nothing was written.", _INTERRUPTED)
-        except Exception as error:
-            if not is_the_users(error):
-                raise
+        except (BuildError, ProbeError, RecommendError) as error:
             fail(str(error))
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -62,12 +58,9 @@ class _Group(click.RichGroup):
         return super().shell_complete(context, incomplete) or [CompletionItem(incomplete, type="file")]
 
 
-def _command_line(arguments: list[str]) -> str:
-    return shlex.join(["recommend", *arguments])
-
-
 @click.group(
     cls=_Group,
+    commands=[recommend, check, fit, compare, predict, backbones, cuts, reference],
     context_settings=options.SETTINGS,
     epilog="The four scenarios: 1 LINEAR_PROBE (limited data, similar), 2 PARTIAL_FINE_TUNE (plentiful, similar), "
     "3 FULL_FINE_TUNE (plentiful, unlike), 4 SHALLOW_FEATURES (limited, unlike).",
@@ -79,25 +72,3 @@ def main() -> None:
     `recommend DATA` prints the recommendation; `recommend DATA --help` lists its options. A folder that
     has the name of a sub-command is given with its path: `recommend ./check`.
     """
-
-
-@options.command("recommend")
-@options.data
-@options.answer
-@options.output
-@click.pass_obj
-def recommend(command: str, /, data: str, **arguments: Any) -> None:
-    """Recommend a strategy (the default: `recommend DATA`).
-
-    It prints which of four scenarios fits, where to cut the network, what to freeze, why, and the accuracy before any
-    training.
-
-    DATA is a folder with one sub-folder a class, or with such a folder for each of train, val and test; a CSV, TSV or
-    Parquet manifest with the columns path and label; a zip or tar of such a folder; TFRecord shards; or the address of
-    one of these (gs://...).
-    """
-    run(data, Request.take(arguments), command=command, **arguments)
-
-
-for _command in (recommend, check, fit, compare, predict, backbones, cuts, reference):
-    main.add_command(_command)

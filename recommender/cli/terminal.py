@@ -25,15 +25,6 @@ _TITLES = {
 }
 
 
-def is_the_users(error: Exception) -> bool:
-    """Whether a user can cause the error, so that it is reported in one line."""
-    from builders.errors import BuildError
-    from probes.errors import ProbeError
-    from recommender.errors import RecommendError
-
-    return isinstance(error, (BuildError, ProbeError, RecommendError))
-
-
 def say(message: str) -> None:
     """Print one line on standard error; what can't be printed is escaped."""
     line = (char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in message)
@@ -52,16 +43,19 @@ def progress(*, shown: bool, first: str = "Listing the images") -> Iterator[Prog
     if not shown or not sys.stderr.isatty():
         yield lambda *_: None
         return
+    from rich import progress as bars
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     # A copy of standard error: the bar stays visible while native logs are redirected.
     with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(file=terminal, force_terminal=True)
-        # What is printed meanwhile goes above the bar, unless it goes elsewhere than to the terminal.
-        above = sys.stdout.isatty()
-        with Progress(*columns, console=console, transient=True, redirect_stdout=above, redirect_stderr=False) as bar:
+        bar = bars.Progress(
+            *("{task.description}", bars.BarColumn(), bars.MofNCompleteColumn(), bars.TimeRemainingColumn()),
+            console=Console(file=terminal, force_terminal=True),
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # what is printed meanwhile goes above the bar
+            redirect_stderr=False,
+        )
+        with bar:
             task = bar.add_task(first, total=None)
 
             def update(phase: str, done: int, wanted: int) -> None:

@@ -1,5 +1,6 @@
 """The reasons of a recommendation, in plain sentences with their numbers."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from probes.quality.findings import count
@@ -23,16 +24,8 @@ def explain(found: "Decision") -> tuple[str, ...]:
 
 def cautions(found: "Decision") -> tuple[str, ...]:
     """What the user should know of the data and the network before trusting the answer."""
-    size, evidence = found.measurements.size, found.measurements.separability
-    notes = [finding.message for finding in found.findings]
-    if size.unsampled_classes:
-        notes.append(
-            f"{count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample, so the model starts "
-            f"without any knowledge of them. Raise --max-images to {2 * size.n_classes:,} or more."
-        )
-    if evidence.note:
-        notes.append(f"{evidence.note[0].upper()}{evidence.note[1:]}.")
-    return (*notes, *_network_cautions(found))
+    messages = (finding.message for finding in found.findings)
+    return (*messages, *_sample_cautions(found), *_similarity_cautions(found), *_network_cautions(found))
 
 
 def source_of(found: "Decision") -> str:
@@ -42,41 +35,53 @@ def source_of(found: "Decision") -> str:
     return named or f"what {found.backbone.title} was trained on"
 
 
-def _network_cautions(found: "Decision") -> list[str]:
-    """What is less sure for the network that was chosen."""
-    notes = []
-    title, native, size = found.backbone.title, found.backbone.native_size, found.strategy.input_size
-    similarity, scaling = found.measurements.similarity, found.scaling
-    if similarity is not None and not thresholds.SMALLEST_INPUT <= size <= native:
-        notes.append(
-            f"The reference drift was measured at {thresholds.SMALLEST_INPUT} to {native} px. At {size} px the nearest "
-            "of these is used, and the similarity is less sure."
+def _sample_cautions(found: "Decision") -> Iterator[str]:
+    size, note = found.measurements.size, found.measurements.separability.note
+    if size.unsampled_classes:
+        yield (
+            f"{count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample, so the model starts "
+            f"without any knowledge of them. Raise --max-images to {2 * size.n_classes:,} or more."
         )
-    if scaling is not None:
-        notes.append(
-            f"The pixel scaling of {title} was found from its BatchNorm statistics: {scaling.name}, with a drift of "
-            f"{scaling.drift:.2f} in early layers, then {scaling.runner_up} with {scaling.runner_up_drift:.2f}. If you "
-            "know a better one, name it with --pixels."
+    if note:
+        yield f"{note[0].upper()}{note[1:]}."
+
+
+def _similarity_cautions(found: "Decision") -> Iterator[str]:
+    similarity, title = found.measurements.similarity, found.backbone.title
+    smallest, native, size = thresholds.SMALLEST_INPUT, found.backbone.native_size, found.strategy.input_size
+    if similarity is not None and not smallest <= size <= native:
+        yield (
+            f"The reference drift was measured at {smallest} to {native} px. At {size} px the nearest of these is "
+            "used, and the similarity is less sure."
         )
     if similarity is not None and similarity.basis == "yardstick":
-        notes.append(
+        yield (
             f"There are no images of what {title} was trained on; two standard photographs are used instead. A "
             f"reference makes the similarity surer: {_MAKE_REFERENCE}."
         )
     if similarity is not None and similarity.basis == "foreign":
-        notes.append(
+        yield (
             f"Photographs are out-of-distribution for {title}: it was trained on other images, and its drift has no "
             f"known scale. Make a reference from such images: {_MAKE_REFERENCE}."
         )
+
+
+def _network_cautions(found: "Decision") -> Iterator[str]:
+    title, scaling = found.backbone.title, found.scaling
+    if scaling is not None:
+        yield (
+            f"The pixel scaling of {title} was found from its BatchNorm statistics: {scaling.name}, with a drift of "
+            f"{scaling.drift:.2f} in early layers, then {scaling.runner_up} with {scaling.runner_up_drift:.2f}. If you "
+            "know a better one, name it with --pixels."
+        )
     if found.strategy.freeze is not None and found.backbone.has_composite_layers:
-        notes.append(
+        yield (
             "Keras does not save that layers inside a layer (as in attention) are frozen. Before you train a loaded "
             "model, set the flag of each frozen layer to True and back to False, and compile the model again."
         )
     if len(found.plan.cuts) == 1:
-        why = next((layer.whole for layer in found.backbone.network.layers if getattr(layer, "whole", None)), None)
-        notes.append(f"{title} can't be cut inside and is used whole. {why or ''}".rstrip())
-    return notes
+        why = next((layer.whole for layer in found.backbone.network.layers if getattr(layer, "whole", None)), "")
+        yield f"{title} can't be cut inside and is used whole. {why}".rstrip()
 
 
 def _override(found: "Decision") -> str:
@@ -106,19 +111,17 @@ def _similarity(found: "Decision") -> str:
     similarity, title = found.measurements.similarity, found.backbone.title
     if similarity is None:
         return _similarity_by_cuts(found)
-    verdict = similarity_verdict(similarity.score)
+    like = "like" if similarity_verdict(similarity.score) is Similarity.SIMILAR else "unlike"
     spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
-    small = " of as low a resolution" if similarity.enlargement >= thresholds.NOTABLE_ENLARGEMENT else ""
     baseline = {
-        "reference": (f"images of {similarity.source}" if similarity.source else "the images of its reference") + small,
-        "yardstick": f"photographs{small}",
+        "reference": f"images of {similarity.source or 'its reference'}",
+        "yardstick": "photographs",
         "foreign": "the images that a network was trained on",
     }[similarity.basis]
     return (
-        f"To {title} the images are {'like' if verdict is Similarity.SIMILAR else 'unlike'} "
-        f"{similarity.source or 'what it was trained on'}: similarity {similarity.score:.2f}{spread}, threshold "
-        f"{thresholds.SIMILAR_SCORE:.2f}. Early and middle layers drift by {similarity.excess:.3f} more than for "
-        f"{baseline}; the threshold is {thresholds.DRIFT_THRESHOLD:.3f}."
+        f"To {title} the images are {like} {similarity.source or 'what it was trained on'}: similarity "
+        f"{similarity.score:.2f}{spread}, threshold {thresholds.SIMILAR_SCORE:.2f}. Early and middle layers drift by "
+        f"{similarity.excess:.3f} more than for {baseline}; the threshold is {thresholds.DRIFT_THRESHOLD:.3f}."
     )
 
 
@@ -134,46 +137,33 @@ def _similarity_by_cuts(found: "Decision") -> str:
 
 
 def _resolution(found: "Decision") -> str:
-    similarity, size = found.measurements.similarity, found.measurements.size
+    similarity, (width, height) = found.measurements.similarity, found.measurements.size.median_size_px
     if similarity is None or similarity.enlargement < thresholds.NOTABLE_ENLARGEMENT:
         return ""
-    how = (
-        f"the median image is {size.median_size_px[0]} × {size.median_size_px[1]} px and is enlarged "
-        f"{similarity.enlargement:.1f} times; compared with sharp images the similarity would be "
-        f"{similarity.sharp_score:.2f}"
+    return (
+        f"They are compared with images of as low a resolution: the median image is {width} × {height} px and is "
+        f"enlarged {similarity.enlargement:.1f} times; compared with sharp images the similarity would be "
+        f"{similarity.sharp_score:.2f}."
     )
-    if similarity_verdict(similarity.score) is Similarity.DISSIMILAR:
-        return f"Low resolution does not explain it: {how}, and compared with images of as low a resolution it is low."
-    if similarity_verdict(similarity.sharp_score) is Similarity.DISSIMILAR:
-        return f"They are compared with images of as low a resolution: {how}. Larger images would give a better model."
-    return ""
 
 
 def _cut(found: "Decision") -> str:
     strategy, choice = found.strategy, found.plan.cut_choice
-    where = f"{strategy.cut} ({strategy.cut_depth:.0%} of the depth)"
-    if choice is None and found.scenario is Scenario.SHALLOW_FEATURES:
-        return f"Keep the whole of {found.backbone.title}, since its graph can't be cut; nothing nearer can be built."
+    kept = f"Keep all up to {strategy.cut} ({strategy.cut_depth:.0%} of the depth)"
     if choice is None:
-        return f"Keep the whole backbone, up to {where}."
-    kept = f"Keep all up to {where}"
+        uncut = ", since its graph can't be cut" if found.scenario is Scenario.SHALLOW_FEATURES else ""
+        return f"{kept}: the whole backbone{uncut}."
     if choice.gain is None:
         return f"{kept}, where the rule starts; nothing could be cross-validated."
     if choice.index == choice.prior:
-        later = "" if choice.prior == len(found.plan.cuts) - 1 else f", and no later one by more than {_errors(1, 0)}"
         return (
             f"{kept}, where the rule starts: no earlier cut improves a linear classifier by more than "
-            f"{_errors(0, 1)}{later}."
+            f"{caution(0, 1):g} times its standard error, and no later one by more than {caution(1, 0):g} times."
         )
     return (
         f"{kept}: a linear classifier there is {100 * choice.gain:.1f} ± {100 * (choice.gain_error or 0):.1f} points "
-        f"more accurate than where the rule starts, which is more than {_errors(choice.index, choice.prior)}."
+        f"more accurate than where the rule starts, over {caution(choice.index, choice.prior):g} times its error."
     )
-
-
-def _errors(cut: int, prior: int) -> str:
-    number = caution(cut, prior)
-    return "its standard error" if number == 1 else f"{number:g} standard errors"
 
 
 def _freeze(found: "Decision") -> str:
@@ -207,23 +197,20 @@ def _accuracy(found: "Decision") -> str:
 
 
 def _runner_up(found: "Decision") -> str:
-    verdict, n_images, similarity = found.verdict, found.measurements.size.n_images, found.measurements.similarity
-    name = f"{verdict.runner_up.id} ({verdict.runner_up.name})"
+    verdict, size, similarity = found.verdict, found.measurements.size, found.measurements.similarity
     close = "This is a close call; try both. " if verdict.close else ""
     if verdict.overridden is not None:
-        return f"{close}The runner-up is the rules' own choice, {name}."
-    if verdict.nearer is Amount.PLENTIFUL:
-        missing = (
-            count(thresholds.PLENTIFUL_IMAGES - n_images, "more image")
-            if n_images < thresholds.PLENTIFUL_IMAGES
-            else f"{thresholds.PLENTIFUL_IMAGES_PER_CLASS} images in {_small_class(found.measurements.size.n_classes)}"
-        )
-        condition = f": it would take {missing}"
+        condition = "the rules' own choice"
+    elif verdict.nearer is Amount.PLENTIFUL and size.n_images < thresholds.PLENTIFUL_IMAGES:
+        condition = f"it would take {count(thresholds.PLENTIFUL_IMAGES - size.n_images, 'more image')}"
+    elif verdict.nearer is Amount.PLENTIFUL:
+        condition = f"it would take {thresholds.PLENTIFUL_IMAGES_PER_CLASS} images in {_small_class(size.n_classes)}"
     elif verdict.nearer is Amount.LIMITED:
-        condition = f": it would be right below {thresholds.PLENTIFUL_IMAGES:,} images"
+        condition = f"it would be right below {thresholds.PLENTIFUL_IMAGES:,} images"
     elif similarity is None:
-        condition = f", if the images are {'un' if verdict.similarity is Similarity.SIMILAR else ''}like it"
+        like = "unlike" if verdict.similarity is Similarity.SIMILAR else "like"
+        condition = f"it would be right if the images are {like} {source_of(found)}"
     else:
         side = "above" if verdict.nearer is Similarity.DISSIMILAR else "below"
-        condition = f": drift would have to be {side} {thresholds.DRIFT_THRESHOLD:.3f}, and is {similarity.excess:.3f}"
-    return f"{close}The runner-up is {name}{condition}."
+        condition = f"drift would have to be {side} {thresholds.DRIFT_THRESHOLD:.3f}, and is {similarity.excess:.3f}"
+    return f"{close}The runner-up is {verdict.runner_up.id} ({verdict.runner_up.name}): {condition}."

@@ -4,13 +4,11 @@ import io
 import sys
 from collections.abc import Iterable
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from recommender.explanation.text import clean
-
-BAR, SMALL_BAR = 16, 8  # characters
 
 
 def lenient_output() -> None:
@@ -25,8 +23,9 @@ def console() -> Console:
     return Console()
 
 
-def print_plainly(page: RenderableType, console: Console) -> None:
+def print_plainly(parts: Iterable[RenderableType], console: Console) -> None:
     """Print; where the output is no terminal, without colours and trailing blanks."""
+    page = Group(*parts)
     if console.is_terminal:
         console.print(page, highlight=False)
         return
@@ -36,27 +35,20 @@ def print_plainly(page: RenderableType, console: Console) -> None:
     console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
 
 
-def heading(text: str) -> Text:
-    return Text(text, style="bold")
-
-
-def bullets(lines: Iterable[str]) -> RenderableType:
+def bullets(title: str, lines: Iterable[str]) -> RenderableType:
+    """A list under a heading."""
     table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column()
-    table.add_column(overflow="fold")
     for line in lines:
-        table.add_row(" •", Text(clean(line)))
-    return table
+        table.add_row(" •", Text(clean(line), overflow="fold"))
+    return Group(Text(title, "bold"), table)
 
 
-def grid() -> Table:
-    """A table of bold names and what they stand for."""
+def grid(*rows: tuple[str, str | Text]) -> Table:
+    """A table of bold names and what they stand for; rows without a content are left out."""
     table = Table.grid(padding=(0, 2, 0, 1))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    for name, content in rows:
+        if content:
+            table.add_row(name, content if isinstance(content, Text) else Text(content))
     return table
-
-
-def bar(share: float, width: int = BAR) -> str:
-    filled = round(min(max(share, 0.0), 1.0) * width)
-    return "█" * filled + "░" * (width - filled)

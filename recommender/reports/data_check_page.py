@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -20,24 +20,19 @@ def print_page(found: Decision, console: Console) -> None:
     """Print all findings."""
     size = found.measurements.size
     path = clean(size.path)
-    listed = ", ".join(f"{number:,} {name}" for name, number in size.splits.items())
-    parts: list[RenderableType] = [
-        Text.assemble(
-            (f"{os.path.basename(path.rstrip('/')) or path} ", "bold"),
-            f"{listed} images in {size.n_classes:,} classes; {size.n_checked:,} checked: ",
-            (_tally(found.findings), "bold"),
-        )
-    ]
-    for finding in found.findings:
-        parts += [Text(), _block(finding)]
+    name = os.path.basename(path.rstrip("/")) or path
+    listed = ", ".join(f"{number:,} {split}" for split, number in size.splits.items())
+    head = f"{listed} images in {size.n_classes:,} classes; {size.n_checked:,} checked: "
+    parts: list[RenderableType] = [Text.assemble((f"{name} ", "bold"), head, (_tally(found.findings), "bold")), Text()]
+    parts += map(_block, found.findings)
     if size.n_checked < sum(size.splits.values()):
-        parts += [Text(), Text("Only a sample was checked; `recommend check --full` checks every image.", "dim")]
-    print_plainly(Group(*parts), console)
+        parts.append(Text("Only a sample was checked; `recommend check --full` checks every image.", "dim"))
+    print_plainly(parts, console)
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
     """Print what was found in data that can't be measured."""
-    print_plainly(Group(*(part for finding in findings for part in (_block(finding), Text()))), console)
+    print_plainly(map(_block, findings), console)
 
 
 def one_line(found: Decision) -> str:
@@ -61,5 +56,5 @@ def _block(finding: Finding) -> RenderableType:
     if len(finding.examples) > _SHOWN:
         table.add_row("", Text(f"… and {len(finding.examples) - _SHOWN:,} more (all with --json)", "dim"))
     table.add_row("", Text(f"Done: {finding.done}"))
-    table.add_row("", Text(f"You may: {finding.advice}"))
+    table.add_row("", Text(f"You may: {finding.advice}\n"))
     return table

@@ -1,16 +1,16 @@
 """The page of a training: the plan before it, a line for each validation check, the result after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from builders.training.schedule import Schedule
 from recommender.explanation.text import clean, duration
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, FitResult, TrainingPlan
-from recommender.reports.console import grid, heading, print_plainly
+from recommender.reports.console import grid, print_plainly
 
 if TYPE_CHECKING:
     from builders.training.state import Check
@@ -18,41 +18,39 @@ if TYPE_CHECKING:
 
 _CLASSES_SHOWN, _CONFUSIONS_SHOWN = 10, 3
 _JUDGED = {
-    "cross-validation": "cross-validated over",
-    "held-out part": "on",
-    "validation": "on your validation split's",
+    "cross-validation": "by cross-validation",
+    "held-out part": "that were held out",
+    "validation": "of your validation split",
 }
 _AUGMENTATIONS = {"mirror": "mirrored left to right", "crop": "cropped to 70 to 100 % of the area"}
+_CACHED = {True: "computed once", False: "computed at each step: too large to keep", None: ""}
 
 
 def print_plan(plan: TrainingPlan, console: Console) -> None:
     """Print what training will do, a phase per line."""
-    table = grid()
-    for number, phase in enumerate(plan.phases, start=1):
-        name = phase.name.replace("_", " ")
-        table.add_row(f"{number} {name}", f"{phase.what}; {phase.trainable_parameters:,} parameters")
-        if phase.steps and plan.schedule is not None:
-            table.add_row("", _schedule_line(plan.schedule))
-    if plan.n_held_out:
-        table.add_row("Images", f"{plan.n_training:,} to train on, {plan.n_held_out:,} held out to evaluate")
-    elif plan.phases:
-        table.add_row("Images", f"{plan.n_training:,}, all to train on; the accuracy is cross-validated")
-    else:
-        table.add_row("Images", f"{plan.n_training:,}; none can be held out, so there is no fine-tuning")
+    phases = [
+        (f"{number} {phase.name.replace('_', ' ')}", f"{phase.what}; {phase.trainable_parameters:,} parameters")
+        for number, phase in enumerate(plan.phases, start=1)
+    ]
+    held_out = f"{plan.n_held_out:,} held out to evaluate" if plan.n_held_out else "the accuracy is cross-validated"
+    augmentation, cached = "", ""
     if plan.schedule is not None:
         words = ", ".join(_AUGMENTATIONS[name] for name in plan.augmentation)
-        table.add_row("Augmentation", words or "none: changed images would not keep their labels")
-        if plan.cached is not None:
-            table.add_row("Frozen part", "computed once" if plan.cached else "computed at each step: too large to keep")
-    if plan.class_weight is not None:
-        table.add_row("Classes", "weighted equally, since they are unbalanced")
-    if plan.precision != "float32":
-        table.add_row("Precision", plan.precision)
-    if plan.resumed_at is not None:
-        table.add_row("Resumed", f"at step {plan.resumed_at:,}" if plan.resumed_at else "no: there is no earlier state")
-    if plan.seconds:
-        table.add_row("Time", f"about {duration(plan.seconds)} on this machine, with validation checks")
-    print_plainly(Group(Text(), heading("Training"), table), console)
+        augmentation = words or "none: changed images would not keep their labels"
+        cached = _CACHED[plan.cached]
+    resumed = f"at step {plan.resumed_at:,}" if plan.resumed_at else "no: there is no earlier state"
+    table = grid(
+        *phases,
+        ("Schedule", "" if plan.schedule is None else _schedule_line(plan.schedule)),
+        ("Images", f"{plan.n_training:,} to train on, {held_out if plan.phases else 'none can be held out'}"),
+        ("Augmentation", augmentation),
+        ("Frozen part", cached),
+        ("Classes", "" if plan.class_weight is None else "weighted equally, since they are unbalanced"),
+        ("Precision", "" if plan.precision == "float32" else plan.precision),
+        ("Resumed", "" if plan.resumed_at is None else resumed),
+        ("Time", f"about {duration(plan.seconds)} on this machine, with validation checks" if plan.seconds else ""),
+    )
+    print_plainly((Text("\nTraining", "bold"), table), console)
 
 
 def _schedule_line(schedule: Schedule) -> str:
@@ -65,34 +63,18 @@ def _schedule_line(schedule: Schedule) -> str:
     )
 
 
-class CheckLines:
-    """Prints a line for each validation check.
-
-    Args:
-        write: what prints a line.
-    """
-
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self._write = write
-        self._start: float | None = None
-
-    def __call__(self, check: "Check", schedule: Schedule) -> None:
-        width = len(f"{schedule.steps:,}")
-        if self._start is None:
-            self._start = check.accuracy
-            self._write(f"\n  {'start':{2 * width + 9}}   held-out accuracy {check.accuracy:.1%}")
-        else:
-            step = f"step {check.step:>{width},} of {schedule.steps:,}"
-            change = 100 * (check.accuracy - self._start)
-            self._write(f"  {step}   held-out accuracy {check.accuracy:.1%}   {change:+.1f}")
+def print_check(check: "Check", schedule: Schedule, console: Console) -> None:
+    """Print a line for a validation check; that at step 0 is of the start."""
+    step = f"{check.step:>{len(f'{schedule.steps:,}')},}"
+    console.print(f"  step {step} of {schedule.steps:,}   held-out accuracy {check.accuracy:.1%}", highlight=False)
 
 
 def print_result(result: FitResult, class_names: Sequence[str], console: Console) -> None:
     """Print the accuracy of the trained model, as a whole and by class."""
-    parts: list[RenderableType] = [Text(), heading("Trained"), _summary(result)]
+    parts: list[RenderableType] = [Text("\nTrained", "bold"), _summary(result)]
     if result.evaluation is not None:
-        parts += [Text(), *_classes(result.evaluation, class_names)]
-    print_plainly(Group(*parts), console)
+        parts += [Text(), _classes(result.evaluation, class_names)]
+    print_plainly(parts, console)
 
 
 def one_line(result: FitResult) -> str:
@@ -103,52 +85,43 @@ def one_line(result: FitResult) -> str:
     return f"{result.chosen}: accuracy {result.accuracy:.3f}, 95% interval {low:.3f} to {high:.3f}"
 
 
-def _summary(result: FitResult) -> RenderableType:
-    table = grid()
-    table.add_row("Model", _chosen(result))
+def _summary(result: FitResult) -> Table:
+    accuracy = balanced = gain = ""
     if result.accuracy is not None and result.interval is not None and result.evaluation is not None:
         low, high = result.interval
-        held_out = " that were held out" if result.judged_by == "held-out part" else ""
-        table.add_row(
-            "Accuracy",
-            f"{result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}, {_JUDGED[result.judged_by]} "
-            f"{result.evaluation.n:,} images{held_out}",
-        )
-        table.add_row("Balanced", f"{result.evaluation.balanced_accuracy:.1%}, the mean over classes")
-        table.add_row("Calibration", _calibration(result))
+        images = f"on {result.evaluation.n:,} images {_JUDGED[result.judged_by]}"
+        accuracy = f"{result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}, {images}"
+        balanced = f"{result.evaluation.balanced_accuracy:.1%}, the mean over classes"
     if result.gain is not None:
-        gain = result.gain
-        interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-        table.add_row("Gain", f"{100 * gain.difference:+.1f} points over the start ({interval})")
-    for note in result.notes:
-        table.add_row("Note", clean(note))
+        difference, low, high = (100 * share for share in (result.gain.difference, result.gain.low, result.gain.high))
+        gain = f"{difference:+.1f} points over the start ({low:+.1f} to {high:+.1f})"
+    calibration = "not measured"
+    if result.calibration_error is not None:
+        scaled = f", scaled by a temperature of {result.temperature:.2f}" if result.temperature != 1.0 else ""
+        calibration = f"probabilities are off by {result.calibration_error:.1%} on average{scaled}"
     memory = "" if result.peak_memory is None else f", {result.peak_memory / 2**30:.1f} GiB at the peak"
-    table.add_row("Time", f"{duration(sum(result.seconds.values()))}{memory}")
-    return table
+    return grid(
+        ("Model", _chosen(result)),
+        ("Accuracy", accuracy),
+        ("Balanced", balanced),
+        ("Calibration", calibration),
+        ("Gain", gain),
+        *(("Note", clean(note)) for note in result.notes),
+        ("Time", f"{duration(sum(result.seconds.values()))}{memory}"),
+    )
 
 
 def _chosen(result: FitResult) -> str:
     """Which model came back, and why training ended."""
-    start = "the model as it was given" if result.chosen == AS_GIVEN else "the linear probe"
-    if result.chosen == FINE_TUNED:
-        words = "fine-tuned"
-    elif result.plan.schedule is None:
-        words = f"{start}, its prediction layer fitted on all {result.plan.n_training:,} images"
-    else:
-        words = f"{start}: fine-tuning brought no gain that the held-out images confirm"
+    words = {FINE_TUNED: "fine-tuned", AS_GIVEN: "as given"}.get(result.chosen, "the linear probe")
+    if result.chosen != FINE_TUNED and result.plan.schedule is not None:
+        words += ": fine-tuning brought no gain that the held-out images confirm"
     if result.interrupted:
         return f"{words}; interrupted, the best until then (--resume continues)"
     return f"{words}; stopped early, without further gain" if result.stopped_early else words
 
 
-def _calibration(result: FitResult) -> str:
-    if result.calibration_error is None:
-        return "not measured"
-    scaled = f", scaled by a temperature of {result.temperature:.2f}" if result.temperature != 1.0 else ""
-    return f"probabilities are off by {result.calibration_error:.1%} on average{scaled}"
-
-
-def _classes(found: "Evaluation", class_names: Sequence[str]) -> list[RenderableType]:
+def _classes(found: "Evaluation", class_names: Sequence[str]) -> Table:
     """Precision, recall and the most frequent confusions of each class, the lowest recall first."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("Class", no_wrap=True, overflow="ellipsis")
@@ -167,6 +140,6 @@ def _classes(found: "Evaluation", class_names: Sequence[str]) -> list[Renderable
             *("" if value != value else f"{value:.0%}" for value in (found.precision[label], found.recall[label])),
             ", ".join(f"{clean(class_names[other])} {n}" for n, other in others[:_CONFUSIONS_SHOWN]),
         )
-    more = len(present) - _CLASSES_SHOWN
-    rest = [Text(f" … and {more:,} more classes with a higher recall (all with --json)", "dim")] if more > 0 else []
-    return [table, *rest]
+    if len(present) > _CLASSES_SHOWN:
+        table.add_row(f"… and {len(present) - _CLASSES_SHOWN:,} more (all with --json)", style="dim")
+    return table

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from probes.data.dataset_size import DatasetSize
-from probes.similarity.similarity import FeatureSimilarity
 from recommender.explanation.reasons import cautions, explain, source_of
 from recommender.explanation.text import clean
 from recommender.fit.plan import planned
 from recommender.pipeline.decision import Decision
-from recommender.reports.console import SMALL_BAR, bar, bullets, grid, heading, print_plainly
+from recommender.reports.console import bullets, grid, print_plainly
 from recommender.rules import thresholds
 from recommender.rules.class_balance import small_class
 from recommender.rules.scenario import Similarity
@@ -23,23 +22,23 @@ if TYPE_CHECKING:
     from builders.surgery.cut import CutPoint
 
 _CLASSES_SHOWN = 10
+_BAR, _SMALL_BAR = 16, 8  # characters
 
 
 def print_page(found: Decision, console: Console) -> None:
     """Print the whole page."""
     parts: list[RenderableType] = [_headline(found), Text(), _measures(found), Text(), _depths(found), Text()]
-    parts += [heading("What is built"), _strategy(found), Text(), heading("Why"), bullets(explain(found))]
+    parts += [Text("What is built", "bold"), _strategy(found), Text(), bullets("Why", explain(found))]
     if notes := cautions(found):
-        parts += [Text(), heading("Warnings"), bullets(notes)]
+        parts += [Text(), bullets("Warnings", notes)]
     if found.findings:
         parts.append(Text("   `recommend check` lists the files, what was done and what you may do.", "dim"))
-    print_plainly(Group(*parts), console)
+    print_plainly(parts, console)
 
 
 def cut_table(points: "Sequence[CutPoint]") -> list[str]:
     """The cut points of a network as lines of a table."""
-    header = ("layer", "depth", "shape", "stride", "parameters")
-    rows = [header]
+    rows = [("layer", "depth", "shape", "stride", "parameters")]
     for point in points:
         stride = "" if point.stride is None else str(point.stride)
         shape = "×".join("?" if side is None else str(side) for side in point.shape)
@@ -59,51 +58,48 @@ def one_line(found: Decision) -> str:
     )
 
 
+def _bar(share: float, width: int) -> str:
+    filled = round(min(max(share, 0.0), 1.0) * width)
+    return "█" * filled + "░" * (width - filled)
+
+
 def _headline(found: Decision) -> Text:
-    scenario = found.scenario
+    scenario, verdict = found.scenario, found.verdict
     like = "like" if scenario.similarity is Similarity.SIMILAR else "unlike"
-    line = Text.assemble(
+    asked = "" if verdict.overridden is None else f"\n as you asked; the rules would choose {verdict.overridden.id}"
+    return Text.assemble(
         (f" Scenario {scenario.id} ", "bold white on blue"),
         (f" {scenario.name} ", "bold blue"),
-        f" {scenario.amount} data, {like} {source_of(found)}; confidence {found.verdict.confidence:.0%}",
-        (" (a close call)\n" if found.verdict.close else "\n", "yellow"),
+        f" {scenario.amount} data, {like} {source_of(found)}; confidence {verdict.confidence:.0%}",
+        (" (a close call)\n" if verdict.close else "\n", "yellow"),
         (f" {scenario.recipe}", "italic"),
+        (asked, "yellow"),
     )
-    if found.verdict.overridden is not None:
-        line.append(f"\n as you asked; the rules would choose {found.verdict.overridden.id}", "yellow")
-    return line
 
 
-def _measures(found: Decision) -> RenderableType:
+def _measures(found: Decision) -> Table:
     size, similarity = found.measurements.size, found.measurements.similarity
-    table = grid()
-    table.add_row("Data", Text(_data_line(size)))
-    table.add_row("Size", f"{amount(size.n_images, small_class(size.class_counts))}")
+    rows: list[tuple[str, str | Text]] = [("Data", _data_line(size))]
+    rows.append(("Size", f"{amount(size.n_images, small_class(size.class_counts))}"))
     if similarity is None:
-        table.add_row("Similarity", "not measured: the network has no BatchNorm, and there is no reference for it")
-        return table
-    verdict = similarity_verdict(similarity.score)
+        score = "not measured: the network has no BatchNorm, and there is no reference for it"
+        return grid(*rows, ("Similarity", score))
+    verdict, also = similarity_verdict(similarity.score), []
     spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
-    table.add_row(
-        "Similarity",
-        Text.assemble(
-            (
-                f"{similarity.score:.2f}{spread} {bar(similarity.score)}",
-                "green" if verdict is Similarity.SIMILAR else "red",
-            ),
-            f" {verdict} (threshold {thresholds.SIMILAR_SCORE:.2f})",
-        ),
-    )
-    also = []
+    shown = f"{similarity.score:.2f}{spread} {_bar(similarity.score, _BAR)}"
+    colour = "green" if verdict is Similarity.SIMILAR else "red"
+    threshold = f" {verdict} (threshold {thresholds.SIMILAR_SCORE:.2f})"
     if similarity.frechet is not None and similarity.kid is not None:
         also.append(f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}")
     if similarity.source_confidence is not None:
-        also.append(f"mean top probability of the {similarity.source} classifier {similarity.source_confidence:.2f}")
-    if also:
-        table.add_row("Also measured", ", ".join(also))
-    if similarity.looks_like:
-        table.add_row("Classified as", _source_labels(size, similarity))
-    return table
+        classifier = f"the {similarity.source} classifier"
+        also.append(f"mean top probability of {classifier} {similarity.source_confidence:.2f}")
+    return grid(
+        *rows,
+        ("Similarity", Text.assemble((shown, colour), threshold)),
+        ("Also measured", ", ".join(also)),
+        ("Classified as", _source_labels(size.class_names, similarity.looks_like)),
+    )
 
 
 def _data_line(size: DatasetSize) -> str:
@@ -118,77 +114,63 @@ def _data_line(size: DatasetSize) -> str:
     )
 
 
-def _source_labels(size: DatasetSize, similarity: FeatureSimilarity) -> Text:
+def _source_labels(class_names: Sequence[str], looks_like: Sequence[Sequence[tuple[str, float]]]) -> Text:
     """What the network's own classifier takes each class for."""
     lines = []
-    for name, labels in list(zip(size.class_names, similarity.looks_like, strict=True))[:_CLASSES_SHOWN]:
+    for name, labels in list(zip(class_names, looks_like, strict=False))[:_CLASSES_SHOWN]:
         shares = ", ".join(f"{label} {share:.0%}" for label, share in labels)
         lines.append(f"{clean(name)} → {shares or 'not in the sample'}")
-    if size.n_classes > _CLASSES_SHOWN:
-        lines.append(f"… and {size.n_classes - _CLASSES_SHOWN:,} more classes (all with --json)")
+    if len(looks_like) > _CLASSES_SHOWN:
+        lines.append(f"… and {len(looks_like) - _CLASSES_SHOWN:,} more classes (all with --json)")
     return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
 
-def _depths(found: Decision) -> RenderableType:
+def _depths(found: Decision) -> Table:
     """Drift and accuracy at each cut point, the cut and the freeze marked."""
     similarity, strategy = found.measurements.similarity, found.strategy
     drift = {} if similarity is None else {layer.layer: layer.drift for layer in similarity.per_layer}
     accuracy = {cut.cut: cut.accuracy for cut in found.measurements.separability.per_cut}
     largest = max(drift.values(), default=1.0) or 1.0
-    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=True)
+    table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("Depth", justify="right", no_wrap=True, min_width=5)
     table.add_column("Cut point", no_wrap=True, overflow="ellipsis")
-    table.add_column("Drift", no_wrap=True, min_width=6 + SMALL_BAR)
-    table.add_column("Accuracy", no_wrap=True, min_width=7 + SMALL_BAR)
-    table.add_column(no_wrap=True, min_width=12)
+    for name in ("Drift", "Accuracy", ""):
+        table.add_column(name, no_wrap=True, min_width=12)
     for point in found.plan.cuts:
         here, right = drift.get(point.batch_norm or "", drift.get(point.layer)), accuracy.get(point.layer)
-        marks = {
-            "top" if point.layer == found.plan.cuts[-1].layer else "cut": point.layer == strategy.cut,
-            "freeze": point.layer == strategy.freeze,
-        }
-        marked = ", ".join(name for name, holds in marks.items() if holds)
+        cut = "top" if point.layer == found.plan.cuts[-1].layer else "cut"
+        marked = [name for name, at in ((cut, strategy.cut), ("freeze", strategy.freeze)) if at == point.layer]
         table.add_row(
             f"{point.depth:.0%}",
             point.layer,
-            "" if here is None else f"{here:5.2f} {bar(here / largest, SMALL_BAR)}",
-            "" if right is None else f"{right:6.1%} {bar(right, SMALL_BAR)}",
-            f"◀ {marked}" if marked else "",
+            "" if here is None else f"{here:5.2f} {_bar(here / largest, _SMALL_BAR)}",
+            "" if right is None else f"{right:6.1%} {_bar(right, _SMALL_BAR)}",
+            f"◀ {', '.join(marked)}" if marked else "",
             style="" if point.depth <= strategy.cut_depth else "dim",
         )
     return table
 
 
-def _strategy(found: Decision) -> RenderableType:
-    strategy, judged = found.strategy, found.probe.judged
+def _strategy(found: Decision) -> Table:
+    strategy, judged, schedule = found.strategy, found.probe.judged, planned(found).schedule
     frozen, trainable = found.parameters
     levels = len(strategy.head.levels)
     pooled = "global average pooling" + ("" if levels == 1 else f" of {levels} cut points, concatenated")
-    table = grid()
-    table.add_row("Backbone", f"{clean(found.backbone.title)}, images resized to {strategy.input_size} px")
-    table.add_row("Cut", f"after {strategy.cut}, {strategy.cut_depth:.0%} of the depth")
-    table.add_row(
-        "Freeze", "nothing" if strategy.freeze is None else f"up to {strategy.freeze}, {strategy.freeze_depth:.0%}"
-    )
-    table.add_row("Head", f"{pooled}, softmax over {strategy.head.classes:,} classes")
-    table.add_row("Parameters", f"{frozen:,} frozen, {trainable:,} trainable")
-    table.add_row("Training", _training(found))
+    training = "only the linear probe, fitted already; `recommend fit` fits it on all images and evaluates it"
+    if schedule is not None:
+        steps = f"{schedule.steps:,} steps of {schedule.batch_size} images"
+        training = f"`recommend fit`: the linear probe, then {steps}, learning rate up to {schedule.learning_rate:g}"
+    accuracy = ""
     if judged is not None:
         balanced = f" (balanced {judged.balanced_accuracy:.1%} ± {judged.balanced_error:.1%})"
-        table.add_row(
-            "Accuracy",
-            f"{judged.accuracy:.1%} ± {judged.standard_error:.1%}{balanced if found.class_weight else ''} before any "
-            "training",
-        )
-    return table
-
-
-def _training(found: Decision) -> str:
-    training = planned(found)
-    schedule = training.schedule
-    if schedule is None:
-        return "only the linear probe, fitted already; `recommend fit` fits it on all images and evaluates it"
-    return (
-        f"`recommend fit`: the linear probe, then {schedule.steps:,} steps of {schedule.batch_size} images on "
-        f"{training.n_training:,}, learning rate up to {schedule.learning_rate:g}"
+        share = f"{judged.accuracy:.1%} ± {judged.standard_error:.1%}{balanced if found.class_weight else ''}"
+        accuracy = f"{share} before any training"
+    return grid(
+        ("Backbone", Text(f"{clean(found.backbone.title)}, images resized to {strategy.input_size} px")),
+        ("Cut", f"after {strategy.cut}, {strategy.cut_depth:.0%} of the depth"),
+        ("Freeze", f"up to {strategy.freeze}, {strategy.freeze_depth:.0%}" if strategy.freeze else "nothing"),
+        ("Head", f"{pooled}, softmax over {strategy.head.classes:,} classes"),
+        ("Parameters", f"{frozen:,} frozen, {trainable:,} trainable"),
+        ("Training", training),
+        ("Accuracy", accuracy),
     )

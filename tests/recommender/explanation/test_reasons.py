@@ -93,7 +93,7 @@ REASONS = {  # what is special -> change, a part of a reason
     "an unknown source": (
         lambda f: similar(f, source=None),
         "like what it was trained on: similarity 0.80 ± 0.02, threshold 0.50. Early and middle layers drift by 0.050 "
-        "more than for the images of its reference",
+        "more than for images of its reference",
     ),
     "no reference": (lambda f: similar(f, basis="yardstick"), "more than for photographs;"),
     "a source unlike photographs": (
@@ -103,11 +103,7 @@ REASONS = {  # what is special -> change, a part of a reason
     "small images": (
         lambda f: similar(f, enlargement=3.0, sharp_score=0.1),
         "compared with images of as low a resolution: the median image is 64 × 48 px and is enlarged 3.0 times; "
-        "compared with sharp images the similarity would be 0.10. Larger images would give a better model.",
-    ),
-    "small images unlike the source": (
-        lambda f: similar(f, enlargement=3.0, score=0.1),
-        "Low resolution does not explain it",
+        "compared with sharp images the similarity would be 0.10.",
     ),
     "no similarity, like": (
         lambda f: measured(f, similarity=None),
@@ -123,11 +119,11 @@ REASONS = {  # what is special -> change, a part of a reason
     ),
     "a whole backbone": (
         lambda f: ruled(replace(f, plan=replace(f.plan, cut_choice=None)), scenario=Scenario.LINEAR_PROBE),
-        "Keep the whole backbone, up to",
+        "of the depth): the whole backbone.",
     ),
     "a graph that can't be cut": (
         lambda f: ruled(replace(f, plan=replace(f.plan, cut_choice=None)), scenario=Scenario.SHALLOW_FEATURES),
-        "since its graph can't be cut",
+        "the whole backbone, since its graph can't be cut.",
     ),
     "a cut without evidence": (
         lambda f: chosen(f, index=1, prior=1, gain=None, gain_error=None),
@@ -135,19 +131,15 @@ REASONS = {  # what is special -> change, a part of a reason
     ),
     "a cut where the rule starts": (
         lambda f: chosen(f, index=1, prior=1, gain=0.0, gain_error=0.0),
-        "by more than 2.5 standard errors, and no later one by more than its standard error.",
-    ),
-    "a cut at the top": (
-        lambda f: chosen(f, index=4, prior=4, gain=0.0, gain_error=0.0),
-        "no earlier cut improves a linear classifier by more than 2.5 standard errors.",
+        "by more than 2.5 times its standard error, and no later one by more than 1 times.",
     ),
     "an earlier cut": (
         lambda f: chosen(f, index=1, prior=3, gain=0.031, gain_error=0.01),
-        "is 3.1 ± 1.0 points more accurate than where the rule starts, which is more than 2.5 standard errors.",
+        "is 3.1 ± 1.0 points more accurate than where the rule starts, over 2.5 times its error.",
     ),
     "a later cut": (
         lambda f: chosen(f, index=3, prior=1, gain=0.031, gain_error=0.01),
-        "which is more than its standard error.",
+        ", over 1 times its error.",
     ),
     "a frozen backbone": (lambda f: built(f, freeze=f.strategy.cut), "Freeze all that is kept ("),
     "a backbone that trains": (lambda f: built(f, freeze=None), "Freeze only BatchNorm"),
@@ -173,11 +165,11 @@ REASONS = {  # what is special -> change, a part of a reason
     "fewer images": (lambda f: ruled(f, nearer=Amount.LIMITED), "it would be right below 1,000 images."),
     "the rules' own": (
         lambda f: ruled(f, overridden=Scenario.LINEAR_PROBE, runner_up=Scenario.LINEAR_PROBE),
-        "The runner-up is the rules' own choice, 1 (LINEAR_PROBE).",
+        "The runner-up is 1 (LINEAR_PROBE): the rules' own choice.",
     ),
     "no drift": (
         lambda f: measured(f, similarity=None),
-        "The runner-up is 4 (SHALLOW_FEATURES), if the images are unlike it.",
+        "The runner-up is 4 (SHALLOW_FEATURES): it would be right if the images are unlike what tiny was trained on.",
     ),
 }
 

@@ -12,8 +12,7 @@ from paths import ROOT
 
 from recommender.comparison.compare import compare
 from recommender.json_records import Check, Fit, Record
-from recommender.reports.json_report import finding_as_dict
-from recommender.reports.json_schema import schema
+from recommender.reports.json_schema import Finding, schema
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 
@@ -48,7 +47,7 @@ def test_a_recommendation_keeps_to_the_schema(tiny_found):
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["schema_version"] == 5
     assert document["probes"] == {}
-    assert [finding_as_dict(finding) for finding in tiny_found.findings] == document["findings"]
+    assert [Finding.of(finding).to_dict() for finding in tiny_found.findings] == document["findings"]
 
 
 def test_training_and_exports_may_be_added(tiny_found):

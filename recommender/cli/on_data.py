@@ -1,0 +1,118 @@
+"""The sub-commands that start from labelled images: recommend, check, fit and compare."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from recommender.cli import options
+from recommender.cli.run import run
+from recommender.limits import SMALLEST_BUDGET
+
+
+@options.command("recommend")
+@options.data
+@options.answer
+@options.build
+@options.form
+@click.pass_obj
+def recommend(command: str, /, **arguments: Any) -> None:
+    """Recommend a strategy (the default: `recommend DATA`).
+
+    It prints which of four scenarios fits, where to cut the network, what to freeze, why, and the accuracy before any
+    training.
+
+    DATA is a folder with one sub-folder a class, or with such a folder for each of train, val and test; a CSV, TSV or
+    Parquet manifest with the columns path and label; a zip or tar of such a folder; TFRecord shards; or the address of
+    one of these (gs://...).
+    """
+    run(command, **arguments)
+
+
+@options.command("check")
+@options.data
+@options.data_panel(
+    "--full", is_flag=True, help="Check every image, and resume where an earlier check was interrupted."
+)
+@options.form
+@click.pass_obj
+def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
+    """Report what is wrong or unusual in the data: which files, what was done, what you may do.
+
+    Without --full it checks the images that are measured, and the test split for leaks.
+    """
+    from probes.errors import BrokenData
+
+    try:
+        run(command, check="full" if full else "sample", as_json=as_json, **arguments)
+    except BrokenData as error:
+        from recommender.reports.console import console
+        from recommender.reports.data_check_page import print_findings
+        from recommender.reports.json_schema import Finding
+
+        if as_json:
+            findings = [Finding.of(finding).to_dict() for finding in error.findings]
+            click.echo(json.dumps({"findings": findings}, indent=2))
+        else:
+            print_findings(error.findings, console())
+        raise
+
+
+@options.command("fit")
+@options.data
+@options.answer
+@options.training_panel(
+    "--epochs",
+    type=click.FloatRange(min=0),
+    metavar="N",
+    help="How often each image is used in fine-tuning. By default it follows the number of images.",
+)
+@options.training_panel("--steps", type=click.IntRange(min=0), metavar="N", help="Batches, in place of --epochs.")
+@options.training_panel("--resume", is_flag=True, help="Resume where the same training was interrupted.")
+@options.training_panel("--logs", type=options.PATH, metavar="FOLDER", help="Write logs for TensorBoard.")
+@options.build
+@options.form
+@click.pass_obj
+def fit(
+    command: str, /, epochs: float | None, steps: int | None, resume: bool, logs: Path | None, **arguments: Any
+) -> None:
+    """Train the recommended model, and evaluate it on images that were not used in training.
+
+    It prints the recommendation first. Ctrl-C ends it with the best model so far.
+    """
+    if epochs is not None and steps is not None:
+        raise click.UsageError("Expected --epochs or --steps. Received both.")
+    run(command, fit={"epochs": epochs, "steps": steps, "resume": resume, "logs": logs}, **arguments)
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, given: str) -> float:
+    """90, 90s, 10m or 1.5h in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", given.strip().lower())
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if seconds < SMALLEST_BUDGET:
+        raise click.BadParameter(
+            f"Expected a time of at least {SMALLEST_BUDGET} s, as 90s, 10m or 1h. Received: {given!r}."
+        )
+    return seconds
+
+
+@options.command("compare")
+@options.data
+@options.answer
+@options.answer_panel(
+    "--budget", default="10m", callback=_seconds, metavar="TIME", help="Time for the comparison: 90s, 10m or 1h."
+)
+@options.output_panel(
+    "--plot", type=options.PATH, metavar="FILE", help="Plot accuracy against seconds, as PNG, SVG or PDF."
+)
+@options.build
+@options.form
+@click.pass_obj
+def compare(command: str, /, **arguments: Any) -> None:
+    """Train the recommended strategy and its rivals on the same images, and report which is best.
+
+    It prints the recommendation first. Ctrl-C ends it with what is trained by then. --build writes the preferred model.
+    """
+    run(command, **arguments)
