@@ -49,14 +49,8 @@ class PackagedSpec(BackboneSpec):
         if weights is not None:
             raise BuildError(f"Expected no `weights` for {self.name}, whose own are installed. Received: {weights!r}.")
         self.check(self.name)
-        return pretrained_lite(
-            self.weights_path or Path(),
-            sha256=self.sha256,
-            name=self.name,
-            input_size=size,
-            width=self.width,
-            depth=self.depth,
-        )
+        options: dict[str, Any] = {"sha256": self.sha256, "name": self.name, "width": self.width, "depth": self.depth}
+        return pretrained_lite(self.weights_path or Path(), input_size=size, **options)
 
 
 def _lite(number: int, size: int, width: float, depth: float, digest: str) -> PackagedSpec:

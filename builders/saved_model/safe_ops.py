@@ -4,8 +4,9 @@ An op that is not named here is refused. That an op is stateless says nothing: `
 read any file; `Empty` returns uninitialised memory; `DebugIdentity` writes to a file or a socket.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Any
+
+from builders.errors import BuildError
 
 _ARRAYS = """
     BatchToSpace BatchToSpaceND Bitcast BroadcastArgs BroadcastGradientArgs BroadcastTo Cast Concat ConcatOffset
@@ -84,32 +85,23 @@ SAVER_OPS = frozenset(
 )
 
 
-def disallowed_ops(graph: Any) -> Iterator[str]:
-    """The ops of a graph that are not allowed, each with where it is: `ReadFile in preprocess`.
+def require_computing(graph: Any, title: str, remedy: str, saver: frozenset[str] | None = None) -> None:
+    """Refuse a `GraphDef` with ops that are not allowed: it names them and the function that holds them.
 
-    Args:
-        graph: a `GraphDef`; the functions in its library are searched as well.
+    The graph of a SavedModel reads variables as well; `saver` names the functions that nothing but its saver calls.
     """
-    yield from _disallowed(graph.node, COMPUTING_OPS, "its main graph")
-    for function in graph.library.function:
-        yield from _disallowed(function.node_def, COMPUTING_OPS, function.signature.name)
-
-
-def disallowed_in_module(graph: Any, saver: frozenset[str]) -> Iterator[str]:
-    """The same for the graph of a SavedModel, which reads variables, and saves and restores them in its saver.
-
-    Args:
-        graph: its `GraphDef`.
-        saver: names of functions that nothing but its saver calls.
-    """
-    ours = COMPUTING_OPS | VARIABLE_OPS
-    yield from _disallowed(graph.node, ours | SAVER_OPS, "its main graph")
+    allowed = COMPUTING_OPS if saver is None else COMPUTING_OPS | VARIABLE_OPS
+    parts = [("its main graph", graph.node, saver is not None)]
     for function in graph.library.function:
         name = function.signature.name
-        yield from _disallowed(function.node_def, ours | SAVER_OPS if name in saver else ours, name)
-
-
-def _disallowed(nodes: Iterable[Any], allowed: frozenset[str], where: str) -> Iterator[str]:
-    for op in dict.fromkeys(node.op for node in nodes):
-        if op not in allowed:
-            yield f"{op} in {where}"
+        parts.append((name, function.node_def, name in (saver or ())))
+    found = []
+    for where, nodes, saves in parts:
+        ops = dict.fromkeys(node.op for node in nodes)
+        found += [f"{op} in {where}" for op in ops if op not in allowed and not (saves and op in SAVER_OPS)]
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise BuildError(
+            f"Expected {title} to hold computing ops only. Received: {', '.join(found[:3])}{more}. {remedy} if you "
+            "trust its author."
+        )
