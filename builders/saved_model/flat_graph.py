@@ -1,51 +1,152 @@
-"""One flat graph of a traced module: functions inlined, variables as placeholders."""
+"""A loaded SavedModel as one flat graph: traced on images, functions inlined, variables as placeholders."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from builders.errors import BuildError
-from builders.saved_model.op_graph import CONTROL_FLOW, OpGraph, dependencies, node_of
+from builders.errors import BuildError, first_line
+from builders.saved_model.op_graph import CONTROL_FLOW, OpGraph, dependencies, node_of, reason_of
 from builders.saved_model.safe_ops import VARIABLE_OPS
 
 _OLD_CONTROL_FLOW = {"Enter", "Exit", "LoopCond", "Merge", "NextIteration", "Switch"}
 # Attributes that prevent inlining a function: XLA, a choice of implementations, an explicit request.
 _BARRIERS = {"_XlaMustCompile", "_XlaMaybeCompile", "_noinline", "api_implements"}
+_OPEN_SIZE = 224  # px: the input size of a module that takes any, where the caller gives none
 
 
-def flatten(concrete: Any, title: str) -> OpGraph:
-    """The flat graph of a concrete function of one batch of images, traced in inference mode.
+def flatten(module: Any, title: str, input_size: int | None) -> tuple[OpGraph, bool]:
+    """The flat graph of a loaded SavedModel in inference mode, and whether the module takes images of any size.
 
-    Ops that do not contribute to the output are left out, such as updating the seed of a random layer.
+    `input_size` is the height and width in px, where the module leaves them open. Ops that do not contribute to the
+    output are left out, such as updating the seed of a random layer.
     """
+    concrete, any_size = _traced(module, title, input_size)
     source, output = concrete.inputs[0].op.name, concrete.outputs[0].name
+    captured = {inner.op.name: outer for outer, inner in concrete.graph.captures}
     by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
-    captures = concrete.graph.captures
-    variables = {inner.op.name: by_handle[id(outer)] for outer, inner in captures if id(outer) in by_handle}
+    variables = {name: by_handle[id(outer)] for name, outer in captured.items() if id(outer) in by_handle}
     graph = _inlined(concrete)
     _read_directly(graph)
     if any(_holds_handles(node) for node in _needed(graph, output)):
         graph = _converted(concrete, title)
-    graph = _light(graph, output, variables, _constants(concrete))
+    graph = _light(graph, output, variables, captured)
     _rename_functions(graph)
     present = {node.name for node in graph.node}
     unknown = (node for node in graph.node if node.name not in {source, *variables})
     foreign = {node.op for node in unknown if node.op in {"Placeholder"} | VARIABLE_OPS | _OLD_CONTROL_FLOW}
     if foreign or source not in present:
-        found = ", ".join(sorted(foreign)) or "an output that depends on none"
-        raise BuildError(
-            f"Expected {title} to compute from the images and variables alone, without other state, such as a table, "
-            f"and without control flow of TensorFlow 1. Received: {found}. Save another function of the module."
-        )
-    return OpGraph(graph, source, output, {name: variables[name] for name in variables if name in present})
+        raise _stateful(title, ", ".join(sorted(foreign)) or "an output that depends on none")
+    used = {name: variable for name, variable in variables.items() if name in present}
+    return OpGraph(graph, source, output, used), any_size
 
 
-def _constants(concrete: Any) -> dict[str, Any]:
-    """The constant tensors that it captures, as protos, by their node."""
+def _stateful(title: str, received: str) -> BuildError:
+    return BuildError(
+        f"Expected {title} to compute from the images and variables alone, without other state, such as a table, and "
+        f"without control flow of TensorFlow 1. Received: {received}. Save another function of the module."
+    )
+
+
+def _traced(module: Any, title: str, input_size: int | None) -> tuple[Any, bool]:
+    """The module in inference mode as one concrete function of a float32 batch of images."""
     import tensorflow as tf
 
-    able = ((outer, inner) for outer, inner in concrete.graph.captures if outer.dtype not in (tf.resource, tf.variant))
-    return {inner.op.name: tf.make_tensor_proto(outer.numpy()) for outer, inner in able}
+    function, variants = _entry(module, title)
+    variant = next((variant for variant in variants if True not in _leaves(variant)), variants[0])  # not for training
+    _, height, width, channels = _image_shape(variant, title)
+    if input_size is not None and not {height, width} <= {None, input_size}:
+        raise BuildError(
+            f"Expected an input size of {height} x {width} px, the only one that {title} takes. Received: {input_size}."
+            " Leave it out."
+        )
+    (dtype,) = (leaf.dtype for leaf in _leaves(variant) if _is_tensor(leaf))
+    size = input_size or _OPEN_SIZE
+
+    def forward(images: Any) -> Any:
+        if dtype.is_integer:
+            images = tf.saturate_cast(tf.round(images), dtype)
+        return _call(function, variant, tf.cast(images, dtype), title)
+
+    spec = tf.TensorSpec((None, height or size, width or size, channels or 3), tf.float32)
+    concrete = tf.function(forward, input_signature=[spec], autograph=False).get_concrete_function()
+    if len(concrete.outputs) != 1:
+        structure = concrete.structured_outputs
+        named = structure if isinstance(structure, dict) else [tensor.name for tensor in concrete.outputs]
+        raise BuildError(
+            f"Expected {title} to put out one tensor, as classifiers and feature extractors do. Received: "
+            f"{len(concrete.outputs)} ({', '.join(sorted(map(str, named))) or 'none'}). Save a function that puts out "
+            "one of them."
+        )
+    return concrete, None in (height, width)
+
+
+def _entry(module: Any, title: str) -> tuple[Any, Sequence[Any]]:
+    """The function to call, and the concrete functions that it chooses among."""
+    for name in ("__call__", "serve"):
+        function: Any = getattr(module, name, None)
+        variants = getattr(function, "concrete_functions", None)
+        if variants:
+            return function, variants
+    signatures = dict(getattr(module, "signatures", {}))
+    chosen = signatures.get("serving_default") or (len(signatures) == 1 and next(iter(signatures.values())))
+    if chosen:
+        return chosen, [chosen]
+    raise BuildError(
+        f"Expected {title} to have a function to call. Received: neither __call__ nor serve, and the signatures "
+        f"{', '.join(signatures) or 'none'}. Save the module with signatures={{'serving_default': …}}."
+    )
+
+
+def _leaves(variant: Any) -> list[Any]:
+    import tensorflow as tf
+
+    return list(tf.nest.flatten(variant.structured_input_signature))
+
+
+def _is_tensor(leaf: Any) -> bool:
+    """Whether an argument of a concrete function is a tensor and no single number."""
+    return hasattr(leaf, "shape") and leaf.shape.rank != 0
+
+
+def _image_shape(variant: Any, title: str) -> tuple[int | None, ...]:
+    """Shape of the one batch of images that a concrete function takes."""
+    specs = [leaf for leaf in _leaves(variant) if _is_tensor(leaf)]
+    if len(specs) == 1 and specs[0].dtype.name != "string" and specs[0].shape.rank in (None, 4):
+        shape = (None,) * 4 if specs[0].shape.rank is None else tuple(specs[0].shape)
+        channels_first = shape[1] in (1, 3) and shape[3] not in (1, 3, 4, None)
+        if shape[0] is None and not channels_first:
+            return shape
+    received = ", ".join(f"{spec.dtype.name} {spec.shape}" for spec in specs)
+    raise BuildError(
+        f"Expected {title} to take one batch of images of shape (None, height, width, channels). Received: a module "
+        f"that takes {received or 'no tensor'}. Save a function of the images alone."
+    )
+
+
+def _call(function: Any, variant: Any, images: Any, title: str) -> Any:
+    """Call it in inference mode, in the first way that it takes."""
+    import tensorflow as tf
+
+    def as_saved() -> Any:
+        filled = [images if _is_tensor(leaf) else leaf for leaf in _leaves(variant)]
+        positional, named = tf.nest.pack_sequence_as(variant.structured_input_signature, filled)
+        return function(*positional, **named)
+
+    ways: tuple[Callable[[], Any], ...] = (
+        lambda: function(images, training=False),
+        lambda: function(images),
+        as_saved,
+    )
+    reason: Exception = TypeError()
+    for way in ways:
+        try:
+            return way()
+        except (TypeError, ValueError) as error:
+            reason = error
+    raise BuildError(
+        f"Expected {title} to run on images of shape {images.shape}. Received: {reason_of(reason)}. Choose another "
+        "input size, or save the module with a signature for it."
+    ) from reason
 
 
 def _inlined(concrete: Any) -> Any:
@@ -106,29 +207,29 @@ def _converted(concrete: Any, title: str) -> Any:
     try:
         return convert_variables_to_constants_v2_as_graph(concrete, lower_control_flow=False)[1]
     except (ValueError, KeyError) as error:
-        raise BuildError(
-            f"Expected {title} to compute from the images and variables alone. Received: other state, such as a table. "
-            "Save another function of the module."
-        ) from error
+        raise _stateful(title, first_line(error)) from error
     finally:
         tf.get_logger().setLevel(level)
 
 
-def _light(graph: Any, output: str, variables: Mapping[str, Any], constants: Mapping[str, Any]) -> Any:
+def _light(graph: Any, output: str, variables: Mapping[str, Any], captured: Mapping[str, Any]) -> Any:
     """A copy of the nodes behind the output, without values of variables, control edges, devices, runtime attributes.
 
     Without `_gradient_op_type` an op has its own gradient: a custom one exists only in the process that wrote it.
     """
+    import tensorflow as tf
+
     light = type(graph)(versions=graph.versions)  # a cleared message keeps its memory
     for node in _needed(graph, output):
         if node.name in variables:
             copy = light.node.add(name=node.name, op="Placeholder")
             copy.attr["dtype"].type = variables[node.name].dtype.as_datatype_enum
             copy.attr["shape"].shape.CopyFrom(variables[node.name].shape.as_proto())
-        elif node.name in constants:
+        elif node.name in captured and captured[node.name].dtype not in (tf.resource, tf.variant):
+            proto = tf.make_tensor_proto(captured[node.name].numpy())
             copy = light.node.add(name=node.name, op="Const")
-            copy.attr["dtype"].type = constants[node.name].dtype
-            copy.attr["value"].tensor.CopyFrom(constants[node.name])
+            copy.attr["dtype"].type = proto.dtype
+            copy.attr["value"].tensor.CopyFrom(proto)
         else:
             copy = light.node.add()
             copy.CopyFrom(node)

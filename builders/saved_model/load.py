@@ -7,11 +7,10 @@ from typing import Any
 
 from builders.errors import BuildError, first_line
 from builders.saved_model.batch_norms import find_norms
-from builders.saved_model.find import module_folder, module_name, read_module, require_safe
 from builders.saved_model.flat_graph import flatten, functions_of
 from builders.saved_model.op_graph import CONTROL_FLOW, OpGraph, dependencies, node_of
+from builders.saved_model.safe_ops import require_safe
 from builders.saved_model.segment import Norm, Segment, Weight, keras_name, segment_names
-from builders.saved_model.signature import trace
 
 _MOMENTUM = 0.99  # of moving statistics, where the module does not say
 
@@ -39,8 +38,8 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
     from builders.saved_model.segment_layer import GraphSegment
     from builders.saved_model.segment_layer import trust as trust_graph
 
-    title, folder = str(path_or_handle), module_folder(path_or_handle)
-    meta = read_module(folder)
+    title, folder = str(path_or_handle), _folder(path_or_handle)
+    meta = _read(folder)
     if not trust:
         require_safe(meta, title)
     momentum = _momentum(meta)
@@ -51,8 +50,7 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
         raise BuildError(
             f"Expected TensorFlow to load {title}. Received: {first_line(error)}. Download or export the module again."
         ) from error
-    concrete, any_size = trace(module, title, input_size)
-    graph = flatten(concrete, title)
+    graph, any_size = flatten(module, title, input_size)
     _require_features(graph, title)
     norms = find_norms(graph)
     trainable = _trainable(graph.variables, [norm for _, norm in norms])
@@ -65,13 +63,60 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
         layer.any_size = any_size
         tensor = layer(tensor)
         layer.assign(graph.variables)
-    return keras.Model(inputs, tensor, name=keras_name(module_name(path_or_handle), "module", set()))
+    return keras.Model(inputs, tensor, name=keras_name(_name(path_or_handle), "module", set()))
 
 
 def why_whole(model: Any) -> str | None:
     """Why a module could not be split, in one sentence; None for one that was, and for models of other origin."""
     reasons = (getattr(layer, "whole", None) for layer in model.layers)
     return next((str(reason) for reason in reasons if reason), None)
+
+
+def _name(path_or_handle: str | Path) -> str:
+    """The name of a module: its folder, or the end of its handle without the version."""
+    if "://" not in str(path_or_handle):
+        return Path(path_or_handle).expanduser().resolve().name
+    parts = [part for part in str(path_or_handle).partition("?")[0].split("/") if part and not part.isdigit()]
+    return "_".join(parts[2:][-2:]) or "module"
+
+
+def _folder(path_or_handle: str | Path) -> Path:
+    """The folder of a SavedModel; a handle is resolved, and downloaded, by TensorFlow Hub."""
+    if "://" not in str(path_or_handle):
+        return Path(path_or_handle).expanduser()
+    remedy = "Install it with `pip install tensorflow-hub 'setuptools<82'`"  # setuptools 82 dropped pkg_resources
+    try:
+        import tensorflow_hub
+
+        remedy = "Check the handle and the network"
+        return Path(tensorflow_hub.resolve(str(path_or_handle)))
+    except Exception as error:  # whatever the network, the archive or one of its resolvers raises
+        raise BuildError(
+            f"Expected TensorFlow Hub to resolve the handle {str(path_or_handle)!r}. Received: {first_line(error)}. "
+            f"{remedy}, or download the module and give its folder."
+        ) from error
+
+
+def _read(folder: Path) -> Any:
+    """The one `MetaGraphDef` of a TensorFlow 2 SavedModel."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path, module = folder / "saved_model.pb", saved_model_pb2.SavedModel()
+    try:
+        module.ParseFromString(path.read_bytes())
+    except (DecodeError, OSError) as error:
+        raise BuildError(
+            f"Expected {str(folder)!r} to be the folder of a SavedModel, with its saved_model.pb. Received: "
+            f"{first_line(error)}. Give the folder that `model.export` or `tf.saved_model.save` wrote, or the https:// "
+            "handle of a TensorFlow Hub module."
+        ) from error
+    if len(module.meta_graphs) != 1 or not module.meta_graphs[0].HasField("object_graph_def"):
+        raise BuildError(
+            f"Expected {str(folder)!r} to hold a whole SavedModel of TensorFlow 2. Received: one of TensorFlow 1, or "
+            "an empty one. Load it there and save it again with tf.saved_model.save."
+        )
+    return module.meta_graphs[0]
 
 
 def _reason(graph: OpGraph) -> str:

@@ -85,6 +85,11 @@ SAVER_OPS = frozenset(
 )
 
 
+def require_safe(meta: Any, title: str) -> None:
+    """Refuse a SavedModel, as its `MetaGraphDef`, that does more than compute."""
+    require_computing(meta.graph_def, title, "Load it with --trust (trust=True)", _saver_functions(meta))
+
+
 def require_computing(graph: Any, title: str, remedy: str, saver: frozenset[str] | None = None) -> None:
     """Refuse a `GraphDef` with ops that are not allowed: it names them and the function that holds them.
 
@@ -105,3 +110,20 @@ def require_computing(graph: Any, title: str, remedy: str, saver: frozenset[str]
             f"Expected {title} to hold computing ops only. Received: {', '.join(found[:3])}{more}. {remedy} if you "
             "trust its author."
         )
+
+
+def _saver_functions(meta: Any) -> frozenset[str]:
+    """The functions that save and restore the weights, if nothing but the saver refers to them.
+
+    A reference needs the function's name. If it occurs only where the function is defined and where the saver calls it,
+    nothing else can run it, except in the place of another function (`api_implements`).
+    """
+    saver = {meta.saver_def.save_tensor_name.partition(":")[0], meta.saver_def.restore_op_name.partition(":")[0]}
+    called = [node.attr["f"].func.name for node in meta.graph_def.node if node.name in saver and "f" in node.attr]
+    functions = {function.signature.name: function for function in meta.graph_def.library.function}
+    content = meta.SerializeToString()
+    return frozenset(
+        name
+        for name in called
+        if name in functions and content.count(name.encode()) == 2 and "api_implements" not in functions[name].attr
+    )
