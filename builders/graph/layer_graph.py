@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from builders.errors import BuildError, first_line
 from builders.graph.cut_search import Kind, Node, ancestors, bottlenecks, cut_indices
@@ -124,8 +125,6 @@ class LayerGraph:
 
     def shapes_for(self, input_shape: Sequence[int | None]) -> list[tuple[int | None, ...]]:
         """Shapes of the first outputs of all calls, without the batch, for an input of that shape."""
-        import tensorflow as tf
-
         every = range(1, len(self.nodes))
         spec = tf.TensorSpec((1, *input_shape), tf.float32)
         traced = tf.function(lambda x: self.run(x, every)).get_concrete_function(spec)

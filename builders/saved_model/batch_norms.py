@@ -3,6 +3,8 @@
 from itertools import permutations
 from typing import Any, TypeAlias
 
+import tensorflow as tf
+
 from builders.saved_model.op_graph import OpGraph, node_of
 from builders.saved_model.segment import Norm
 
@@ -90,6 +92,4 @@ def _number(graph: OpGraph, name: str) -> float | None:
     op = graph.ops[name]
     if op.type != "Const" or op.get_attr("value").tensor_shape.dim:
         return None
-    from tensorflow import make_ndarray
-
-    return float(make_ndarray(op.get_attr("value")))
+    return float(tf.make_ndarray(op.get_attr("value")))

@@ -4,6 +4,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
+from tensorflow.python.grappler import tf_optimizer
+
 from builders.errors import BuildError, first_line
 from builders.saved_model.op_graph import CONTROL_FLOW, OpGraph, dependencies, node_of, reason_of
 from builders.saved_model.safe_ops import VARIABLE_OPS
@@ -49,8 +54,6 @@ def _stateful(title: str, received: str) -> BuildError:
 
 def _traced(module: Any, title: str, input_size: int | None) -> tuple[Any, bool]:
     """The module in inference mode as one concrete function of a float32 batch of images."""
-    import tensorflow as tf
-
     function, variants = _entry(module, title)
     variant = next((variant for variant in variants if True not in _leaves(variant)), variants[0])  # not for training
     _, height, width, channels = _image_shape(variant, title)
@@ -98,8 +101,6 @@ def _entry(module: Any, title: str) -> tuple[Any, Sequence[Any]]:
 
 
 def _leaves(variant: Any) -> list[Any]:
-    import tensorflow as tf
-
     return list(tf.nest.flatten(variant.structured_input_signature))
 
 
@@ -125,7 +126,6 @@ def _image_shape(variant: Any, title: str) -> tuple[int | None, ...]:
 
 def _call(function: Any, variant: Any, images: Any, title: str) -> Any:
     """Call it in inference mode, in the first way that it takes."""
-    import tensorflow as tf
 
     def as_saved() -> Any:
         filled = [images if _is_tensor(leaf) else leaf for leaf in _leaves(variant)]
@@ -151,9 +151,6 @@ def _call(function: Any, variant: Any, images: Any, title: str) -> Any:
 
 def _inlined(concrete: Any) -> Any:
     """The graph with all function calls inlined; control flow stays as ops that hold functions."""
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-    from tensorflow.python.grappler import tf_optimizer
-
     meta = meta_graph_pb2.MetaGraphDef(graph_def=concrete.graph.as_graph_def())
     functions = meta.graph_def.library.function
     nodes = [*meta.graph_def.node, *(node for function in functions for node in function.node_def)]
@@ -190,18 +187,13 @@ def _read_directly(graph: Any) -> None:
 
 
 def _holds_handles(node: Any) -> bool:
-    from tensorflow import resource
-
     values = [node.attr[name] for name in ("T", "Tin") if name in node.attr]  # indexing creates a missing one
     types = {number for value in values for number in (value.type, *value.list.type)}
-    return node.op.startswith("Resource") or resource.as_datatype_enum in types
+    return node.op.startswith("Resource") or tf.resource.as_datatype_enum in types
 
 
 def _converted(concrete: Any, title: str) -> Any:
     """The inlined graph where control flow reads variables: TensorFlow itself makes constants of them."""
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
-
     level = tf.get_logger().level
     tf.get_logger().setLevel("ERROR")  # it warns of unused collections
     try:
@@ -217,8 +209,6 @@ def _light(graph: Any, output: str, variables: Mapping[str, Any], captured: Mapp
 
     Without `_gradient_op_type` an op has its own gradient: a custom one exists only in the process that wrote it.
     """
-    import tensorflow as tf
-
     light = type(graph)(versions=graph.versions)  # a cleared message keeps its memory
     for node in _needed(graph, output):
         if node.name in variables:

@@ -5,12 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
 from builders.errors import BuildError, first_line
 from builders.saved_model.batch_norms import find_norms
 from builders.saved_model.flat_graph import flatten, functions_of
 from builders.saved_model.op_graph import CONTROL_FLOW, OpGraph, dependencies, node_of
 from builders.saved_model.safe_ops import require_safe
 from builders.saved_model.segment import Norm, Segment, Weight, keras_name, segment_names
+from builders.saved_model.segment_layer import GraphSegment
+from builders.saved_model.segment_layer import trust as trust_graph
 
 _MOMENTUM = 0.99  # of moving statistics, where the module does not say
 
@@ -32,12 +39,6 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
     Raises:
         BuildError: it can't be found, read or trusted, or does not map one batch of images to one tensor.
     """
-    import keras
-    import tensorflow as tf
-
-    from builders.saved_model.segment_layer import GraphSegment
-    from builders.saved_model.segment_layer import trust as trust_graph
-
     title, folder = str(path_or_handle), _folder(path_or_handle)
     meta = _read(folder)
     if not trust:
@@ -99,9 +100,6 @@ def _folder(path_or_handle: str | Path) -> Path:
 
 def _read(folder: Path) -> Any:
     """The one `MetaGraphDef` of a TensorFlow 2 SavedModel."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
     path, module = folder / "saved_model.pb", saved_model_pb2.SavedModel()
     try:
         module.ParseFromString(path.read_bytes())
@@ -138,8 +136,6 @@ def _require_features(graph: OpGraph, title: str) -> None:
 
 def _momentum(meta: Any) -> float:
     """The momentum of the moving statistics, where the module's training functions agree on one."""
-    import tensorflow as tf
-
     shares = set()  # the weight of a batch's statistics in the moving ones, as TensorFlow stores it
     for node in (node for function in meta.graph_def.library.function for node in function.node_def):
         if node.op == "FusedBatchNormV3" and node.attr["exponential_avg_factor"].f not in (0, 1):

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from builders.errors import BuildError, first_line
 from builders.graph.cut_search import Kind, Node, cut_indices
 
@@ -164,8 +166,6 @@ def reason_of(error: Exception) -> str:
 
 def _imported(graph_def: Any, source: str) -> Any:
     """The `tf.Graph` with the shapes of all tensors for a batch of `_BATCH` images."""
-    import tensorflow as tf
-
     (placeholder,) = (node for node in graph_def.node if node.name == source)
     batch, height, width, _ = placeholder.attr["shape"].shape.dim
     batch.size = _BATCH
