@@ -16,8 +16,7 @@ from builders.saved_model.flat_graph import flatten, functions_of
 from builders.saved_model.op_graph import CONTROL_FLOW, OpGraph, dependencies, node_of
 from builders.saved_model.safe_ops import require_safe
 from builders.saved_model.segment import Norm, Segment, Weight, keras_name, segment_names
-from builders.saved_model.segment_layer import GraphSegment
-from builders.saved_model.segment_layer import trust as trust_graph
+from builders.saved_model.segment_layer import GraphSegment, trust_graph
 
 _MOMENTUM = 0.99  # of moving statistics, where the module does not say
 

@@ -177,13 +177,13 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         """Create the layer, if its graph only computes or Keras's safe mode is off."""
         segment = msgspec.convert(config["segment"], Segment)
         if in_safe_mode() is False:
-            trust(segment.graph)
+            trust_graph(segment.graph)
         elif _digest(segment.graph) not in _trusted:
             require_computing(_parsed(segment.graph), f"the layer {config.get('name')}", "Load it with safe_mode=False")
         return cls(**{**config, "segment": segment})
 
 
-def trust(graph: bytes) -> None:
+def trust_graph(graph: bytes) -> None:
     """Let layers that hold this graph be copied in this process, whatever ops are in it."""
     _trusted.add(_digest(graph))
 
