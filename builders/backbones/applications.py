@@ -23,9 +23,7 @@ class ApplicationSpec(BackboneSpec):
     family: str  # the module there with its `preprocess_input`
     alpha: float | None = None  # width multiplier, if it has one
 
-    @property
-    def availability(self) -> str:
-        return "fetched by Keras, or --weights FILE"
+    availability = "fetched by Keras, or --weights FILE"
 
     def untrained(self, size: int) -> Any:
         return self._network(size, None)
@@ -33,18 +31,21 @@ class ApplicationSpec(BackboneSpec):
     def pretrained(self, size: int, weights: StrPath | None) -> Any:
         if weights is not None:
             return self._restored(size, weights)
-        with _quiet_download():
-            try:
+        # Keras reports a download on standard output, which is reserved for the result.
+        out = sys.stderr if sys.stderr.isatty() else io.StringIO()
+        try:
+            with contextlib.redirect_stdout(out), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
                 return self._network(size, "imagenet")
-            except Exception as error:  # Keras raises a bare Exception if it can't fetch a file
-                if "URL fetch failure" not in str(error):
-                    raise
-                address = str(error).partition("failure on ")[2].partition(": ")[0]
-        home = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models" / address.rpartition("/")[2]
-        raise BuildError(
-            f"Expected the ImageNet weights of {self.name}. Received: no file, and no connection to fetch it. Fetch "
-            f"{address} and put it at {home}, or name a file with --weights; efficientnet_lite0 needs no download."
-        )
+        except Exception as error:  # Keras raises a bare Exception if it can't fetch a file
+            if "URL fetch failure" not in str(error):
+                raise
+            address = str(error).partition("failure on ")[2].partition(": ")[0]
+            home = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models" / address.rpartition("/")[2]
+            raise BuildError(
+                f"Expected the ImageNet weights of {self.name}. Received: no file, and no connection to fetch it. "
+                f"Fetch {address} and put it at {home}, or name a file with --weights."
+            ) from error
 
     def _network(self, size: int, weights: str | None) -> Any:
         """The network without its head."""
@@ -70,15 +71,6 @@ class ApplicationSpec(BackboneSpec):
             )
         planned.apply()
         return network
-
-
-@contextlib.contextmanager
-def _quiet_download() -> Iterator[None]:
-    """Keras reports a download on standard output, which is reserved for the result."""
-    out = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    with contextlib.redirect_stdout(out), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
-        yield
 
 
 class _Family(NamedTuple):

@@ -15,34 +15,19 @@ from builders.surgery.cut import CutPoint, points_of
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Backbone:
-    """A pretrained network, loaded at one input size.
+    """A pretrained network, loaded at one input size."""
 
-    Attributes:
-        name: in the registry, or of the file it came from.
-        title: for people.
-        source: the data set that the weights were trained on, or None if unknown.
-        native_size: px: the input size that the weights were trained at, as far as is known.
-        input_size: height and width in px of the pictures that `network` takes.
-        channels: of those pictures: 1 grey, 3 RGB, 4 RGB with alpha.
-        scaling: of the pixels, inside `network`; None if unknown, `network` then takes scaled pixels.
-        network: a `keras.Model` from pixels 0..255 of shape (batch, input_size, input_size, channels) to the output of
-            the pretrained network.
-        graph: its layer graph.
-        points: its cut points. A module that can't be cut has one, its output.
-        fingerprint: a digest of the backbone's weights, which depends neither on the head nor on the file format.
-    """
-
-    name: str
-    title: str
-    source: str | None
-    native_size: int
-    input_size: int
-    channels: int
-    scaling: PixelScaling | None
-    network: Any
+    name: str  # in the registry, or of the file it came from
+    title: str  # for people
+    source: str | None  # the data set that the weights were trained on, or None if unknown
+    native_size: int  # px: the input size that the weights were trained at, as far as is known
+    input_size: int  # px: height and width of the pictures that `network` takes
+    channels: int  # of those pictures: 1 grey, 3 RGB, 4 RGB with alpha
+    scaling: PixelScaling | None  # of the pixels, inside `network`; None if unknown, it then takes scaled pixels
+    network: Any  # `keras.Model` from pixels 0..255 (batch, input_size, input_size, channels) to the network's output
     graph: LayerGraph = field(repr=False)
-    points: tuple[CutPoint, ...]
-    fingerprint: str
+    points: tuple[CutPoint, ...]  # a module that can't be cut has one, its output
+    fingerprint: str  # a digest of the weights, which depends neither on the head nor on the file format
 
     @property
     def has_composite_layers(self) -> bool:
@@ -83,7 +68,7 @@ def bare_backbone(network: Any, name: str, size: int) -> Backbone:
         network=network,
         graph=graph,
         points=_points(graph),
-        fingerprint=fingerprint(graph),
+        fingerprint=_fingerprint(graph),
     )
 
 
@@ -99,23 +84,18 @@ def scale_pixels(scaling: PixelScaling, x: Any, taken: frozenset[str] = frozense
 
 def _points(graph: LayerGraph) -> tuple[CutPoint, ...]:
     """The cut points; the output if there is none."""
-    output = CutPoint(
-        layer=graph.nodes[-1].name,
-        depth=1.0,
-        shape=graph.nodes[-1].shape or (),
-        stride=None,
-        parameters=sum(node.parameters for node in graph.nodes),
-        batch_norm=None,
-    )
+    last, parameters = graph.nodes[-1], sum(node.parameters for node in graph.nodes)
+    shape = last.shape or ()
+    output = CutPoint(layer=last.name, depth=1.0, shape=shape, stride=None, parameters=parameters, batch_norm=None)
     return points_of(graph) or (output,)
 
 
-def fingerprint(graph: LayerGraph) -> str:
+def _fingerprint(graph: LayerGraph) -> str:
     """A digest of the weights up to the last cut point, independent of the order in which they are stored."""
     end = graph.cuts[-1] if graph.cuts else len(graph.nodes) - 1
     digests = []
-    for index in graph.ancestors([end]):
-        operation = graph.calls[index - 1].operation if index else None
+    for index in graph.ancestors([end]) - {0}:
+        operation = graph.calls[index - 1].operation
         if isinstance(operation, keras.Layer) and not isinstance(operation, keras.layers.Normalization):
             for weight in operation.weights:
                 values = weight.numpy()

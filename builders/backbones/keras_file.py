@@ -13,7 +13,6 @@ from builders.errors import BuildError, first_line
 if TYPE_CHECKING:
     from builders.backbones.backbone import OpenedBackbone
 
-_SUFFIXES = (".keras", ".h5", ".hdf5")  # of whole Keras models
 _CODE = {"Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TorchModuleWrapper"}
 
 
@@ -22,7 +21,7 @@ class KerasFile(BackboneKind):
 
     def recognises(self, given: Any) -> bool:
         path = as_path(given)
-        return path is not None and path.suffix.lower() in _SUFFIXES and not path.is_dir()
+        return path is not None and path.suffix.lower() in (".keras", ".h5", ".hdf5") and not path.is_dir()
 
     def check(self, given: Any) -> None:
         if not Path(given).exists():
@@ -34,12 +33,7 @@ class KerasFile(BackboneKind):
 
 
 def load_keras_file(path: Path, *, trust: bool = False) -> Any:
-    """Load a `keras.Model` from a .keras or .h5 file, uncompiled. Code in it (Lambda layers) runs only with `trust`.
-
-    Raises:
-        BuildError: the file is missing or broken, contains weights alone or code, or needs classes that are not
-            registered.
-    """
+    """Load a `keras.Model` from a .keras or .h5 file, uncompiled. Code in it (Lambda layers) runs only with `trust`."""
     config = _read_config(path)
     found = None if trust else next(_code_in(config, "model"), None)
     if found:
@@ -55,46 +49,36 @@ def load_keras_file(path: Path, *, trust: bool = False) -> Any:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=not trust)
     except Exception as error:  # Keras raises nearly any exception on files that it can't read
-        text = str(error)
+        text, expected, action = str(error), "a whole Keras model", "Save it again with model.save(...)."
         if "Could not locate class" in text or "Unknown layer" in text or "could not be deserialized" in text:
-            expected, action = (
-                "made of classes that Keras knows",
-                ("Load it yourself, with its classes defined, and pass the model: recommend(folder, backbone=model)."),
+            expected = "made of classes that Keras knows"
+            action = (
+                "Load it yourself, with its classes defined, and pass the model: recommend(folder, backbone=model)."
             )
-        else:
-            expected, action = "a whole Keras model", "Save it again with model.save(...)."
         raise BuildError(f"Expected {str(path)!r} to be {expected}. Received: {first_line(error)}. {action}") from error
 
 
 def _read_config(path: Path) -> Any:
     """The model's configuration as plain data."""
-    if not path.is_file():
-        raise BuildError(f"Expected a .keras or .h5 file. Received: {str(path)!r}, which is no file. Check the path.")
-    if path.suffix == ".keras":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-            raise _unreadable(path, "a .keras file, a zip archive with config.json", error) from error
     import h5py
 
     try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read("config.json"))
         with h5py.File(path, "r") as stored:
             text = stored.attrs.get("model_config")
-    except OSError as error:
-        raise _unreadable(path, "an HDF5 file", error) from error
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        raise BuildError(
+            f"Expected {str(path)!r} to be a .keras or .h5 file of a whole model. Received: {first_line(error)}. Copy "
+            "it or save it again."
+        ) from error
     if text is None:
         raise BuildError(
             f"Expected {str(path)!r} to hold a whole model. Received: weights alone. Name their network and give the "
             f"file as weights: --backbone NAME --weights {path.name}."
         )
     return json.loads(text)
-
-
-def _unreadable(path: Path, expected: str, error: Exception) -> BuildError:
-    return BuildError(
-        f"Expected {str(path)!r} to be {expected}. Received: {first_line(error)}. Copy it or save it again."
-    )
 
 
 def _code_in(part: Any, layer: str) -> Iterator[tuple[str, str]]:

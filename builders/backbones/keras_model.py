@@ -1,9 +1,11 @@
-"""A `keras.Model` as a backbone: is it an image network, does it scale its pixels, at which sizes does it run?"""
+"""A `keras.Model` as a backbone, or a SavedModel, which becomes one."""
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builders.backbones.kind import BackboneKind, OpenOptions
+from builders.backbones.kind import BackboneKind, OpenOptions, as_path
 from builders.backbones.pixel_scaling import SCALINGS, PixelScaling
 from builders.errors import BuildError, first_line
 
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from builders.graph.layer_graph import LayerGraph
 
 _OPEN_SIZE = 224  # px: input of a network that takes any size
-_LARGEST_CHANNELS = 4
 _LARGEST_SCALED = 20.0  # scaled pixels are smaller than this in every usual scaling
 
 
@@ -32,26 +33,42 @@ class KerasModel(BackboneKind):
         return opened_model(given, str(given.name), options.scaling)
 
 
-def opened_model(model: Any, name: str, scaling: PixelScaling | None) -> "OpenedBackbone":
-    """A model as a backbone. Without a scaling, that of its first layers is found; else it stays unknown.
+class SavedModel(BackboneKind):
+    """A SavedModel's folder, or the handle of a TensorFlow Hub module."""
 
-    Raises:
-        BuildError: it is no image network, or has its channels first.
-    """
+    def recognises(self, given: Any) -> bool:
+        path = as_path(given)
+        return path.is_dir() if path else isinstance(given, str)
+
+    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
+        from builders.saved_model.load import load_saved_model
+
+        handle = os.fspath(given)
+        first = load_saved_model(handle, trust=options.trust)
+        name = Path(handle.rstrip("/")).name or "module"
+        opened = opened_model(first, name, options.scaling)
+        if not first.layers[1].any_size:
+            return opened
+
+        def at(size: int) -> "Backbone":
+            if size == opened.native_size:
+                return opened.at(size)
+            other = load_saved_model(handle, input_size=size, trust=options.trust)
+            return opened_model(other, name, options.scaling).at(size)
+
+        return replace(opened, at=at, fixed=False)
+
+
+def opened_model(model: Any, name: str, scaling: PixelScaling | None) -> "OpenedBackbone":
+    """A model as a backbone. Without a scaling, that of its first layers is found; else it stays unknown."""
     import keras
 
     from builders.backbones.backbone import OpenedBackbone, bare_backbone
     from builders.graph.layer_graph import LayerGraph
 
     graph = LayerGraph(model)
-    _require_pictures(graph)
-    _require_channels_last(graph)
     is_module = any(type(layer).__name__ == "GraphSegment" for layer in model.layers)  # can hide its feature maps
-    if not graph.cuts and not is_module:
-        raise BuildError(
-            f"Expected {name} to have feature maps. Received: a network from {graph.input_shape} without any. Choose "
-            "another backbone."
-        )
+    _require_images(graph, feature_maps=not is_module)
     height, width, _ = graph.input_shape
 
     def at(size: int) -> "Backbone":
@@ -68,32 +85,24 @@ def opened_model(model: Any, name: str, scaling: PixelScaling | None) -> "Opened
     return OpenedBackbone(native_size=side, fixed=True, at=at)
 
 
-def _require_pictures(graph: "LayerGraph") -> None:
+def _require_images(graph: "LayerGraph", *, feature_maps: bool) -> None:
     shape = graph.input_shape
-    if len(shape) != 3 or shape[-1] is None:
+    if len(shape) != 3 or shape[-1] not in (1, 3, 4):
         raise BuildError(
-            f"Expected {graph.title} to take pictures of shape (height, width, channels). Received: a network that "
-            f"takes {shape}, which is no image network. Choose another backbone."
+            f"Expected {graph.title} to take pictures of shape (height, width, channels), with 1, 3 or 4 channels. "
+            f"Received: a network that takes {shape}. Choose another backbone."
         )
-    if shape[-1] > _LARGEST_CHANNELS or shape[-1] == 2:
+    first = [call.name for call in graph.calls if getattr(call.operation, "data_format", None) == "channels_first"]
+    if first:
         raise BuildError(
-            f"Expected {graph.title} to take pictures of 1, 3 or 4 channels, as picture files have. Received: "
-            f"{shape[-1]} channels. The surgery functions of builders work on it."
+            f"Expected {graph.title} to have its channels last. Received: the layer {first[0]!r}, which has them "
+            "first. Build it with data_format='channels_last'."
         )
-
-
-def _require_channels_last(graph: "LayerGraph") -> None:
-    import keras
-
-    for step, node in zip(graph.calls, graph.nodes[1:], strict=True):
-        layer = step.operation
-        axis = layer.axis if isinstance(layer, keras.layers.BatchNormalization) else -1
-        rank = len(node.shape) + 1 if node.shape is not None else 0
-        if getattr(layer, "data_format", None) == "channels_first" or axis not in (-1, rank - 1):
-            raise BuildError(
-                f"Expected {graph.title} to have its channels last. Received: the layer {step.name!r}, which has them "
-                "first. Build it with data_format='channels_last'."
-            )
+    if feature_maps and not graph.cuts:
+        raise BuildError(
+            f"Expected {graph.title} to have feature maps. Received: a network from {shape} without any. Choose "
+            "another backbone."
+        )
 
 
 def _scales_itself(graph: "LayerGraph") -> bool:
@@ -118,11 +127,9 @@ def _resized(graph: "LayerGraph", size: int) -> Any:
     """The network for another input size: whole if possible, else without its head."""
     import keras
 
-    from builders.graph.layer_names import free_name
-
     failure: Exception = ValueError()
     for wanted in dict.fromkeys([len(graph.nodes) - 1, *graph.cuts[-1:]]):
-        inputs = keras.Input((size, size, graph.input_shape[-1]), name=free_name("image", graph.names))
+        inputs = graph.input_layer((size, size, graph.input_shape[-1]))
         try:
             (output,) = graph.copy_onto(inputs, [wanted])
         except Exception as error:  # noqa: BLE001  # layers raise many kinds of exception for a wrong shape

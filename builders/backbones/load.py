@@ -13,17 +13,13 @@ from builders.errors import BuildError
 def open_backbone(
     backbone: Any, *, weights: StrPath | None = None, scaling: str | None = None, trust: bool = False
 ) -> OpenedBackbone:
-    """Open a backbone.
+    """Open a name of the registry, a .keras or .h5 file, a SavedModel's folder or Hub handle, or a `keras.Model`.
 
     Args:
-        backbone: a name of the registry; a .keras or .h5 file; a SavedModel's folder or a TensorFlow Hub handle; or a
-            `keras.Model`.
+        backbone: one of these.
         weights: a file with the weights of a `keras.applications` network; by default Keras fetches ImageNet's.
         scaling: how its pixels are scaled, a key of `SCALINGS`; by default as the registry says, else unknown.
         trust: whether code and any operation in the file may run.
-
-    Raises:
-        BuildError: there is no such backbone, it can't be read, or it is no image network.
     """
     if scaling is not None and scaling not in SCALINGS:
         raise BuildError(f"Expected `scaling` to be one of {', '.join(SCALINGS)}. Received: {scaling!r}.")

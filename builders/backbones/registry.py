@@ -7,10 +7,9 @@ from typing import Any
 
 from builders.backbones.applications import APPLICATIONS
 from builders.backbones.keras_file import KerasFile
-from builders.backbones.keras_model import KerasModel
+from builders.backbones.keras_model import KerasModel, SavedModel
 from builders.backbones.kind import BackboneKind, BackboneSpec, as_path, plain_name
 from builders.backbones.packaged import PACKAGED
-from builders.backbones.saved_model import SavedModel
 from builders.errors import BuildError
 
 KINDS: tuple[BackboneKind, ...] = (  # the first one that recognises what was given opens it
@@ -23,11 +22,7 @@ KINDS: tuple[BackboneKind, ...] = (  # the first one that recognises what was gi
 
 
 def by_name(kinds: Iterable[BackboneKind]) -> dict[str, BackboneSpec]:
-    """The named networks among kinds of backbones.
-
-    Raises:
-        ValueError: two have the same name, apart from upper case, hyphens and underscores.
-    """
+    """The named networks among kinds of backbones; two may not differ in upper case, hyphens and underscores alone."""
     specs = [kind for kind in kinds if isinstance(kind, BackboneSpec)]
     names = [plain_name(spec.name) for spec in specs]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -40,11 +35,7 @@ BACKBONES = by_name(KINDS)
 
 
 def kind_of(backbone: Any) -> BackboneKind:
-    """The kind of a given backbone.
-
-    Raises:
-        BuildError: it is of no kind; the message offers the nearest names.
-    """
+    """The kind of a given backbone."""
     for kind in KINDS:
         if kind.recognises(backbone):
             return kind
@@ -60,11 +51,7 @@ def check_backbone(backbone: Any) -> None:
 
 
 def find_backbone(name: str) -> BackboneSpec:
-    """The network with that name; upper case, hyphens and underscores are ignored.
-
-    Raises:
-        BuildError: there is none; the message offers the nearest names.
-    """
+    """The network with that name; upper case, hyphens and underscores are ignored."""
     for spec in BACKBONES.values():
         if spec.recognises(name):
             return spec

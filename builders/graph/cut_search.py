@@ -22,7 +22,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One operation of a network."""
+    """One operation of a network. A network is a list of nodes in topological order, each on a path to the last."""
 
     name: str  # unique in the network
     kind: Kind  # what it does
@@ -61,8 +61,7 @@ def ancestors(nodes: Sequence[Node], wanted: Iterable[int]) -> set[int]:
 def bottlenecks(nodes: Sequence[Node]) -> list[bool]:
     """For each node: does every path from the first node to the last pass through it?
 
-    That is the case if no edge leads from a node before it to a node behind it. The nodes are in topological order,
-    and all lie on a path from the first to the last.
+    That is the case if no edge leads from a node before it to a node behind it, since all nodes lie on such a path.
     """
     last_reader = list(range(len(nodes)))
     for index, node in enumerate(nodes):
@@ -78,19 +77,15 @@ def bottlenecks(nodes: Sequence[Node]) -> list[bool]:
 def head_start(nodes: Sequence[Node]) -> int:
     """Index of the node at which the classification head begins: where the last map is pooled or flattened.
 
-    That is the first bottleneck that reduces a map to one position and has no larger map behind it. If every such
-    bottleneck has one, it is the first of them. Returns len(nodes) if there is none.
+    That is the first bottleneck that reduces a map to one position and has no larger map behind it; if each of them
+    has one, the first of them; len(nodes) if there is none.
     """
     passed = bottlenecks(nodes)
     found = [index for index, node in enumerate(nodes) if passed[index] and node.parents and _reduces(nodes, node)]
-    last_map = max((index for index, node in enumerate(nodes) if _has_positions(node)), default=-1)
+    larger = (index for index, node in enumerate(nodes) if node.is_map and set((node.shape or ())[:-1]) != {1})
+    last_map = max(larger, default=-1)
     behind = [index for index in found if index > last_map]
     return (behind or found or [len(nodes)])[0]
-
-
-def _has_positions(node: Node) -> bool:
-    """Whether the output is a map of more than one position."""
-    return node.is_map and any(side != 1 for side in (node.shape or ())[:-1])
 
 
 _WHOLE = 5  # positions a side: a window with stride 2 leaves more than one of so many
@@ -122,24 +117,26 @@ def cut_indices(nodes: Sequence[Node]) -> list[int]:
 
     A cut point is a bottleneck whose output is a map, behind a residual join or a unit of convolution, normalisation
     and activation. No cut point lies between a depthwise convolution and its pointwise convolution, in the widened part
-    of an inverted residual, or between a map and a gate on that map (squeeze-and-excite, swish). The nodes are in
-    topological order, and all lie on a path from the first to the last.
+    of an inverted residual, or between a map and a gate on that map (squeeze-and-excite, swish).
     """
     end = head_start(nodes)
     trunk = _trunk(nodes, end)
     if trunk is not None:
-        return [trunk[index] for index in cut_indices(_subgraph(nodes, trunk))]
+        renumbered = {index: number for number, index in enumerate(trunk)}
+        inside = [
+            replace(nodes[index], parents=tuple(renumbered[parent] for parent in nodes[index].parents))
+            for index in trunk
+        ]
+        return [trunk[index] for index in cut_indices(inside)]
     passed = bottlenecks(nodes)
     places = [index for index in range(end) if passed[index] and nodes[index].is_map]
     gated: set[int] = set()
     ends = []
     for here, following in pairwise(places):
         between = range(here + 1, following + 1)
-        gate = nodes[following].kind is Kind.GATE and here in nodes[following].parents
-        if gate:
+        if nodes[following].kind is Kind.GATE and here in nodes[following].parents:
             gated.update(between)
-        unfinished = gate or all(nodes[index].kind in (Kind.POINTWISE, Kind.GATE) for index in between)
-        if not unfinished:
+        elif any(nodes[index].kind not in (Kind.POINTWISE, Kind.GATE) for index in between):
             ends.append(here)
     ends = [place for place in (*ends, *places[-1:]) if nodes[place].kind is not Kind.PADDING]
     main = [index for index, node in enumerate(nodes[:end]) if node.mixes and index not in gated]
@@ -148,10 +145,7 @@ def cut_indices(nodes: Sequence[Node]) -> list[int]:
 
 
 def _trunk(nodes: Sequence[Node], end: int) -> list[int] | None:
-    """If the head joins pooled vectors of several maps: the last of these maps and all that it depends on.
-
-    None if the head reads one map, as most heads do.
-    """
+    """If the head joins pooled vectors of several maps: the last of them and all that it depends on; else None."""
     if end == len(nodes) or any(nodes[parent].is_map for parent in nodes[end].parents):
         return None
     maps, waiting = set(), list(nodes[end].parents)
@@ -162,12 +156,6 @@ def _trunk(nodes: Sequence[Node], end: int) -> list[int] | None:
         else:
             waiting.extend(nodes[index].parents)
     return sorted(ancestors(nodes, [max(maps)])) if maps else None
-
-
-def _subgraph(nodes: Sequence[Node], kept: Sequence[int]) -> list[Node]:
-    """The kept nodes with renumbered parents, all of which are kept."""
-    place = {index: number for number, index in enumerate(kept)}
-    return [replace(nodes[index], parents=tuple(place[parent] for parent in nodes[index].parents)) for index in kept]
 
 
 def _inside_block(nodes: Sequence[Node], ends: Sequence[int], main: Sequence[int], place: int) -> bool:

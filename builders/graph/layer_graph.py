@@ -6,13 +6,27 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from builders.errors import BuildError
+from builders.errors import BuildError, first_line
 from builders.graph.cut_search import Kind, Node, ancestors, bottlenecks, cut_indices
-from builders.graph.functional import functional
-from builders.graph.layer_copies import copied_layer, copy_weights
-from builders.graph.layer_kinds import kind_of
 from builders.graph.layer_names import Named, free_name, stable_names
+
+_CLASSES = {  # of layers and operations, by what they do to a feature map
+    # These act on each value alone or normalise: a unit ends behind them, not in front of them.
+    Kind.POINTWISE: (
+        "Activation BatchNormalization Dropout ELU GaussianDropout GaussianNoise GroupNormalization Identity "
+        "LayerNormalization LeakyReLU Normalization PReLU ReLU Rescaling RMSNormalization SpatialDropout2D "
+        "UnitNormalization LayerScale Relu Relu6 Sigmoid Silu Gelu Elu Selu HardSigmoid HardSilu HardSwish Tanh "
+        "LeakyRelu Softplus Swish Add Subtract Divide TrueDivide Clip Maximum Minimum"
+    ),
+    Kind.GATE: "Multiply",
+    Kind.PADDING: "ZeroPadding1D ZeroPadding2D Cropping2D Pad",
+    Kind.GLOBAL_POOLING: "GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D",
+    Kind.DEPTHWISE: "DepthwiseConv1D DepthwiseConv2D",
+    Kind.AVERAGE_POOLING: "AveragePooling2D",
+}
+_KINDS = {name: kind for kind, names in _CLASSES.items() for name in names.split()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,14 +43,7 @@ class Call:
 
 
 class LayerGraph:
-    """The calls between one input and one output, in topological order.
-
-    Attributes:
-        title: the model's name.
-        calls: in order.
-        input_shape: of the network's input, without the batch.
-        nodes: one for the input, and one for each call.
-    """
+    """The calls between one input and one output, in topological order; `nodes` begin with one for the input."""
 
     def __init__(self, model: Any) -> None:
         self._model = functional(model)  # keeps the symbolic tensors alive whose ids are used
@@ -48,14 +55,22 @@ class LayerGraph:
                     f"Expected {self.title} to have one {what}, as image classifiers have. Received: {len(tensors)} "
                     f"({names}). Pass a keras.Model of the part that you want."
                 )
-        self.input_shape = tuple(self._model.inputs[0].shape[1:])
+        self.input_shape = tuple(self._model.inputs[0].shape[1:])  # without the batch
         self._n_values = 1  # value 0 is the network's input
         found: list[tuple[Call, str]] = []
-        (output,) = self._unroll(self._model, [0], "", found)
-        self.calls = _needed(_renamed(found), output)
+        needed = set(self._unroll(self._model, [0], "", found))
+        calls = []
+        for call in reversed(_renamed(found)):
+            if needed.intersection(call.outputs):
+                needed.update(number for _, number in call.inputs)
+                calls.append(call)
+        self.calls = tuple(reversed(calls))
         self.nodes = self._nodes()
         if None not in self.input_shape and any(None in (node.shape or ()) for node in self.nodes):
-            self.nodes = self._with_known_shapes()
+            # A nested model for inputs of any size leaves them open.
+            shapes = [self.input_shape, *self.shapes_for(self.input_shape)]
+            nodes = zip(self.nodes, shapes, strict=True)
+            self.nodes = tuple(node if node.shape is None else replace(node, shape=shape) for node, shape in nodes)
 
     def _unroll(self, model: Any, inputs: Sequence[int], prefix: str, found: list[tuple[Call, str]]) -> list[int]:
         """Append the calls of a functional model on numbered values; returns the numbers of its outputs."""
@@ -88,28 +103,31 @@ class LayerGraph:
         nodes = [Node(name="", kind=Kind.INPUT, parents=(), shape=self.input_shape)]
         counted: set[int] = set()
         for index, call in enumerate(self.calls, start=1):
-            parents = tuple(dict.fromkeys(maker[number] for _, number in call.inputs))
-            nodes.append(_node(call, parents, first=id(call.operation) not in counted))
-            counted.add(id(call.operation))
+            layer, first = call.operation, id(call.operation) not in counted
+            counted.add(id(layer))
+            weighted = isinstance(layer, keras.Layer) and bool(layer.weights)
+            kind = getattr(layer, "kind", None)  # a segment of a SavedModel knows it
+            if not isinstance(kind, Kind):
+                kind = _KINDS.get(type(layer).__name__, Kind.MIXING if weighted else Kind.OTHER)
+            mixing = kind in (Kind.MIXING, Kind.DEPTHWISE)
+            node = Node(
+                name=call.name,
+                kind=kind,
+                parents=tuple(dict.fromkeys(maker[number] for _, number in call.inputs)),
+                shape=call.shapes[0] if len(call.shapes) == 1 else None,
+                layers=int(getattr(layer, "weighted_layers", 1)) if mixing and first else 0,
+                parameters=int(layer.count_params()) if weighted and first else 0,
+                norm=isinstance(layer, keras.layers.BatchNormalization) or bool(getattr(layer, "norms", ())),
+            )
+            nodes.append(node)
             maker.update(dict.fromkeys(call.outputs, index))
         return tuple(nodes)
 
-    def _with_known_shapes(self) -> tuple[Node, ...]:
-        """The nodes with the shapes for this input; a nested model for inputs of any size leaves them open."""
-        shapes = self.shapes_for(self.input_shape)
-        return tuple(
-            node if node.shape is None else replace(node, shape=shape)
-            for node, shape in zip(self.nodes, [self.input_shape, *shapes], strict=True)
-        )
-
     def shapes_for(self, input_shape: Sequence[int | None]) -> list[tuple[int | None, ...]]:
         """Shapes of the first outputs of all calls, without the batch, for an input of that shape."""
-        import tensorflow as tf
-
         every = range(1, len(self.nodes))
-        traced = tf.function(lambda x: self.run(x, every)).get_concrete_function(
-            tf.TensorSpec((1, *input_shape), tf.float32)
-        )
+        spec = tf.TensorSpec((1, *input_shape), tf.float32)
+        traced = tf.function(lambda x: self.run(x, every)).get_concrete_function(spec)
         return [tuple(tensor.shape[1:]) for tensor in traced.structured_outputs]
 
     def index(self, name: str) -> int | None:
@@ -128,8 +146,8 @@ class LayerGraph:
     @property
     def passages(self) -> list[int]:
         """Indices in `nodes` with one output, through which every path from input to output passes."""
-        single = [True, *(len(call.outputs) == 1 for call in self.calls)]
         passed = bottlenecks(self.nodes)
+        single = [True, *(len(call.outputs) == 1 for call in self.calls)]
         return [index for index in range(len(self.nodes)) if passed[index] and single[index]]
 
     def ancestors(self, wanted: Iterable[int]) -> set[int]:
@@ -141,9 +159,9 @@ class LayerGraph:
         """Names that the layers have in a copy of the network."""
         return frozenset(node.name.partition("@")[0] for node in self.nodes)
 
-    def input_layer(self) -> Any:
-        """A new symbolic input of the shape that the network takes."""
-        return keras.Input(self.input_shape, name=free_name("image", self.names))
+    def input_layer(self, shape: Sequence[int | None] | None = None) -> Any:
+        """A new symbolic input, by default of the shape that the network takes."""
+        return keras.Input(shape or self.input_shape, name=free_name("image", self.names))
 
     def run(
         self,
@@ -184,13 +202,13 @@ class LayerGraph:
         def copy(step: Call) -> Any:
             key = id(step.operation)
             if key not in copies:
-                copies[key] = step.operation, copied_layer(step.operation, step.name)
+                copies[key] = step.operation, _copied_layer(step.operation, step.name)
             return copies[key][1]
 
         outputs = self.run(inputs, wanted, copy)
         for old, new in copies.values():
             if isinstance(new, keras.Layer) and new.weights:
-                copy_weights(old, new)
+                _copy_weights(old, new)
         return outputs
 
     def model_of(self, place: int, *, share: bool = False) -> Any:
@@ -199,30 +217,38 @@ class LayerGraph:
         return keras.Model(inputs, self.copy_onto(inputs, [place], share=share)[0], name=self.title)
 
 
-def _needed(calls: Sequence[Call], output: int) -> tuple[Call, ...]:
-    """The calls that the output value depends on, in order."""
-    needed, kept = {output}, []
-    for call in reversed(calls):
-        if needed.intersection(call.outputs):
-            needed.update(number for _, number in call.inputs)
-            kept.append(call)
-    return tuple(reversed(kept))
+def functional(model: Any, inputs: Sequence[Any] = ()) -> Any:
+    """The model itself, the functional model inside a sequential one, or a trace of a subclassed model's `call`.
 
-
-def _node(call: Call, parents: tuple[int, ...], *, first: bool) -> Node:
-    operation = call.operation
-    weighted = isinstance(operation, keras.Layer) and bool(operation.weights)
-    kind = kind_of(operation, weighted=weighted)
-    mixing = kind in (Kind.MIXING, Kind.DEPTHWISE) and first
-    return Node(
-        name=call.name,
-        kind=kind,
-        parents=parents,
-        shape=call.shapes[0] if len(call.shapes) == 1 else None,
-        layers=int(getattr(operation, "weighted_layers", 1)) if mixing else 0,
-        parameters=int(operation.count_params()) if weighted and first else 0,
-        norm=isinstance(operation, keras.layers.BatchNormalization) or bool(getattr(operation, "norms", ())),
-    )
+    `inputs` are symbolic tensors of the shapes that it is called on, if known.
+    """
+    if hasattr(model, "_nodes_by_depth"):
+        return model
+    sequential = isinstance(model, keras.Sequential)
+    if sequential and model._functional is not None:
+        return model._functional
+    own = [variable.name for variable in model._trainable_variables + model._non_trainable_variables]
+    if own:
+        raise BuildError(
+            f"Expected the weights of {model.name} to belong to its layers. Received: a subclassed model with weights "
+            f"of its own ({', '.join(own[:3])}). Move them into a layer."
+        )
+    config = model.get_build_config() or {}
+    built = [config["input_shape"]] if config.get("input_shape") else list((config.get("shapes_dict") or {}).values())
+    shapes = [tensor.shape for tensor in inputs] or built
+    if sequential or not shapes:
+        raise BuildError(
+            f"Expected {model.name} to be built. Received: a model without an input shape, since it was never called. "
+            "Call it on a batch of images first."
+        )
+    symbolic = [keras.Input(batch_shape=(None, *shape[1:])) for shape in shapes]
+    try:
+        return keras.Model(symbolic, model.call(*symbolic), name=model.name)
+    except Exception as error:  # the `call` is the user's code
+        raise BuildError(
+            f"Expected the layers of {model.name} to be visible. Received: a subclassed model whose `call` does not "
+            f"run on symbolic tensors ({first_line(error)}). Pass the functional model inside it."
+        ) from error
 
 
 def _renamed(found: Sequence[tuple[Call, str]]) -> list[Call]:
@@ -239,3 +265,29 @@ def _renamed(found: Sequence[tuple[Call, str]]) -> list[Call]:
         times[key] += 1
         calls.append(replace(call, name=names[key] + (f"@{times[key]}" if times[key] > 1 else "")))
     return calls
+
+
+def _copied_layer(operation: Any, name: str) -> Any:
+    """A new layer or operation with the name of its call; its weights are set later."""
+    try:
+        config = operation.get_config()
+        if "name" in config:
+            config["name"] = name.partition("@")[0]
+        return type(operation).from_config(config)
+    except Exception as error:  # a layer of the user's own may lack get_config
+        raise BuildError(
+            f"Expected the layer {name!r} ({type(operation).__name__}) to be copied from its configuration. "
+            f"Received: {first_line(error)}. Give the class a get_config, or share the layers with share=True."
+        ) from error
+
+
+def _copy_weights(old: Any, new: Any) -> None:
+    """Copy weights and trainable flags between two layers of the same configuration."""
+    new.set_weights([weight.numpy() for weight in old.weights])
+    # Flags of layers inside a layer and of single variables are in no configuration.
+    for parts in ((old._flatten_layers(), new._flatten_layers()), (old.weights, new.weights)):
+        for part, copied in zip(*parts, strict=True):
+            if part.trainable != copied.trainable:
+                copied.trainable = part.trainable
+    if hasattr(new, "finalize_state"):  # keras.layers.Normalization computes with derived values
+        new.finalize_state()

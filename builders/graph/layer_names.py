@@ -17,10 +17,15 @@ def stable_names(layers: Sequence[Named]) -> list[str]:
     """Names that are unique and that a rebuild repeats, in the order of the layers.
 
     Keras numbers unnamed layers through the whole session: `conv2d_94`. Here they are numbered from the first of their
-    class in the network, as in a fresh session. If layers of nested models share a name, the later ones get the nested
-    model's name in front.
+    class in the network. If layers of nested models share a name, the later ones get the nested model's name in front.
     """
     taken: set[str] = set()
+
+    def take(name: str, prefix: str) -> str:
+        free = name if name not in taken else free_name(prefix + name, taken)
+        taken.add(free)
+        return free
+
     names = [""] * len(layers)
     numbered: dict[str, list[tuple[int, int]]] = {}
     for index, layer in enumerate(layers):
@@ -29,18 +34,11 @@ def stable_names(layers: Sequence[Named]) -> list[str]:
         if match:
             numbered.setdefault(stem, []).append((int(match[1] or 0), index))
         else:
-            names[index] = _take(layer.name, layer.prefix, taken)
+            names[index] = take(layer.name, layer.prefix)
     for stem, members in numbered.items():
         for rank, (_, index) in enumerate(sorted(members)):
-            names[index] = _take(f"{stem}_{rank}" if rank else stem, layers[index].prefix, taken)
+            names[index] = take(f"{stem}_{rank}" if rank else stem, layers[index].prefix)
     return names
-
-
-def _take(name: str, prefix: str, taken: set[str]) -> str:
-    """Add the name to those taken; if it is there already, with the prefix and if necessary a number."""
-    free = name if name not in taken else free_name(prefix + name, taken)
-    taken.add(free)
-    return free
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

@@ -3,7 +3,9 @@
 from itertools import permutations
 from typing import Any, TypeAlias
 
-from builders.saved_model.op_graph import OpGraph, Ref, tensor_name
+import tensorflow as tf
+
+from builders.saved_model.op_graph import OpGraph, node_of
 from builders.saved_model.segment import Norm
 
 _FUSED = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
@@ -23,63 +25,51 @@ _PATTERNS = [
 
 def find_norms(graph: OpGraph) -> list[tuple[int, Norm]]:
     """The BatchNorms on the path, each with the index of the op that puts out its y, from input to output."""
-    found = []
-    for index, name in enumerate(graph.path):
-        norm = _fused(graph, name) if graph.ops[name].op in _FUSED else _arithmetic(graph, name)
-        if norm is not None:
-            found.append((index, norm))
-    return found
+    find = {name: _fused if graph.ops[name].type in _FUSED else _arithmetic for name in graph.path}
+    norms = ((index, find[name](graph, name)) for index, name in enumerate(graph.path))
+    return [(index, norm) for index, norm in norms if norm is not None]
 
 
 def _fused(graph: OpGraph, name: str) -> Norm | None:
-    attributes = graph.ops[name].attr  # a default may be left out
-    training = "is_training" not in attributes or attributes["is_training"].b
-    if training or ("data_format" in attributes and attributes["data_format"].s != b"NHWC"):
-        return None
+    op = graph.ops[name]
     x, *weights = graph.reads(name)
-    nodes = [_plain(graph, tensor)[0] for tensor in weights]
-    if not all(_is_weight(graph, node) for node in nodes):
+    nodes = [node_of(_plain(graph, tensor)) for tensor in weights]
+    training = op.get_attr("is_training") or op.get_attr("data_format") != b"NHWC"
+    if training or not all(_is_weight(graph, node) for node in nodes):
         return None
     gamma, beta, mean, variance = nodes
-    epsilon = float(attributes["epsilon"].f) if "epsilon" in attributes else 1e-4
-    return Norm(x=tensor_name(x), y=f"{name}:0", gamma=gamma, beta=beta, mean=mean, variance=variance, epsilon=epsilon)
+    epsilon = float(op.get_attr("epsilon"))
+    return Norm(x=x, y=f"{name}:0", gamma=gamma, beta=beta, mean=mean, variance=variance, epsilon=epsilon)
 
 
 def _arithmetic(graph: OpGraph, name: str) -> Norm | None:
-    found = next((parts for pattern in _PATTERNS if (parts := _match(graph, (name, 0), pattern))), None)
+    found = next((parts for pattern in _PATTERNS if (parts := _match(graph, f"{name}:0", pattern))), None)
     if found is None:
         return None
-    nodes = {part: _plain(graph, tensor)[0] for part, tensor in found.items()}
-    return Norm(
-        x=tensor_name(found["x"]),
-        y=f"{name}:0",
-        gamma=nodes.get("gamma"),
-        beta=nodes.get("beta"),
-        mean=nodes["mean"],
-        variance=nodes["variance"],
-        epsilon=_number(graph, nodes["epsilon"]) or 0.0,
-    )
+    x, epsilon = found.pop("x"), _number(graph, node_of(found.pop("epsilon"))) or 0.0
+    nodes: dict[str, Any] = {"gamma": None, "beta": None} | {part: node_of(tensor) for part, tensor in found.items()}
+    return Norm(x=x, y=f"{name}:0", epsilon=epsilon, **nodes)
 
 
-def _match(graph: OpGraph, tensor: Ref, pattern: _Pattern) -> dict[str, Ref] | None:
+def _match(graph: OpGraph, tensor: str, pattern: _Pattern) -> dict[str, str] | None:
     """The tensors of a pattern's parts, if a tensor is computed in that way; an equal part is one tensor."""
     if pattern == "x":
-        return {"x": tensor} if tensor[0] in graph.index else None
+        return {"x": tensor} if node_of(tensor) in graph.index else None
     tensor = _plain(graph, tensor)
+    node = node_of(tensor)
     if isinstance(pattern, str):
-        scalar = _number(graph, tensor[0]) is not None
-        fits = scalar if pattern == "epsilon" else _is_weight(graph, tensor[0]) and not scalar
+        scalar = _number(graph, node) is not None
+        fits = scalar if pattern == "epsilon" else _is_weight(graph, node) and not scalar
         return {pattern: tensor} if fits else None
     op, *parts = pattern
-    node = graph.ops[tensor[0]]
-    if node.op.removesuffix("V2") != op:
+    if graph.ops[node].type.removesuffix("V2") != op:
         return None
-    reads = graph.reads(node.name)
+    reads = graph.reads(node)
     for order in permutations(reads) if op in ("Add", "Mul") else [reads]:
-        found: dict[str, Ref] = {}
+        found: dict[str, str] = {}
         for read, part in zip(order, parts, strict=True):
             inner = _match(graph, read, part)
-            if inner is None or any(found.get(name, ref) != ref for name, ref in inner.items()):
+            if inner is None or any(found.get(name, other) != other for name, other in inner.items()):
                 break
             found |= inner
         else:
@@ -87,21 +77,19 @@ def _match(graph: OpGraph, tensor: Ref, pattern: _Pattern) -> dict[str, Ref] | N
     return None
 
 
-def _plain(graph: OpGraph, tensor: Ref) -> Ref:
-    while graph.ops[tensor[0]].op in _RESHAPES:
-        tensor = graph.reads(tensor[0])[0]
+def _plain(graph: OpGraph, tensor: str) -> str:
+    while graph.ops[node_of(tensor)].type in _RESHAPES:
+        tensor = graph.reads(node_of(tensor))[0]
     return tensor
 
 
 def _is_weight(graph: OpGraph, name: str) -> bool:
-    return name in graph.flat.variables or graph.ops[name].op == "Const"
+    return name in graph.variables or graph.ops[name].type == "Const"
 
 
 def _number(graph: OpGraph, name: str) -> float | None:
     """The value of a constant without dimensions."""
-    node = graph.ops[name]
-    if node.op != "Const" or node.attr["value"].tensor.tensor_shape.dim:
+    op = graph.ops[name]
+    if op.type != "Const" or op.get_attr("value").tensor_shape.dim:
         return None
-    from tensorflow import make_ndarray
-
-    return float(make_ndarray(node.attr["value"].tensor))
+    return float(tf.make_ndarray(op.get_attr("value")))

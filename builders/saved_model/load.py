@@ -1,16 +1,22 @@
 """Open a SavedModel or a TensorFlow Hub module as a Keras model that can be cut and frozen inside."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
 from builders.errors import BuildError, first_line
 from builders.saved_model.batch_norms import find_norms
-from builders.saved_model.find import module_folder, module_name, read_module, require_computing, require_images
-from builders.saved_model.flat_graph import flatten, reached
-from builders.saved_model.op_graph import CONTROL_FLOW, FlatGraph, OpGraph, Ref, tensor_name
+from builders.saved_model.flat_graph import flatten, functions_of
+from builders.saved_model.op_graph import CONTROL_FLOW, OpGraph, dependencies, node_of
+from builders.saved_model.safe_ops import require_safe
 from builders.saved_model.segment import Norm, Segment, Weight, keras_name, segment_names
-from builders.saved_model.signature import trace
+from builders.saved_model.segment_layer import GraphSegment, trust_graph
 
 _MOMENTUM = 0.99  # of moving statistics, where the module does not say
 
@@ -32,24 +38,32 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
     Raises:
         BuildError: it can't be found, read or trusted, or does not map one batch of images to one tensor.
     """
-    title = str(path_or_handle)
-    folder = module_folder(path_or_handle)
-    meta = read_module(folder)
-    require_images(meta, title)
+    title, folder = str(path_or_handle), _folder(path_or_handle)
+    meta = _read(folder)
     if not trust:
-        require_computing(meta, title)
+        require_safe(meta, title)
     momentum = _momentum(meta)
     del meta
-    flat, any_size = _flat(folder, title, input_size)
-    graph = OpGraph(flat)
+    try:
+        module = tf.saved_model.load(str(folder))
+    except Exception as error:  # broken files cause errors of many kinds
+        raise BuildError(
+            f"Expected TensorFlow to load {title}. Received: {first_line(error)}. Download or export the module again."
+        ) from error
+    graph, any_size = flatten(module, title, input_size)
     _require_features(graph, title)
     norms = find_norms(graph)
-    trainable = _trainable(flat.variables, [norm for _, norm in norms])
+    trainable = _trainable(graph.variables, [norm for _, norm in norms])
     cuts = graph.cuts(trainable)
-    segments = _split(graph, cuts, norms, trainable)
-    layers = list(_layers(segments, flat.variables, momentum, whole=None if cuts else _reason(graph), trusted=trust))
-    layers[0].any_size = any_size
-    return _chain(layers, graph, keras_name(module_name(path_or_handle), "module", set()))
+    inputs = tensor = keras.Input((graph.shape(f"{graph.source}:0") or ())[1:], name="image")
+    for segment in _split(graph, cuts, norms, trainable):
+        if trust:
+            trust_graph(segment.graph)
+        layer = GraphSegment(segment, momentum=momentum, whole=None if cuts else _reason(graph))
+        layer.any_size = any_size
+        tensor = layer(tensor)
+        layer.assign(graph.variables)
+    return keras.Model(inputs, tensor, name=keras_name(_name(path_or_handle), "module", set()))
 
 
 def why_whole(model: Any) -> str | None:
@@ -58,23 +72,60 @@ def why_whole(model: Any) -> str | None:
     return next((str(reason) for reason in reasons if reason), None)
 
 
-def _flat(folder: Path, title: str, input_size: int | None) -> tuple[FlatGraph, bool]:
-    import tensorflow as tf
+def _name(path_or_handle: str | Path) -> str:
+    """The name of a module: its folder, or the end of its handle without the version."""
+    if "://" not in str(path_or_handle):
+        return Path(path_or_handle).expanduser().resolve().name
+    parts = [part for part in str(path_or_handle).partition("?")[0].split("/") if part and not part.isdigit()]
+    return "_".join(parts[2:][-2:]) or "module"
 
+
+def _folder(path_or_handle: str | Path) -> Path:
+    """The folder of a SavedModel; a handle is resolved, and downloaded, by TensorFlow Hub."""
+    if "://" not in str(path_or_handle):
+        return Path(path_or_handle).expanduser()
+    remedy = "Install it with `pip install tensorflow-hub 'setuptools<82'`"  # setuptools 82 dropped pkg_resources
     try:
-        module = tf.saved_model.load(str(folder))
-    except Exception as error:  # broken files cause errors of many kinds
+        import tensorflow_hub
+
+        remedy = "Check the handle and the network"
+        return Path(tensorflow_hub.resolve(str(path_or_handle)))
+    except Exception as error:  # whatever the network, the archive or one of its resolvers raises
         raise BuildError(
-            f"Expected TensorFlow to load {title}. Received: {first_line(error)}. Download or export the module again."
+            f"Expected TensorFlow Hub to resolve the handle {str(path_or_handle)!r}. Received: {first_line(error)}. "
+            f"{remedy}, or download the module and give its folder."
         ) from error
-    traced = trace(module, title, input_size)
-    return flatten(traced.concrete, title), traced.any_size
+
+
+def _read(folder: Path) -> Any:
+    """The one `MetaGraphDef` of a TensorFlow 2 SavedModel."""
+    path, module = folder / "saved_model.pb", saved_model_pb2.SavedModel()
+    try:
+        module.ParseFromString(path.read_bytes())
+    except (DecodeError, OSError) as error:
+        raise BuildError(
+            f"Expected {str(folder)!r} to be the folder of a SavedModel, with its saved_model.pb. Received: "
+            f"{first_line(error)}. Give the folder that `model.export` or `tf.saved_model.save` wrote, or the https:// "
+            "handle of a TensorFlow Hub module."
+        ) from error
+    if len(module.meta_graphs) != 1 or not module.meta_graphs[0].HasField("object_graph_def"):
+        raise BuildError(
+            f"Expected {str(folder)!r} to hold a whole SavedModel of TensorFlow 2. Received: one of TensorFlow 1, or "
+            "an empty one. Load it there and save it again with tf.saved_model.save."
+        )
+    return module.meta_graphs[0]
+
+
+def _reason(graph: OpGraph) -> str:
+    """Why the graph has no cut point."""
+    held = sorted({graph.ops[name].type for name in graph.path} & CONTROL_FLOW)
+    if held:
+        return f"It can't be split: its graph holds control flow that can't be inlined ({', '.join(held)})."
+    return "It can't be split: its graph has no feature map of a convolution that every path passes through."
 
 
 def _require_features(graph: OpGraph, title: str) -> None:
-    import tensorflow as tf
-
-    shape, dtype = graph.shape(graph.output), tf.as_dtype(graph.dtype(graph.output))
+    shape, dtype = graph.shape(graph.output), graph.dtype(graph.output)
     if not dtype.is_floating or shape is None or len(shape) not in (2, 3, 4):
         raise BuildError(
             f"Expected {title} to put out features, class scores or a feature map. Received: {dtype.name} of shape "
@@ -84,20 +135,14 @@ def _require_features(graph: OpGraph, title: str) -> None:
 
 def _momentum(meta: Any) -> float:
     """The momentum of the moving statistics, where the module's training functions agree on one."""
-    functions = meta.graph_def.library.function
-    found = {round(1 - share, 6) for function in functions for share in _shares(function.node_def)}
-    return found.pop() if len(found) == 1 else _MOMENTUM
-
-
-def _shares(nodes: Iterable[Any]) -> Iterator[float]:
-    """The weight of a batch's statistics in the moving ones, as TensorFlow stores it."""
-    import tensorflow as tf
-
-    for node in nodes:
+    shares = set()  # the weight of a batch's statistics in the moving ones, as TensorFlow stores it
+    for node in (node for function in meta.graph_def.library.function for node in function.node_def):
         if node.op == "FusedBatchNormV3" and node.attr["exponential_avg_factor"].f not in (0, 1):
-            yield node.attr["exponential_avg_factor"].f
+            shares.add(node.attr["exponential_avg_factor"].f)
         elif node.op == "Const" and node.name.endswith("AssignMovingAvg/decay"):
-            yield float(tf.make_ndarray(node.attr["value"].tensor))
+            shares.add(float(tf.make_ndarray(node.attr["value"].tensor)))
+    found = {round(1 - share, 6) for share in shares}
+    return found.pop() if len(found) == 1 else _MOMENTUM
 
 
 def _trainable(variables: Mapping[str, Any], norms: Sequence[Norm]) -> frozenset[str]:
@@ -113,22 +158,22 @@ def _split(
 ) -> Iterator[Segment]:
     """The segments between the cuts, and the head behind the last one."""
     names = segment_names([graph.path[place] for place in cuts], [node.name for node in graph.nodes if node.layers])
-    ends = [(place, (graph.path[place], 0)) for place in cuts]
+    ends = [(place, f"{graph.path[place]}:0") for place in cuts]
     if not cuts or cuts[-1] < len(graph.path) - 1:
         names.append("head" if cuts else "module")
         ends.append((len(graph.path) - 1, graph.output))
-    start, source = 0, (graph.flat.input, 0)
+    start, source = 0, f"{graph.source}:0"
     for name, (end, target) in zip(names, ends, strict=True):
-        nodes = _part(graph, source, target)
+        part = _part(graph, source, target)
         input_shape, output_shape = graph.shape(source) or (), graph.shape(target) or ()
         yield Segment(
             name=name,
-            graph=nodes.SerializeToString(deterministic=True),
-            source=tensor_name(source),
-            target=tensor_name(target),
+            graph=zlib.compress(part.SerializeToString(deterministic=True), 6),
+            source=source,
+            target=target,
             input_shape=input_shape[1:],
             output_shape=output_shape[1:],
-            weights=tuple(_weights(graph, nodes, trainable)),
+            weights=tuple(_weights(graph, part, trainable)),
             norms=tuple(norm for place, norm in norms if start < place <= end),
             weighted_layers=sum(node.layers for node in graph.nodes[start + 1 : end + 1]),
             head=end == len(graph.path) - 1 and len(output_shape) == 2,
@@ -136,33 +181,27 @@ def _split(
         start, source = end, target
 
 
-def _part(graph: OpGraph, source: Ref, target: Ref) -> Any:
+def _part(graph: OpGraph, source: str, target: str) -> Any:
     """A `GraphDef` of the ops that lead from one tensor to another; the first is a placeholder in it."""
-    flat = graph.flat.graph
-    needed, waiting = {source[0]}, [target[0]]
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting.extend(read for read, _ in graph.reads(name))
-    part = type(flat)()
-    part.versions.CopyFrom(flat.versions)
-    for node in flat.node:
-        if node.name == source[0]:
-            part.node.add(name=node.name, op="Placeholder").attr["dtype"].type = graph.dtype(source)
+    first = node_of(source)
+    needed = dependencies([node_of(target)], lambda name: map(node_of, graph.reads(name)) if name != first else ())
+    part = type(graph.graph_def)(versions=graph.graph_def.versions)
+    for node in graph.graph_def.node:
+        if node.name == first:
+            part.node.add(name=first, op="Placeholder").attr["dtype"].type = graph.dtype(source).as_datatype_enum
         elif node.name in needed:
             copy = part.node.add()
             copy.CopyFrom(node)
-            copy.input[:] = [tensor_name(ref) for ref in graph.reads(node.name)]
-    part.library.function.extend(reached(part.node, flat.library.function))
+            copy.input[:] = graph.reads(node.name)
+    part.library.function.extend(functions_of(part.node, graph.graph_def.library.function))
     return part
 
 
 def _weights(graph: OpGraph, part: Any, trainable: frozenset[str]) -> Iterator[Weight]:
     taken: set[str] = set()
     for node in part.node:
-        if node.name in graph.flat.variables:
-            variable = graph.flat.variables[node.name]
+        if node.name in graph.variables:
+            variable = graph.variables[node.name]
             name = variable.name.partition(":")[0]
             yield Weight(
                 name=keras_name(name, name, taken),
@@ -171,37 +210,3 @@ def _weights(graph: OpGraph, part: Any, trainable: frozenset[str]) -> Iterator[W
                 dtype=variable.dtype.name,
                 trainable=node.name in trainable,
             )
-
-
-def _layers(
-    segments: Iterable[Segment], variables: Mapping[str, Any], momentum: float, *, whole: str | None, trusted: bool
-) -> Iterator[Any]:
-    from builders.saved_model.segment_layer import GraphSegment, trust
-
-    for segment in segments:
-        if trusted:
-            trust(segment.graph)
-        layer = GraphSegment(segment, momentum=momentum, whole=whole)
-        layer.build((None, *segment.input_shape))
-        layer.assign(variables)
-        yield layer
-
-
-def _chain(layers: Sequence[Any], graph: OpGraph, name: str) -> Any:
-    import keras
-
-    shape = graph.shape((graph.flat.input, 0)) or ()
-    inputs = tensor = keras.Input(shape[1:], name="image")
-    for layer in layers:
-        tensor = layer(tensor)
-    return keras.Model(inputs, tensor, name=name)
-
-
-def _reason(graph: OpGraph) -> str:
-    """Why the graph has no cut point."""
-    held = sorted({graph.ops[name].op for name in graph.path} & CONTROL_FLOW)
-    if held:
-        return f"It can't be split: its graph holds control flow that can't be inlined ({', '.join(held)})."
-    if not any(node.is_map and node.layers for node in graph.nodes):
-        return "It can't be split: no convolution in its graph puts out a feature map."
-    return "It can't be split: no feature map in its graph is one that every path passes through."

@@ -1,110 +1,101 @@
 """A module's flat op graph as the search for cut points reads it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import tensorflow as tf
 
 from builders.errors import BuildError, first_line
 from builders.graph.cut_search import Kind, Node, cut_indices
 
-BATCH = 97  # of the shape inference: a tensor with this first extent holds one entry for each image
+_BATCH = 97  # of the shape inference: a tensor with this first extent holds one entry for each image
 
 _ALIASES = {"Identity", "IdentityN", "EnsureShape", "Snapshot", "PreventGradient", "CheckNumerics"}
-_MIXING = {"Conv2D", "Conv3D", "Conv2DBackpropInput", "Conv", "FusedPadConv2D"}
 _PRODUCTS = {"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}  # mixing, if one factor is a weight
-_PADDINGS = {"Pad", "PadV2", "MirrorPad", "SpaceToBatch", "SpaceToBatchND"}
 _REDUCTIONS = {"Mean", "Max", "Sum"}
-_POINTWISE = set(
-    """
-    Abs Add AddN AddV2 BiasAdd BiasAddV1 Cast ClipByValue Div DivNoNan Elu Erf Erfc Exp Expm1 FusedBatchNorm
-    FusedBatchNormV2 FusedBatchNormV3 Greater GreaterEqual LRN LeakyRelu Less LessEqual Log Log1p Maximum Minimum Neg
-    Pow RealDiv Reciprocal Relu Relu6 Rsqrt Select SelectV2 Selu Sigmoid Sign Softplus Softsign Sqrt Square
-    SquaredDifference StopGradient Sub Tanh
-    """.split()
-)
+_CLASSES = {
+    Kind.DEPTHWISE: "DepthwiseConv2dNative",
+    Kind.MIXING: "Conv2D Conv3D Conv2DBackpropInput Conv FusedPadConv2D",
+    Kind.AVERAGE_POOLING: "AvgPool",
+    Kind.PADDING: "Pad PadV2 MirrorPad SpaceToBatch SpaceToBatchND",
+    Kind.POINTWISE: (
+        "Abs Add AddN AddV2 BiasAdd BiasAddV1 Cast ClipByValue Div DivNoNan Elu Erf Erfc Exp Expm1 FusedBatchNorm "
+        "FusedBatchNormV2 FusedBatchNormV3 Greater GreaterEqual LRN LeakyRelu Less LessEqual Log Log1p Max Maximum "
+        "Mean Minimum Mul Neg Pow RealDiv Reciprocal Relu Relu6 Rsqrt Select SelectV2 Selu Sigmoid Sign Softplus "
+        "Softsign Sqrt Square SquaredDifference StopGradient Sub Sum Tanh"
+    ),
+}
+_KINDS = {op: kind for kind, ops in _CLASSES.items() for op in ops.split()}
 CONTROL_FLOW = frozenset(
     "Case If PartitionedCall StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile While".split()
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FlatGraph:
-    """A module in inference mode: all functions inlined where that is possible, no control edges.
-
-    Attributes:
-        graph: a `GraphDef`, in which the image batch and each variable are placeholders.
-        input: the image batch's node.
-        output: name of the one tensor that it puts out.
-        variables: the loaded variable by the node that stands for it.
-    """
-
-    graph: Any
-    input: str
-    output: str
-    variables: Mapping[str, Any]
+def node_of(tensor: str) -> str:
+    """The node that puts out a tensor: `add` for `add:0`."""
+    return tensor.partition(":")[0]
 
 
-Ref = tuple[str, int]  # a tensor: node and number of its output
-
-
-def tensor_ref(name: str) -> Ref:
-    node, _, number = name.partition(":")
-    return node, int(number or 0)
-
-
-def tensor_name(ref: Ref) -> str:
-    return f"{ref[0]}:{ref[1]}"
+def dependencies(names: Iterable[str], reads: Callable[[str], Iterable[str]]) -> set[str]:
+    """The names and all that they read, directly or through others."""
+    found, waiting = set(), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(reads(name))
+    return found
 
 
 class OpGraph:
     """The ops between a module's input and its output, without those that only work on weights.
 
-    Attributes:
-        flat: the graph.
-        ops: its nodes by name.
-        path: names of the ops on the paths from input to output, in topological order.
-        nodes: the same as `builders.graph.cut_search` sees them.
-        output: the tensor that it puts out.
+    Tensors are known by their names. `graph_def` is a module in inference mode: functions are inlined where possible,
+    and the image batch, which enters by the node `source`, and each variable are placeholders.
     """
 
-    def __init__(self, flat: FlatGraph) -> None:
-        self.flat = flat
-        self.ops = {node.name: node for node in flat.graph.node}
-        self._shapes = _inferred(flat)
-        self.output = self.resolve(flat.output)
-        self.path, self._weights = self._sorted()
+    def __init__(self, graph_def: Any, source: str, output: str, variables: Mapping[str, Any]) -> None:
+        self.graph_def = graph_def
+        self.source = source
+        self.variables = variables  # the loaded variable by the node that stands for it
+        self._graph = _imported(graph_def, source)
+        self.ops = {op.name: op for op in self._graph.get_operations()}
+        self.output = self._resolved(self._graph.get_tensor_by_name(output))
+        self.path, self._weights = self._sorted()  # ops on the paths from input to output, in topological order
         self.index = {name: index for index, name in enumerate(self.path)}
-        self._used = self._outputs_used()
+        self._used = {node_of(self.output): {self.output}}
+        for name in self.path[1:]:
+            for tensor in self.reads(name):
+                self._used.setdefault(node_of(tensor), set()).add(tensor)
         self.nodes = [self._node(name) for name in self.path]
 
-    def resolve(self, tensor: str) -> Ref:
-        """The tensor that a name refers to, without the ops that only pass it on."""
-        name, number = tensor_ref(tensor)
-        while self.ops[name].op in _ALIASES:
-            name, number = tensor_ref(self.ops[name].input[number if self.ops[name].op == "IdentityN" else 0])
-        return name, number
+    def _resolved(self, tensor: Any) -> str:
+        """The tensor itself, not one that an op only passes on."""
+        while tensor.op.type in _ALIASES:
+            tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
+        return str(tensor.name)
 
-    def reads(self, name: str) -> list[Ref]:
+    def reads(self, name: str) -> list[str]:
         """The tensors that an op reads."""
-        return [self.resolve(tensor) for tensor in self.ops[name].input if not tensor.startswith("^")]
+        return [self._resolved(tensor) for tensor in self.ops[name].inputs]
 
-    def shape(self, ref: Ref) -> tuple[int | None, ...] | None:
-        """Shape of a tensor for a batch of `BATCH` images; None where its rank is open."""
-        return self._shapes[tensor_name(ref)][0]
+    def dtype(self, tensor: str) -> Any:
+        return self._graph.get_tensor_by_name(tensor).dtype
 
-    def dtype(self, ref: Ref) -> int:
-        """Number of a tensor's dtype."""
-        return self._shapes[tensor_name(ref)][1]
+    def shape(self, tensor: str) -> tuple[int | None, ...] | None:
+        """Shape of a tensor for a batch of `_BATCH` images; None where its rank is open."""
+        shape = self._graph.get_tensor_by_name(tensor).shape
+        return None if shape.rank is None else tuple(shape.as_list())
 
     def _sorted(self) -> tuple[list[str], dict[str, frozenset[str]]]:
         """Ops that depend on the input in topological order; and for each op the variables that reach it otherwise."""
         order: list[str] = []
         depends: dict[str, bool] = {}
         weights: dict[str, frozenset[str]] = {}
-        waiting = [self.output[0]]
+        waiting = [node_of(self.output)]
         while waiting:
             name = waiting[-1]
-            before = [] if name == self.flat.input else [read for read, _ in self.reads(name)]
+            before = [] if name == self.source else [node_of(tensor) for tensor in self.reads(name)]
             missing = [read for read in before if read not in depends]
             waiting.extend(missing)
             if missing:
@@ -112,105 +103,60 @@ class OpGraph:
             waiting.pop()
             if name in depends:
                 continue
-            depends[name] = name == self.flat.input or any(depends[read] for read in before)
-            own = {name} & self.flat.variables.keys()
+            depends[name] = name == self.source or any(depends[read] for read in before)
+            own = {name} & self.variables.keys()
             weights[name] = frozenset(own.union(*(weights[read] for read in before if not depends[read])))
             if depends[name]:
                 order.append(name)
         return order, weights
 
-    def _outputs_used(self) -> dict[str, set[int]]:
-        used: dict[str, set[int]] = {self.output[0]: {self.output[1]}}
-        for name in self.path[1:]:
-            for read, number in self.reads(name):
-                used.setdefault(read, set()).add(number)
-        return used
-
-    def parents(self, name: str) -> list[str]:
-        """The ops on the path that an op reads, each once."""
-        if name == self.flat.input:
-            return []
-        return list(dict.fromkeys(read for read, _ in self.reads(name) if read in self.index))
-
     def _node(self, name: str) -> Node:
-        parents = self.parents(name)
+        reads = [] if name == self.source else [node_of(tensor) for tensor in self.reads(name)]
+        parents = list(dict.fromkeys(read for read in reads if read in self.index))
         kind = self._kind(name, parents) if parents else Kind.INPUT
-        mixes = kind in (Kind.MIXING, Kind.DEPTHWISE)
         places = tuple(self.index[parent] for parent in parents)
+        mixes = kind in (Kind.MIXING, Kind.DEPTHWISE)
         return Node(name=name, kind=kind, parents=places, shape=self._map(name), layers=int(mixes))
 
     def _map(self, name: str) -> tuple[int | None, ...] | None:
         """Shape without the batch; None if there are several outputs or not one entry for each image."""
-        if len(self._used[name]) != 1:
-            return None
-        (number,) = self._used[name]
-        shape = self.shape((name, number))
-        return shape[1:] if shape and shape[0] == BATCH else None
+        shapes = [self.shape(tensor) for tensor in self._used[name]]
+        return shapes[0][1:] if len(shapes) == 1 and shapes[0] and shapes[0][0] == _BATCH else None
 
     def _kind(self, name: str, parents: Sequence[str]) -> Kind:
-        op = self.ops[name].op
-        if op == "DepthwiseConv2dNative" or (op == "Conv2D" and self._grouped_singly(name)):
-            return Kind.DEPTHWISE
-        if op in _MIXING or (op in _PRODUCTS and len(parents) == 1):
+        op = self.ops[name].type
+        if op == "Conv2D":
+            images, kernel = (self.shape(tensor) for tensor in self.reads(name)[:2])
+            if images and kernel and kernel[2] == 1 and (images[-1] or 0) > 1:  # works on each channel alone
+                return Kind.DEPTHWISE
+        if op in _PRODUCTS and len(parents) == 1:
             return Kind.MIXING
-        if op == "Mul":
-            return Kind.GATE if len(parents) > 1 else Kind.POINTWISE
+        if op == "Mul" and len(parents) > 1:
+            return Kind.GATE
         if op in _REDUCTIONS:
-            return Kind.GLOBAL_POOLING if self._pools(name, parents) else Kind.POINTWISE
-        if op == "AvgPool":
-            return Kind.AVERAGE_POOLING
-        if op in _PADDINGS:
-            return Kind.PADDING
-        return Kind.POINTWISE if op in _POINTWISE else Kind.OTHER
+            before, after = self._map(parents[0]) or (), self._map(name) or ()
+            keeps_channels = len(before) > 1 and after and before[-1] == after[-1]
+            if keeps_channels and set(after[:-1]) <= {1} and set(before[:-1]) != {1}:
+                return Kind.GLOBAL_POOLING
+        return _KINDS.get(op, Kind.OTHER)
 
-    def _grouped_singly(self, name: str) -> bool:
-        """Whether a convolution works on each channel alone."""
-        images, kernel = (self.shape(ref) for ref in self.reads(name)[:2])
-        return bool(images and kernel) and kernel[2] == 1 and (images[-1] or 0) > 1  # type: ignore[index]
-
-    def _pools(self, name: str, parents: Sequence[str]) -> bool:
-        before, after = self._map(parents[0]), self._map(name)
-        if not before or not after or len(before) < 2 or before[-1] != after[-1]:
-            return False
-        return set(after[:-1]) <= {1} and set(before[:-1]) != {1}
+    def weights_of(self, name: str) -> frozenset[str]:
+        """Nodes of the variables that an op on the path reads, straight or through ops that only work on weights."""
+        others = (self._weights[node_of(tensor)] for tensor in self.reads(name) if node_of(tensor) not in self.index)
+        return frozenset().union(*others)
 
     def cuts(self, trainable: frozenset[str]) -> list[int]:
         """Indices of the ops behind which the graph is split, from input to output.
 
         All ops between two uses of a trainable variable stay in one segment; otherwise its copies would differ.
-
-        Args:
-            trainable: nodes of the variables that train.
         """
-        found = [place for place in cut_indices(self.nodes) if self._used[self.path[place]] == {0}]
         first: dict[str, int] = {}
         tied: list[tuple[int, int]] = []
         for place, name in enumerate(self.path[1:], start=1):
             for weight in self.weights_of(name) & trainable:
                 tied.append((first.setdefault(weight, place), place))
-        found = [place for place in found if not any(start <= place < end for start, end in tied)]
-        return self._lasting(found)
-
-    def weights_of(self, name: str) -> frozenset[str]:
-        """Nodes of the variables that an op on the path reads, straight or through ops that only work on weights."""
-        others = (self._weights[read] for read, _ in self.reads(name) if read not in self.index)
-        return frozenset().union(*others)
-
-    def _lasting(self, cuts: list[int]) -> list[int]:
-        """The cuts that are still cut points when each segment is one layer."""
-        while cuts:
-            chain = [self.nodes[0]]
-            for place in cuts:
-                parents = (len(chain) - 1,)
-                chain.append(Node(name="", kind=Kind.MIXING, parents=parents, shape=self.nodes[place].shape, layers=1))
-            if cuts[-1] < len(self.path) - 1:
-                last = self.nodes[-1].shape
-                chain.append(Node(name="", kind=Kind.OTHER, parents=(len(chain) - 1,), shape=last))
-            kept = [cuts[place - 1] for place in cut_indices(chain) if place <= len(cuts)]
-            if kept == cuts:
-                break
-            cuts = kept
-        return cuts
+        found = [place for place in cut_indices(self.nodes) if not any(start <= place < end for start, end in tied)]
+        return [place for place in found if self._used[self.path[place]] == {f"{self.path[place]}:0"}]
 
 
 def reason_of(error: Exception) -> str:
@@ -218,26 +164,19 @@ def reason_of(error: Exception) -> str:
     return first_line(error).partition(" for '{{node")[0]
 
 
-def _inferred(flat: FlatGraph) -> dict[str, tuple[tuple[int | None, ...] | None, int]]:
-    """Shape and number of the dtype of each tensor, for a batch of `BATCH` images."""
-    import tensorflow as tf
-
-    (placeholder,) = (node for node in flat.graph.node if node.name == flat.input)
-    _, height, width, _ = shape = placeholder.attr["shape"].shape.dim
+def _imported(graph_def: Any, source: str) -> Any:
+    """The `tf.Graph` with the shapes of all tensors for a batch of `_BATCH` images."""
+    (placeholder,) = (node for node in graph_def.node if node.name == source)
+    batch, height, width, _ = placeholder.attr["shape"].shape.dim
+    batch.size = _BATCH
     try:
-        shape[0].size = BATCH
         with tf.Graph().as_default() as graph:
-            tf.graph_util.import_graph_def(flat.graph, name="")
+            tf.graph_util.import_graph_def(graph_def, name="")
     except ValueError as error:
         raise BuildError(
             f"Expected the module to take images of {height.size} x {width.size} px. Received: {reason_of(error)}. "
             "Choose another input size."
         ) from error
     finally:
-        shape[0].size = -1
-    found = {}
-    for op in graph.get_operations():
-        for tensor in op.outputs:
-            shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
-            found[tensor.name] = (shape, tensor.dtype.as_datatype_enum)
-    return found
+        batch.size = -1
+    return graph

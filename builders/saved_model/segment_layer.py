@@ -1,13 +1,12 @@
 """A segment of a SavedModel's op graph as a Keras layer that trains, freezes and saves like any other."""
 
-import base64
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -18,9 +17,9 @@ from tensorflow.python.eager import context
 
 from builders.errors import BuildError
 from builders.graph.cut_search import Kind
-from builders.saved_model.find import refuse
-from builders.saved_model.safe_ops import disallowed_ops
-from builders.saved_model.segment import SEGMENT_SCOPE, Norm, Segment, Weight
+from builders.saved_model.op_graph import node_of
+from builders.saved_model.safe_ops import require_computing
+from builders.saved_model.segment import SEGMENT_SCOPE, Segment
 
 _trusted: set[str] = set()  # digests of graphs that this process trusts
 
@@ -34,14 +33,6 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
     update their statistics; everything else, dropout included, stays as in inference.
 
     A saved layer whose ops do more than compute is refused, unless Keras's safe mode is off.
-
-    Attributes:
-        weighted_layers: how many convolutions and matrix products by a weight it holds.
-        kind: what it does to a map, for `builders.graph.cut_search`.
-        norms: its BatchNorms, from input to output.
-        train_batch_norm: whether they train as BatchNorm does.
-        whole: why the module could not be split, if this layer is all of it; else None.
-        any_size: whether the module can also be opened at another input size; set where it is opened.
     """
 
     def __init__(
@@ -62,12 +53,12 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         self.input_spec = keras.layers.InputSpec(shape=(None, *segment.input_shape))
         self.supports_jit = False  # the module may hold any op
         self.weighted_layers = segment.weighted_layers
-        self.kind = Kind.OTHER if segment.head else Kind.MIXING
+        self.kind = Kind.OTHER if segment.head else Kind.MIXING  # what it does to a map
         self.norms = segment.norms
         self.momentum = momentum
         self.train_batch_norm = train_batch_norm
-        self.whole = whole
-        self.any_size = False
+        self.whole = whole  # why the module could not be split, if this layer is all of it
+        self.any_size = False  # whether the module can be opened at another input size; set where it is opened
 
     @property
     def _graph(self) -> Any:
@@ -98,24 +89,21 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The output of the segment."""
-        moving = [norm for norm in self.norms if norm.mean in self._values and norm.variance in self._values]
+        moving = [norm for norm in self.norms if {norm.mean, norm.variance} <= self._values.keys()]
         if not (training and self.trainable and self.train_batch_norm and moving):
-            return self._run("inference", inputs)[0]
-        output, *moments = self._run("training", inputs)
-        for norm, mean, variance in zip(moving, moments[::2], moments[1::2], strict=True):
-            self._move(norm.mean, mean)
-            self._move(norm.variance, variance)
+            return self._run(self._infer, inputs)[0]
+        output, *moments = self._run(self._train, inputs)
+        statistics = [node for norm in moving for node in (norm.mean, norm.variance)]
+        for node, batch in zip(statistics, moments, strict=True):
+            variable = self._values[node]
+            old = tf.convert_to_tensor(variable.value)
+            new = tf.cast(tf.reshape(batch, variable.shape), old.dtype)
+            variable.assign(old * self.momentum + new * (1 - self.momentum))
         return output
 
     def call_with_norm(self, inputs: Any) -> tuple[Any, Any]:
-        """The output in inference mode, and the output of the last BatchNorm.
-
-        Raises:
-            ValueError: it holds none.
-        """
-        if not self.norms:
-            raise ValueError(f"Expected {self.name} to hold a BatchNorm. Received: a segment without. See `norms`.")
-        output, last = self._run("norm", tf.convert_to_tensor(inputs, tf.float32))
+        """The output in inference mode, and the output of the last BatchNorm in `norms`."""
+        output, last = self._run(self._infer_norm, tf.convert_to_tensor(inputs, tf.float32))
         return output, last
 
     def norm_affine(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -134,25 +122,15 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
             values = tf.make_ndarray(constant.attr["value"].tensor)
         return np.asarray(values, np.float32).reshape(-1)
 
-    def _move(self, node: str, batch: Any) -> None:
-        variable = self._values[node]
-        old = tf.convert_to_tensor(variable.value)
-        new = tf.cast(tf.reshape(batch, variable.shape), old.dtype)
-        variable.assign(old * self.momentum + new * (1 - self.momentum))
-
-    def _run(self, mode: str, inputs: Any) -> list[Any]:
+    def _run(self, forward: Callable[..., list[Any]], inputs: Any) -> list[Any]:
         values = {node: tf.convert_to_tensor(variable.value) for node, variable in self._values.items()}
-        if mode not in self._runs:
-            self._define_functions()
-            forward = {"inference": self._infer, "norm": self._infer_norm, "training": self._train}[mode]
-            self._runs[mode] = tf.function(forward, autograph=False, reduce_retracing=True)
-        return [tf.cast(tensor, tf.float32) for tensor in self._runs[mode](inputs, values)]
-
-    def _define_functions(self) -> None:
-        """Register the functions in control flow with TensorFlow; otherwise those of a nested function get lost."""
-        for function in self._graph.library.function:
-            if not context.context().has_function(function.signature.name):
-                context.context().add_function_def(function)
+        if forward.__name__ not in self._runs:
+            # TensorFlow has to know the functions in control flow; otherwise those of a nested function get lost.
+            for function in self._graph.library.function:
+                if not context.context().has_function(function.signature.name):
+                    context.context().add_function_def(function)
+            self._runs[forward.__name__] = tf.function(forward, autograph=False, reduce_retracing=True)
+        return [tf.cast(tensor, tf.float32) for tensor in self._runs[forward.__name__](inputs, values)]
 
     def _infer(self, inputs: Any, values: Mapping[str, Any]) -> list[Any]:
         return self._fetch(self._fed(inputs, values), self._segment.target)
@@ -164,7 +142,7 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         """The output, then mean and variance of each BatchNorm's batch, which replace the statistics in the graph."""
         fed, moments = self._fed(inputs, values), []
         for norm in self.norms:
-            if norm.mean in values and norm.variance in values:
+            if {norm.mean, norm.variance} <= values.keys():
                 (x,) = self._fetch(fed, norm.x)
                 mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
                 gamma, beta = (self._channels(node, fed, x.dtype) for node in (norm.gamma, norm.beta))
@@ -177,46 +155,35 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
 
     def _fed(self, inputs: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """The tensors that the graph gets from outside, by name."""
-        nodes = {node.name: node for node in self._graph.node}
-        dtype = nodes[self._segment.source.partition(":")[0]].attr["dtype"].type
-        return {self._segment.source: tf.cast(inputs, dtype)} | {f"{node}:0": value for node, value in values.items()}
+        (source,) = (node for node in self._graph.node if node.name == node_of(self._segment.source))
+        images = tf.cast(inputs, source.attr["dtype"].type)
+        return {self._segment.source: images} | {f"{node}:0": value for node, value in values.items()}
 
     def _fetch(self, fed: Mapping[str, Any], *wanted: str) -> list[Any]:
         missing = [name for name in wanted if name not in fed]
         found: Sequence[Any] = ()
         if missing:
             found = tf.graph_util.import_graph_def(self._graph, dict(fed), missing, name=SEGMENT_SCOPE)
-        computed = dict(zip(missing, found, strict=True))
-        return [fed[name] if name in fed else computed[name] for name in wanted]
+        computed = {**fed, **dict(zip(missing, found, strict=True))}
+        return [computed[name] for name in wanted]
 
     def get_config(self) -> dict[str, Any]:
-        """Everything that defines the layer; the graph is compressed text."""
-        own = asdict(self._segment) | {"graph": base64.b64encode(zlib.compress(self._segment.graph, 6)).decode("ascii")}
+        """Everything that defines the layer; the graph is text."""
         settings = {"momentum": self.momentum, "train_batch_norm": self.train_batch_norm, "whole": self.whole}
-        return {**super().get_config(), "segment": own, **settings}
+        return {**super().get_config(), "segment": msgspec.to_builtins(self._segment), **settings}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "GraphSegment":
-        """Create the layer, if its graph only computes.
-
-        Raises:
-            BuildError: it holds other ops, and Keras's safe mode is on.
-        """
-        own = dict(config["segment"])
-        graph = zlib.decompress(base64.b64decode(own["graph"]))
+        """Create the layer, if its graph only computes or Keras's safe mode is off."""
+        segment = msgspec.convert(config["segment"], Segment)
         if in_safe_mode() is False:
-            trust(graph)
-        elif _digest(graph) not in _trusted:
-            title = f"the layer {config.get('name')}"
-            refuse(disallowed_ops(_parsed(graph)), title, "Load it with safe_mode=False")
-        for field in ("input_shape", "output_shape"):
-            own[field] = tuple(own[field])
-        own["weights"] = tuple(Weight(**{**weight, "shape": tuple(weight["shape"])}) for weight in own["weights"])
-        own["norms"] = tuple(Norm(**norm) for norm in own["norms"])
-        return cls(**{**config, "segment": Segment(**{**own, "graph": graph})})
+            trust_graph(segment.graph)
+        elif _digest(segment.graph) not in _trusted:
+            require_computing(_parsed(segment.graph), f"the layer {config.get('name')}", "Load it with safe_mode=False")
+        return cls(**{**config, "segment": segment})
 
 
-def trust(graph: bytes) -> None:
+def trust_graph(graph: bytes) -> None:
     """Let layers that hold this graph be copied in this process, whatever ops are in it."""
     _trusted.add(_digest(graph))
 
@@ -226,11 +193,9 @@ def _digest(graph: bytes) -> str:
 
 
 def _parsed(graph: bytes) -> Any:
-    parsed = graph_pb2.GraphDef()
     try:
-        parsed.ParseFromString(graph)
-    except DecodeError as error:
+        return graph_pb2.GraphDef.FromString(zlib.decompress(graph))
+    except (DecodeError, zlib.error) as error:
         raise BuildError(
             f"Expected a GraphSegment to hold a graph. Received: {error}. Save the model again, or download it again."
         ) from error
-    return parsed

@@ -150,7 +150,10 @@ def test_control_flow_in_one_place_leaves_the_other_cut_points(tmp_path):
 def test_a_module_without_feature_maps_is_one_layer_with_the_reason(tmp_path):
     save_module(lambda module, x: tf.reduce_mean(x, (1, 2))[:, :1] * module.beta, tmp_path / "module")
     model = load_saved_model(tmp_path / "module")
-    assert why_whole(model) == "It can't be split: no convolution in its graph puts out a feature map."
+    assert (
+        why_whole(model)
+        == "It can't be split: its graph has no feature map of a convolution that every path passes through."
+    )
     assert fitted(model) == {"module/beta"}
 
 

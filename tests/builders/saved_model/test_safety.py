@@ -177,17 +177,29 @@ def test_a_table_on_the_way_to_the_output_is_refused_even_when_trusted(tmp_path)
         input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)],
     )
     tf.saved_model.save(holder, str(tmp_path / "module"))
-    with pytest.raises(BuildError, match="keeps other state, such as a table"):
+    with pytest.raises(BuildError, match="other state, such as a table"):
         load_saved_model(tmp_path / "module", trust=True)
 
 
 IMAGES = tf.TensorSpec((None, 16, 16, 3), tf.float32)
 MISFITS = {
-    "two inputs": (lambda module, x, y: plain(module, x + y), [IMAGES, IMAGES], r"2 inputs \(.*\)"),
-    "texts": (lambda _, x: tf.strings.length(x), [tf.TensorSpec((None,), tf.string)], "takes texts or files"),
-    "rows": (lambda _, x: x @ tf.ones((7, 2)), [tf.TensorSpec((None, 7), tf.float32)], r"float32 of shape \(None, 7\)"),
-    "one image": (plain, [tf.TensorSpec((1, 16, 16, 3), tf.float32)], "batches of 1 only"),
-    "channels first": (lambda _, x: x, [tf.TensorSpec((None, 3, 16, 16), tf.float32)], "channels first"),
+    "two inputs": (
+        lambda module, x, y: plain(module, x + y),
+        [IMAGES, IMAGES],
+        r"takes float32 \(.*\), float32 ",
+    ),
+    "texts": (
+        lambda _, x: tf.strings.length(x),
+        [tf.TensorSpec((None,), tf.string)],
+        "Received: StringLength in ",
+    ),
+    "rows": (lambda _, x: x @ tf.ones((7, 2)), [tf.TensorSpec((None, 7), tf.float32)], r"takes float32 \(None, 7\)"),
+    "one image": (plain, [tf.TensorSpec((1, 16, 16, 3), tf.float32)], r"takes float32 \(1, 16, 16, 3\)"),
+    "channels first": (
+        lambda _, x: x,
+        [tf.TensorSpec((None, 3, 16, 16), tf.float32)],
+        r"float32 \(None, 3, 16, 16\)",
+    ),
     "detector": (lambda module, x: {"boxes": x, "scores": plain(module, x)}, [IMAGES], r"2 \(boxes, scores\)"),
     "classes": (lambda module, x: tf.argmax(plain(module, x), -1), [IMAGES], r"int64 of shape \(None,\)"),
     "constant": (lambda module, _: module.matrix + 0, [IMAGES], "depends on none"),
@@ -206,7 +218,7 @@ def test_a_module_that_is_no_image_network_is_refused_in_one_line(name, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize(
     "name", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
 )
@@ -225,16 +237,16 @@ def test_a_truncated_file_is_refused_in_one_line(name, share, tmp_path):
 def test_a_missing_file_is_named(name, tmp_path):
     save_module(plain, tmp_path / "module")
     (tmp_path / "module" / name).unlink()
-    with pytest.raises(BuildError, match=r"without saved_model.pb|Expected TensorFlow to load") as caught:
+    with pytest.raises(BuildError, match=r"with its saved_model.pb|Expected TensorFlow to load") as caught:
         load_saved_model(tmp_path / "module")
     assert "\n" not in str(caught.value)
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path):
-    with pytest.raises(BuildError, match=r"Received: '.*nowhere', no such folder. Give the folder"):
+    with pytest.raises(BuildError, match=r"nowhere' to be the folder of a SavedModel.* Give the folder"):
         load_saved_model(tmp_path / "nowhere")
     (tmp_path / "file").touch()
-    with pytest.raises(BuildError, match=r"Received: '.*file', a file. Give the folder"):
+    with pytest.raises(BuildError, match=r"file' to be the folder of a SavedModel.* Give the folder"):
         load_saved_model(tmp_path / "file")
 
 
