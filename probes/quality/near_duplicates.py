@@ -137,16 +137,11 @@ class _Table:
 
 
 class _Forest:
-    """A minimal set of links between n pictures.
-
-    Attributes:
-        links: left * n + right of each.
-        tree: the number of each picture's tree.
-    """
+    """A minimal set of links between n pictures."""
 
     def __init__(self, n: int) -> None:
-        self.links = np.empty(0, np.int64)
-        self.tree = np.arange(n)
+        self.links = np.empty(0, np.int64)  # left * n + right
+        self.tree = np.arange(n)  # number of each picture's tree
         self._new: list[npt.NDArray[np.int64]] = []
 
     def add(self, pairs: Indices) -> None:

@@ -84,7 +84,7 @@ class Pipeline:
     ) -> Decision:
         """Pass the network over the sample, call every probe, and apply the rules."""
         from probes.quality.repeats import find_repeats
-        from recommender.pipeline.data_checks import Judgement, find
+        from recommender.pipeline.data_checks import find
         from recommender.pipeline.network_pass import rows_of
         from recommender.pipeline.probes import ProbeInput
 
@@ -104,7 +104,7 @@ class Pipeline:
         verdict, plan, probe = self._decide(measured, data)
         self.clock.lap("head")
         judged = self._judged(data, plan) if measured.n_held_out else probe.judged
-        findings = find(self.index, inspected, repeated, size, Judgement(passed.features, data.rows, judged))
+        findings = find(self.index, inspected, repeated, size, features=passed.features, rows=data.rows, judged=judged)
         self.clock.lap("findings")
         return Decision(
             measurements=replace(measured, findings=findings),
