@@ -127,7 +127,6 @@ class _Journal:
         return np.asarray(rows[np.fromiter((old == new for old, new in zip(stamps, files, strict=True)), bool)])
 
     def append(self, row: Records) -> None:
-        """Add a row."""
         try:
             if self.file is not None:
                 self.file.write(row.tobytes())

@@ -39,8 +39,6 @@ class LabelError:
     index: int  # row of the image
     given: int  # class number
     suggested: int
-    probability_given: float  # out-of-fold
-    probability_suggested: float
     certainty: float  # probability that the label is wrong and the suggestion right
 
 
@@ -83,8 +81,6 @@ def label_errors(
             index=int(index),
             given=int(numbers[index]),
             suggested=int(suggested),
-            probability_given=float(values[index, numbers[index]]),
-            probability_suggested=float(values[index, suggested]),
             certainty=float(sure),
         )
         for index, suggested, sure in zip(rows, classes[best], certainty, strict=True)
