@@ -39,12 +39,7 @@ _FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
 
 
 class UnreadableImage(Exception):
-    """A file that is not a readable picture.
-
-    Args:
-        reason: why, in a few words.
-        kind: "unreadable", "empty", "truncated", "bomb" or "missing".
-    """
+    """A file that is not a readable picture; `kind` is "unreadable", "empty", "truncated", "bomb" or "missing"."""
 
     def __init__(self, reason: str, kind: str = "unreadable") -> None:
         super().__init__(reason)
@@ -53,23 +48,14 @@ class UnreadableImage(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A decoded picture.
+    """A decoded picture."""
 
-    Attributes:
-        pixels: uint8 of shape (height, width, channels), upright.
-        rgb: uint8 of shape (height, width, 3), upright, composited on white.
-        grey: whether it has no colour.
-        format: of the file, as Pillow names it; "array" for pixels.
-        mode: of its pixels, as Pillow names it.
-        rotated: whether EXIF asks to rotate or mirror the stored pixels.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    rgb: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8]  # of shape (height, width, channels), upright
+    rgb: npt.NDArray[np.uint8]  # of shape (height, width, 3), upright, composited on white
     grey: bool
-    format: str
-    mode: str
-    rotated: bool
+    format: str  # as Pillow names it; "array" for pixels
+    mode: str  # as Pillow names it
+    rotated: bool  # whether EXIF asks to rotate or mirror the stored pixels
 
     @property
     def size(self) -> tuple[int, int]:
@@ -128,27 +114,16 @@ def _from_array(pixels: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def read_size(source: Source) -> tuple[int, int]:
-    """(width, height) in px from the file's header.
-
-    Raises:
-        UnreadableImage: there is no picture.
-    """
+    """(width, height) in px from the file's header."""
     return _guarded(source, lambda image: image.size)
 
 
 def read_picture(source: Source, channels: int = 3) -> Picture:
-    """Decode a picture, upright.
+    """Decode a picture, upright, from a path, an opened file, or pixels of shape (height, width[, 1, 3 or 4]).
 
     Of an animation the first frame is read. EXIF orientation is applied. Transparent pixels are composited on white
-    unless alpha is requested. 16-bit greys keep their high byte, as in TensorFlow's PNG decoder.
-
-    Args:
-        source: a JPEG, PNG, BMP, GIF, WebP, TIFF, PNM, JPEG 2000 or AVIF file, by its path or opened, or pixels of
-            shape (height, width) or (height, width, 1, 3 or 4).
-        channels: 1 for luma (ITU-R 601), 3 for RGB, 4 for RGB with alpha, which is 255 where the file has none.
-
-    Raises:
-        UnreadableImage: the picture can't be decoded completely.
+    unless alpha is requested. 16-bit greys keep their high byte, as in TensorFlow's PNG decoder. `channels` is 1 for
+    luma (ITU-R 601), 3 for RGB, 4 for RGB with alpha, which is 255 where the file has none.
     """
     return _guarded(source, lambda image: _decode(image, channels))
 
@@ -156,22 +131,18 @@ def read_picture(source: Source, channels: int = 3) -> Picture:
 def _decode(image: Image.Image, channels: int) -> Picture:
     if has_excess_scans(image):
         raise UnreadableImage("too many scans, a decompression bomb", "bomb")
-    with PIXEL_BUDGET.take(n_pixels(image)):
-        return _decode_bounded(image, channels)
-
-
-def _decode_bounded(image: Image.Image, channels: int) -> Picture:
     file_format, mode, rotated = image.format or "array", image.mode, False
-    image.load()
-    with contextlib.suppress(Exception):  # a broken EXIF block does not affect the pixels
-        rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-        image = ImageOps.exif_transpose(image) if rotated else image
-    rgb = pixels = _to_rgb(image)
-    if channels == 1:
-        pixels = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
-    elif channels == 4:
-        pixels = _with_alpha(image, rgb)
-    return Picture(pixels=pixels, rgb=rgb, grey=_is_grey(rgb), format=file_format, mode=mode, rotated=rotated)
+    with PIXEL_BUDGET.take(n_pixels(image)):
+        image.load()
+        with contextlib.suppress(Exception):  # a broken EXIF block does not affect the pixels
+            rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+            image = ImageOps.exif_transpose(image) if rotated else image
+        rgb = pixels = _to_rgb(image)
+        if channels == 1:
+            pixels = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
+        elif channels == 4:
+            pixels = _with_alpha(image, rgb)
+        return Picture(pixels=pixels, rgb=rgb, grey=_is_grey(rgb), format=file_format, mode=mode, rotated=rotated)
 
 
 def _is_grey(rgb: npt.NDArray[np.uint8]) -> bool:
@@ -216,15 +187,7 @@ def _with_alpha(image: Image.Image, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[n
 
 
 def resize(pixels: Any, size: int) -> Any:
-    """Resize to a square as `keras.layers.Resizing(size, size, interpolation="bilinear", antialias=True)` does.
-
-    Args:
-        pixels: numbers of shape (height, width, channels).
-        size: the side in px.
-
-    Returns:
-        A float32 tensor of shape (size, size, channels).
-    """
+    """Resize to a float32 square as `keras.layers.Resizing(size, size, interpolation="bilinear", antialias=True)`."""
     import tensorflow as tf
 
     height, width = pixels.shape[:2]

@@ -104,11 +104,7 @@ def _n_scans(content: bytes) -> int:
 
 
 class PixelBudget:
-    """Limits how many pixels threads have in work at the same time.
-
-    Args:
-        most: pixels in work at the same time. A larger picture is processed alone.
-    """
+    """Limits how many pixels threads have in work at the same time; a larger picture is processed alone."""
 
     def __init__(self, most: int) -> None:
         self._most = self._free = most

@@ -51,21 +51,13 @@ def record(place: int, facts: PictureFacts | UnreadableImage) -> Records:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inspection:
-    """All images that were inspected.
-
-    Attributes:
-        names: of the images in the index.
-        labels: their class numbers, of shape (n,).
-        splits: numbers of their splits in `SPLITS`, of shape (n,).
-        rows: their facts; `place` is the number of an image in the three above.
-        reasons: name -> why the image is unreadable, for the first of them.
-    """
+    """All images that were inspected."""
 
     names: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    splits: npt.NDArray[np.int8]
-    rows: Records
-    reasons: dict[str, str]
+    labels: npt.NDArray[np.int64]  # class numbers, of shape (n,)
+    splits: npt.NDArray[np.int8]  # numbers in `SPLITS`, of shape (n,)
+    rows: Records  # their facts; `place` is the number of an image in the three above
+    reasons: dict[str, str]  # name -> why the image is unreadable, for the first of them
 
     @property
     def read(self) -> Records:

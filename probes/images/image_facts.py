@@ -37,49 +37,33 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureFacts:
-    """What is known of a readable picture.
+    """What is known of a readable picture."""
 
-    Attributes:
-        digest: of its upright RGB pixels: equal for equal pictures, whatever the file.
-        perceptual: a hash that is nearly equal for pictures that look the same.
-        format: of the file, as Pillow names it; "array" for pixels.
-        mode: of its pixels, as Pillow names it.
-        size: (width, height) in px, upright.
-        grey: whether it has no colour.
-        rotated: whether EXIF asks to rotate or mirror the stored pixels.
-        misnamed: whether its name has the suffix of another format.
-        brightness: mean luma, 0 to 255.
-        contrast: standard deviation of the luma.
-    """
-
-    digest: bytes
-    perceptual: bytes
-    format: str
-    mode: str
-    size: tuple[int, int]
+    digest: bytes  # of the upright RGB pixels: equal for equal pictures, whatever the file
+    perceptual: bytes  # a hash that is nearly equal for pictures that look the same
+    format: str  # as Pillow names it; "array" for pixels
+    mode: str  # as Pillow names it
+    size: tuple[int, int]  # (width, height) in px, upright
     grey: bool
-    rotated: bool
-    misnamed: bool
-    brightness: float
-    contrast: float
+    rotated: bool  # whether EXIF asks to rotate or mirror the stored pixels
+    misnamed: bool  # whether its name has the suffix of another format
+    brightness: float  # mean luma, 0 to 255
+    contrast: float  # standard deviation of the luma
 
 
 def facts_of(picture: Picture, name: str) -> PictureFacts:
     """The facts of a decoded picture."""
-    with PIXEL_BUDGET.take(picture.size[0] * picture.size[1]):
-        return _facts_of(picture, name)
-
-
-def _facts_of(picture: Picture, name: str) -> PictureFacts:
     height, width = picture.rgb.shape[:2]
-    digest = blake2b(f"{width}x{height}:".encode(), digest_size=DIGEST_BYTES)
-    digest.update(np.ascontiguousarray(picture.rgb).data)
-    down, across = max(1, height // _GRID), max(1, width // _GRID)
-    luma = ImageStat.Stat(Image.fromarray(picture.rgb[::down, ::across]).convert("L"))
+    with PIXEL_BUDGET.take(width * height):
+        digest = blake2b(f"{width}x{height}:".encode(), digest_size=DIGEST_BYTES)
+        digest.update(np.ascontiguousarray(picture.rgb).data)
+        down, across = max(1, height // _GRID), max(1, width // _GRID)
+        luma = ImageStat.Stat(Image.fromarray(picture.rgb[::down, ::across]).convert("L"))
+        perceptual = perceptual_hash(picture.rgb)
     ending = suffix(name)
     return PictureFacts(
         digest=digest.digest(),
-        perceptual=perceptual_hash(picture.rgb),
+        perceptual=perceptual,
         format=picture.format,
         mode=picture.mode,
         size=(width, height),
@@ -103,36 +87,19 @@ def _read(store: Store, name: str, read: Callable[[Source], T]) -> T:
 
 
 def open_picture(store: Store, name: str, channels: int = 3) -> Picture:
-    """Decode an image of a store.
-
-    Raises:
-        UnreadableImage: it can't be opened or decoded completely.
-    """
+    """Decode an image of a store, or raise `UnreadableImage`."""
     return _read(store, name, lambda source: read_picture(source, channels))
 
 
 def stored_size(store: Store, name: str) -> tuple[int, int]:
-    """(width, height) in px of an image of a store, from its header.
-
-    Raises:
-        UnreadableImage: it can't be opened or has no readable header.
-    """
+    """(width, height) in px of an image of a store, from its header."""
     return _read(store, name, read_size)
 
 
 def inspect(
     store: Store, names: Sequence[str], places: Iterable[int]
 ) -> Iterator[tuple[int, PictureFacts | UnreadableImage]]:
-    """Decode images on all cores and take their facts; no picture is kept.
-
-    Args:
-        store: opens the images.
-        names: of images.
-        places: which of the names to inspect.
-
-    Yields:
-        Each place in order, with the facts of the picture or the reason why there are none.
-    """
+    """Decode images on all cores; each place in order, with its facts or why there are none. No picture is kept."""
 
     def inspect_one(place: int) -> tuple[int, PictureFacts | UnreadableImage]:
         try:

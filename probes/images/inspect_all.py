@@ -27,18 +27,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] | None = None) -> Inspection:
-    """Inspect every image of every split, on all cores.
+    """Inspect every image of every split, on all cores; Ctrl-C raises `Interrupted`.
 
     The facts of files on disk are kept in the user's data directory until the run is complete. An interrupted run is
     resumed by the next call with the same images; files whose size or time has changed are inspected again. Nothing
-    is kept of data in memory or in other places.
-
-    Args:
-        index: the images.
-        progress: called with the number of images inspected and of all images.
-
-    Raises:
-        Interrupted: Ctrl-C.
+    is kept of data in memory or in other places. `progress` gets the number of images inspected and of all images.
     """
     listed = [
         (name, label, number)
@@ -134,7 +127,6 @@ class _Journal:
         return np.asarray(rows[np.fromiter((old == new for old, new in zip(stamps, files, strict=True)), bool)])
 
     def append(self, row: Records) -> None:
-        """Add a row."""
         try:
             if self.file is not None:
                 self.file.write(row.tobytes())

@@ -26,19 +26,12 @@ _ORDER = _bit_order()
 
 
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """The fingerprint of a picture.
+    """The 64-byte fingerprint of uint8 pixels of shape (height, width[, 1 or 3]).
 
     The first 32 bytes are the signs of the 16 x 16 lowest frequencies of the luma against their median, the 64 lowest
     ones first. The other 32 are the chroma (Cb, Cr) of 4 x 4 cells, for shapes that differ in nothing but colour.
-
-    Args:
-        pixels: of shape (height, width, 3), (height, width, 1) or (height, width).
-
-    Returns:
-        64 bytes; `NO_HASH` for a picture without detail: blank, or one that varies only along its rows or columns.
-
-    Reference:
-        Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010.
+    `NO_HASH` for a picture without detail: blank, or one that varies only along its rows or columns.
+    Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010.
     """
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
     small = image.resize((_PIXELS, _PIXELS), Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -19,25 +19,15 @@ _AHEAD = 32  # decoded pictures that wait for the network at most
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A picture as the network reads it.
+    """A picture as the network reads it."""
 
-    Attributes:
-        pixels: float32 of shape (input_size, input_size, channels), 0 to 255.
-        label: its class number.
-        file: its name in the index.
-        size: native (width, height) in px.
-        grey: whether it has no colour.
-        validation: whether it is in the user's validation split.
-        facts: its other facts; None where it came from no index.
-    """
-
-    pixels: npt.NDArray[np.float32]
+    pixels: npt.NDArray[np.float32]  # of shape (input_size, input_size, channels), 0 to 255
     label: int
     file: str
-    size: tuple[int, int]
+    size: tuple[int, int]  # native (width, height) in px
     grey: bool
     validation: bool = False
-    facts: PictureFacts | None = None
+    facts: PictureFacts | None = None  # None where it came from no index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +42,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Images of the sample that were not measured; filled while the sample is read.
-
-    Attributes:
-        failures: unreadable ones.
-        copies: without their pixels, those with the same pixels as a measured image of their class and split.
-    """
+    """Images of the sample that were not measured; filled while the sample is read."""
 
     failures: list[Failed] = field(default_factory=list)
-    copies: list[Prepared] = field(default_factory=list)
+    copies: list[Prepared] = field(default_factory=list)  # of a measured image of the class and split; without pixels
 
 
 def readable(
@@ -68,8 +53,8 @@ def readable(
 ) -> Iterator[Prepared]:
     """Decoded pictures of a sample.
 
-    An image that is unreadable, or has the same pixels as another of its class, is added to `skipped`, and the next
-    candidate of its class replaces it.
+    One that is unreadable, or has the same pixels as another of its class, is added to `skipped` and replaced by the
+    next candidate of its class.
     """
 
     def read(item: tuple[int, str]) -> Prepared | Failed:

@@ -13,33 +13,19 @@ from probes.separability.linear_probe import Judged
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InspectedData:
-    """Images before they are measured.
-
-    Attributes:
-        index: the images.
-        seen: those that were inspected.
-        repeats: which of the readable ones repeat others.
-    """
+    """Images before they are measured."""
 
     index: ImageIndex
-    seen: Inspection
-    repeats: Repeats
+    seen: Inspection  # those that were inspected
+    repeats: Repeats  # among the readable ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CheckedData(InspectedData):
-    """Measured images.
-
-    Attributes:
-        size: how many there are.
-        features: of the measured images.
-        rows: the measured images as the splitter sees them.
-        judged: out-of-fold predictions for the measured images; None where none can be held out.
-        notable_imbalance: ratio of the largest to the smallest class from which classes count as unbalanced.
-    """
+    """Measured images."""
 
     size: DatasetSize
     features: Features
-    rows: Rows
-    judged: Judged | None
-    notable_imbalance: float
+    rows: Rows  # the measured images as the splitter sees them
+    judged: Judged | None  # out-of-fold predictions; None where no measured image can be held out
+    notable_imbalance: float  # ratio of the largest to the smallest class from which classes count as unbalanced

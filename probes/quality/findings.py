@@ -9,25 +9,15 @@ EXAMPLES = 1000  # of a finding at most: enough to act on, whatever the size of 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something about the data that the user should know.
+    """Something about the data that the user should know."""
 
-    Attributes:
-        kind: its identifier: "truncated", "leak", "imbalance" …
-        severity: "error" where numbers can't be trusted until it is fixed, "warning", or "note".
-        n_files: how many files, or images, it is about.
-        examples: of these, up to `EXAMPLES`; worst first where they can be ranked.
-        message: what was found.
-        done: what was done about it.
-        advice: what the user may do.
-    """
-
-    kind: str
-    severity: str
-    n_files: int
-    examples: tuple[str, ...]
+    kind: str  # "truncated", "leak", "imbalance" …
+    severity: str  # "error" where numbers can't be trusted until it is fixed, "warning", or "note"
+    n_files: int  # files, or images, that it is about
+    examples: tuple[str, ...]  # up to `EXAMPLES`; worst first where they can be ranked
     message: str
-    done: str
-    advice: str
+    done: str  # what was done about it
+    advice: str  # what the user may do
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -34,38 +34,20 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelError:
-    """An image whose label is likely wrong.
+    """An image whose label is likely wrong."""
 
-    Attributes:
-        index: row of the image.
-        given: number of the class that it is labelled with.
-        suggested: number of the class that it likely belongs to.
-        probability_given: out-of-fold probability of the given class, 0 to 1.
-        probability_suggested: of the suggested class.
-        certainty: probability that the label is wrong and the suggestion right, 0 to 1.
-    """
-
-    index: int
-    given: int
+    index: int  # row of the image
+    given: int  # class number
     suggested: int
-    probability_given: float
-    probability_suggested: float
-    certainty: float
+    certainty: float  # probability that the label is wrong and the suggestion right
 
 
 class Noise(NamedTuple):
-    """A model of labels: P(label = c | image) = sum over classes a of softmax(temperature * evidence)_a rates_ac.
+    """A model of labels: P(label = c | image) = sum over classes a of softmax(temperature * evidence)_a rates_ac."""
 
-    Attributes:
-        rates: the share of the images of class a that are labelled c, of shape (k, k).
-        temperature: factor of the evidence with which its softmax is calibrated.
-        wrong: for each image the probability that it belongs to its likeliest other class and its label is an error, of
-            shape (n,).
-    """
-
-    rates: FloatArray
+    rates: FloatArray  # share of the images of class a that are labelled c, of shape (k, k)
     temperature: float
-    wrong: FloatArray
+    wrong: FloatArray  # probability that an image's label is an error and its likeliest other class right, (n,)
 
 
 def label_errors(
@@ -74,22 +56,15 @@ def label_errors(
     features: npt.ArrayLike | None = None,
     groups: Labels | None = None,
 ) -> tuple[LabelError, ...]:
-    """Find images whose label is likely wrong.
+    """Images whose label is likely wrong, the most certain first.
 
-    Args:
-        probabilities: out-of-fold class probabilities, of shape (n, k). Rows of zeros were not evaluated and are
-            skipped, as are images whose own class has probability 0: it was in no training fold.
-        labels: class numbers below k, of shape (n,).
-        features: of shape (n, d), for the search of neighbours; None for none.
-        groups: numbers of shape (n,); images of one group, such as near duplicates, are not neighbours.
+    `probabilities` are out-of-fold, of shape (n, k); rows of zeros were not evaluated and are skipped, as are images
+    whose own class has probability 0: it was in no training fold. Neighbours are searched in `features`, of shape
+    (n, d); images of one group, such as near duplicates, are not neighbours.
 
-    Returns:
-        The images in doubt, the most certain first; empty where fewer than two classes have `LEAST_IMAGES` images.
-
-    Reference:
-        Northcutt, Jiang and Chuang, Confident learning, JAIR 2021, arXiv:1911.00068: class-conditional noise, estimated
-        from out-of-sample probabilities. Guo et al., On calibration of modern neural networks, ICML 2017,
-        arXiv:1706.04599: the temperature.
+    Northcutt, Jiang and Chuang, Confident learning, JAIR 2021, arXiv:1911.00068: class-conditional noise, estimated
+    from out-of-sample probabilities. Guo et al., On calibration of modern neural networks, ICML 2017,
+    arXiv:1706.04599: the temperature.
     """
     values, numbers = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
     n_classes = values.shape[1]
@@ -106,8 +81,6 @@ def label_errors(
             index=int(index),
             given=int(numbers[index]),
             suggested=int(suggested),
-            probability_given=float(values[index, numbers[index]]),
-            probability_suggested=float(values[index, suggested]),
             certainty=float(sure),
         )
         for index, suggested, sure in zip(rows, classes[best], certainty, strict=True)
@@ -158,19 +131,12 @@ def fit_noise(evidence: FloatArray, labels: Labels, *, uniform: bool) -> Noise:
 
 
 class _Pairs(NamedTuple):
-    """The likeliest other classes of each image, and the distinct pairs of these with its label.
+    """The likeliest other classes of each image, and the distinct pairs of these with its label."""
 
-    Attributes:
-        others: class numbers, the likeliest first, of shape (n, m).
-        places: the numbers of their pairs, of shape (n, m).
-        true: the other class of each pair, of shape (pairs,).
-        given: the label of each pair, of shape (pairs,).
-    """
-
-    others: Labels
-    places: Labels
-    true: Labels
-    given: Labels
+    others: Labels  # class numbers, the likeliest first, of shape (n, m)
+    places: Labels  # numbers of their pairs, of shape (n, m)
+    true: Labels  # the other class of each pair, of shape (pairs,)
+    given: Labels  # the label of each pair
 
 
 def _pairs(evidence: FloatArray, labels: Labels) -> _Pairs:

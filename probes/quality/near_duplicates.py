@@ -1,10 +1,7 @@
 """Near duplicates: the same picture re-encoded, resized, brightened or cropped slightly, found from fingerprints.
 
 Pictures of one data set may all look similar: how near two have to be depends on how near the set's pictures usually
-are.
-
-Reference:
-    Lowe, Distinctive Image Features from Scale-Invariant Keypoints, 2004, section 7.1: nearest against next-nearest.
+are. Lowe, Distinctive Image Features from Scale-Invariant Keypoints, 2004, section 7.1: nearest against next-nearest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,12 +43,7 @@ def near_duplicates(hashes: Sequence[bytes]) -> list[tuple[int, int]]:
 
     The result is sorted, and a minimal set with the same connected components as all near pairs: n - 1 pairs for n
     copies of one picture. The components do not depend on the order of the pictures. `NO_HASH` is in no pair.
-
-    Raises:
-        ValueError: a hash has another length than those from `perceptual_hash`.
     """
-    if any(len(one) != HASH_BYTES for one in hashes):
-        raise ValueError(f"Expected fingerprints of {HASH_BYTES} bytes each, from `perceptual_hash`.")
     first: dict[bytes, int] = {}
     equal = [
         (known, index)
@@ -137,16 +129,11 @@ class _Table:
 
 
 class _Forest:
-    """A minimal set of links between n pictures.
-
-    Attributes:
-        links: left * n + right of each.
-        tree: the number of each picture's tree.
-    """
+    """A minimal set of links between n pictures."""
 
     def __init__(self, n: int) -> None:
-        self.links = np.empty(0, np.int64)
-        self.tree = np.arange(n)
+        self.links = np.empty(0, np.int64)  # left * n + right
+        self.tree = np.arange(n)  # number of each picture's tree
         self._new: list[npt.NDArray[np.int64]] = []
 
     def add(self, pairs: Indices) -> None:

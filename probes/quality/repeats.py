@@ -15,19 +15,12 @@ Groups = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Repeats:
-    """Which of n readable pictures repeat others; each array has shape (n,), in the order of `Inspection.read`.
+    """Which of n readable pictures repeat others; each array has shape (n,), in the order of `Inspection.read`."""
 
-    Attributes:
-        exact: numbers, equal for the same pixels.
-        similar: numbers, also equal for near duplicates.
-        together: numbers, also equal for images of one of the user's groups: images that are never split.
-        leaked: whether an image is in the validation or test split, and belongs together with a training image.
-    """
-
-    exact: Groups
-    similar: Groups
-    together: Groups
-    leaked: npt.NDArray[np.bool_]
+    exact: Groups  # numbers, equal for the same pixels
+    similar: Groups  # also equal for near duplicates
+    together: Groups  # also equal for images of one of the user's groups: images that are never split
+    leaked: npt.NDArray[np.bool_]  # in the validation or test split, and together with a training image
 
 
 def find_repeats(seen: Inspection, index: ImageIndex) -> Repeats:

@@ -34,22 +34,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortcut:
-    """A class that is given away.
+    """A class that is given away."""
 
-    Attributes:
-        kind: by what: one of `KINDS`.
-        label: its number.
-        accuracy: cross-validated balanced accuracy, 0 to 1, with which these facts separate it from the other classes,
-            except those that they separate more clearly.
-        standard_error: of that accuracy.
-        words: how it differs, for a reader.
-    """
-
-    kind: str
+    kind: str  # one of `KINDS`
     label: int
-    accuracy: float
+    accuracy: float  # cross-validated, balanced; against the other classes that are not separated more clearly
     standard_error: float
-    words: str
+    words: str  # how it differs, for a reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,19 +55,11 @@ class _Kind:
 def shortcuts(
     facts: Records, labels: Labels, class_names: Sequence[str], groups: Labels | None = None
 ) -> tuple[Shortcut, ...]:
-    """Find the classes that can be separated from all others without the content of the pictures.
+    """The classes that can be separated from all others without the content of the pictures, the clearest first.
 
     For each kind of facts and each class a shallow decision tree separates the class from the rest, cross-validated. It
-    is fitted only where the best rule in hindsight exceeds the threshold.
-
-    Args:
-        facts: rows of n readable pictures, in any order.
-        labels: their class numbers, of shape (n,).
-        class_names: of all classes.
-        groups: numbers of shape (n,); images of one group are not split; None for groups of one image.
-
-    Returns:
-        The classes given away, the clearest first; of two classes the smaller one represents both.
+    is fitted only where the best rule in hindsight exceeds the threshold. Of two classes the smaller one represents
+    both. Images of one of the `groups`, numbers of shape (n,), are not split between folds.
     """
     order = _sample(facts, labels)
     facts, labels = facts[order], labels[order]

@@ -1,7 +1,7 @@
 """From facts of the images to findings."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +22,7 @@ from recommender.rules import thresholds
 
 
 def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, seed: int) -> Inspection:
-    """Facts of the sample, read while it was measured, and of some test images, which are not measured.
-
-    Args:
-        index: the images.
-        features: of the sample.
-        with_test: how many test images to inspect.
-        seed: of their choice.
-    """
+    """Facts of the sample, read while it was measured, and of `with_test` test images, which are not measured."""
     measured = zip(features.files, features.labels.tolist(), features.validation.tolist(), features.facts, strict=True)
     copies = [(item.file, item.label, item.validation, item.facts) for item in features.skipped.copies]
     failed = [(item.file, item.label, item.validation, item.error) for item in features.skipped.failures]
@@ -61,27 +54,17 @@ def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[st
             yield (*chosen[place], TEST, facts)
 
 
-class Judgement(NamedTuple):
-    """The measured images, and a classifier's results on those that it was not fitted on; None if there are none."""
-
-    features: Features
-    rows: Rows
-    judged: Judged | None
-
-
 def find(
-    index: ImageIndex, seen: Inspection, repeated: Repeats, size: DatasetSize, judgement: Judgement
+    index: ImageIndex,
+    seen: Inspection,
+    repeated: Repeats,
+    size: DatasetSize,
+    *,
+    features: Features,
+    rows: Rows,
+    judged: Judged | None,
 ) -> tuple[Finding, ...]:
-    """All problems of the data, the most severe first.
-
-    Args:
-        index: the images.
-        seen: facts of those that were inspected.
-        repeated: which of them repeat others.
-        size: how many there are.
-        judgement: of those that were measured.
-    """
-    features, rows, judged = judgement
+    """All problems of the data, the most severe first; `judged` is None where no measured image is held out."""
     return registry.find(
         CheckedData(
             index=index,

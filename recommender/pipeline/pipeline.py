@@ -20,7 +20,7 @@ from probes.quality.repeats import Repeats, distinct_counts, find_repeats, reada
 from probes.separability.linear_probe import LinearProbe, fit_linear_probe, judge
 from probes.similarity.pixel_scaling import ScalingChoice
 from recommender.pipeline import network_pass, probes
-from recommender.pipeline.data_checks import Judgement, find, find_failures, inspect_sample
+from recommender.pipeline.data_checks import find, find_failures, inspect_sample
 from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, Progress
 from recommender.rules.class_balance import class_weights, small_class
@@ -80,7 +80,7 @@ class Pipeline:
         judged = probe.judged
         if measured.n_held_out:  # label errors are found on every image, not only where the model is measured
             judged = judge(_head_blocks(data, plan), data.rows.pooled(), seed=self.seed, balanced=data.balanced)
-        findings = find(self.index, inspected, repeated, size, Judgement(passed.features, data.rows, judged))
+        findings = find(self.index, inspected, repeated, size, features=passed.features, rows=data.rows, judged=judged)
         self.clock.lap("findings")
         return Decision(
             measurements=replace(measured, findings=findings),

@@ -3,18 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from probes.quality.checked_data import CheckedData, InspectedData
-from probes.quality.checks import (
-    class_names,
-    class_sizes,
-    imbalance,
-    label_errors,
-    odd_pictures,
-    omissions,
-    repeats,
-    shortcuts,
-    unreadable,
-    validation,
-)
+from probes.quality.checks import classes, label_errors, odd_pictures, omissions, repeats, shortcuts, unreadable
 from probes.quality.findings import SEVERITIES, Finding
 
 # Each yields findings in the order in which they are reported among others of the same severity.
@@ -23,10 +12,10 @@ CHECKS: tuple[Callable[[CheckedData], Iterator[Finding]], ...] = (
     repeats.check,
     label_errors.check,
     shortcuts.check,
-    class_sizes.check,
-    imbalance.check,
-    class_names.check,
-    validation.check,
+    classes.small,
+    classes.imbalance,
+    classes.names,
+    classes.validation,
     omissions.check,
     odd_pictures.check,
 )

@@ -17,9 +17,8 @@ _KEPT_TOGETHER = "Kept on one side of every split."
 def check(data: InspectedData) -> Iterator[Finding]:
     """Pictures with the same pixels, or nearly the same, within a class, across classes and across splits."""
     if len(data.seen.read) > 1:
-        yield from _within_class(data.seen, data.repeats)
-        yield from _across_classes(data.seen, data.repeats)
-        yield from _across_splits(data.seen, data.repeats)
+        for find in (_within_class, _across_classes, _across_splits):
+            yield from find(data.seen, data.repeats)
         yield from _split_groups(data.seen, data.index)
 
 

@@ -13,16 +13,7 @@ from probes.images.decode import UnreadableImage
 from probes.images.facts_table import FAILURES, Inspection, record
 from probes.images.image_facts import PictureFacts
 from probes.quality.checked_data import CheckedData, InspectedData
-from probes.quality.checks import (
-    class_names,
-    class_sizes,
-    imbalance,
-    odd_pictures,
-    omissions,
-    repeats,
-    unreadable,
-    validation,
-)
+from probes.quality.checks import classes, odd_pictures, omissions, repeats, unreadable
 from probes.quality.checks.registry import CHECKS, FILE_CHECKS, find_in_files
 from probes.quality.findings import count, quoted
 from probes.quality.repeats import distinct_counts, find_repeats, readable_counts
@@ -118,8 +109,8 @@ def test_every_module_of_the_checks_is_registered():
 
 def test_different_pictures_have_no_finding():
     data = inspected(*(facts(seed) for seed in range(20)), labels=[0, 1] * 10, splits=["train"] * 15 + ["test"] * 5)
-    checks = (unreadable, repeats, odd_pictures, omissions, class_names)
-    assert [finding for check in checks for finding in check.check(data)] == []
+    checks = (unreadable.check, repeats.check, odd_pictures.check, omissions.check, classes.names)
+    assert [finding for check in checks for finding in check(data)] == []
 
 
 @pytest.mark.parametrize("kind", FAILURES)
@@ -222,26 +213,26 @@ CATS = index_entries([Entry(name, name) for name in ("cat", "dog", "emu")], None
 
 
 def test_small_classes_are_reported_with_the_smallest_first():
-    [finding] = class_sizes.check(counted((12, 9, 1), index=CATS))
+    [finding] = classes.small(counted((12, 9, 1), index=CATS))
     assert (finding.kind, finding.n_files, finding.examples) == ("small_class", 10, ("emu: 1", "dog: 9"))
     assert "2 classes have fewer than 10 images: 'emu', 'dog'. 'emu': one image" in finding.message
-    assert kinds(class_sizes.check(counted((12, 10, 0), index=CATS))) == []
+    assert kinds(classes.small(counted((12, 10, 0), index=CATS))) == []
 
 
 def test_imbalance_is_reported_with_the_largest_and_the_smallest_class():
-    [finding] = imbalance.check(counted((50, 500)))
+    [finding] = classes.imbalance(counted((50, 500)))
     assert (finding.kind, finding.examples) == ("imbalance", ("x: 50", "y: 500"))
     assert "'y', has 10 times" in finding.message
-    assert kinds(imbalance.check(counted((50, 149)))) == []
+    assert kinds(classes.imbalance(counted((50, 149)))) == []
 
 
 def test_classes_without_images_odd_numbers_and_several_spellings_are_reported():
     entries = [Entry("0", 1), Entry("1", 3)]
     numbered = index_entries(entries, None, source="data", kind="manifest")
-    [finding] = class_names.check(inspected(facts(), index=numbered))
+    [finding] = classes.names(inspected(facts(), index=numbered))
     assert (finding.kind, finding.examples) == ("label_numbers", ("label 1 is output 0", "label 3 is output 1"))
     spelt = index_entries([Entry("0", "wild_Cat"), Entry("1", "wild cat")], None, source="data", kind="folder")
-    [finding] = class_names.check(inspected(facts(), index=spelt))
+    [finding] = classes.names(inspected(facts(), index=spelt))
     assert (finding.kind, finding.examples) == ("similar_names", ("wild cat = wild_Cat",))
 
 
@@ -255,7 +246,7 @@ def test_a_validation_split_without_some_class_is_reported(held_out, examples, d
     index = index_entries(entries, None, source="data", kind="folder")
     labels = [0, 1] * 4 + [("x", "y").index(label) for label in held_out]
     rows = Rows.of(labels, validation=[False] * 8 + [True] * len(held_out))
-    found = list(validation.check(counted((4, 4), index=index, rows=rows)))
+    found = list(classes.validation(counted((4, 4), index=index, rows=rows)))
     assert [finding.examples for finding in found] == ([examples] if done else [])
     assert all(done in finding.done for finding in found)
 

@@ -206,11 +206,6 @@ def test_fewer_than_two_hashes_make_no_pair(hashes):
     assert near_duplicates(hashes) == []
 
 
-def test_a_fingerprint_of_another_length_is_refused():
-    with pytest.raises(ValueError, match="64 bytes"):
-        near_duplicates([bytes(range(64)), bytes(range(32))])
-
-
 @settings(deadline=None)
 @given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
 def test_components_are_those_of_a_naive_search_and_numbered_by_their_first_members(graph):
