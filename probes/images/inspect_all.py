@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from probes.data.image_index import SPLITS, ImageIndex
 from probes.images.decode import UnreadableImage, quiet_decoders
-from probes.images.facts_table import RECORD, Inspection, Records, record
-from probes.images.image_facts import inspect
+from probes.images.image_facts import RECORD, Inspection, Records, inspect, record
 from probes.user_directory import data_directory
 
 _REASONS = 1000  # of failures that are kept in words

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeClassifier
 
-from probes.images.facts_table import Records
+from probes.images.image_facts import Records
 from probes.separability.linear_probe import accuracy_error
 
 FOLDS = 5

@@ -10,8 +10,7 @@ from pictures import photograph
 from PIL import Image, ImageEnhance
 
 from probes.data.sources.folder import index_folder
-from probes.images.facts_table import RECORD, record
-from probes.images.image_facts import inspect
+from probes.images.image_facts import RECORD, inspect, record
 from probes.quality.shortcuts import (
     KINDS,
     LEAST_IMAGES,
