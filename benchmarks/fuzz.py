@@ -30,11 +30,10 @@ from damage import write_damaged
 
 from probes.data.sources.folder import index_folder
 from probes.images.decode import UnreadableImage, quiet_decoders
-from probes.images.facts_table import FAILURES
-from probes.images.image_facts import inspect
+from probes.images.image_facts import FAILURES, inspect
 from probes.images.inspect_all import inspect_everything
 from probes.quality.checked_data import InspectedData
-from probes.quality.checks import odd_pictures, repeats, unreadable
+from probes.quality.checks import files, odd_pictures, repeats
 from probes.quality.repeats import find_repeats
 
 SLOW = 1.0  # seconds for one file
@@ -85,7 +84,7 @@ def all_at_once(folder: str) -> None:
     seen = inspect_everything(index)
     seconds = time.perf_counter() - clock
     data = InspectedData(index=index, seen=seen, repeats=find_repeats(seen, index))
-    found = [finding for check in (unreadable, repeats, odd_pictures) for finding in check.check(data)]
+    found = [finding for check in (files.unreadable, repeats.check, odd_pictures.check) for finding in check(data)]
     kinds = Counter(seen.rows["failure"].tolist())
     print(
         json.dumps(

@@ -14,8 +14,7 @@ from common import ResultFile, data_sets
 
 from probes.data.image_index import ImageIndex
 from probes.images.decode import quiet_decoders
-from probes.images.facts_table import Records, record
-from probes.images.image_facts import inspect
+from probes.images.image_facts import Records, inspect, record
 from probes.quality.shortcuts import KINDS, Shortcut, shortcuts
 
 ALL_GREY = 0.9  # of the pictures without colour, from which on none can lose it

@@ -95,7 +95,9 @@ def _guarded(source: Source, read: Callable[[Image.Image], T]) -> T:
     """Open a picture and read it; whatever a decoder raises becomes `UnreadableImage`."""
     try:
         if isinstance(source, np.ndarray):
-            return read(_from_array(source))
+            if not source.size:
+                raise UnreadableImage("no pixels", "empty")
+            return read(Image.fromarray(source[..., 0] if source.shape[2:] == (1,) else source))
         n_bytes = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
         if not n_bytes:
             raise UnreadableImage("empty file", "empty")
@@ -105,12 +107,6 @@ def _guarded(source: Source, read: Callable[[Image.Image], T]) -> T:
             return read(image)
     except Exception as error:  # Pillow's decoders raise nearly any exception on broken files
         raise unreadable(error) from error
-
-
-def _from_array(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    if 0 in pixels.shape:
-        raise UnreadableImage("no pixels", "empty")
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
 
 
 def read_size(source: Source) -> tuple[int, int]:

@@ -31,20 +31,16 @@ _END = 0xD9
 
 def excess(image: Image.Image) -> str | None:
     """The limit that a picture exceeds by its header, in a few words; None where it exceeds none."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        return f"{width} x {height} px: over {MAX_PIXELS // 10**6} million, a decompression bomb"
-    if max(width, height) > _MAX_SIDE:
-        return f"{width} x {height} px: a side of over {_MAX_SIDE // 10**6} million, a decompression bomb"
-    across, down = _tile(image)
-    if across * down > MAX_PIXELS:
-        return f"tiles of {across} x {down} px: over {MAX_PIXELS // 10**6} million, a decompression bomb"
-    if _n_tiles(image) > _MAX_TILES:
-        return f"over {_MAX_TILES:,} tiles, a decompression bomb"
-    run_lengths = any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ()))
-    if run_lengths and width * height > _MAX_RUN_LENGTHS:
-        return f"{width} x {height} px in run lengths: over {_MAX_RUN_LENGTHS // 10**6} million"
-    return None
+    (width, height), (across, down) = image.size, _tile(image)
+    n, run_lengths = width * height, any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ()))
+    limits = (  # what is claimed, and how many are claimed and allowed
+        (f"{width} x {height} px: over {MAX_PIXELS // 10**6} million", n, MAX_PIXELS),
+        (f"{width} x {height} px: a side of over {_MAX_SIDE // 10**6} million", max(width, height), _MAX_SIDE),
+        (f"tiles of {across} x {down} px: over {MAX_PIXELS // 10**6} million", across * down, MAX_PIXELS),
+        (f"over {_MAX_TILES:,} tiles", _n_tiles(image), _MAX_TILES),
+        (f"{n:,} px in run lengths: over {_MAX_RUN_LENGTHS // 10**6} million", n * run_lengths, _MAX_RUN_LENGTHS),
+    )
+    return next((f"{claim}, a decompression bomb" for claim, claimed, most in limits if claimed > most), None)
 
 
 def _tile(image: Image.Image) -> tuple[int, int]:

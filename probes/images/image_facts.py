@@ -1,4 +1,7 @@
-"""Facts about a picture and its file that need no network, taken while the picture is decoded."""
+"""Facts about pictures and their files that need no network, taken while a picture is decoded.
+
+Those of many pictures are kept in columns: 140 bytes a picture, for up to a million pictures.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,15 +10,16 @@ from hashlib import blake2b
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageStat
 
-from probes.data.image_index import Store
+from probes.data.image_index import SPLITS, Store
 from probes.images.decode import Picture, Source, UnreadableImage, in_order, read_picture, read_size, unreadable
 from probes.images.decoder_limits import PIXEL_BUDGET
-from probes.images.perceptual_hash import perceptual_hash
+from probes.images.perceptual_hash import HASH_BYTES, perceptual_hash
 from probes.images.suffixes import IMAGE_SUFFIXES, suffix
 
-DIGEST_BYTES = 16
+_DIGEST_BYTES = 16
 _GRID = 256  # points a side at most on which brightness and contrast are measured
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _SUFFIXES = {
@@ -31,7 +35,28 @@ _SUFFIXES = {
     "JPEG2000": (".jp2",),
     "AVIF": (".avif",),
 }
+FAILURES = ("unreadable", "empty", "truncated", "bomb", "missing")
+RECORD = np.dtype(
+    [
+        ("place", "<i8"),  # of its name in the list of names
+        ("failure", "i1"),  # number in FAILURES; -1 for a readable picture
+        ("bytes", "<i8"),  # size of its file, and its time of change in ns, where it is a file on disk; else 0
+        ("changed", "<i8"),
+        ("digest", "u1", _DIGEST_BYTES),
+        ("perceptual", "u1", HASH_BYTES),
+        ("format", "S8"),
+        ("mode", "S8"),
+        ("width", "<u4"),
+        ("height", "<u4"),
+        ("grey", "?"),
+        ("rotated", "?"),
+        ("misnamed", "?"),
+        ("brightness", "<f4"),
+        ("contrast", "<f4"),
+    ]
+)
 
+Records = npt.NDArray[np.void]
 T = TypeVar("T")
 
 
@@ -55,7 +80,7 @@ def facts_of(picture: Picture, name: str) -> PictureFacts:
     """The facts of a decoded picture."""
     height, width = picture.rgb.shape[:2]
     with PIXEL_BUDGET.take(width * height):
-        digest = blake2b(f"{width}x{height}:".encode(), digest_size=DIGEST_BYTES)
+        digest = blake2b(f"{width}x{height}:".encode(), digest_size=_DIGEST_BYTES)
         digest.update(np.ascontiguousarray(picture.rgb).data)
         down, across = max(1, height // _GRID), max(1, width // _GRID)
         luma = ImageStat.Stat(Image.fromarray(picture.rgb[::down, ::across]).convert("L"))
@@ -73,6 +98,21 @@ def facts_of(picture: Picture, name: str) -> PictureFacts:
         brightness=luma.mean[0],
         contrast=luma.stddev[0],
     )
+
+
+def record(place: int, facts: PictureFacts | UnreadableImage) -> Records:
+    """One row, of shape (1,)."""
+    row = np.zeros(1, RECORD)
+    row["place"], row["failure"] = place, -1
+    if isinstance(facts, UnreadableImage):
+        row["failure"] = FAILURES.index(facts.kind)
+        return row
+    row["digest"] = np.frombuffer(facts.digest, np.uint8)
+    row["perceptual"] = np.frombuffer(facts.perceptual, np.uint8)
+    row["width"], row["height"] = facts.size
+    for name in ("format", "mode", "grey", "rotated", "misnamed", "brightness", "contrast"):
+        row[name] = getattr(facts, name)
+    return row
 
 
 def _read(store: Store, name: str, read: Callable[[Source], T]) -> T:
@@ -109,3 +149,23 @@ def inspect(
 
     workers = os.cpu_count() or 1
     return in_order(inspect_one, places, workers=workers, ahead=4 * workers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Inspection:
+    """All images that were inspected."""
+
+    names: tuple[str, ...]
+    labels: npt.NDArray[np.int64]  # class numbers, of shape (n,)
+    splits: npt.NDArray[np.int8]  # numbers in `SPLITS`, of shape (n,)
+    rows: Records  # their facts; `place` is the number of an image in the three above
+    reasons: dict[str, str]  # name -> why the image is unreadable, for the first of them
+
+    @property
+    def read(self) -> Records:
+        """The rows of readable pictures."""
+        return np.asarray(self.rows[self.rows["failure"] < 0])
+
+    def in_split(self, rows: Records, split: str) -> npt.NDArray[np.bool_]:
+        """Which of these rows belong to a split."""
+        return np.asarray(self.splits[rows["place"]] == SPLITS.index(split))

@@ -6,15 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from probes.data.image_index import SPLITS, ImageIndex
 from probes.images.decode import UnreadableImage, quiet_decoders
-from probes.images.facts_table import RECORD, Inspection, Records, record
-from probes.images.image_facts import inspect
+from probes.images.image_facts import RECORD, Inspection, Records, inspect, record
 from probes.user_directory import data_directory
 
 _REASONS = 1000  # of failures that are kept in words
@@ -42,25 +41,31 @@ def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] |
     names = tuple(name for name, *_ in listed)
     rows = np.zeros(len(names), RECORD)
     reasons: dict[str, str] = {}
-    with _Journal(index, names) as journal, quiet_decoders():
-        rows[journal.known["place"]] = journal.known
-        n_done = len(journal.known)
-        try:
-            for row, failure in _inspected(index, names, np.setdiff1d(np.arange(len(names)), journal.known["place"])):
+    path = _journal_path(index, names)
+    known, journal = _resumed(index, names, path)
+    rows[known["place"]] = known
+    n_done = len(known)
+    try:
+        with quiet_decoders():
+            for row, failure in _inspected(index, names, np.setdiff1d(np.arange(len(names)), known["place"])):
                 rows[row["place"]] = row
-                journal.append(row)
+                journal = journal and _append(journal, row)
                 if failure is not None and len(reasons) < _REASONS:
                     reasons[names[row["place"][0]]] = str(failure)
                 n_done += 1
                 if progress is not None:
                     progress(n_done, len(names))
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"Interrupted after {n_done:,} of {len(names):,} images. The same command resumes from there."
-                if journal.file is not None
-                else "Interrupted. Nothing was written."
-            ) from None
-        journal.remove()
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted after {n_done:,} of {len(names):,} images. The same command resumes from there."
+            if journal is not None
+            else "Interrupted. Nothing was written."
+        ) from None
+    finally:
+        if journal is not None:
+            _close(journal)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
     return Inspection(
         names=names,
         labels=np.array([label for _, label, _ in listed], np.int64),
@@ -87,63 +92,50 @@ def _inspected(
         yield row, facts if isinstance(facts, UnreadableImage) else None
 
 
-class _Journal:
-    """Rows on disk, appended during a run, and those `known` from an interrupted one.
+def _journal_path(index: ImageIndex, names: tuple[str, ...]) -> Path:
+    """Where the rows of these images are kept while a run is incomplete."""
+    key = blake2b(digest_size=16)
+    for part in (str(RECORD), index.kind, os.path.abspath(index.source), *names):
+        key.update(part.encode("utf-8", "surrogateescape") + b"\0")
+    return data_directory() / "checks" / f"{key.hexdigest()}.rows"
 
-    Where they can't be written, `file` is None and nothing is kept.
-    """
 
-    def __init__(self, index: ImageIndex, names: tuple[str, ...]) -> None:
-        self.file: BinaryIO | None = None
-        self.known: Records = np.zeros(0, RECORD)
-        self._index, self._names = index, names
-        key = blake2b(digest_size=16)
-        for part in (str(RECORD), index.kind, os.path.abspath(index.source), *names):
-            key.update(part.encode("utf-8", "surrogateescape") + b"\0")
-        self._path = data_directory() / "checks" / f"{key.hexdigest()}.rows"
-
-    def __enter__(self) -> Self:
-        if self._names and _stamp(self._index, self._names[0]) is not None:
-            with contextlib.suppress(OSError):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                known = self._unchanged()
-                new = self._path.with_suffix(".new")
-                new.write_bytes(known.tobytes())
-                new.replace(self._path)
-                self.file, self.known = self._path.open("ab", _BUFFER), known
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def _unchanged(self) -> Records:
-        """The rows of an interrupted run whose files have not changed since."""
-        if not self._path.exists() or time.time() - self._path.stat().st_mtime > _WEEK:
-            return np.zeros(0, RECORD)
-        rows = np.fromfile(self._path, RECORD)  # ignores the torn end of a last row
-        rows = rows[(rows["place"] >= 0) & (rows["place"] < len(self._names)) & (rows["failure"] == -1)]
-        stamps = zip(rows["bytes"].tolist(), rows["changed"].tolist(), strict=True)
-        files = (_stamp(self._index, self._names[place]) for place in rows["place"])
-        return np.asarray(rows[np.fromiter((old == new for old, new in zip(stamps, files, strict=True)), bool)])
-
-    def append(self, row: Records) -> None:
-        try:
-            if self.file is not None:
-                self.file.write(row.tobytes())
-        except OSError:  # with a full disk the run can't be resumed, but goes on
-            self._close()
-
-    def remove(self) -> None:
-        """Delete the file of a complete run."""
-        self._close()
+def _resumed(index: ImageIndex, names: tuple[str, ...], path: Path) -> tuple[Records, BinaryIO | None]:
+    """The rows of an interrupted run, and the journal that starts with them; None where it can't be written."""
+    if names and _stamp(index, names[0]) is not None:
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            known = _unchanged(index, names, path)
+            new = path.with_suffix(".new")
+            new.write_bytes(known.tobytes())
+            new.replace(path)
+            return known, path.open("ab", _BUFFER)
+    return np.zeros(0, RECORD), None
 
-    def _close(self) -> None:
-        file, self.file = self.file, None
-        if file is not None:
-            with contextlib.suppress(OSError):
-                file.close()
+
+def _unchanged(index: ImageIndex, names: tuple[str, ...], path: Path) -> Records:
+    """The rows of an interrupted run whose files have not changed since."""
+    if not path.exists() or time.time() - path.stat().st_mtime > _WEEK:
+        return np.zeros(0, RECORD)
+    rows = np.fromfile(path, RECORD)  # ignores the torn end of a last row
+    rows = rows[(rows["place"] >= 0) & (rows["place"] < len(names)) & (rows["failure"] == -1)]
+    known = zip(rows["place"].tolist(), rows["bytes"].tolist(), rows["changed"].tolist(), strict=True)
+    return np.asarray(rows[np.array([_stamp(index, names[place]) == tuple(old) for place, *old in known], bool)])
+
+
+def _append(journal: BinaryIO, row: Records) -> BinaryIO | None:
+    """The journal with one more row, or None: with a full disk the run can't be resumed, but goes on."""
+    try:
+        journal.write(row.tobytes())
+    except OSError:
+        _close(journal)
+        return None
+    return journal
+
+
+def _close(journal: BinaryIO) -> None:
+    with contextlib.suppress(OSError):
+        journal.close()
 
 
 def _stamp(index: ImageIndex, name: str) -> tuple[int, int] | None:

@@ -36,19 +36,12 @@ def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> bytes:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
     small = image.resize((_PIXELS, _PIXELS), Image.Resampling.LANCZOS, reducing_gap=2.0)
     luma = small.convert("L")
-    if _detail(np.asarray(luma, np.float64)) < _LEAST_DETAIL:
+    values = np.asarray(luma, np.float64)
+    # What the means of rows and columns do not explain.
+    if (values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()).std() < _LEAST_DETAIL:
         return NO_HASH
     bits = np.ravel(imagehash.phash(luma, hash_size=_SIDE).hash)[_ORDER]
-    return np.packbits(bits).tobytes() + _chroma(small)
-
-
-def _detail(luma: npt.NDArray[np.float64]) -> float:
-    """Standard deviation of the part that the means of rows and columns do not explain."""
-    return float((luma - luma.mean(0) - luma.mean(1, keepdims=True) + luma.mean()).std())
-
-
-def _chroma(small: Image.Image) -> bytes:
-    if small.mode == "L":
-        return bytes(HASH_BYTES - LUMA_BYTES)
-    cells = np.asarray(small.reduce(_PIXELS // _CELLS).convert("YCbCr"), np.int16)
-    return (cells[..., 1:] - 128).astype(np.int8).tobytes()
+    cells = np.zeros((_CELLS, _CELLS, 3), np.int16)
+    if small.mode != "L":
+        cells = np.asarray(small.reduce(_PIXELS // _CELLS).convert("YCbCr"), np.int16) - 128
+    return np.packbits(bits).tobytes() + cells[..., 1:].astype(np.int8).tobytes()

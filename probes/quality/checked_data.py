@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from probes.data.dataset_size import DatasetSize
 from probes.data.image_index import ImageIndex
 from probes.data.splits import Rows
-from probes.images.facts_table import Inspection
+from probes.images.image_facts import Inspection
 from probes.network.features import Features
 from probes.quality.repeats import Repeats
 from probes.separability.linear_probe import Judged

@@ -6,7 +6,6 @@ class, explains it better than images that are hard to classify. (cleanlab imple
 pandas.)
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,10 +50,7 @@ class Noise(NamedTuple):
 
 
 def label_errors(
-    probabilities: npt.ArrayLike,
-    labels: Labels,
-    features: npt.ArrayLike | None = None,
-    groups: Labels | None = None,
+    probabilities: npt.ArrayLike, labels: Labels, features: npt.ArrayLike | None = None, groups: Labels | None = None
 ) -> tuple[LabelError, ...]:
     """Images whose label is likely wrong, the most certain first.
 
@@ -77,12 +73,7 @@ def label_errors(
         evidence += neighbour_evidence(features, numbers, groups, n_classes)
     best, certainty = doubts(evidence[np.ix_(rows, classes)], np.searchsorted(classes, numbers[rows]))
     found = (
-        LabelError(
-            index=int(index),
-            given=int(numbers[index]),
-            suggested=int(suggested),
-            certainty=float(sure),
-        )
+        LabelError(index=int(index), given=int(numbers[index]), suggested=int(suggested), certainty=float(sure))
         for index, suggested, sure in zip(rows, classes[best], certainty, strict=True)
         if sure >= CERTAINTY and values[index, suggested] > values[index, numbers[index]]
     )
@@ -164,11 +155,16 @@ def neighbour_evidence(features: npt.ArrayLike, labels: Labels, groups: Labels |
 
     Features of shape (n, d) are centred and compared by cosine. Images of one group are not neighbours.
     """
+    values = np.asarray(features, np.float64)
+    values = values - values.mean(0)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    unit = (values / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
     n_images = len(labels)
     numbers = np.arange(n_images) if groups is None else np.asarray(groups)
     wanted = min(NEIGHBOURS, n_images)
     votes = np.zeros((n_images, n_classes))
-    for rows, similarity in _similarities(features):
+    for rows in np.array_split(np.arange(n_images), -(-n_images // _ROWS)):
+        similarity = unit[rows] @ unit.T
         similarity[numbers[rows][:, None] == numbers] = -np.inf
         nearest = np.argpartition(-similarity, wanted - 1, axis=1)[:, :wanted]
         counts = np.isfinite(np.take_along_axis(similarity, nearest, axis=1))
@@ -176,13 +172,3 @@ def neighbour_evidence(features: npt.ArrayLike, labels: Labels, groups: Labels |
     possible = np.tile(np.bincount(labels, minlength=n_classes), (n_images, 1))
     possible[np.arange(n_images), labels] -= 1
     return np.asarray(np.log((votes + 1) / (np.minimum(possible, NEIGHBOURS) + 1)))
-
-
-def _similarities(features: npt.ArrayLike) -> Iterator[tuple[Labels, npt.NDArray[np.float32]]]:
-    """Blocks of rows of the matrix of cosines between centred features, with their row numbers."""
-    values = np.asarray(features, np.float64)
-    values = values - values.mean(0)
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    unit = (values / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
-    for rows in np.array_split(np.arange(len(unit)), -(-len(unit) // _ROWS)):
-        yield rows, unit[rows] @ unit.T

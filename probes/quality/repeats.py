@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.image_index import TRAIN, ImageIndex
-from probes.images.facts_table import Inspection
+from probes.images.image_facts import Inspection
 from probes.quality.near_duplicates import components, near_duplicates
 
 Groups = npt.NDArray[np.int64]

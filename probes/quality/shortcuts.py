@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeClassifier
 
-from probes.images.facts_table import Records
+from probes.images.image_facts import Records
 from probes.separability.linear_probe import accuracy_error
 
 FOLDS = 5
@@ -198,17 +198,13 @@ def _words(kind: _Kind, own: Mask, name: str) -> str:
 
 
 def _size_words(sizes: Labels, own: Mask, name: str) -> str:
-    """A size that almost identifies the class, if there is one; else the medians, or a range where they are close."""
+    """A size that almost identifies the class, if there is one, or the range of most of its widths or heights."""
     found, numbers = np.unique(sizes, axis=0, return_inverse=True)
     inside, outside = (np.bincount(numbers.ravel()[side], minlength=len(found)) / side.sum() for side in (own, ~own))
     most = int(np.abs(inside - outside).argmax())
     if abs(inside[most] - outside[most]) > _DISTINCT:
         width, height = found[most]
         return f"{width} x {height} px in {inside[most]:.0%} of {name!r}, in {outside[most]:.0%} of the others"
-    here, there = (np.median(sizes[side], axis=0) for side in (own, ~own))
-    low, high = np.percentile(sizes[~own], (25, 75), axis=0)
-    if ((here < low) | (here > high)).any():
-        return f"median {here[0]:.0f} x {here[1]:.0f} px against {there[0]:.0f} x {there[1]:.0f} px"
     low, high = np.percentile(sizes[own], (10, 90), axis=0)
     within = ((sizes[~own] >= low) & (sizes[~own] <= high)).mean(0)
     side = int(within.argmin())

@@ -185,13 +185,7 @@ def measure_invariance(
 
 
 def _invariance(
-    name: str,
-    values: FloatArray,
-    rows: Rows,
-    sources: Labels,
-    folds: Sequence[Fold],
-    widths: list[int],
-    balanced: bool,
+    name: str, values: FloatArray, rows: Rows, sources: Labels, folds: Sequence[Fold], widths: list[int], balanced: bool
 ) -> Invariance:
     """Whether copies, the last of the rows, have the label of their sources."""
     n = len(rows) - len(sources)

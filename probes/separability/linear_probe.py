@@ -202,12 +202,7 @@ def fit_linear_probe(
 
 
 def judge(
-    blocks: Sequence[npt.ArrayLike],
-    rows: Rows,
-    *,
-    seed: int,
-    balanced: bool,
-    class_counts: Sequence[int] | None = None,
+    blocks: Sequence[npt.ArrayLike], rows: Rows, *, seed: int, balanced: bool, class_counts: Sequence[int] | None = None
 ) -> Judged | None:
     """Results of the classifier on held-out images, if there are any; arguments as of `fit_linear_probe`."""
     splits = held_out_splits(rows, seed=seed)

@@ -1,24 +1,15 @@
-"""From facts of the images to findings."""
+"""Facts of the images that the checks of the data read."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from probes.data.dataset_size import DatasetSize
 from probes.data.image_index import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex
 from probes.data.sampling import draw_sample
-from probes.data.splits import Rows
 from probes.images.decode import quiet_decoders
-from probes.images.facts_table import Inspection, record
-from probes.images.image_facts import inspect
+from probes.images.image_facts import Inspection, inspect, record
 from probes.network.features import Features
-from probes.quality.checked_data import CheckedData, InspectedData
-from probes.quality.checks import registry
-from probes.quality.findings import Finding
-from probes.quality.repeats import Repeats, find_repeats
-from probes.separability.linear_probe import Judged
-from recommender.rules import thresholds
 
 
 def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, seed: int) -> Inspection:
@@ -52,33 +43,3 @@ def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[st
     with quiet_decoders():
         for place, facts in inspect(index.store, [name for name, _ in chosen], range(len(chosen))):
             yield (*chosen[place], TEST, facts)
-
-
-def find(
-    index: ImageIndex,
-    seen: Inspection,
-    repeated: Repeats,
-    size: DatasetSize,
-    *,
-    features: Features,
-    rows: Rows,
-    judged: Judged | None,
-) -> tuple[Finding, ...]:
-    """All problems of the data, the most severe first; `judged` is None where no measured image is held out."""
-    return registry.find(
-        CheckedData(
-            index=index,
-            seen=seen,
-            repeats=repeated,
-            size=size,
-            features=features,
-            rows=rows,
-            judged=judged,
-            notable_imbalance=thresholds.WEIGHTED_IMBALANCE,
-        )
-    )
-
-
-def find_failures(index: ImageIndex, seen: Inspection) -> tuple[Finding, ...]:
-    """Problems of data that can't be measured: what was left out, and what can't be read."""
-    return registry.find_in_files(InspectedData(index=index, seen=seen, repeats=find_repeats(seen, index)))

@@ -14,7 +14,7 @@ from probes.data.sampling import Sample
 from probes.data.splits import Rows
 from probes.errors import ProbeError
 from probes.images.decode import quiet_decoders
-from probes.images.facts_table import Inspection
+from probes.images.image_facts import Inspection
 from probes.images.prepare import Skipped, readable
 from probes.network.features import Features, Network, Tapped, extract, tapped
 from probes.quality.repeats import Repeats

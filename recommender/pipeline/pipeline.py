@@ -12,17 +12,20 @@ from probes.data.dataset_size import DatasetSize
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import Sample
 from probes.errors import BrokenData, ProbeError
-from probes.images.facts_table import Inspection
+from probes.images.image_facts import Inspection
 from probes.images.prepare import median_short_side
 from probes.measurements import Measurements
 from probes.network.features import Features
+from probes.quality.checked_data import CheckedData, InspectedData
+from probes.quality.checks import registry
 from probes.quality.repeats import Repeats, distinct_counts, find_repeats, readable_counts
 from probes.separability.linear_probe import LinearProbe, fit_linear_probe, judge
 from probes.similarity.pixel_scaling import ScalingChoice
 from recommender.pipeline import network_pass, probes
-from recommender.pipeline.data_checks import find, find_failures, inspect_sample
+from recommender.pipeline.data_checks import inspect_sample
 from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, Progress
+from recommender.rules import thresholds
 from recommender.rules.class_balance import class_weights, small_class
 from recommender.rules.cut_rule import alone_is_better
 from recommender.rules.plan import Plan, plan_strategy, similarity_evidence
@@ -80,7 +83,18 @@ class Pipeline:
         judged = probe.judged
         if measured.n_held_out:  # label errors are found on every image, not only where the model is measured
             judged = judge(_head_blocks(data, plan), data.rows.pooled(), seed=self.seed, balanced=data.balanced)
-        findings = find(self.index, inspected, repeated, size, features=passed.features, rows=data.rows, judged=judged)
+        findings = registry.find(
+            CheckedData(
+                index=self.index,
+                seen=inspected,
+                repeats=repeated,
+                size=size,
+                features=passed.features,
+                rows=data.rows,
+                judged=judged,
+                notable_imbalance=thresholds.WEIGHTED_IMBALANCE,
+            )
+        )
         self.clock.lap("findings")
         return Decision(
             measurements=replace(measured, findings=findings),
@@ -104,7 +118,8 @@ class Pipeline:
         try:
             network_pass.require_readable(self.index, self.sample, passed.features)
         except ProbeError as error:
-            raise BrokenData(str(error), find_failures(self.index, inspected)) from error
+            files = InspectedData(index=self.index, seen=inspected, repeats=find_repeats(inspected, self.index))
+            raise BrokenData(str(error), registry.find_in_files(files)) from error
         network_pass.require_finite(backbone, passed.features)
         return passed, inspected
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from probes.images.facts_table import Records
+from probes.images.image_facts import Records
 from probes.quality.checked_data import InspectedData
 from probes.quality.findings import EXAMPLES, NOTE, WARNING, Finding, count
 

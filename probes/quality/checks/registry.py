@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from probes.quality.checked_data import CheckedData, InspectedData
-from probes.quality.checks import classes, label_errors, odd_pictures, omissions, repeats, shortcuts, unreadable
+from probes.quality.checks import classes, files, label_errors, odd_pictures, repeats, shortcuts
 from probes.quality.findings import SEVERITIES, Finding
 
 # Each yields findings in the order in which they are reported among others of the same severity.
 CHECKS: tuple[Callable[[CheckedData], Iterator[Finding]], ...] = (
-    unreadable.check,
+    files.unreadable,
     repeats.check,
     label_errors.check,
     shortcuts.check,
@@ -16,11 +16,11 @@ CHECKS: tuple[Callable[[CheckedData], Iterator[Finding]], ...] = (
     classes.imbalance,
     classes.names,
     classes.validation,
-    omissions.check,
+    files.omissions,
     odd_pictures.check,
 )
 # Those that need no measured image.
-FILE_CHECKS: tuple[Callable[[InspectedData], Iterator[Finding]], ...] = (unreadable.check, omissions.check)
+FILE_CHECKS: tuple[Callable[[InspectedData], Iterator[Finding]], ...] = (files.unreadable, files.omissions)
 
 
 def find(data: CheckedData) -> tuple[Finding, ...]:

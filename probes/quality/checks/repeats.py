@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.image_index import SPLITS, TRAIN, VALIDATION, ImageIndex
-from probes.images.facts_table import Inspection, Records
+from probes.images.image_facts import Inspection, Records
 from probes.quality.checked_data import InspectedData
 from probes.quality.findings import ERROR, EXAMPLES, WARNING, Finding, count
 from probes.quality.repeats import Groups, Repeats, later_members

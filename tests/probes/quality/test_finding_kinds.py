@@ -10,10 +10,9 @@ from probes.data.dataset_size import DatasetSize
 from probes.data.image_index import SPLITS, Entry, index_entries
 from probes.data.splits import Rows
 from probes.images.decode import UnreadableImage
-from probes.images.facts_table import FAILURES, Inspection, record
-from probes.images.image_facts import PictureFacts
+from probes.images.image_facts import FAILURES, Inspection, PictureFacts, record
 from probes.quality.checked_data import CheckedData, InspectedData
-from probes.quality.checks import classes, odd_pictures, omissions, repeats, unreadable
+from probes.quality.checks import classes, files, odd_pictures, repeats
 from probes.quality.checks.registry import CHECKS, FILE_CHECKS, find_in_files
 from probes.quality.findings import count, quoted
 from probes.quality.repeats import distinct_counts, find_repeats, readable_counts
@@ -109,7 +108,7 @@ def test_every_module_of_the_checks_is_registered():
 
 def test_different_pictures_have_no_finding():
     data = inspected(*(facts(seed) for seed in range(20)), labels=[0, 1] * 10, splits=["train"] * 15 + ["test"] * 5)
-    checks = (unreadable.check, repeats.check, odd_pictures.check, omissions.check, classes.names)
+    checks = (files.unreadable, repeats.check, odd_pictures.check, files.omissions, classes.names)
     assert [finding for check in checks for finding in check(data)] == []
 
 
@@ -254,7 +253,7 @@ def test_a_validation_split_without_some_class_is_reported(held_out, examples, d
 def test_what_the_index_omits_is_reported():
     entries = [Entry("a", "x"), Entry("b", "y"), Entry("b", "y"), Entry("c", "z", "test")]
     index = index_entries(entries, None, source="data", kind="manifest", ignored={".txt": 3})
-    found = list(omissions.check(inspected(facts(), index=index)))
+    found = list(files.omissions(inspected(facts(), index=index)))
     assert [finding.message for finding in found if finding.kind == "left_out"] == [
         "Left out: test images of a class without training images (1), the first 'c (z)'.",
         "Left out: images listed more than once (1), the first 'b'.",
@@ -265,7 +264,7 @@ def test_what_the_index_omits_is_reported():
 def test_every_finding_is_one_line_that_reports_what_was_done_and_what_to_do():
     pictures = facts(1), facts(1), facts(2, rotated=True, contrast=0), UnreadableImage("x"), facts(1)
     data = inspected(*pictures, labels=[0, 0, 0, 0, 1])
-    found = [finding for check in (unreadable, repeats, odd_pictures) for finding in check.check(data)]
+    found = [finding for check in (files.unreadable, repeats.check, odd_pictures.check) for finding in check(data)]
     assert len(found) >= 5
     for finding in found:
         assert all(text.endswith(".") for text in (finding.message, finding.done, finding.advice))
