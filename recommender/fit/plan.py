@@ -1,8 +1,8 @@
 """What a training is asked to do, and what it will do."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,24 +27,24 @@ SOLVED_AT_ONCE = 20_000  # training images of a linear probe at most
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
-    """The options of `recommender.Recommendation.fit`, which documents them."""
+    """The options of `recommender.Recommendation.fit`, which documents them and has their defaults."""
 
-    epochs: float | None = None
-    steps: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    optimizer: str = "adamw"
-    augmentation: Sequence[str] | None = None
-    cache: bool = True
-    precision: str | None = None
-    callbacks: Sequence[Any] = ()
-    logs: Path | None = None
-    resume: bool = False
-    seed: int = 0
-    progress: Progress | None = None
-    keep_state: bool = False
-    announce: Callable[[TrainingPlan], None] | None = None
-    on_check: "Callable[[Check, Schedule], None] | None" = None
+    epochs: float | None
+    steps: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    optimizer: str
+    augmentation: Sequence[str] | None
+    cache: bool
+    precision: str | None
+    callbacks: Sequence[Any]
+    logs: str | os.PathLike[str] | None
+    resume: bool
+    keep_state: bool
+    seed: int
+    progress: Progress | None
+    announce: Callable[[TrainingPlan], None] | None
+    on_check: "Callable[[Check, Schedule], None] | None"
 
     def at(self, phase: str) -> Callable[[int, int], None] | None:
         """The callback for the progress of one phase."""
