@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from recommender.atomic_files import check_plot, write_together
-from recommender.comparison.ranking import Ranking, Row
+from recommender.comparison.comparison import Ranking, Row
 from recommender.rules.scenario import Scenario
 
 # Colours of Okabe and Ito's palette, which colour-blind people can distinguish.

@@ -13,8 +13,7 @@ from probes.evaluation.intervals import accuracy_interval
 from probes.separability.learning_curve import LearningCurve, learning_curve
 from probes.separability.linear_probe import balanced_accuracy, solve
 from recommender.comparison.candidates import Candidate, advice_of, frozen_candidates, tuned_candidates
-from recommender.comparison.comparison import Comparison
-from recommender.comparison.ranking import Row, judge
+from recommender.comparison.comparison import INTERRUPTED, Comparison, Row, judge
 from recommender.comparison.shared_images import detector_of, load_pictures, share_images
 from recommender.comparison.successive_halving import CHECKS, halve, plan_steps
 from recommender.comparison.tuned import Tuned, quiet_tracing
@@ -173,7 +172,7 @@ class Run:
         """Add the row of a training: its best check, or its start."""
         state = runner.state
         if not state.round:
-            self.skipped[runner.candidate.label] = NO_TIME
+            self.skipped[runner.candidate.label] = INTERRUPTED if self.interrupted else NO_TIME
             return
         chosen = chosen_check(state, self.held_out, self.seed, stratified=True)
         self._add(
