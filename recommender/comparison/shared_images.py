@@ -14,7 +14,7 @@ from probes.data.sampling import draw_splits
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
 from probes.network.features import Features, tapped
-from recommender.comparison.comparison import Row
+from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
 from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
 from recommender.fit.finish import fitted_detector

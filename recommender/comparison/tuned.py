@@ -19,7 +19,7 @@ from builders.training.optimizers import best_precision, depths_of, optimizer_fo
 from builders.training.schedule import plan_schedule
 from builders.training.trainer import TIMED_IMAGES, Trainer
 from recommender.comparison.candidates import Candidate
-from recommender.comparison.comparison import Row
+from recommender.comparison.ranking import Row
 from recommender.comparison.successive_halving import CHECKS, Pace
 from recommender.fit.images import SplitImages
 from recommender.fit.inputs import MEMORY_LIMIT, FrozenFeatures

@@ -12,6 +12,7 @@ from probes.data.splits import FOLDS
 from recommender.errors import RecommendError
 from recommender.fit.images import MOST_HELD_OUT, FloatArray
 from recommender.fit.result import TrainingPlan
+from recommender.limits import LARGEST_SEED
 from recommender.progress import Clock, Progress
 from recommender.rules.class_balance import class_weights
 from recommender.rules.scenario import Similarity
@@ -88,9 +89,11 @@ class FitSession:
         return np.split(features, np.cumsum(widths)[:-1], axis=1)
 
 
-def check_augmentation(names: Sequence[str] | None) -> None:
-    """Refuse unknown augmentations."""
-    for name in names or ():
+def check_choices(augmentation: Sequence[str] | None, seed: int) -> None:
+    """Refuse an unknown augmentation and a seed out of range."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
+    for name in augmentation or ():
         if name not in AUGMENTATIONS:
             raise RecommendError(
                 f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {name!r}."

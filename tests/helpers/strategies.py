@@ -3,7 +3,7 @@
 import numpy as np
 
 from builders.strategy import HeadSpec, Strategy
-from recommender.comparison.comparison import Row
+from recommender.comparison.ranking import Row
 from recommender.rules.scenario import Scenario
 
 

@@ -17,7 +17,7 @@ from tiny import SIZE
 from recommender import recommend
 from recommender.comparison.candidates import Candidate, tuned_candidates
 from recommender.comparison.compare import compare
-from recommender.comparison.comparison import judge
+from recommender.comparison.ranking import judge
 from recommender.comparison.shared_images import load_pictures, share_images
 from recommender.comparison.successive_halving import CHECKS
 from recommender.comparison.tuned import Tuned, quiet_tracing

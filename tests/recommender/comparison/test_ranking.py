@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from strategies import right, row
 
-from recommender.comparison.comparison import LIKE_COST, judge
+from recommender.comparison.ranking import LIKE_COST, judge
 
 
 def judged(rows):
