@@ -1,10 +1,9 @@
 """The library's two calls: `recommend` and `ready_model`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builders.backbones.registry import check_backbone
@@ -18,6 +17,8 @@ from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, Progress, no_progress
 
 if TYPE_CHECKING:
+    from builders.training.schedule import Schedule
+    from builders.training.state import Check
     from recommender.fit.result import FitResult, TrainingPlan
 
 
@@ -38,7 +39,25 @@ class Recommendation(Decision):
         return explain(self)
 
     def fit(
-        self, model: Any = None, *, logs: str | os.PathLike[str] | None = None, seed: int | None = None, **options: Any
+        self,
+        model: Any = None,
+        *,
+        epochs: float | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        optimizer: str = "adamw",
+        augmentation: Sequence[str] | None = None,
+        cache: bool = True,
+        precision: str | None = None,
+        callbacks: Sequence[Any] = (),
+        logs: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        keep_state: bool = False,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        announce: "Callable[[TrainingPlan], None] | None" = None,
+        on_check: "Callable[[Check, Schedule], None] | None" = None,
     ) -> "FitResult":
         """Train the model, and evaluate it on images that it was not trained on.
 
@@ -49,36 +68,35 @@ class Recommendation(Decision):
         Args:
             model: what `build` returned, possibly changed, to train in place; by default it is built. Its prediction
                 layer is fitted again from scratch.
+            epochs: passes over the training images in fine-tuning; by default chosen by their number.
+            steps: batches, in place of `epochs`.
+            batch_size: images a batch; 32 by default.
+            learning_rate: the peak, of the last layers; lower layers have lower rates.
+            optimizer: "adamw" or "sgd".
+            augmentation: some of "mirror" and "crop"; by default those that are measured to keep the labels.
+            cache: whether outputs of the frozen part, or prepared images, are kept, not computed in every epoch.
+            precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default whichever is faster here.
+            callbacks: Keras callbacks; an epoch is a round of steps between two validation checks, and the model that
+                they see is the trainable part, behind the frozen one.
             logs: folder for TensorBoard.
+            resume: whether to resume the same training, if it was interrupted.
+            keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
             seed: of order and augmentation; by default that of the recommendation.
-            **options: any of
-
-                - epochs: passes over the training images in fine-tuning; by default chosen by their number.
-                - steps: batches, in place of `epochs`.
-                - batch_size: images a batch; 32 by default.
-                - learning_rate: the peak, of the last layers; lower layers have lower rates.
-                - optimizer: "adamw", the default, or "sgd".
-                - augmentation: some of "mirror" and "crop"; by default those that are measured to keep the labels.
-                - cache: whether outputs of the frozen part, or prepared images, are kept, not computed in every epoch.
-                - precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default whichever is faster here.
-                - callbacks: Keras callbacks; an epoch is a round of steps between two validation checks, and the model
-                  that they see is the trainable part, behind the frozen one.
-                - resume: whether to resume the same training, if it was interrupted.
-                - keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
-                - progress: called with the phase ("augmentation", "images" or "training"), steps done and steps wanted.
-                - announce: called with the plan before training starts.
-                - on_check: called with each validation check, and the schedule.
+            progress: called with the phase ("augmentation", "images" or "training"), steps done and steps wanted.
+            announce: called with the plan before training starts.
+            on_check: called with each validation check, and the schedule.
 
         Raises:
             RecommendError: an argument is out of range, or the model does not fit the data.
             BuildError: the model can't be trained.
             ProbeError: images have changed since they were measured.
         """
+        seed = self.seed if seed is None else seed
+        options = {name: value for name, value in locals().items() if name not in ("self", "model")}
         from recommender.fit.fit import fit
         from recommender.fit.plan import FitOptions
 
-        folder, seed = None if logs is None else Path(logs), self.seed if seed is None else seed
-        return fit(self, model, FitOptions(logs=folder, seed=seed, **options))
+        return fit(self, model, FitOptions(**options))
 
     def to_dict(self) -> dict[str, Any]:
         """The recommendation as plain data, as described by `docs/recommendation.schema.json`."""

@@ -66,9 +66,8 @@ class Examples:
 
     def take(self, numbers: Any) -> "Examples":
         """Some of the examples, by numbers or a slice."""
-        return Examples(
-            inputs=self.inputs, rows=self.rows[numbers], labels=self.labels[numbers], weights=self.weights[numbers]
-        )
+        rows, labels, weights = self.rows[numbers], self.labels[numbers], self.weights[numbers]
+        return Examples(inputs=self.inputs, rows=rows, labels=labels, weights=weights)
 
 
 def mixup(

@@ -40,15 +40,12 @@ def learning_rate_of(schedule: Schedule) -> Any:
 
 def optimizer_for(model: Any, schedule: Schedule, depths: dict[int, float]) -> Any:
     """The optimiser of a schedule for the trainable variables of a model, with `depths_of` the whole model."""
-    rate = learning_rate_of(schedule)
-    optimizer = (
-        LayerwiseAdamW(rate, weight_decay=schedule.weight_decay)
-        if schedule.optimizer == "adamw"
-        else LayerwiseSGD(rate, momentum=0.9, nesterov=True)
-    )
-    optimizer.factors = [
-        schedule.lowest_rate ** (1.0 - depths.get(id(variable), 1.0)) for variable in model.trainable_variables
-    ]
+    rate, trained = learning_rate_of(schedule), model.trainable_variables
+    if schedule.optimizer == "adamw":
+        optimizer = LayerwiseAdamW(rate, weight_decay=schedule.weight_decay)
+    else:
+        optimizer = LayerwiseSGD(rate, momentum=0.9, nesterov=True)
+    optimizer.factors = [schedule.lowest_rate ** (1.0 - depths.get(id(variable), 1.0)) for variable in trained]
     return optimizer
 
 

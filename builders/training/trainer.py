@@ -156,10 +156,8 @@ class Trainer:
 
     def _values(self) -> tuple[Arrays, Arrays]:
         """Values of the variables that training changes, and of the optimiser's."""
-        weights, slots = (
-            tuple(variable.numpy() for variable in part) for part in (self._changing(), self.optimizer.variables)
-        )
-        return weights, slots
+        changing, slots = self._changing(), self.optimizer.variables
+        return tuple(variable.numpy() for variable in changing), tuple(variable.numpy() for variable in slots)
 
     def _dataset(self, first_step: int) -> Any:
         import tensorflow as tf

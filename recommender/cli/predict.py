@@ -55,10 +55,9 @@ def predict(
     with progress(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
         import_tensorflow()
         from recommender.prediction import predict as prediction
-        from recommender.prediction import predictor as predictors
         from recommender.reports.console import lenient_output
 
-        predictor = predictors.open_predictor(model, trust=trust)
+        predictor = prediction.open_predictor(model, trust=trust)
         for note in () if quiet else predictor.notes:
             say(note)
         lenient_output()

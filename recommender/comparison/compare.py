@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recommender.errors import RecommendError
-from recommender.fit.plan import check_augmentation
-from recommender.limits import LARGEST_SEED, SMALLEST_BUDGET
+from recommender.fit.plan import check_choices
+from recommender.limits import SMALLEST_BUDGET
 from recommender.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -42,12 +42,11 @@ def compare(
     """
     if not SMALLEST_BUDGET <= budget < float("inf"):
         raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
-    if seed is not None and not 0 <= seed <= LARGEST_SEED:
-        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
-    check_augmentation(augmentation)
+    seed = found.seed if seed is None else seed
+    check_choices(augmentation, seed)
     from recommender.comparison.run import Run
 
-    run = Run(found, float(budget), found.seed if seed is None else seed, progress or no_progress)
+    run = Run(found, float(budget), seed, progress or no_progress)
     try:
         run.read_images()
         run.fit_frozen()

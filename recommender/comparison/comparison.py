@@ -13,6 +13,8 @@ from recommender import json_records
 from recommender.comparison.ranking import Ranking, Row
 from recommender.explanation.text import duration
 
+INTERRUPTED = "because the comparison was interrupted"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison(Ranking):
@@ -96,11 +98,10 @@ class Comparison(Ranking):
 def _verdict(found: Comparison) -> str:
     winner, advice, regret, n = found.winner, found.recommended, found.regret, len(found.rows)
     if advice is None or regret is None:
-        spent = f"the budget of {duration(found.budget)} was spent"
-        why = "the comparison was interrupted" if found.interrupted else spent
+        why = found.skipped.get(found.advice, INTERRUPTED)
         return (
-            f"Whether the advice, {found.advice}, was right is not known: {why} before it was trained. Of {n} others "
-            f"{winner.label} is the best, with {winner.accuracy:.1%}."
+            f"Whether the advice, {found.advice}, was right is not known: it was not trained, {why} (budget: "
+            f"{duration(found.budget)}). Of {n} others {winner.label} is the best, with {winner.accuracy:.1%}."
         )
     if found.verdict == "right":
         return f"The advice was right: {advice.label} is the best of {n} strategies, with {advice.accuracy:.1%}."

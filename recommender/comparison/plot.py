@@ -36,21 +36,20 @@ def save_plot(ranking: Ranking, path: Path) -> None:
     """Draw a comparison as PNG, SVG or PDF; the same comparison gives the same file."""
     check_plot(path)
     import matplotlib
+    from matplotlib.figure import Figure
 
     kind = path.suffix.lower()[1:]
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     with matplotlib.rc_context(_RC):
-        figure = draw(ranking)
+        figure = Figure(figsize=(10, 5.8), layout="constrained")
+        _draw(figure, ranking)
         write_together(
             {path: lambda target: figure.savefig(target, format=kind, dpi=160, metadata=metadata, facecolor="white")}
         )
 
 
-def draw(ranking: Ranking) -> Any:
-    """The figure: a point for each strategy, and labels of the important ones in a column on the right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 5.8), layout="constrained")
+def _draw(figure: Any, ranking: Ranking) -> None:
+    """A point for each strategy, and labels of the important ones in a column on the right."""
     axes = figure.add_subplot()
     marked = [ranking.recommended, ranking.preferred, ranking.winner]
     frozen = next((row for row in ranking.rows if row.frozen), None)
@@ -60,7 +59,22 @@ def draw(ranking: Ranking) -> Any:
     for row in reversed(ranking.rows):
         _draw_row(axes, ranking, row, named=row in named)
     _frame(axes, ranking, named)
-    _label(axes, named, marked)
+    low, high = axes.get_ylim()
+    ordered = sorted(named, key=lambda row: (-row.accuracy, -row.seconds))
+    heights = _apart([(100 * row.accuracy - low) / (high - low) for row in ordered], _SPACING)
+    for row, height in zip(ordered, heights, strict=True):
+        axes.annotate(
+            f"{row.accuracy:.1%}  {row.label}",
+            (row.seconds, 100 * row.accuracy),
+            xytext=(1.03, height),
+            textcoords="axes fraction",
+            fontsize=8.5,
+            va="center",
+            color=_INK if row in marked else "#666666",
+            weight="bold" if row in marked else "normal",
+            arrowprops=_LEADER,
+            zorder=1,
+        )
     handles, labels = axes.get_legend_handles_labels()
     legend = dict(sorted(zip(labels, handles, strict=True), key=lambda entry: entry[0]))
     figure.legend(
@@ -68,7 +82,6 @@ def draw(ranking: Ranking) -> Any:
     )
     title = f"The advice is {ranking.verdict}; the best is {ranking.winner.label}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
-    return figure
 
 
 def _draw_row(axes: Any, ranking: Ranking, row: Row, *, named: bool) -> None:
@@ -110,26 +123,6 @@ def _frame(axes: Any, ranking: Ranking, named: list[Row]) -> None:
     below = f"; {hidden} more lie below" if hidden else ""
     axes.set_xlabel(f"time to train, with the pass over the images; hollow points ended early{below}")
     axes.set_ylabel(f"accuracy on {len(ranking.winner.correct):,} held-out images")
-
-
-def _label(axes: Any, rows: list[Row], marked: list[Row | None]) -> None:
-    """Labels in a column on the right, with a thin line from each to its point."""
-    low, high = axes.get_ylim()
-    ordered = sorted(rows, key=lambda row: (-row.accuracy, -row.seconds))
-    heights = _apart([(100 * row.accuracy - low) / (high - low) for row in ordered], _SPACING)
-    for row, height in zip(ordered, heights, strict=True):
-        axes.annotate(
-            f"{row.accuracy:.1%}  {row.label}",
-            (row.seconds, 100 * row.accuracy),
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            fontsize=8.5,
-            va="center",
-            color=_INK if row in marked else "#666666",
-            weight="bold" if row in marked else "normal",
-            arrowprops=_LEADER,
-            zorder=1,
-        )
 
 
 def _apart(heights: list[float], spacing: float) -> list[float]:

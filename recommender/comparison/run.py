@@ -13,7 +13,7 @@ from probes.evaluation.intervals import accuracy_interval
 from probes.separability.learning_curve import LearningCurve, learning_curve
 from probes.separability.linear_probe import balanced_accuracy, solve
 from recommender.comparison.candidates import Candidate, advice_of, frozen_candidates, tuned_candidates
-from recommender.comparison.comparison import Comparison
+from recommender.comparison.comparison import INTERRUPTED, Comparison
 from recommender.comparison.ranking import Row, judge
 from recommender.comparison.shared_images import detector_of, load_pictures, share_images
 from recommender.comparison.successive_halving import CHECKS, halve, plan_steps
@@ -54,7 +54,6 @@ class Run:
 
     @property
     def left(self) -> float:
-        """Seconds that are left."""
         return self.deadline - time.perf_counter()
 
     def report(self, *_: int) -> None:
@@ -77,24 +76,20 @@ class Run:
                 self._fit(candidate)
                 self.report()
 
-    def _blocks(self, candidate: Candidate) -> list[npt.NDArray[np.float32]]:
-        return [self.images.features.pooled[level] for level in candidate.strategy.head.levels]
-
     def _fit(self, candidate: Candidate) -> None:
         began = time.perf_counter()
-        blocks, split = self._blocks(candidate), self.images.split
+        split = self.images.split
+        blocks = [self.images.features.pooled[level] for level in candidate.strategy.head.levels]
         rows, classes = self.images.rows.taken(split.training).pooled(), len(self.found.index.class_names)
         kernel, bias = solve([block[split.training] for block in blocks], rows, classes, balanced=self.balanced)
         logits = np.concatenate([block[split.held_out] for block in blocks], axis=1) @ kernel + bias
         correct = logits.argmax(1) == self.held_out.labels
-        seconds = self._pass_seconds(candidate) + time.perf_counter() - began
+        seconds = (
+            self.shared.seconds * candidate.strategy.cut_depth + time.perf_counter() - began
+        )  # its share of the pass
         row = self._add(candidate, correct, checks=correct[None], weights=(kernel, bias), seconds=seconds)
         if candidate.strategy.head.levels == (self.found.plan.cuts[-1].layer,):
             self.start = row
-
-    def _pass_seconds(self, candidate: Candidate) -> float:
-        """A candidate's share of the pass over the images."""
-        return self.shared.seconds * candidate.strategy.cut_depth
 
     def _add(self, candidate: Candidate, correct: npt.NDArray[np.bool_], **more: Any) -> Row:
         row = Row(
@@ -113,9 +108,10 @@ class Run:
     def measure_curve(self) -> None:
         """The learning curve of the best linear probe, if a small share of the budget is enough for it."""
         best = max(self.rows, key=lambda row: row.accuracy)
-        seconds = CURVE_FITS * (best.seconds - self._pass_seconds(best))
+        seconds = CURVE_FITS * (best.seconds - self.shared.seconds * best.strategy.cut_depth)
         if seconds <= min(CURVE_SHARE * self.budget, self.left):
-            self.curve = learning_curve(self._blocks(best), self.images.rows, seed=self.seed, balanced=self.balanced)
+            blocks = [self.images.features.pooled[level] for level in best.strategy.head.levels]
+            self.curve = learning_curve(blocks, self.images.rows, seed=self.seed, balanced=self.balanced)
             self.curve_label = None if self.curve is None else best.label
 
     def fine_tune(self, augmentation: Sequence[str] | None) -> None:
@@ -123,12 +119,12 @@ class Run:
         with quiet_tracing():
             runners = self._set_up(augmentation)
             steps = plan_steps([runner.pace for runner in runners], (1 - SLACK) * self.left)
-            for number, runner in enumerate(runners):
-                if number in steps:
-                    runner.plan(steps[number])
-                else:
-                    self.skipped[runner.candidate.label] = NO_TIME
+            self.skipped |= {
+                each.candidate.label: NO_TIME for number, each in enumerate(runners) if number not in steps
+            }
             planned = [runners[number] for number in steps]
+            for runner, number_of_steps in zip(planned, steps.values(), strict=True):
+                runner.plan(number_of_steps)
             advice = [runner for runner in planned if runner.candidate.recommended]
             halve(planned, lambda runner, checks: runner.advance(checks, self.deadline, self.report), always=advice)
             self.interrupted = any(runner.interrupted and not runner.out_of_time for runner in planned)
@@ -138,11 +134,15 @@ class Run:
     def _set_up(self, augmentation: Sequence[str] | None) -> list[Tuned]:
         """Build, trace and time as many candidates as there is time for."""
         runners: list[Tuned] = []
-        candidates, pictures = tuned_candidates(self.found), None
+        candidates, pictures, reason = tuned_candidates(self.found), None, NO_TIME
         if self.start is not None and self.left > LEAST_SECONDS and candidates:
-            self._choose_augmentation(augmentation)
+            if augmentation is not None:
+                self.augmentation = tuple(dict.fromkeys(augmentation))
+            elif AUGMENTATION_PASSES * self.shared.seconds_per_image < min(AUGMENTATION_SHARE * self.budget, self.left):
+                self.augmentation = fitting_augmentation(self.found, partial(self.progress, "augmentation"))
             if self.shared.pictures is not None or self.shared.seconds < self.left:
                 pictures = load_pictures(self.found, self.shared, self.progress)
+                reason = NO_TIME if pictures is not None else "for want of disk space"
         until = time.perf_counter() + SET_UP_SHARE * self.left
         longest = LEAST_SECONDS / 2
         for candidate in candidates:
@@ -150,7 +150,7 @@ class Run:
             passes = 1 + 2 * (1 - candidate.strategy.freeze_depth)  # a gradient takes as long as two forward passes
             wanted = max(longest, SET_UP_IMAGES * passes * self.shared.seconds_per_image)
             if pictures is None or self.start is None or began + wanted > until:
-                self.skipped[candidate.label] = NO_TIME
+                self.skipped[candidate.label] = reason
                 continue
             kept = self.augmentation or ()
             try:
@@ -162,18 +162,11 @@ class Run:
             self.report()
         return runners
 
-    def _choose_augmentation(self, given: Sequence[str] | None) -> None:
-        expected = AUGMENTATION_PASSES * self.shared.seconds_per_image
-        if given is not None:
-            self.augmentation = tuple(dict.fromkeys(given))
-        elif expected < min(AUGMENTATION_SHARE * self.budget, self.left):
-            self.augmentation = fitting_augmentation(self.found, partial(self.progress, "augmentation"))
-
     def _add_tuned(self, runner: Tuned) -> None:
         """Add the row of a training: its best check, or its start."""
         state = runner.state
         if not state.round:
-            self.skipped[runner.candidate.label] = NO_TIME
+            self.skipped[runner.candidate.label] = INTERRUPTED if self.interrupted else NO_TIME
             return
         chosen = chosen_check(state, self.held_out, self.seed, stratified=True)
         self._add(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from builders.training.data import Examples, FloatArray, predict
+from builders.training.data import FloatArray, predict
 from builders.training.optimizers import best_precision, depths_of, optimizer_for, use_precision
 from builders.training.schedule import Schedule
 from builders.training.state import TrainingState, read_state, remove_state
@@ -40,9 +40,8 @@ def fit_tuned(session: FitSession) -> FitResult:
     split = data.images.split
     if len(split.held_out):
         return _fine_tune(session, data, start)
-    plan = TrainingPlan(
-        phases=(), n_training=len(split.training), class_weight=session.class_weight, cached=data.cached
-    )
+    weight = session.class_weight
+    plan = TrainingPlan(phases=(), n_training=len(split.training), class_weight=weight, cached=data.cached)
     session.announce(plan)
     note = "No image can be held out to measure whether fine-tuning helps: the model was not fine-tuned."
     rows, notes = data.images.held_out, (*data.notes, note)
@@ -57,7 +56,10 @@ def _fine_tune(session: FitSession, data: Data, start: str) -> FitResult:
     precision = options.precision or best_precision()
     with use_precision(frozen_split.tail, precision), quiet_decoders():
         file = _state_file(session, data, schedule, precision)
-        trainer = _trainer(session, data, schedule)
+        training = images.examples(data.inputs, images.split.training, balanced=session.class_weight is not None)
+        held_out = images.examples(data.inputs, images.split.held_out)
+        optimizer = optimizer_for(frozen_split.tail, schedule, depths_of(frozen_split.graph))
+        trainer = Trainer(frozen_split.tail, training, held_out, schedule, optimizer)
         before = trainer.predict()
         first = trainer.start(before)
         kept = read_state(file) if options.resume else None
@@ -67,7 +69,11 @@ def _fine_tune(session: FitSession, data: Data, start: str) -> FitResult:
         session.announce(plan)
         if options.on_check is not None:
             options.on_check(first.checks[0], schedule)
-        callbacks, progress = _callbacks(session), options.at("training")
+        callbacks, progress = list(options.callbacks), options.at("training")
+        if options.logs is not None:
+            import keras
+
+            callbacks.append(keras.callbacks.TensorBoard(str(options.logs), write_graph=False))
         trained = trainer.run(state, file=file, callbacks=callbacks, progress=progress, on_check=options.on_check)
         best = chosen_check(trained.state, images.held_out, options.seed)
         if best is None:
@@ -117,25 +123,6 @@ def _result(
     )
 
 
-def _trainer(session: FitSession, data: Data, schedule: Schedule) -> Trainer:
-    """Trains the tail of the model, behind the frozen part."""
-    tail, images = session.frozen_split.tail, data.images
-    training = images.examples(data.inputs, images.split.training, balanced=session.class_weight is not None)
-    held_out = images.examples(data.inputs, images.split.held_out)
-    return Trainer(
-        tail, training, held_out, schedule, optimizer_for(tail, schedule, depths_of(session.frozen_split.graph))
-    )
-
-
-def _callbacks(session: FitSession) -> list[Any]:
-    callbacks = list(session.options.callbacks)
-    if session.options.logs is not None:
-        import keras
-
-        callbacks.append(keras.callbacks.TensorBoard(str(session.options.logs), write_graph=False))
-    return callbacks
-
-
 def _plan(session: FitSession, data: Data, trainer: Trainer, first: TrainingState, **known: Any) -> TrainingPlan:
     """The plan, with the seconds of the whole schedule as a few timed steps and a timed check predict them."""
     split, frozen, schedule, seconds = data.images.split, session.frozen_split, trainer.schedule, 0.0
@@ -165,12 +152,9 @@ def _detector(session: FitSession, trainer: Trainer) -> Detector | None:
     if session.frozen_split.head_input is None:
         return None
     below, seed = session.frozen_split.below_head(), session.options.seed
-
-    def features(examples: Examples) -> FloatArray:
-        drawn = examples.sample(MOST_IMAGES, seed)
-        return drawn.inputs.plain(drawn.rows) if below is None else predict(below, drawn)
-
-    return fitted_detector(features(trainer.training), features(trainer.held_out), None, seed)
+    drawn = [examples.sample(MOST_IMAGES, seed) for examples in (trainer.training, trainer.held_out)]
+    training, held_out = (each.inputs.plain(each.rows) if below is None else predict(below, each) for each in drawn)
+    return fitted_detector(training, held_out, None, seed)
 
 
 def _state_file(session: FitSession, data: Data, schedule: Schedule, precision: str) -> Path:
@@ -188,7 +172,6 @@ def _state_file(session: FitSession, data: Data, schedule: Schedule, precision: 
 
 def _digest(session: FitSession, data: Data, schedule: Schedule, precision: str) -> str:
     """A hash of all that a training depends on: pictures, split, model, schedule and versions."""
-    hashed = hashlib.sha256()
     about = {
         "strategy": asdict(session.found.strategy),
         "schedule": asdict(schedule),
@@ -199,7 +182,7 @@ def _digest(session: FitSession, data: Data, schedule: Schedule, precision: str)
         "layers": [type(layer).__name__ for layer in session.model._flatten_layers()],
         "versions": versions(),
     }
-    hashed.update(json.dumps(about, sort_keys=True).encode())
+    hashed = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     facts, rows, split = data.images.features.facts, data.images.rows, data.images.split
     for numbers in (split.training, split.held_out):
         for number in numbers.tolist():

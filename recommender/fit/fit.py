@@ -15,7 +15,7 @@ from recommender.fit.fine_tuning import fit_tuned
 from recommender.fit.finish import finish, fitted_detector
 from recommender.fit.images import FloatArray, content_order, n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import frozen_function
-from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession, check_augmentation, phases
+from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession, check_choices, phases
 from recommender.fit.result import LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.progress import Clock
 
@@ -41,7 +41,7 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
 
 def _check_options(options: FitOptions) -> None:
     options.schedule(1000)
-    check_augmentation(options.augmentation)
+    check_choices(options.augmentation, options.seed)
     if options.precision not in (None, *_PRECISIONS):
         raise RecommendError(
             f"Expected `precision` to be one of {', '.join(_PRECISIONS)}. Received: {options.precision!r}."

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.training.data import Examples, Inputs
-from probes.data.image_index import ByClass, ImageIndex
+from probes.data.image_index import ImageIndex
 from probes.data.sampling import Draw, Sample
 from probes.data.splits import Rows, balanced_weights, held_out_splits
 from probes.images.decode import quiet_decoders
@@ -93,10 +93,10 @@ def _whole_groups(groups: Numbers, seed: int) -> npt.NDArray[np.bool_]:
 def whole_sample(index: ImageIndex) -> Sample:
     """All training and validation images."""
 
-    def everything(files: ByClass) -> Draw:
-        return Draw(quota=tuple(len(names) for names in files), candidates=files)
-
-    return Sample(train=everything(index.files), validation=everything(index.validation))
+    train, validation = (
+        Draw(quota=tuple(len(names) for names in files), candidates=files) for files in (index.files, index.validation)
+    )
+    return Sample(train=train, validation=validation)
 
 
 def run_pass(

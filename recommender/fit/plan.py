@@ -1,8 +1,8 @@
 """What a training is asked to do, and what it will do."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from probes.data.splits import FOLDS
 from recommender.errors import RecommendError
 from recommender.fit.images import MOST_HELD_OUT, FloatArray
 from recommender.fit.result import TrainingPlan
+from recommender.limits import LARGEST_SEED
 from recommender.progress import Clock, Progress
 from recommender.rules.class_balance import class_weights
 from recommender.rules.scenario import Similarity
@@ -27,24 +28,24 @@ SOLVED_AT_ONCE = 20_000  # training images of a linear probe at most
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
-    """The options of `recommender.Recommendation.fit`, which documents them."""
+    """The options of `recommender.Recommendation.fit`, which documents them and has their defaults."""
 
-    epochs: float | None = None
-    steps: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    optimizer: str = "adamw"
-    augmentation: Sequence[str] | None = None
-    cache: bool = True
-    precision: str | None = None
-    callbacks: Sequence[Any] = ()
-    logs: Path | None = None
-    resume: bool = False
-    seed: int = 0
-    progress: Progress | None = None
-    keep_state: bool = False
-    announce: Callable[[TrainingPlan], None] | None = None
-    on_check: "Callable[[Check, Schedule], None] | None" = None
+    epochs: float | None
+    steps: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    optimizer: str
+    augmentation: Sequence[str] | None
+    cache: bool
+    precision: str | None
+    callbacks: Sequence[Any]
+    logs: str | os.PathLike[str] | None
+    resume: bool
+    keep_state: bool
+    seed: int
+    progress: Progress | None
+    announce: Callable[[TrainingPlan], None] | None
+    on_check: "Callable[[Check, Schedule], None] | None"
 
     def at(self, phase: str) -> Callable[[int, int], None] | None:
         """The callback for the progress of one phase."""
@@ -88,9 +89,11 @@ class FitSession:
         return np.split(features, np.cumsum(widths)[:-1], axis=1)
 
 
-def check_augmentation(names: Sequence[str] | None) -> None:
-    """Refuse unknown augmentations."""
-    for name in names or ():
+def check_choices(augmentation: Sequence[str] | None, seed: int) -> None:
+    """Refuse an unknown augmentation and a seed out of range."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
+    for name in augmentation or ():
         if name not in AUGMENTATIONS:
             raise RecommendError(
                 f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {name!r}."

@@ -18,7 +18,7 @@ from recommender.errors import RecommendError
 from recommender.explanation.text import printable
 from recommender.fit.finish import fitted_detector
 from recommender.fit.inputs import StoredPictures
-from recommender.prediction.predictor import write_detector
+from recommender.prediction.predict import write_detector
 from recommender.saving.model_card import labels_text, model_card
 
 if TYPE_CHECKING:

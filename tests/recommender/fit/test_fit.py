@@ -392,6 +392,7 @@ def test_a_model_of_the_user_with_another_head_is_trained_in_place(whole, head):
         ({"augmentation": ("rotate",)}, "'rotate'"),
         ({"precision": "float8"}, "'float8'"),
         ({"learning_rate": -1.0}, "`learning_rate`"),
+        ({"seed": -1}, "`seed`"),
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_line(whole, arguments, named):

@@ -17,8 +17,7 @@ from probes.evaluation.out_of_distribution import fit_detector
 from probes.images.decode import read_picture
 from recommender.atomic_files import write_model
 from recommender.errors import RecommendError
-from recommender.prediction.predict import predict
-from recommender.prediction.predictor import open_predictor, predictor_of, write_detector
+from recommender.prediction.predict import open_predictor, predict, predictor_of, write_detector
 
 SUFFIXES = (".keras", ".json", ".features.npz")
 
@@ -52,7 +51,7 @@ def predictor(home):
 @pytest.fixture
 def _opened_once(monkeypatch, predictor):
     """Opening the model takes seconds: commands get the one that is open."""
-    monkeypatch.setattr("recommender.prediction.predictor.open_predictor", lambda *_, **__: predictor)
+    monkeypatch.setattr("recommender.prediction.predict.open_predictor", lambda *_, **__: predictor)
 
 
 @pytest.fixture

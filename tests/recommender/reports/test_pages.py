@@ -295,7 +295,7 @@ def test_cut_points_without_a_known_size_are_listed():
 
 def comparisons(comparison):
     """Name -> comparison that is special, what its page says."""
-    row = comparison.winner
+    row = replace(comparison.winner, recommended=False)
     strategies = [replace(row.strategy, cut=f"{number}", freeze=f"{number}", cut_depth=0.5) for number in range(20)]
     many = tuple(
         replace(row, strategy=strategy, scenario=Scenario.SHALLOW_FEATURES, accuracy=0.9 - number / 100)
@@ -316,7 +316,10 @@ def comparisons(comparison):
             tied,
             f"Tied with {many[0].label}: {many[1].label}; {many[2].label};",
         ),
-        "advice that was not trained": (tied, "is not known"),
+        "advice that was not trained": (
+            replace(tied, skipped={comparison.advice: "for want of time"}),
+            "was right is not known: it was not trained, for want of time (budget: 2 s). Of 20 others",
+        ),
         "a sample": (replace(comparison, is_sample=True, n_images=5000), "images, a sample of 5,000, evaluated"),
         "a validation split": (replace(comparison, judged_by="validation"), "images of your validation split;"),
         "an interruption": (replace(comparison, interrupted=True), "; interrupted"),
