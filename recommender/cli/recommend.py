@@ -12,9 +12,8 @@ from click.shell_completion import CompletionItem
 from builders.errors import BuildError
 from probes.errors import ProbeError
 from recommender.cli import options
-from recommender.cli.on_data import check, compare, fit, recommend
-from recommender.cli.on_networks import backbones, cuts, reference
 from recommender.cli.predict import predict
+from recommender.cli.sub_commands import backbones, check, compare, cuts, fit, recommend, reference
 from recommender.cli.terminal import fail, say
 from recommender.errors import RecommendError
 
@@ -71,9 +70,10 @@ class _Group(click.RichGroup):
         except click.NoSuchOption as error:
             commands = self.commands.values()
             owners = [str(one.name) for one in commands if any(error.option_name in part.opts for part in one.params)]
-            if owners:
-                error.message, error.possibilities = f"{error.message} It is an option of: {', '.join(owners)}.", None
-            raise
+            if not owners:
+                raise
+            message = f"{error.message} It is an option of: {', '.join(owners)}."
+            raise click.NoSuchOption(error.option_name, message, ctx=error.ctx) from None
         except KeyboardInterrupt as error:
             fail(str(error) or "Interrupted. Nothing was written.", _INTERRUPTED)
         except (BuildError, ProbeError, RecommendError) as error:
