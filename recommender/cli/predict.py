@@ -75,6 +75,9 @@ def predict(
                 click.echo(line)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted. Not all pictures were predicted.") from None
+        finally:
+            if as_json:
+                click.echo("]")  # the array ends even where the prediction fails
     if failed:
         fail(f"{failed:,} of {n:,} pictures could not be read.")
 
@@ -128,10 +131,11 @@ def _csv_lines(found: "Iterable[Prediction]", top: int) -> Iterator[str]:
 
 
 def _json_lines(found: "Iterable[Prediction]", _top: int) -> Iterator[str]:
-    """One array, an object per image: its `classes` the most probable first, empty where there is an error."""
+    """An array without its last bracket; the `classes` of an image, the most probable first, are empty on an error."""
     from recommender.explanation.text import printable
 
-    before = "["
+    before = ""
+    yield "["
     for one in found:
         pairs = zip(one.classes, one.probabilities, strict=True)
         record = {
@@ -143,4 +147,3 @@ def _json_lines(found: "Iterable[Prediction]", _top: int) -> Iterator[str]:
         }
         yield before + json.dumps(record)
         before = ","
-    yield "]"

@@ -12,14 +12,35 @@ from click.shell_completion import CompletionItem
 from builders.errors import BuildError
 from probes.errors import ProbeError
 from recommender.cli import options
-from recommender.cli.older_spellings import in_sub_commands
-from recommender.cli.on_data import check, compare, fit, recommend
-from recommender.cli.on_networks import backbones, cuts, reference
 from recommender.cli.predict import predict
+from recommender.cli.sub_commands import backbones, check, compare, cuts, fit, recommend, reference
 from recommender.cli.terminal import fail, say
 from recommender.errors import RecommendError
 
 _INTERRUPTED = 130  # exit code of a program that SIGINT ended
+# Options of the version before sub-commands: `recommend DATA --fit` runs `recommend fit DATA`.
+OLDER_SPELLINGS = {
+    "--list-backbones": ["backbones"],
+    "--list-cuts": ["cuts"],
+    "--make-reference": ["reference"],
+    "--check": ["check"],
+    "--check=sample": ["check"],
+    "--check=full": ["check", "--full"],
+    "--fit": ["fit"],
+    "--compare": ["compare"],
+}
+
+
+def in_sub_commands(arguments: list[str]) -> list[str]:
+    """The same arguments with a sub-command in place of the option that stood for it; as they are where none did."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    found = [argument for argument in arguments[:end] if argument in OLDER_SPELLINGS]
+    if len(found) > 1:
+        raise click.UsageError(
+            f"Expected one sub-command. Received: {' and '.join(found)}. Run one after the other: check, compare, fit."
+        )
+    others = [argument for argument in arguments[:end] if argument not in found]
+    return [*(OLDER_SPELLINGS[found[0]] if found else ()), *others, *arguments[end:]]
 
 
 class _Group(click.RichGroup):
@@ -46,6 +67,13 @@ class _Group(click.RichGroup):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except click.NoSuchOption as error:
+            commands = self.commands.values()
+            owners = [str(one.name) for one in commands if any(error.option_name in part.opts for part in one.params)]
+            if not owners:
+                raise
+            message = f"{error.message} It is an option of: {', '.join(owners)}."
+            raise click.NoSuchOption(error.option_name, message, ctx=error.ctx) from None
         except KeyboardInterrupt as error:
             fail(str(error) or "Interrupted. Nothing was written.", _INTERRUPTED)
         except (BuildError, ProbeError, RecommendError) as error:

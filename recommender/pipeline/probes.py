@@ -21,23 +21,14 @@ from recommender.rules import thresholds
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProbeInput:
-    """What a probe may read.
+    """What a probe may read."""
 
-    Attributes:
-        passed: the pass of the network over the sample.
-        rows: the sample's images with their groups, weights and validation split, in the order of `features`.
-        class_names: of the target.
-        balanced: whether every class has the same weight in what is fitted.
-        seed: of all that is random.
-        progress: called with steps done and wanted.
-    """
-
-    passed: NetworkPass
-    rows: Rows
-    class_names: tuple[str, ...]
-    balanced: bool
-    seed: int
-    progress: Callable[[int, int], None] | None = None
+    passed: NetworkPass  # the pass of the network over the sample
+    rows: Rows  # the sample's images: groups, weights and validation split, in the order of `features`
+    class_names: tuple[str, ...]  # of the target
+    balanced: bool  # whether every class has the same weight in what is fitted
+    seed: int  # of all that is random
+    progress: Callable[[int, int], None] | None = None  # called with steps done and wanted
 
     @property
     def features(self) -> Features:

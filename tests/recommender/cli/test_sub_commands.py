@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from probes.errors import ProbeError
 from recommender.cli import main
-from recommender.cli.older_spellings import OLDER_SPELLINGS, in_sub_commands
+from recommender.cli.recommend import OLDER_SPELLINGS, in_sub_commands
 
 NAMES = tuple(main.commands)
 DATA, NETWORK = (
@@ -93,6 +93,12 @@ def test_arguments_without_an_older_spelling_stay_as_they_are(arguments):
 def test_what_follows_two_dashes_is_data(arguments):
     after = ["--", *arguments]
     assert in_sub_commands(after) == after
+
+
+def test_an_option_of_another_sub_command_is_attributed_to_it(invoke):
+    done = invoke("data", "--epochs", "3")
+    assert done.returncode == 2
+    assert "No such option '--epochs'. It is an option of: fit." in done.stderr
 
 
 def test_an_older_spelling_names_the_new_one_on_standard_error(invoke):
