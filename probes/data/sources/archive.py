@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, Self
 
 from probes.data.bounded_files import LARGEST_FILE, TOO_LARGE, Allowance, cached
 from probes.data.image_index import ImageIndex, LeftOutCounter
@@ -26,6 +26,7 @@ _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", 
 _EXPECTED = "Expected a zip, tar, tar.gz, tar.bz2 or tar.xz archive of class folders."
 _FILES, _LEFT_OUT = "files", "left_out.json"  # in the cached folder
 _BLOCK = 4096  # bytes of the disk that even an empty member takes
+_LARGEST_HEADER = 1 << 20  # bytes of a long name or a PAX header
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ)
 
 
@@ -98,6 +99,7 @@ def _unpack(file: BinaryIO, source: str, folder: Path) -> None:
 
 def _unpack_member(member: _Member, files: Path, allowance: Allowance) -> str:
     """Unpack a member below `files`; returns the reason if it has to be left out."""
+    allowance.take(_BLOCK)  # also for what is left out, so that there is an end to the members
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     path = "/".join(parts)
     if member.name.startswith("/") or ".." in parts or re.search(r"\\|^[A-Za-z]:", member.name):
@@ -105,7 +107,6 @@ def _unpack_member(member: _Member, files: Path, allowance: Allowance) -> str:
     if not parts or "__MACOSX" in parts or any(part.startswith(".") for part in parts):
         return ""
     target = files / path
-    allowance.take(_BLOCK)
     try:
         if member.mode == stat.S_IFDIR:
             target.mkdir(parents=True, exist_ok=True)
@@ -151,6 +152,8 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
 
 
 def _extract_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path, path: str) -> str:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile does not limit the others
+        return "members of a zip that are packed by another method than deflate"
     info.filename = path
     try:
         archive.extract(info, folder)
@@ -163,8 +166,19 @@ def _open_tar(file: IO[bytes]) -> tarfile.TarFile | None:
     """A tar, also a compressed one; None for other files."""
     file.seek(0)
     with contextlib.suppress(tarfile.TarError, EOFError, zlib.error):
-        return tarfile.open(fileobj=file, encoding="utf-8")
+        return tarfile.open(fileobj=file, encoding="utf-8", tarinfo=_TarHeader)
     return None
+
+
+class _TarHeader(tarfile.TarInfo):
+    """A header whose names and PAX records, which tarfile reads at once, can't fill the memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type not in tarfile.REGULAR_TYPES and info.size > _LARGEST_HEADER:
+            raise tarfile.ReadError("a header of an impossible size")
+        return info
 
 
 def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:

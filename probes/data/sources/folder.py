@@ -156,7 +156,8 @@ def index_folder(
     ignored = Counter(suffix(name).encode("unicode_escape").decode() or "no suffix" for name in others)
     inside = sorted({name.split("/", 1)[0] for name in images if "/" in name})
     if not inside:
-        raise _no_classes(len(images), ignored, left_out, source)
+        n_folders = sum("/" not in name for name in folders)
+        raise _no_classes(len(images), n_folders, ignored, left_out, source)
     splits = _splits(inside, images)
     below = {name.split("/")[1] for name in images if name.count("/") > 1}
     if kind == "folder" and len(inside) == 1 and not splits and len(below) > 1:
@@ -170,12 +171,15 @@ def index_folder(
     return replace(index, empty=_empty(images, folders, splits))
 
 
-def _no_classes(n_images: int, ignored: Counter[str], left_out: LeftOutCounter, source: str) -> ProbeError:
+def _no_classes(
+    n_images: int, n_folders: int, ignored: Counter[str], left_out: LeftOutCounter, source: str
+) -> ProbeError:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) or "no files"
-    found = f"{n_images} images and no class folders" if n_images else f"no image in a sub-folder ({kinds})"
+    received = f" with {n_folders} sub-folders and no image in them ({kinds})" if n_folders else ", an empty folder"
+    received = f" with {n_images} images and no class folders" if n_images else received
     return ProbeError(
-        f"{_EXPECTED} Received: {source!r} with {found}{left_out}. Move each class's images into a sub-folder named "
-        f"after it. Images are {' '.join(sorted(IMAGE_SUFFIXES))}."
+        f"{_EXPECTED} Received: {source!r}{received}{left_out}. Move each class's images into a sub-folder named after "
+        f"it. Images are {' '.join(sorted(IMAGE_SUFFIXES))}."
     )
 
 

@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 import re
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from operator import itemgetter
@@ -23,6 +24,7 @@ from probes.errors import ProbeError
 
 _TEXTS, _PARQUETS = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 _EXPECTED = "Expected a manifest, a CSV, TSV or Parquet file, with the columns path and label."
+_LONGEST_LINE = 1 << 20  # characters
 _BATCH = 1 << 15  # rows of a Parquet file in memory at once
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # leading zeros are part of a name
 _SHOWN_COLUMNS = 20
@@ -55,10 +57,16 @@ def index(data: str, options: Options) -> ImageIndex:
     """
     left_out, typed = LeftOutCounter(), data.lower().endswith(_PARQUETS)
     rows = _parquet_rows(data, options.columns) if typed else _text_rows(data, options.columns, left_out)
-    entries = list(_entries(rows, left_out, data))
+    entries = deque(_entries(rows, left_out, data))
     labels = _labels({entry.label for entry in entries}, typed, data)
+
+    def labelled() -> Iterator[Entry]:
+        while entries:  # of tens of millions none is held twice
+            entry = entries.popleft()
+            yield entry._replace(label=labels[entry.label])
+
     return index_entries(
-        (entry._replace(label=labels[entry.label]) for entry in entries),
+        labelled(),
         store_of(data.rpartition("/")[0] if is_remote(data) else str(Path(data).parent)),
         source=data,
         kind="manifest",
@@ -90,7 +98,7 @@ def _csv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
     """The first line and the cells of each row; the delimiter is the most frequent one of the header."""
     with _opened(source) as raw:
         file: Any = gzip.GzipFile(fileobj=raw) if source.lower().endswith(".gz") else raw
-        lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        lines = _lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), source)
         blank, header = next(((n, line) for n, line in enumerate(lines) if line.strip()), (0, ""))
         delimiter = max(",;\t", key=header.count)
         reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True)
@@ -107,6 +115,17 @@ def _csv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
                 return
             if row:
                 yield line, row
+
+
+def _lines(text: io.TextIOWrapper, source: str) -> Iterator[str]:
+    """The lines of a table; none is so long that it fills the memory."""
+    while line := text.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise ProbeError(
+                f"Expected a table of text. Received: {source!r} with a line of over {_LONGEST_LINE:,} characters. "
+                "Write a row for each image."
+            )
+        yield line
 
 
 def _text_rows(source: str, wanted: Mapping[str, str], left_out: LeftOutCounter) -> Rows:

@@ -6,6 +6,7 @@ from typing import Any
 
 from probes.data.image_index import ImageIndex
 from probes.data.sources import archive, arrays, folder, huggingface, manifest, tf_dataset, tfrecord
+from probes.data.sources.folder import open_regular
 from probes.data.sources.source import Options, Source, parts_of, splits_of
 from probes.errors import ProbeError
 
@@ -47,10 +48,16 @@ def open_source(
 
 
 def _unknown_path(path: str) -> ProbeError:
-    found = "a file of another kind" if os.path.lexists(path) else "no such file or folder"
+    found = "a file of another kind"
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        found = "no such file or folder"
+    except OSError as error:
+        found = (error.strerror or str(error)).lower()
     return ProbeError(
         "Expected a folder of class folders, a manifest (.csv, .tsv, .parquet), a zip or tar archive, or TFRecord "
-        f"shards. Received: {path!r}, {found}."
+        f"shards. Received: {path!r}, {found}. Check its name and permissions."
     )
 
 

@@ -255,6 +255,12 @@ def _index_builder(builder: Any, options: Options) -> ImageIndex:
     known, others = sort_splits({name: name for name in builder.info.splits}) if builder.info.splits else ({}, {})
     supervised = builder.info.supervised_keys
     known_keys = supervised and len(supervised) == 2 and all(str(key) in features for key in supervised)
+    if TRAIN not in known:
+        raise ProbeError(
+            f"Expected a prepared data set with a training split. Received: {builder.name!r} with the splits "
+            f"{', '.join(builder.info.splits or ()) or 'none'}. Call its `download_and_prepare()` first, or give "
+            "{'train': builder.as_dataset(split=NAME)}."
+        )
     image, label = keys = tuple(supervised) if known_keys else _usual_keys(features)
     tfds: Any = importlib.import_module("tensorflow_datasets")  # which has no types
     # Files stay as they are, unless the feature changes what it decodes.
@@ -267,8 +273,6 @@ def _index_builder(builder: Any, options: Options) -> ImageIndex:
                 split: builder.as_dataset(split=name, shuffle_files=False, decoders=decoders, read_config=config)
                 for split, name in known.items()
             }
-        if TRAIN not in splits:
-            raise ValueError("no training split")
     except (AssertionError, ValueError, OSError) as error:
         raise ProbeError(
             f"Expected a data set that can be read. Received: {builder.name!r}: {unreadable(error)}. Call its "

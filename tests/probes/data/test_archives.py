@@ -215,6 +215,15 @@ def test_a_wrong_checksum_leaves_that_member_out(tmp_path):
     assert names(index) == PICTURES
 
 
+def test_what_a_hostile_archive_could_fill_the_memory_with_is_not_read(tmp_path):
+    path = write_zip(tmp_path / "a.zip", [(name, b"") for name in PICTURES])
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as packed:
+        packed.writestr("temple/2.jpg", bytes(1 << 20))
+    assert left_out(index_archive(path)) == {"members of a zip that are packed by another method than deflate": 1}
+    path = write_tar(tmp_path / "a.tar", [(name, b"") for name in (*PICTURES, "x" * (2 << 20))])
+    assert "cut off or damaged" in refusal(path)
+
+
 def test_a_member_that_is_too_large_is_left_out(pack, monkeypatch):
     monkeypatch.setattr(archive, "LARGEST_FILE", 20)
     assert left_out(index_archive(pack("flower/with a long name.jpg"))) == {"members larger than 512 MiB": 1}

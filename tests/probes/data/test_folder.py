@@ -136,7 +136,7 @@ def test_links_that_lead_nowhere_are_counted_where_they_are_called_like_images(t
 def test_a_folder_of_nothing_but_links_that_lead_nowhere_is_refused_with_the_reason(tree, refusal):
     root = tree("cat/1.txt", "dog/1.txt")
     (root / "cat" / "1.jpg").symlink_to(root / "gone")
-    assert "no image in a sub-folder (2 .txt) (left out: links that lead nowhere: 1)" in refusal()
+    assert "2 sub-folders and no image in them (2 .txt) (left out: links that lead nowhere: 1)" in refusal()
 
 
 @pytest.mark.parametrize("target", [".", "..", "../../cat", "link"])
@@ -199,7 +199,7 @@ def test_a_folder_that_may_not_be_listed_is_refused_by_its_name(tree, forbid):
 
 
 def test_an_empty_folder_is_refused(refusal):
-    assert "no image in a sub-folder (no files)" in refusal()
+    assert "an empty folder. Move each class's images" in refusal()
 
 
 def test_images_without_class_folders_are_refused_with_what_to_do(refusal):
@@ -210,7 +210,7 @@ def test_images_without_class_folders_are_refused_with_what_to_do(refusal):
 
 def test_sub_folders_without_images_are_refused_with_what_they_hold(refusal):
     message = refusal("cat/1.txt", "dog/1.txt", "dog/2.heic")
-    assert "no image in a sub-folder (1 .heic, 2 .txt)" in message
+    assert "2 sub-folders and no image in them (1 .heic, 2 .txt)" in message
     assert ".jpg" in message
 
 

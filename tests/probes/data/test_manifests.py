@@ -280,6 +280,7 @@ def test_images_listed_under_several_labels_are_refused(refusal):
         (TWO + '"c.jpg,cat\nd.jpg,dog\n', "a row in line 4 that can't be read"),
         (TWO + '"c".jpg,cat\n', "a row in line 4 that can't be read"),
         (TWO + "c.jpg," + "x" * 200_000 + "\n", "a row in line 4 that can't be read: field larger than"),
+        (TWO + "c.jpg,cat" + "," * (1 << 20) + "\n", "a line of over 1,048,576 characters"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "Save it as UTF-8"),
     ],
 )

@@ -142,12 +142,15 @@ def test_objects_that_are_no_labelled_images_are_refused(data, message):
         open_source(data)
 
 
-def test_paths_that_hold_no_labelled_images_are_refused(tmp_path, items):
+def test_paths_that_hold_no_labelled_images_are_refused(tmp_path, items, forbid):
+    (tmp_path / "closed.jpg").touch()
+    forbid(tmp_path / "closed.jpg")
     for path, reason in (
         (tmp_path / "missing", "no such file or folder"),
         (tmp_path / "train-*.txt.gzz", "no such file or folder"),
         (items[0].path, "a file of another kind"),
-        ("\0", "no such file or folder"),
+        (tmp_path / "closed.jpg", "permission denied"),
+        ("\0", "not a possible name of a file"),
     ):
         with pytest.raises(ProbeError, match=reason):
             open_source(path)

@@ -585,6 +585,14 @@ def test_a_builder_with_several_images_or_labels_is_refused(tfds, make_builder):
         of_builder(builder)
 
 
+def test_a_builder_without_a_training_split_is_refused_with_its_splits(tfds, make_builder):
+    features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=3)}
+    builder = make_builder(features, {"test": [{"image": PIXELS[0], "label": 0}]})
+    builder.download_and_prepare()
+    with pytest.raises(ProbeError, match="with the splits test"):
+        of_builder(builder)
+
+
 def test_a_builder_is_recognised_by_what_it_is(tfds, tree):
     assert is_builder(tfds.ImageFolder(str(tree)))
     assert not any(is_builder(other) for other in (slices(), str(tree), None, tfds, tfds.ImageFolder))
