@@ -190,13 +190,8 @@ class LayerGraph:
             values.update(zip(step.outputs, keras.tree.flatten(result), strict=True))
         return [values[first[index]] for index in wanted]
 
-    def copy_onto(self, inputs: Any, wanted: Sequence[int], *, share: bool = False) -> list[Any]:
-        """The symbolic outputs of the wanted nodes for a symbolic input, without nesting.
-
-        The layers are copied with their weights, unless `share` asks for the layers themselves.
-        """
-        if share:
-            return self.run(inputs, wanted)
+    def copy_onto(self, inputs: Any, wanted: Sequence[int]) -> list[Any]:
+        """The symbolic outputs of the wanted nodes for a symbolic input, without nesting, from copies of the layers."""
         copies: dict[int, tuple[Any, Any]] = {}
 
         def copy(step: Call) -> Any:
@@ -211,10 +206,10 @@ class LayerGraph:
                 _copy_weights(old, new)
         return outputs
 
-    def model_of(self, place: int, *, share: bool = False) -> Any:
+    def model_of(self, place: int) -> Any:
         """A flat `keras.Model` from the network's input to the output of a node."""
         inputs = self.input_layer()
-        return keras.Model(inputs, self.copy_onto(inputs, [place], share=share)[0], name=self.title)
+        return keras.Model(inputs, self.copy_onto(inputs, [place])[0], name=self.title)
 
 
 def functional(model: Any, inputs: Sequence[Any] = ()) -> Any:
@@ -277,7 +272,7 @@ def _copied_layer(operation: Any, name: str) -> Any:
     except Exception as error:  # a layer of the user's own may lack get_config
         raise BuildError(
             f"Expected the layer {name!r} ({type(operation).__name__}) to be copied from its configuration. "
-            f"Received: {first_line(error)}. Give the class a get_config, or share the layers with share=True."
+            f"Received: {first_line(error)}. Give the class a get_config that returns its arguments."
         ) from error
 
 

@@ -1,7 +1,6 @@
 """Cut points of any Keras model, and cutting there.
 
-Every verb of surgery returns a new, flat model and leaves the given one and its weights unchanged, unless `share=True`
-asks for the same layers in both.
+Every verb of surgery returns a new, flat model and leaves the given one and its weights unchanged.
 """
 
 import difflib
@@ -148,7 +147,7 @@ def cut_at_depth(graph: LayerGraph, depth: float, what: str) -> int:
     return below[-1]
 
 
-def cut(model: Any, at: str | float | None = None, *, remove: int | None = None, share: bool = False) -> Any:
+def cut(model: Any, at: str | float | None = None, *, remove: int | None = None) -> Any:
     """Keep the part of a network that ends at a cut point.
 
     Args:
@@ -156,7 +155,6 @@ def cut(model: Any, at: str | float | None = None, *, remove: int | None = None,
         at: a cut point's layer, or a share of the depth in (0, 1], which selects the last cut point up to there; 1.0
             keeps the whole backbone and removes the classification head.
         remove: in place of `at`, how many layers to remove from the end; selects the nearest cut point below.
-        share: whether the new model uses the given one's layers themselves; by default it gets copies.
 
     Returns:
         A flat `keras.Model` from the same input to the map at the cut point. If the cut had to move, a `CutMoved`
@@ -193,10 +191,10 @@ def cut(model: Any, at: str | float | None = None, *, remove: int | None = None,
             )
     if moved:
         warnings.warn(f"Cut at {graph.nodes[place].name}, {moved}", CutMoved, stacklevel=2)
-    return graph.model_of(place, share=share)
+    return graph.model_of(place)
 
 
-def flat_copy(model: Any, *, share: bool = False) -> Any:
+def flat_copy(model: Any) -> Any:
     """The whole model without nesting: the same function from copies of the same layers."""
     graph = LayerGraph(model)
-    return graph.model_of(len(graph.nodes) - 1, share=share)
+    return graph.model_of(len(graph.nodes) - 1)

@@ -25,7 +25,6 @@ def freeze(
     *,
     variables: str | None = None,
     train_batch_norm: bool = False,
-    share: bool = False,
 ) -> Frozen:
     """Freeze a part of a model, and train the rest.
 
@@ -40,22 +39,20 @@ def freeze(
         variables: in place of `until`, a regular expression; variables whose path contains a match are frozen, all
             others train. If it splits a layer, the flags are kept in the variables, and a saved file loses them.
         train_batch_norm: whether BatchNorm that is not frozen trains and moves its statistics.
-        share: whether the new model uses the given one's layers themselves; by default it gets copies.
 
     Returns:
         The model, and its number of trainable parameters.
 
     Raises:
-        BuildError: there is no such layer, or the expression is not valid or matches nothing.
+        BuildError: there is no such layer, or the expression is not valid, matches nothing or freezes all.
     """
     if (until is None) == (variables is None):
         raise BuildError(f"Expected either `until` or `variables`. Received: {until!r}, {variables!r}. Give one.")
-    new = flat_copy(model, share=share)
+    new = flat_copy(model)
     freeze_below(new, until)
     if variables is not None:
         _match_variables(new, variables, trains=False)
-    hold_batch_norm(new, train_batch_norm=train_batch_norm)
-    return Frozen(new, size_of(new.trainable_variables))
+    return _finished(new, variables, train_batch_norm)
 
 
 def unfreeze(
@@ -64,7 +61,6 @@ def unfreeze(
     *,
     variables: str | None = None,
     train_batch_norm: bool = False,
-    share: bool = False,
 ) -> Frozen:
     """Train a part of a model, and leave the rest unchanged.
 
@@ -73,17 +69,16 @@ def unfreeze(
         above: a layer, or a share of the depth in [0, 1], as in `freeze`; what lies behind it trains. By default all.
         variables: in place of `above`, a regular expression; variables whose path contains a match train.
         train_batch_norm: whether BatchNorm among them trains and moves its statistics; by default it stays frozen.
-        share: whether the new model uses the given one's layers themselves; by default it gets copies.
 
     Returns:
         The model, and its number of trainable parameters.
 
     Raises:
-        BuildError: there is no such layer, or the expression is not valid or matches nothing.
+        BuildError: there is no such layer, or the expression is not valid, matches nothing or trains nothing.
     """
     if above is not None and variables is not None:
         raise BuildError(f"Expected `above` or `variables`. Received both: {above!r}, {variables!r}. Give one.")
-    new = flat_copy(model, share=share)
+    new = flat_copy(model)
     if variables is not None:
         _match_variables(new, variables, trains=True)
     else:
@@ -91,7 +86,16 @@ def unfreeze(
         for layer in new.layers:
             if layer.name not in below:
                 _set_trainable(layer, True)
+    return _finished(new, variables, train_batch_norm)
+
+
+def _finished(new: Any, pattern: str | None, train_batch_norm: bool) -> Frozen:
     hold_batch_norm(new, train_batch_norm=train_batch_norm)
+    if pattern is not None and not new.trainable_variables:
+        raise BuildError(
+            f"Expected `variables` to leave something to train. Received: {pattern!r}, which leaves nothing but frozen "
+            "variables. Make the pattern narrower; BatchNorm trains only with train_batch_norm=True."
+        )
     return Frozen(new, size_of(new.trainable_variables))
 
 

@@ -12,14 +12,13 @@ from builders.strategy import HeadSpec
 from builders.surgery.cut import find_cut
 
 
-def graft(model: Any, head: Any, *, share: bool = False) -> Any:
+def graft(model: Any, head: Any) -> Any:
     """Put a head on a network.
 
     Args:
         model: a built `keras.Model` with one input and one output; usually what `cut` returned.
         head: a `HeadSpec`, a Keras layer, or a list of layers that are called one after the other on the model's
             output. The layers given are used themselves, not copied.
-        share: whether the new model uses the given one's layers themselves; by default it gets copies.
 
     Returns:
         A flat `keras.Model` from the same input to the head's output.
@@ -38,14 +37,14 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
                 f"Expected {graph.title} to end in a feature map, for a HeadSpec to pool. Received: an output of shape "
                 f"{graph.nodes[last].shape}. Remove the old head with builders.cut(model, at=1.0) first."
             )
-        outputs = add_head(head, graph.copy_onto(inputs, places, share=share), taken=graph.names)
+        outputs = add_head(head, graph.copy_onto(inputs, places), taken=graph.names)
     else:
         layers = list(head) if isinstance(head, (list, tuple)) else [head]
         if not layers or not all(isinstance(layer, keras.Layer) for layer in layers):
             raise BuildError(
                 f"Expected `head` to be a HeadSpec, a Keras layer or a list of layers. Received: {head!r}."
             )
-        (outputs,) = graph.copy_onto(inputs, [last], share=share)
+        (outputs,) = graph.copy_onto(inputs, [last])
         for layer in layers:
             outputs = _called(layer, outputs, graph.title)
     try:

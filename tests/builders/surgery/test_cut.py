@@ -34,12 +34,6 @@ def test_a_cut_model_computes_what_the_whole_one_does_there_and_leaves_it_unchan
     assert snapshot(model) == before
 
 
-def test_sharing_uses_the_given_layers_themselves():
-    given = classifier()
-    assert cut(given, "two_relu", share=True).get_layer("one_conv") is given.get_layer("one_conv")
-    assert cut(given, "two_relu").get_layer("one_conv") is not given.get_layer("one_conv")
-
-
 def test_a_cut_point_has_its_depth_shape_stride_parameters_and_batch_norm():
     first, *_, last = cut_points(classifier())
     assert (first.shape, first.stride, first.parameters, first.batch_norm) == ((16, 16, 4), 1, 108 + 16, "one_bn")
@@ -232,11 +226,10 @@ def test_flags_of_layers_inside_a_layer_are_copied():
     assert not trunk.get_layer("block").bn.trainable
 
 
-def test_a_layer_without_a_configuration_can_be_shared_and_not_copied():
+def test_a_layer_without_a_configuration_is_refused():
     model = around(Sealed(name="sealed"))
     with pytest.raises(BuildError, match=r"'sealed' \(Sealed\) to be copied.*no config. Give the class a get_config"):
         cut(model, "sealed")
-    assert cut(model, "sealed", share=True).output_shape == (None, 16, 16, 4)
 
 
 def test_the_statistics_of_a_normalization_layer_are_copied():
