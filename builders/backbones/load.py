@@ -15,11 +15,8 @@ def open_backbone(
 ) -> OpenedBackbone:
     """Open a name of the registry, a .keras or .h5 file, a SavedModel's folder or Hub handle, or a `keras.Model`.
 
-    Args:
-        backbone: one of these.
-        weights: a file with the weights of a `keras.applications` network; by default Keras fetches ImageNet's.
-        scaling: how its pixels are scaled, a key of `SCALINGS`; by default as the registry says, else unknown.
-        trust: whether code and any operation in the file may run.
+    `weights` is a file for a `keras.applications` network, by default Keras fetches ImageNet's; `scaling` a key of
+    `SCALINGS`, by default as the registry says, else unknown; `trust` lets code and any operation in the file run.
     """
     if scaling is not None and scaling not in SCALINGS:
         raise BuildError(f"Expected `scaling` to be one of {', '.join(SCALINGS)}. Received: {scaling!r}.")

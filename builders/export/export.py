@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from builders.errors import BuildError, first_line
-from builders.export.export_format import ExportFormat, Pixels, resized
-from builders.export.formats import FORMATS, check_format, target_of
+from builders.export.formats import FORMATS, ExportFormat, Pixels, check_format, resized, target_of
 
 _LARGEST_DIFFERENCE = 1e-3  # of a probability, where nothing is quantised; float32 in another order gave 1e-5 at most
 # A quantised network that is sound keeps nearly all top classes: EfficientNet-Lite0 97 to 99 % with 8-bit weights and

@@ -171,14 +171,10 @@ class LayerGraph:
         call: Callable[[Any, Any, Mapping[str, Any]], Any] | None = None,
         start: int = 0,
     ) -> list[Any]:
-        """Run the part of the graph that the wanted nodes depend on; returns their first outputs.
+        """The first outputs of the wanted nodes, none before `start`, whose output is the tensor `inputs`.
 
-        Args:
-            inputs: a tensor, symbolic or not; the output of node `start`, through which every path passes.
-            wanted: indices in `nodes`, none before `start`.
-            operation: what to run in place of a call's operation; itself by default.
-            call: how to run it on arguments; a plain call by default.
-            start: index in `nodes`.
+        `operation` gives what to run in place of a call's operation, `call` runs it on arguments; by default a plain
+        call of the operation itself. Every path passes through `start`.
         """
         first = [0, *(step.outputs[0] for step in self.calls)]
         values: dict[int, Any] = {first[start]: inputs}

@@ -46,7 +46,7 @@ def freeze(
         The model, and its number of trainable parameters.
 
     Raises:
-        BuildError: there is no such layer, or the expression is not valid or matches nothing.
+        BuildError: there is no such layer, or the expression is not valid, matches nothing, or leaves nothing to train.
     """
     if (until is None) == (variables is None):
         raise BuildError(f"Expected either `until` or `variables`. Received: {until!r}, {variables!r}. Give one.")
@@ -54,8 +54,7 @@ def freeze(
     freeze_below(new, until)
     if variables is not None:
         _match_variables(new, variables, trains=False)
-    hold_batch_norm(new, train_batch_norm=train_batch_norm)
-    return Frozen(new, size_of(new.trainable_variables))
+    return _finished(new, variables, train_batch_norm)
 
 
 def unfreeze(
@@ -79,7 +78,7 @@ def unfreeze(
         The model, and its number of trainable parameters.
 
     Raises:
-        BuildError: there is no such layer, or the expression is not valid or matches nothing.
+        BuildError: there is no such layer, or the expression is not valid, matches nothing, or leaves nothing to train.
     """
     if above is not None and variables is not None:
         raise BuildError(f"Expected `above` or `variables`. Received both: {above!r}, {variables!r}. Give one.")
@@ -91,7 +90,16 @@ def unfreeze(
         for layer in new.layers:
             if layer.name not in below:
                 _set_trainable(layer, True)
+    return _finished(new, variables, train_batch_norm)
+
+
+def _finished(new: Any, pattern: str | None, train_batch_norm: bool) -> Frozen:
     hold_batch_norm(new, train_batch_norm=train_batch_norm)
+    if pattern is not None and not new.trainable_variables:
+        raise BuildError(
+            f"Expected `variables` to leave something to train. Received: {pattern!r}, which leaves nothing but frozen "
+            "variables. Make the pattern narrower; BatchNorm trains only with train_batch_norm=True."
+        )
     return Frozen(new, size_of(new.trainable_variables))
 
 

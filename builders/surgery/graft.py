@@ -47,22 +47,18 @@ def graft(model: Any, head: Any, *, share: bool = False) -> Any:
             )
         (outputs,) = graph.copy_onto(inputs, [last], share=share)
         for layer in layers:
-            outputs = _called(layer, outputs, graph.title)
+            try:
+                outputs = layer(outputs)
+            except (ValueError, TypeError) as error:
+                raise BuildError(
+                    f"Expected `head` to take the output of {graph.title}, of shape {tuple(outputs.shape)}. Received: "
+                    f"the layer {layer.name!r}, which can't: {first_line(error)}."
+                ) from error
     try:
         return keras.Model(inputs, outputs, name=graph.title)
     except ValueError as error:  # a name that two layers share
         raise BuildError(
             f"Expected a head that fits {graph.title}. Received: {error}. Give its layers other names."
-        ) from error
-
-
-def _called(layer: Any, x: Any, title: str) -> Any:
-    try:
-        return layer(x)
-    except (ValueError, TypeError) as error:
-        raise BuildError(
-            f"Expected `head` to take the output of {title}, of shape {tuple(x.shape)}. Received: the layer "
-            f"{layer.name!r}, which can't: {first_line(error)}."
         ) from error
 
 

@@ -1,6 +1,6 @@
 """A format of exports as a user would add it, for tests and for docs/extending.md."""
 
-from builders.export.export_format import ExportFormat
+from builders.export.formats import ExportFormat
 
 
 class KerasHDF5(ExportFormat):
@@ -14,7 +14,7 @@ class KerasHDF5(ExportFormat):
     def run(self, path, pictures):
         import keras
 
-        from builders.export.export_format import resized
+        from builders.export.formats import resized
 
         network = keras.models.load_model(path, compile=False)
         height, width = network.input_shape[1:3]

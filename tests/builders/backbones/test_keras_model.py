@@ -9,7 +9,7 @@ from makes import vision_transformer
 from tiny import tiny_network
 
 from builders import BuildError, cut_points
-from builders.backbones.keras_file import load_keras_file
+from builders.backbones.keras_model import load_keras_file
 from builders.backbones.load import open_backbone
 from builders.backbones.pixel_scaling import SCALINGS
 from builders.backbones.registry import BACKBONES

@@ -17,8 +17,7 @@ from toy_export import KerasHDF5
 from builders.errors import BuildError
 from builders.export import export
 from builders.export.export import behind_resizing, export_model, run_exported
-from builders.export.export_format import resized
-from builders.export.formats import FORMATS, check_format, target_of
+from builders.export.formats import FORMATS, check_format, resized, target_of
 
 SIZE = 16
 TOY = KerasHDF5()

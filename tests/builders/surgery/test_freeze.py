@@ -57,6 +57,7 @@ REFUSED = [
     ({"until": 2.0}, "Received: 2.0"),
     ({"variables": "("}, "to be a regular expression"),
     ({"variables": "zzz"}, "which matches none of 17: one_conv/kernel to probs/bias"),
+    ({"variables": "."}, "Expected `variables` to leave something to train. Received: '.'"),
     ({}, "Expected either `until` or `variables`"),
     ({"until": 0.5, "variables": "conv"}, "Expected either `until` or `variables`"),
 ]
@@ -87,6 +88,15 @@ def test_unfreezing_trains_a_part_and_leaves_the_rest_unchanged(arguments, train
 def test_unfreezing_takes_one_selection():
     with pytest.raises(BuildError, match=r"Received both: 0.5, 'conv'"):
         unfreeze(classifier(), above=0.5, variables="conv")
+
+
+def test_unfreezing_batch_norm_alone_says_how():
+    frozen = classifier()
+    for layer in frozen.layers:
+        layer.trainable = False
+    with pytest.raises(BuildError, match="BatchNorm trains only with train_batch_norm=True"):
+        unfreeze(frozen, variables="_bn/")
+    assert trains(unfreeze(frozen, variables="_bn/", train_batch_norm=True).model) == SCALES
 
 
 def test_a_description_adds_up():

@@ -239,7 +239,7 @@ def test_code_in_a_model_runs_only_when_it_is_trusted(home, tmp_path, invoke):
     "text", ["", "[]", "{}", '{"dataset": 5}', '{"dataset": {"class_counts": {"one": 1}}}', '{"dataset": null}']
 )
 def test_a_description_that_does_not_fit_is_refused(text, copied, monkeypatch, model):
-    monkeypatch.setattr("builders.backbones.keras_file.load_keras_file", lambda *_, **__: model)
+    monkeypatch.setattr("builders.backbones.keras_model.load_keras_file", lambda *_, **__: model)
     copied.with_suffix(".json").write_text(text)
     with pytest.raises(RecommendError, match=r"Expected .*\.json"):
         open_predictor(copied)
