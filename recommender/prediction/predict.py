@@ -164,7 +164,7 @@ def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Pred
 
     `trust`: whether code in the file may run.
     """
-    from builders.backbones.keras_file import load_keras_file
+    from builders.backbones.keras_model import load_keras_file
 
     file = Path(path)
     if not file.name:
