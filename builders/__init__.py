@@ -6,7 +6,7 @@ from typing import Any
 _NAMES = {
     "backbones.load": "load_backbone",
     "checkpoints.read": "read_checkpoint",
-    "checkpoints.warm_start": "ShapeMismatch WarmStart warm_start",
+    "checkpoints.warm_start": "ShapeMismatch WarmStart WarmStartPlan plan_warm_start warm_start",
     "errors": "BuildError",
     "saved_model.load": "load_saved_model",
     "strategy": "HeadSpec Strategy",

@@ -57,10 +57,11 @@ class ApplicationSpec(BackboneSpec):
         return getattr(keras.applications, self.constructor)(**arguments)
 
     def _restored(self, size: int, weights: StrPath) -> Any:
-        from builders.checkpoints.warm_start import warm_start
+        from builders.checkpoints.warm_start import plan_warm_start
 
         network = self._network(size, None)
-        report = warm_start(network, weights)
+        planned = plan_warm_start(network, weights)
+        report = planned.report
         lacking = [*report.missing, *(mismatch.name for mismatch in report.other_shape)]
         if lacking:
             raise BuildError(
@@ -68,6 +69,7 @@ class ApplicationSpec(BackboneSpec):
                 f"{len(report.restored)} of {len(report.restored) + len(lacking)}; {lacking[0]!r} is missing or has "
                 "another shape. Check that the file belongs to this network and width."
             )
+        planned.apply()
         return network
 
 

@@ -28,13 +28,13 @@ class ShapeMismatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmStart:
-    """What a warm start restored. Every variable of the model is in one of the first three.
+    """What a warm start restores. Every variable of the model is in one of the first three.
 
     In `unused`, the state of optimizers, metrics and random generators is left out where the file marks it; a
     name-based TensorFlow checkpoint marks nothing.
     """
 
-    restored: tuple[str, ...]  # the model's variables that have the checkpoint's values
+    restored: tuple[str, ...]  # the model's variables that take the checkpoint's values
     other_shape: tuple[ShapeMismatch, ...]  # those that the checkpoint has in another shape; they stay as they are
     missing: tuple[str, ...]  # those that the checkpoint lacks; they stay as they are
     unused: tuple[str, ...]  # the checkpoint's other variables, by their names in it, as "conv1/vars/0"
@@ -51,6 +51,26 @@ class WarmStart:
             shown = f" ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else ""
             parts.append(f"{len(names)} {title}{shown}")
         return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WarmStartPlan:
+    """A warm start that has not happened yet; the model is unchanged."""
+
+    report: WarmStart  # what `apply` will do
+    pairs: tuple[tuple[Any, npt.NDArray[Any]], ...]  # the model's variables that will be restored, and their values
+
+    def apply(self) -> WarmStart:
+        """Change the model, in place: all that the report says is restored, or nothing. Returns the report."""
+        before = [variable.numpy() for variable, _ in self.pairs]
+        try:
+            for variable, array in self.pairs:
+                variable.assign(array)
+        except BaseException:
+            for (variable, _), array in zip(self.pairs, before, strict=True):
+                variable.assign(array)
+            raise
+        return self.report
 
 
 def warm_start(
@@ -76,6 +96,20 @@ def warm_start(
     Raises:
         BuildError: nothing can be restored, the file can't be read, or has values that are not finite or no numbers.
             The model is unchanged.
+    """
+    return plan_warm_start(model, checkpoint, rename=rename).apply()
+
+
+def plan_warm_start(
+    model: Any, checkpoint: str | os.PathLike[str] | Checkpoint, *, rename: Mapping[str, str] | None = None
+) -> WarmStartPlan:
+    """Find out what `warm_start` would do with the same arguments, without changing the model.
+
+    Returns:
+        The plan: read its `report`, then call its `apply`.
+
+    Raises:
+        BuildError: as of `warm_start`.
     """
     if not isinstance(model, keras.Model) or not model.weights:
         received = f"{model.name} without weights" if isinstance(model, keras.Model) else type(model).__name__
@@ -113,16 +147,8 @@ def warm_start(
         missing=tuple(own.name for own in mine if own not in found),
         unused=tuple(weight.name for weight, new in zip(checkpoint.weights, renamed, strict=True) if new not in used),
     )
-    values = [_converted(found[own].value, own, checkpoint) for own in fitting]
-    before = [own.value.numpy() for own in fitting]
-    try:
-        for own, value in zip(fitting, values, strict=True):
-            own.value.assign(value)
-    except BaseException:
-        for own, value in zip(fitting, before, strict=True):
-            own.value.assign(value)
-        raise
-    return report
+    pairs = tuple((own.value, _converted(found[own].value, own, checkpoint)) for own in fitting)
+    return WarmStartPlan(report=report, pairs=pairs)
 
 
 def _model_weights(model: Any, checkpoint: Checkpoint) -> list[Weight]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders.checkpoints.read import READERS, read_checkpoint
-from builders.checkpoints.warm_start import ShapeMismatch, warm_start
+from builders.checkpoints.warm_start import ShapeMismatch, plan_warm_start, warm_start
 from builders.errors import BuildError
 
 ONE_LINE = r"^Expected [^\n]* Received: [^\n]*\. [^\n]*\.$"
@@ -55,11 +55,17 @@ def test_one_reader_alone_recognises_it(kind, path):
     assert len(found) == 1 or (kind, found) == (".keras", ["HDF5 file", "zip archive of arrays"])
 
 
-def test_a_report_is_one_line(path):
-    assert str(warm_start(network(seed=2, classes=7), path)) == (
+def test_a_plan_reports_and_changes_nothing_until_it_is_applied(path):
+    target = network(seed=2, classes=7)
+    before = values(target)
+    plan = plan_warm_start(target, path)
+    assert same(target, before)
+    assert str(plan.report) == (
         "7 variables restored; 2 of other shape (head/kernel (5, 3), not (5, 7), head/bias (3,), not (7,)); 0 missing; "
         "0 unused"
     )
+    assert plan.apply() == plan.report
+    assert not same(target, before)
 
 
 def test_a_head_of_another_size_is_reported_and_stays(path, source):

@@ -1,11 +1,13 @@
 """Warm start: values that do not fit, and all or nothing."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 from checkpoint_files import arrays, network, same, values, write
 
-from builders.checkpoints.warm_start import warm_start
+from builders.checkpoints.warm_start import plan_warm_start, warm_start
 from builders.errors import BuildError
 
 
@@ -45,14 +47,23 @@ def test_floats_of_another_size_are_converted(dtype, tmp_path):
     assert same(target, [array.astype(dtype).astype("float32") for array in values(source)])
 
 
-def test_an_assignment_that_fails_leaves_every_variable_as_it_was(tmp_path, monkeypatch):
-    target = network(seed=2)
-    before = values(target)
+class Stubborn:
+    """A variable's place in a plan whose assignment fails."""
 
-    def refuse(_):
+    def __init__(self, variable):
+        self.path, self.dtype, self.numpy = variable.path, variable.dtype, variable.numpy
+
+    def assign(self, _):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(target.weights[6], "assign", refuse)
+
+def test_an_assignment_that_fails_leaves_every_variable_as_it_was(tmp_path):
+    target = network(seed=2)
+    before = values(target)
+    plan = plan_warm_start(target, write(".npz", network(seed=1), tmp_path))
+    pairs = [
+        (Stubborn(variable) if index == 6 else variable, weight) for index, (variable, weight) in enumerate(plan.pairs)
+    ]
     with pytest.raises(MemoryError, match="no room"):
-        warm_start(target, write(".npz", network(seed=1), tmp_path))
+        replace(plan, pairs=tuple(pairs)).apply()
     assert same(target, before)
