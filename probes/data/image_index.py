@@ -150,25 +150,7 @@ def index_entries(
             names do not fit each other.
     """
     left_out = left_out or LeftOutCounter()
-    names: dict[str, dict[Label, list[str]]] = {split: {} for split in SPLITS}
-    groups: dict[str, str] = {}
-    weights: dict[str, float] = {}
-    label_of: dict[str, Label] = {}
-    several: dict[str, str] = {}
-    for name, label, split, group, weight in entries:
-        known = label_of.setdefault(name, label)
-        if known is not label and known != label:
-            several[name] = f"{name!r} under {str(known)!r} and {str(label)!r}"
-        names[split].setdefault(label, []).append(name)
-        if group is not None:
-            groups[name] = group
-        if weight != 1.0:
-            weights[name] = weight
-    if len(several) > _SEVERAL_LABELS * len(label_of):
-        raise ProbeError(
-            f"Expected one label an image. Received: {source!r} with {len(several):,} images under several labels, "
-            f"as {next(iter(several.values()))}. {ONE_LABEL}"
-        )
+    names, groups, weights = _by_split_and_label(entries, source)
     if len(names[TRAIN]) < 2:
         raise _too_few_classes(names, source, left_out)
     outputs = outputs_of(names[TRAIN], class_names)
@@ -194,6 +176,32 @@ def index_entries(
         silent=outputs.silent,
         numbers=outputs.numbers,
     )
+
+
+def _by_split_and_label(
+    entries: Iterable[Entry], source: str
+) -> tuple[dict[str, dict[Label, list[str]]], dict[str, str], dict[str, float]]:
+    """Names of images by split and label, their groups, and their weights; multi-label data are refused."""
+    names: dict[str, dict[Label, list[str]]] = {split: {} for split in SPLITS}
+    groups: dict[str, str] = {}
+    weights: dict[str, float] = {}
+    label_of: dict[str, Label] = {}
+    several: dict[str, str] = {}
+    for name, label, split, group, weight in entries:
+        known = label_of.setdefault(name, label)
+        if known is not label and known != label:
+            several[name] = f"{name!r} under {str(known)!r} and {str(label)!r}"
+        names[split].setdefault(label, []).append(name)
+        if group is not None:
+            groups[name] = group
+        if weight != 1.0:
+            weights[name] = weight
+    if len(several) > _SEVERAL_LABELS * len(label_of):
+        raise ProbeError(
+            f"Expected one label an image. Received: {source!r} with {len(several):,} images under several labels, "
+            f"as {next(iter(several.values()))}. {ONE_LABEL}"
+        )
+    return names, groups, weights
 
 
 def _distinct(names: list[str], left_out: LeftOutCounter) -> tuple[str, ...]:

@@ -95,26 +95,31 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 
 def _csv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
-    """The first line and the cells of each row; the delimiter is the most frequent one of the header."""
+    """The first line and the cells of each row of a file."""
     with _opened(source) as raw:
         file: Any = gzip.GzipFile(fileobj=raw) if source.lower().endswith(".gz") else raw
-        lines = _lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), source)
-        blank, header = next(((n, line) for n, line in enumerate(lines) if line.strip()), (0, ""))
-        delimiter = max(",;\t", key=header.count)
-        reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True)
-        while True:
-            line = blank + reader.line_num + 1
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                raise ProbeError(
-                    f"Expected rows of comma-separated cells. Received: {source!r} with a row in line {line} that "
-                    f"can't be read: {error}. Check the quotes of that row."
-                ) from None
-            if row is None:
-                return
-            if row:
-                yield line, row
+        with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            yield from _split_rows(_lines(text, source), source)
+
+
+def _split_rows(lines: Iterator[str], source: str) -> Iterator[tuple[int, list[str]]]:
+    """Lines as rows of cells; the delimiter is the most frequent one of the header."""
+    blank, header = next(((n, line) for n, line in enumerate(lines) if line.strip()), (0, ""))
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True)
+    while True:
+        line = blank + reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise ProbeError(
+                f"Expected rows of comma-separated cells. Received: {source!r} with a row in line {line} that "
+                f"can't be read: {error}. Check the quotes of that row."
+            ) from None
+        if row is None:
+            return
+        if row:
+            yield line, row
 
 
 def _lines(text: io.TextIOWrapper, source: str) -> Iterator[str]:
