@@ -8,7 +8,6 @@ import itertools
 import math
 import os
 import re
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from operator import itemgetter
@@ -57,16 +56,10 @@ def index(data: str, options: Options) -> ImageIndex:
     """
     left_out, typed = LeftOutCounter(), data.lower().endswith(_PARQUETS)
     rows = _parquet_rows(data, options.columns) if typed else _text_rows(data, options.columns, left_out)
-    entries = deque(_entries(rows, left_out, data))
+    entries = list(_entries(rows, left_out, data))
     labels = _labels({entry.label for entry in entries}, typed, data)
-
-    def labelled() -> Iterator[Entry]:
-        while entries:  # of tens of millions none is held twice
-            entry = entries.popleft()
-            yield entry._replace(label=labels[entry.label])
-
     return index_entries(
-        labelled(),
+        (entry._replace(label=labels[entry.label]) for entry in entries),
         store_of(data.rpartition("/")[0] if is_remote(data) else str(Path(data).parent)),
         source=data,
         kind="manifest",
