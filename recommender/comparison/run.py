@@ -84,9 +84,8 @@ class Run:
         kernel, bias = solve([block[split.training] for block in blocks], rows, classes, balanced=self.balanced)
         logits = np.concatenate([block[split.held_out] for block in blocks], axis=1) @ kernel + bias
         correct = logits.argmax(1) == self.held_out.labels
-        seconds = (
-            self.shared.seconds * candidate.strategy.cut_depth + time.perf_counter() - began
-        )  # its share of the pass
+        share_of_pass = self.shared.seconds * candidate.strategy.cut_depth
+        seconds = share_of_pass + time.perf_counter() - began
         row = self._add(candidate, correct, checks=correct[None], weights=(kernel, bias), seconds=seconds)
         if candidate.strategy.head.levels == (self.found.plan.cuts[-1].layer,):
             self.start = row
