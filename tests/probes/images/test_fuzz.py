@@ -29,14 +29,15 @@ import json, sys
 from probes.data.sources.folder import index_folder
 from probes.images import inspect_all
 from probes.quality.checked_data import InspectedData
-from probes.quality.checks import odd_pictures, repeats, unreadable
+from probes.quality.checks import files, odd_pictures, repeats
 from probes.quality.repeats import find_repeats
 
 inspect_all._REASONS = 10**6
 index = index_folder(sys.argv[1])
 seen = inspect_all.inspect_everything(index)
 data = InspectedData(index=index, seen=seen, repeats=find_repeats(seen, index))
-found = [finding for check in (unreadable, repeats, odd_pictures) for finding in check.check(data)]
+checks = (files.unreadable, repeats.check, odd_pictures.check)
+found = [finding for check in checks for finding in check(data)]
 failed = [seen.names[place] for place in seen.rows["place"][seen.rows["failure"] >= 0]]
 reported = [[finding.kind, finding.n_files, finding.message] for finding in found]
 print(json.dumps({"names": seen.names, "failed": failed, "reasons": seen.reasons, "findings": reported}))
