@@ -67,13 +67,16 @@ class _Group(click.RichGroup):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except click.NoSuchOption as error:
-            commands = self.commands.values()
-            owners = [str(one.name) for one in commands if any(error.option_name in part.opts for part in one.params)]
-            if not owners:
-                raise
-            message = f"{error.message} It is an option of: {', '.join(owners)}."
-            raise click.NoSuchOption(error.option_name, message, ctx=error.ctx) from None
+        except click.UsageError as error:
+            if error.ctx is not None and error.ctx.command is self.commands["recommend"]:
+                error.ctx = context  # nobody wrote the name of the default sub-command
+            if isinstance(error, click.NoSuchOption):
+                commands, option = self.commands.values(), error.option_name
+                owners = [str(one.name) for one in commands if any(option in part.opts for part in one.params)]
+                if owners:
+                    message = f"{error.message} It is an option of: {', '.join(owners)}."
+                    raise click.NoSuchOption(option, message, ctx=error.ctx) from None
+            raise
         except KeyboardInterrupt as error:
             fail(str(error) or "Interrupted. Nothing was written.", _INTERRUPTED)
         except (BuildError, ProbeError, RecommendError) as error:

@@ -86,7 +86,7 @@ def require_readable(index: ImageIndex, sample: Sample, features: Features) -> N
             files = sample.train.candidates[label]
             why = {failed.file: failed.error for failed in features.skipped.failures}
             raise ProbeError(
-                f"Expected the class {name!r} to hold a readable image. Received: {len(files)} files, none readable, "
+                f"Expected the class {name!r} to hold a readable image. Received: none readable of {len(files)}, "
                 f"the first {files[0]!r}: {why[files[0]]}. Mend or remove them."
             )
 

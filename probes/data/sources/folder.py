@@ -227,5 +227,5 @@ def index_pictures(path: str | os.PathLike[str]) -> ImageIndex:
     except OSError as error:
         names, received = (), (error.strerror or str(error)).lower()
     if not names:
-        raise ProbeError(f"Expected a folder with pictures. Received: {root!r}, {received}.")
+        raise ProbeError(f"Expected a folder with pictures. Received: {root!r}, {received}. Check its name.")
     return ImageIndex(source=root, kind="folder", class_names=("",), files=(names,), store=store_of(root))
