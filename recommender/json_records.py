@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type
 import msgspec
 from msgspec import Meta
 
+from builders.training.schedule import AUGMENTATIONS
 from probes.evaluation import intervals
 from recommender.explanation.text import printable
 
@@ -70,14 +71,8 @@ class Schedule(Record):
     steps: Annotated[Count, note("Batches in all.")]
     batch_size: Annotated[int, Meta(ge=1)]
     check_every: Annotated[int, Meta(ge=1), note("Steps between validation checks.")]
-    patience: Annotated[Count, note("Validation checks in a row without gain after which training stops.")]
-    optimizer: Literal["adamw", "sgd"]
-    learning_rate: Annotated[float, note("The peak, of the last layers.")]
-    lowest_rate: Annotated[Share, note("Rate of the first layer as a share of that.")]
+    learning_rate: Annotated[float, note("The peak.")]
     warm_up: Annotated[Count, note("Steps over which the rate rises.")]
-    weight_decay: float
-    label_smoothing: Share
-    mixup: Annotated[float, note("Alpha of the Beta distribution; 0 mixes nothing.")]
     seed: Count
 
 
@@ -86,13 +81,15 @@ class TrainingPlan(Record):
 
     phases: list[Phase]
     schedule: Annotated[Schedule | None, note("Null where the linear probe is the whole training.")]
-    augmentation: Annotated[list[Literal["mirror", "crop"]], note("Measured when training begins; empty before.")]
-    n_training: Count
-    n_held_out: Annotated[Count, note("0 where accuracy is cross-validated.")]
+    augmentation: Annotated[list[Literal[AUGMENTATIONS]], note("Measured when training begins; empty before.")]
+    n_training: Annotated[Count, note("Images that the returned model trains on.")]
+    n_held_out: Annotated[Count, note("Of a trial, which trains on the others; 0 without one.")]
+    trials: Annotated[Count, note("Trainings at most that judge whether fine-tuning helps.")]
+    refits: Annotated[bool, note("Whether fine-tuning that helps is repeated on all images.")]
     class_weight: list[float] | None
     cached: Annotated[bool | None, note("Whether the frozen part is computed once; null where nothing is frozen.")]
     precision: str
-    seconds: Annotated[float | None, note("Estimated from timed steps when training begins; null before.")]
+    seconds: Annotated[float | None, note("At most; estimated from timed steps when training begins, null before.")]
     resumed_at: Annotated[int | None, note("Step at which it resumes; 0 without a saved state, null if not asked.")]
 
 
@@ -108,8 +105,8 @@ class Gain(Record):
 
 class Check(Record):
     step: Count
-    accuracy: Share
-    held_out_loss: float
+    accuracy: Share | None
+    held_out_loss: float | None
     loss: Annotated[float | None, note("Mean over the batches since the check before; null at the start.")]
     learning_rate: float
     seconds: float
@@ -121,10 +118,12 @@ class Fit(Record):
     chosen: Annotated[Literal["fine_tuned", "linear_probe", "as_given"], note("What the model is.")]
     judged_by: Literal["cross-validation", "held-out part", "validation", "nothing"]
     n_held_out: Count
-    accuracy: Annotated[Share | None, note("Each image is judged by a choice of check that the others made.")]
+    accuracy: Annotated[Share | None, note("Of the model on images that it was not trained on.")]
     interval: Annotated[Pair | None, note("95 % interval of the accuracy.")]
-    start_accuracy: Annotated[Share | None, note("Of the linear probe before fine-tuning, on the same images.")]
-    gain: Annotated[Gain | None, note("Over the start, paired, as a share; null where the model is the start.")]
+    start_accuracy: Annotated[Share | None, note("Of the frozen model on the same images.")]
+    gain: Annotated[Gain | None, note("Of fine-tuning over the frozen model, paired, as a share; null without a trial.")]
+    trials: Annotated[Count, note("Trainings that judged whether fine-tuning helps.")]
+    share: Annotated[Share | None, note("Of the trained weights in their average with the start; null if frozen.")]
     balanced_accuracy: Share | None
     confusion: Annotated[list[list[Count]] | None, note("Rows true, columns predicted; null above 200 classes.")]
     precision: list[Share | None] | None
@@ -133,9 +132,8 @@ class Fit(Record):
     temperature: Annotated[float, note("Divisor of the logits; 1 where that did not help.")]
     log_loss: float | None
     plan: TrainingPlan
-    history: Annotated[list[Check], note("Validation checks; the first is the start.")]
+    history: Annotated[list[Check], note("Validation checks of the first trial; the first is the start.")]
     interrupted: bool
-    stopped_early: bool
     resumed_at: Annotated[Count | None, note("Step at which an earlier run was resumed.")]
     notes: list[str]
     seconds: Annotated[dict[str, float], note("By phase.")]

@@ -46,7 +46,6 @@ class Recommendation(Decision):
         steps: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
-        optimizer: str = "adamw",
         augmentation: Sequence[str] | None = None,
         cache: bool = True,
         precision: str | None = None,
@@ -54,6 +53,7 @@ class Recommendation(Decision):
         logs: str | os.PathLike[str] | None = None,
         resume: bool = False,
         keep_state: bool = False,
+        force: bool = False,
         seed: int | None = None,
         progress: Progress | None = None,
         announce: "Callable[[TrainingPlan], None] | None" = None,
@@ -61,9 +61,11 @@ class Recommendation(Decision):
     ) -> "FitResult":
         """Train the model, and evaluate it on images that it was not trained on.
 
-        The prediction layer starts from the linear probe, which is the whole training if the backbone is frozen.
-        Otherwise fine-tuning continues from there and returns the weights of the best validation check: never worse
-        than the start. Inside the scope of a `tf.distribute` strategy, training runs under it.
+        With a frozen backbone the linear probe on all images is the whole training. Otherwise fine-tuning starts from
+        it in up to three trials, each with other images held out, until it is sure whether that is better than the
+        frozen model; averages of both in weights take part. If it is, the same training runs on all images. If not, or
+        if the images are too few to tell, the frozen model comes back: what `build` returns if every image was
+        measured. Inside the scope of a `tf.distribute` strategy, training runs under it.
 
         Args:
             model: what `build` returned, possibly changed, to train in place; by default it is built. Its prediction
@@ -71,18 +73,19 @@ class Recommendation(Decision):
             epochs: passes over the training images in fine-tuning; by default chosen by their number.
             steps: batches, in place of `epochs`.
             batch_size: images a batch; 32 by default.
-            learning_rate: the peak, of the last layers; lower layers have lower rates.
-            optimizer: "adamw" or "sgd".
-            augmentation: some of "mirror" and "crop"; by default those that are measured to keep the labels.
+            learning_rate: the peak.
+            augmentation: some of "mirror", "shift" (by up to 8 % of the side, zoomed by up to 10 %) and "brightness";
+                by default all, "mirror" only if mirrored images are measured to keep their labels.
             cache: whether outputs of the frozen part, or prepared images, are kept, not computed in every epoch.
             precision: "float32", "mixed_float16" or "mixed_bfloat16"; by default whichever is faster here.
-            callbacks: Keras callbacks; an epoch is a round of steps between two validation checks, and the model that
-                they see is the trainable part, behind the frozen one.
+            callbacks: Keras callbacks, which see the whole model in every trial and in the training on all images; an
+                epoch is a round of steps between two validation checks.
             logs: folder for TensorBoard.
             resume: whether to resume the same training, if it was interrupted.
             keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
+            force: whether to return the fine-tuned model even if held-out images don't show that it is better.
             seed: of order and augmentation; by default that of the recommendation.
-            progress: called with the phase ("augmentation", "images" or "training"), steps done and steps wanted.
+            progress: called with the phase ("augmentation", "images", "training" or "refitting"), steps done and steps wanted.
             announce: called with the plan before training starts.
             on_check: called with each validation check, and the schedule.
 

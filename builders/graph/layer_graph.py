@@ -169,16 +169,24 @@ class LayerGraph:
         wanted: Sequence[int],
         operation: Callable[[Call], Any] | None = None,
         call: Callable[[Any, Any, Mapping[str, Any]], Any] | None = None,
-        start: int = 0,
+        start: int | Sequence[int] = 0,
     ) -> list[Any]:
-        """The first outputs of the wanted nodes, none before `start`, whose output is the tensor `inputs`.
+        """The first outputs of the wanted nodes, from `start`, whose outputs are the tensors `inputs`.
 
         `operation` gives what to run in place of a call's operation, `call` runs it on arguments; by default a plain
-        call of the operation itself. Every path passes through `start`.
+        call of the operation itself. Every path from the input passes through a node of `start`: one, with one tensor,
+        or several, with a list of tensors.
         """
         first = [0, *(step.outputs[0] for step in self.calls)]
-        values: dict[int, Any] = {first[start]: inputs}
-        for index in sorted(index for index in self.ancestors(wanted) if index > start):
+        starts, tensors = ([start], [inputs]) if isinstance(start, int) else (start, inputs)
+        values: dict[int, Any] = {first[index]: tensor for index, tensor in zip(starts, tensors, strict=True)}
+        needed, left = set(starts), list(wanted)
+        while left:
+            index = left.pop()
+            if index not in needed:
+                needed.add(index)
+                left += self.nodes[index].parents
+        for index in sorted(needed - set(starts)):
             step = self.calls[index - 1]
             arguments, keywords = step.arguments.fill_in({key: values[number] for key, number in step.inputs})
             function = operation(step) if operation else step.operation

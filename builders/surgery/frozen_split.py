@@ -1,12 +1,13 @@
-"""Split a model into a frozen part, whose output is computed once, and a part that trains."""
+"""Split a model into a frozen part, whose outputs are computed once, and a part that trains."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from builders.errors import BuildError
-from builders.graph.layer_graph import LayerGraph
+from builders.graph.layer_graph import Call, LayerGraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,32 +18,44 @@ class FrozenSplit:
     entry: int  # whose output is prepared pictures: the resizing, or the input
     size: int  # height and width in px of prepared pictures
     channels: int  # of prepared pictures
-    split: int  # the split layer, where the frozen part ends; `entry` if no weight is frozen
-    tail: Any  # `keras.Model` from the split layer's output to the model's output
+    reads: tuple[int, ...]  # where the frozen part ends, ascending; `entry` alone if no weight is frozen
+    tail: Any  # `keras.Model` from the outputs of `reads` to the model's output
     head_input: int | None  # the input of the prediction layer; None if the model ends in no Dense layer
 
     @property
     def takes_pictures(self) -> bool:
         """Whether the tail reads prepared pictures, since no frozen part is worth keeping."""
-        return self.split == self.entry
+        return self.reads == (self.entry,)
 
     @property
     def solvable(self) -> bool:
         """Whether the prediction layer alone trains, so that a linear classifier is the whole training."""
-        return self.head_input is not None and self.split == self.head_input
+        return self.head_input is not None and self.reads == (self.head_input,)
 
     def below_head(self) -> Any:
-        """`keras.Model` from the split layer's output to the prediction layer's input; None if nothing lies between."""
-        if self.head_input is None or self.head_input <= self.split:
+        """`keras.Model` from what the tail reads to the prediction layer's input; None without a Dense layer."""
+        if self.head_input is None:
             return None
-        inputs = keras.Input(self.tail.input_shape[1:])
-        return keras.Model(inputs, self.graph.run(inputs, [self.head_input], start=self.split)[0])
+        inputs = [keras.Input(tensor.shape[1:]) for tensor in self.tail.inputs]
+        return keras.Model(inputs, self.graph.run(inputs, [self.head_input], start=self.reads)[0])
 
 
-def split_frozen(model: Any) -> FrozenSplit:
-    """Split a model at the last node that every path passes and below which nothing trains.
+class _StillNorm(keras.layers.Layer):  # type: ignore[misc]
+    """BatchNorm whose statistics stay as they are while its scale and offset train."""
 
-    The parts share the model's layers, so that training the tail trains the model.
+    def __init__(self, norm: Any) -> None:
+        super().__init__(name=f"{norm.name}_still")
+        self.norm = norm
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        return self.norm(x, training=False, mask=mask)
+
+
+def split_frozen(model: Any, *, train_norms: bool = False) -> FrozenSplit:
+    """Split a model where its frozen part ends: at what layers that train read of layers below which nothing trains.
+
+    The parts share the model's layers, so that training the tail trains the model. `train_norms`: whether BatchNorm in
+    the tail trains its scale and offset where it is held, its statistics unchanged; its flag is then set in the model.
     """
     graph = LayerGraph(model)
     if not model.trainable_variables:
@@ -51,22 +64,37 @@ def split_frozen(model: Any) -> FrozenSplit:
             "`trainable` on the layers that are to train."
         )
     entry, size = _entry(graph)
-    split = _split(graph, entry)
     picture = (size, size, graph.input_shape[-1])
-    shape = graph.nodes[split].shape if split != entry else picture
-    if shape is None or None in shape:
-        shape = graph.shapes_for(picture)[split - 1]
-    inputs = keras.Input(shape, name="features" if split != entry else "pictures")
+    reads = _reads(graph, entry)
+    shapes = [picture] if reads == (entry,) else [graph.nodes[index].shape for index in reads]
+    if any(shape is None or None in shape for shape in shapes):
+        fixed = graph.shapes_for(picture)
+        shapes = [fixed[index - 1] for index in reads]
+    names = ["pictures"] if reads == (entry,) else [f"features_{number}" for number in range(len(reads))]
+    inputs = [keras.Input(shape, name=name) for shape, name in zip(shapes, names, strict=True)]
+    operation = _with_still_norms(graph, reads) if train_norms else None
+    outputs = graph.run(inputs, [len(graph.calls)], operation, start=reads)
     last = graph.calls[-1].operation
     return FrozenSplit(
         graph=graph,
         entry=entry,
         size=size,
         channels=graph.input_shape[-1],
-        split=split,
-        tail=keras.Model(inputs, graph.run(inputs, [len(graph.calls)], start=split)[0], name=f"{model.name}_tail"),
+        reads=reads,
+        tail=keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs[0], name=f"{model.name}_tail"),
         head_input=graph.nodes[-1].parents[0] if isinstance(last, keras.layers.Dense) and last.use_bias else None,
     )
+
+
+def _with_still_norms(graph: LayerGraph, reads: tuple[int, ...]) -> Callable[[Call], Any]:
+    below = graph.ancestors(reads)
+    still: dict[int, Any] = {}
+    for index, call in enumerate(graph.calls, start=1):
+        norm = call.operation
+        if index not in below and isinstance(norm, keras.layers.BatchNormalization) and not norm.trainable:
+            norm.trainable = True
+            still[id(norm)] = _StillNorm(norm)
+    return lambda call: still.get(id(call.operation), call.operation)
 
 
 def _entry(graph: LayerGraph) -> tuple[int, int]:
@@ -86,26 +114,39 @@ def _entry(graph: LayerGraph) -> tuple[int, int]:
     return 0, int(shape[0])
 
 
-def _split(graph: LayerGraph, entry: int) -> int:
-    """The node where the frozen part ends: the last passage below all that trains, `entry` if no weight is frozen.
+def _reads(graph: LayerGraph, entry: int) -> tuple[int, ...]:
+    """The nodes where the frozen part ends, `entry` alone if no weight is frozen.
 
     Layers that are random in training only, as Dropout, do nothing inside the frozen part, which runs in inference
     mode. In front of it or behind it they stay in the tail, so that they act.
     """
-    layers = [(i, call.operation) for i, call in enumerate(graph.calls, 1) if isinstance(call.operation, keras.Layer)]
-    trains = next(index for index, layer in layers if layer.trainable_variables)
+    layers = {i: call.operation for i, call in enumerate(graph.calls, 1) if isinstance(call.operation, keras.Layer)}
+    active = {index for index, layer in layers.items() if layer.trainable_variables}
+    tail = _descendants(graph, active)
     frozen = [  # scaled pixels are not worth keeping
         index
-        for index, layer in layers
-        if index < trains and layer.weights and not isinstance(layer, keras.layers.Normalization)
+        for index, layer in layers.items()
+        if index not in tail and layer.weights and not isinstance(layer, keras.layers.Normalization)
     ]
-    random = [
-        index
-        for index, layer in layers
-        if entry < index < trains
-        and any(hasattr(part, "seed_generator") or hasattr(part, "generator") for part in layer._flatten_layers())
-    ]
-    if not frozen or any(index < frozen[0] for index in random):
-        return entry
-    end = min((index for index in random if index > frozen[-1]), default=trains)
-    return max((index for index in graph.passages if frozen[0] <= index < end), default=entry)
+    below_frozen = graph.ancestors(frozen)
+    for index, layer in layers.items():
+        is_random = any(hasattr(part, "seed_generator") or hasattr(part, "generator") for part in layer._flatten_layers())
+        if not is_random or index in tail or index <= entry:
+            continue
+        if not graph.ancestors([index]).intersection(frozen):
+            return (entry,)
+        if index not in below_frozen:
+            active.add(index)
+    tail = _descendants(graph, active)
+    ends = sorted({parent for index in tail for parent in graph.nodes[index].parents} - tail)
+    kept = all(graph.ancestors([end]).intersection(frozen) and len(graph.calls[end - 1].outputs) == 1 for end in ends)
+    return tuple(ends) if frozen and kept else (entry,)
+
+
+def _descendants(graph: LayerGraph, places: set[int]) -> set[int]:
+    """The places and all nodes that depend on them."""
+    found = set(places)
+    for index, node in enumerate(graph.nodes):
+        if found.intersection(node.parents):
+            found.add(index)
+    return found

@@ -1,51 +1,63 @@
-"""Labelled inputs as a training step reads them: batches of rows, augmented or plain."""
+"""Labelled inputs as training and prediction read them: batches of rows, augmented or plain, on any Keras backend."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
 PREDICTION_BATCH = 64
-SMALLEST_AREA = 0.7  # of a cropped picture. Szegedy et al. (arXiv 1409.4842) crop to 8 %, for training from scratch
+# Small changes, as many recipes for fine-tuning have them: benchmarks/recipes.py.
+SHIFT = 0.08  # share of the side by which a picture is moved at most
+ZOOM = 0.1  # by which it is enlarged or shrunk at most
+BRIGHTNESS = 0.1  # share of the range of pixels that is added or taken away at most
 
 FloatArray = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+Outputs = FloatArray | tuple[FloatArray, ...]  # of shape (rows, ...), a tuple where a model has several inputs
 
 
 class Inputs(Protocol):
-    """Inputs of a model by row number, of shape (rows, ...); varied ones with random augmentation."""
+    """Inputs of a model by row number; varied ones with random augmentation."""
 
-    def plain(self, rows: Rows) -> FloatArray: ...
+    def plain(self, rows: Rows) -> Outputs: ...
 
-    def varied(self, rows: Rows, rng: np.random.Generator) -> FloatArray: ...
+    def varied(self, rows: Rows, rng: np.random.Generator) -> Outputs: ...
+
+
+def augmented(pictures: npt.ArrayLike, names: Sequence[str], rng: np.random.Generator) -> FloatArray:
+    """Change each of some pictures, of shape (n, size, size, channels) and 0 to 255, at random; edges are reflected."""
+    changed = np.asarray(pictures, np.float32)
+    n, side = len(changed), changed.shape[1]
+    flipped, zoom = rng.random(n) < 0.5, rng.uniform(1 - ZOOM, 1 + ZOOM, n)
+    moved, brighter = rng.uniform(-SHIFT, SHIFT, (2, n)) * side, rng.uniform(-BRIGHTNESS, BRIGHTNESS, n) * 255
+    if "shift" in names:
+        across, down = (1 - zoom) * (side - 1) / 2 + moved
+        zero = np.zeros(n)
+        places = np.stack([zoom, zero, across, zero, zoom, down, zero, zero], axis=1).astype(np.float32)
+        with keras.device("cpu"):
+            changed = np.array(keras.ops.image.affine_transform(changed, places, fill_mode="reflect"))
+    if "mirror" in names:
+        changed = np.where(flipped[:, None, None, None], changed[:, :, ::-1], changed)
+    if "brightness" in names:
+        changed = np.clip(changed + brighter[:, None, None, None], 0, 255)
+    return np.asarray(changed, np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pictures:
-    """Prepared pictures, mirrored and cropped at random."""
+    """Prepared pictures, augmented at random."""
 
     pixels: Any  # 0 to 255, read by `pixels[rows]` with shape (rows, size, size, channels)
-    mirror: bool = False  # left to right
-    crop: bool = False  # to 70 to 100 % of the area, and enlarged
+    augmentation: Sequence[str] = ()  # some of `builders.training.schedule.AUGMENTATIONS`
 
     def plain(self, rows: Rows) -> FloatArray:
         return np.asarray(self.pixels[rows], np.float32)
 
     def varied(self, rows: Rows, rng: np.random.Generator) -> FloatArray:
-        flipped = rng.random(len(rows)) < 0.5
-        side = np.sqrt(rng.uniform(SMALLEST_AREA, 1.0, len(rows)))
-        top, left = rng.random((2, len(rows))) * (1.0 - side)
-        batch = self.plain(rows)
-        if self.crop:
-            import tensorflow as tf
-
-            boxes = np.stack([top, left, top + side, left + side], axis=1).astype(np.float32)  # as shares of the side
-            with tf.device("CPU"):
-                batch = np.array(tf.image.crop_and_resize(batch, boxes, np.arange(len(batch)), batch.shape[1:3]))
-        if self.mirror:
-            batch[flipped] = batch[flipped, :, ::-1]
-        return batch
+        return augmented(self.plain(rows), self.augmentation, rng)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,31 +82,49 @@ class Examples:
         return Examples(inputs=self.inputs, rows=rows, labels=labels, weights=weights)
 
 
-def mixup(
-    inputs: FloatArray, targets: FloatArray, weights: FloatArray, share: float, partners: Rows
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mix each of n examples with a partner, of which the weight counts, too. Zhang et al., mixup, ICLR 2018.
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Endless augmented batches of (inputs, labels, weights) from a step on.
 
-    Targets have the shape (n, classes); `share` of the example itself is in [0, 1].
+    A batch depends on the seed and the number of its step alone, so that a run can be resumed. One shuffle of all
+    examples follows another, and batches may lie across two.
     """
-    own, others = share * weights, (1.0 - share) * weights[partners]
-    both = own + others
-    divisor = np.where(both > 0, both, 1.0)[:, None]
-    return (
-        (share * inputs + (1.0 - share) * inputs[partners]).astype(np.float32),
-        ((own[:, None] * targets + others[:, None] * targets[partners]) / divisor).astype(np.float32),
-        both.astype(np.float32),
-    )
+
+    num_batches = None
+
+    def __init__(self, examples: Examples, batch_size: int, seed: int, first_step: int = 0) -> None:
+        super().__init__()
+        self.examples, self.batch_size, self.seed, self.first_step = examples, batch_size, seed, first_step
+
+    def __getitem__(self, index: int) -> tuple[Outputs, npt.NDArray[np.int64], FloatArray]:
+        step, examples = self.first_step + index, self.examples
+        places = self.places(step)
+        inputs = examples.inputs.varied(examples.rows[places], np.random.default_rng([self.seed, step]))
+        return inputs, examples.labels[places], examples.weights[places].astype(np.float32)
+
+    def places(self, step: int) -> Rows:
+        """Which of the examples are in the batch of a step."""
+        n, size = len(self.examples), self.batch_size
+        epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), n)
+        orders = {
+            int(epoch): np.random.default_rng([self.seed, int(epoch), 1]).permutation(n) for epoch in np.unique(epochs)
+        }
+        return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places, strict=True)], np.int64)
+
+
+class _PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    def __init__(self, examples: Examples) -> None:
+        super().__init__()
+        self.examples = examples
+
+    @property
+    def num_batches(self) -> int:
+        return -(-len(self.examples) // PREDICTION_BATCH)
+
+    def __getitem__(self, index: int) -> tuple[Outputs]:
+        first = index * PREDICTION_BATCH
+        return (self.examples.inputs.plain(self.examples.rows[first : first + PREDICTION_BATCH]),)
 
 
 def predict(model: Any, examples: Examples) -> FloatArray:
     """Outputs of a model for plain examples, of shape (n, outputs)."""
-    outputs = []
-    for start in range(0, len(examples), PREDICTION_BATCH):
-        rows = examples.rows[start : start + PREDICTION_BATCH]
-        inputs = examples.inputs.plain(rows)
-        if start and len(rows) < PREDICTION_BATCH:  # a batch of another size would be traced again
-            inputs = np.concatenate([inputs, np.zeros((PREDICTION_BATCH - len(rows), *inputs.shape[1:]), np.float32)])
-        # Under a distribution strategy each replica returns the whole batch: the first copy is enough.
-        outputs.append(np.asarray(model.predict_on_batch(inputs), np.float32)[: len(rows)])
-    return np.concatenate(outputs)
+    return np.asarray(model.predict(_PlainBatches(examples), verbose=0), np.float32)

@@ -27,6 +27,7 @@ def cross_chosen(
     repeats: int = REPEATS,
     groups: npt.ArrayLike | None = None,
     labels: npt.ArrayLike | None = None,
+    losses: npt.ArrayLike | None = None,
 ) -> Chosen:
     """Choose the best of several validation checks, and judge the choice by images that were not used for it.
 
@@ -37,13 +38,15 @@ def cross_chosen(
     in error estimation when using cross-validation for model selection, 2006. Tsamardinos et al., Bootstrapping the
     out-of-sample predictions for efficient and accurate cross-validation, 2018.
 
-    `correct` is of shape (checks, n). Halves split no group, and with labels they are stratified.
+    `correct` is of shape (checks, n). Halves split no group, and with labels they are stratified. With `losses`, of the
+    same shape, the check with the lowest mean loss is the best one.
     """
     hits = np.asarray(correct, bool)
+    scores = hits if losses is None else -np.asarray(losses, np.float64)
     partitions = np.empty((repeats, hits.shape[1]), bool)
     for repeat in range(repeats):
         second = second_half(hits.shape[1], seed=[seed, repeat], groups=groups, labels=labels)
-        by_first, by_second = (hits[:, half].sum(1).argmax() for half in (~second, second))
+        by_first, by_second = (scores[:, half].sum(1).argmax() for half in (~second, second))
         partitions[repeat] = np.where(second, hits[by_first], hits[by_second])
     judged = partitions[np.argsort(partitions.sum(1), kind="stable")[repeats // 2]]
     return Chosen(accuracy=float(judged.mean()), interval=accuracy_interval(judged, groups), correct=judged)

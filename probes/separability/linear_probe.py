@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from probes.data.splits import Rows, balanced_weights, held_out_splits
+from probes.evaluation.evaluation import Calibration, calibrate
 
 # The penalty on the classifier's weights, per image: C = 1 / (PENALTY * images). Ours, from trials on the data sets of
 # docs/method.md: C from 0.1 to 1 was best at 10 images a class, from 0.03 to 0.3 at 1,000 images.
@@ -146,13 +147,19 @@ class Judged:
 class LinearProbe:
     """A linear classifier on pooled features, in plain coefficients with the scaling folded in."""
 
-    kernel: FloatArray  # of shape (features, classes)
+    kernel: FloatArray  # of shape (features, classes), divided by the temperature
     bias: FloatArray
-    judged: Judged | None  # None if no images can be held out
+    judged: Judged | None  # None if no images can be held out; before the temperature
+    calibration: Calibration | None = None
 
     @property
     def accuracy(self) -> float | None:
         return None if self.judged is None else self.judged.accuracy
+
+    @property
+    def temperature(self) -> float:
+        """That `kernel` and `bias` were divided by, 1.0 if none helps."""
+        return 1.0 if self.calibration is None or not self.calibration.helps else self.calibration.temperature
 
     @property
     def standard_error(self) -> float | None:
@@ -191,14 +198,19 @@ def fit_linear_probe(
     balanced: bool = False,
     class_counts: Sequence[int] | None = None,
 ) -> LinearProbe:
-    """Fit the classifier that a model's prediction layer starts from, and judge it on held-out images.
+    """Fit the classifier that a model's prediction layer starts from, judge it on held-out images, and calibrate it.
 
     `blocks` are the pooled features that the layer reads, each of shape (n, channels). A class without an image starts
     at a probability near 0. `class_counts` are those of the whole data, if the rows are a sample with other shares.
     """
     kernel, bias = solve(blocks, rows, n_classes, balanced=balanced)
     judged = judge(blocks, rows, seed=seed, balanced=balanced, class_counts=class_counts)
-    return LinearProbe(kernel=kernel, bias=bias, judged=judged)
+    if judged is None:
+        return LinearProbe(kernel=kernel, bias=bias, judged=None)
+    held_out = rows.taken(judged.rows)
+    calibration = calibrate(judged.probabilities, held_out.labels, seed=seed, groups=held_out.groups)
+    scale = calibration.temperature if calibration.helps else 1.0
+    return LinearProbe(kernel=kernel / scale, bias=bias / scale, judged=judged, calibration=calibration)
 
 
 def judge(

@@ -40,6 +40,7 @@ class _Request:
         from builders.export.formats import check_format
         from builders.training.schedule import plan_schedule
         from recommender import atomic_files as files
+        from recommender.fit.plan import check_choices
 
         if self.target is not None:
             files.check_target(self.target)
@@ -49,6 +50,7 @@ class _Request:
             files.check_plot(self.plot)
         if self.fit is not None:
             plan_schedule(1000, epochs=self.fit["epochs"], steps=self.fit["steps"])
+            check_choices(self.fit["augmentation"], seed=0)
             if self.fit["logs"] is not None:
                 files.check_folder(self.fit["logs"])
 

@@ -72,20 +72,39 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
 )
 @options.training_panel("--steps", type=click.IntRange(min=0), metavar="N", help="Batches, in place of --epochs.")
 @options.training_panel("--resume", is_flag=True, help="Resume where the same training was interrupted.")
+@options.training_panel(
+    "--augment",
+    metavar="NAMES",
+    help="mirror, shift and brightness, with commas, or none. By default all; mirror only if labels stay right.",
+)
+@options.training_panel("--force", is_flag=True, help="Return the fine-tuned model even if it is not surely better.")
 @options.training_panel("--logs", type=options.PATH, metavar="FOLDER", help="Write logs for TensorBoard.")
 @options.build
 @options.form
 @click.pass_obj
 def fit(
-    command: str, /, epochs: float | None, steps: int | None, resume: bool, logs: Path | None, **arguments: Any
+    command: str,
+    /,
+    epochs: float | None,
+    steps: int | None,
+    resume: bool,
+    augment: str | None,
+    force: bool,
+    logs: Path | None,
+    **arguments: Any,
 ) -> None:
     """Train the recommended model, and evaluate it on images that were not used in training.
 
-    It prints the recommendation first. Ctrl-C ends it with the best model so far.
+    It prints the recommendation first. The fine-tuned model comes back only if it is surely better than the frozen one
+    on images that were held out. Ctrl-C ends it with the best model so far.
     """
     if epochs is not None and steps is not None:
         raise click.UsageError("Expected --epochs or --steps. Received both.")
-    run(command, fit={"epochs": epochs, "steps": steps, "resume": resume, "logs": logs}, **arguments)
+    augmentation = None
+    if augment is not None:
+        augmentation = tuple(name for name in augment.replace(" ", "").split(",") if name not in ("", "none"))
+    fitting = {"epochs": epochs, "steps": steps, "resume": resume, "logs": logs, "force": force}
+    run(command, fit={**fitting, "augmentation": augmentation}, **arguments)
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, given: str) -> float:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
 
 _AUGMENTED_IMAGES = 250  # at most, as in benchmarks/results/invariance.jsonl, where the rule comes from
+_MEASURED = ("mirror",)
 _DEPTHS = (0.5, 1.0)  # cut depths whose features are compared, as there
 
 
@@ -39,39 +40,40 @@ class Data:
 def read_all(session: FitSession) -> Data:
     """Choose the augmentation, run the frozen part over every image once, and split the images."""
     options, split, index = session.options, session.frozen_split, session.found.index
-    chosen, notes = options.augmentation, []
+    chosen = options.augmentation
     if chosen is None:
         chosen = fitting_augmentation(session.found, options.at("augmentation"))
-    elif "crop" in chosen and not split.takes_pictures:
-        notes.append("Pictures are not cropped, because the outputs of the frozen part are computed once.")
-    augmentation = tuple(name for name in dict.fromkeys(chosen) if name == "mirror" or split.takes_pictures)
-    mirror, sample = "mirror" in augmentation, whole_sample(index)
+    augmentation = tuple(dict.fromkeys(chosen))
+    sample = whole_sample(index)
     n, head = sample.n_wanted, [] if split.head_input is None else [split.head_input]
     stored = StoredPictures(index, (), split.size, split.channels, rounded=split.takes_pictures)
     pixels, frozen = None, None
     if not split.takes_pictures:
-        frozen = FrozenFeatures(split, stored, n=n, mirror=mirror, keep=options.cache)
+        frozen = FrozenFeatures(
+            split, stored, n=n, augmentation=augmentation, seed=options.seed, keep=options.cache
+        )
     elif options.cache:
         pixels = allocate((n, split.size, split.size, split.channels), np.uint8)
-    run = frozen_function(split, head if frozen is None or frozen.values is None else [split.split, *head])
+    kept = [] if frozen is None or frozen.values is None else list(split.reads)
+    run = frozen_function(split, [*kept, *head])
 
     def compute(rows: Numbers, pictures: FloatArray) -> dict[str, FloatArray]:
         outputs = run(pictures)
-        if frozen is not None and frozen.values is not None:
-            frozen.put(rows, outputs[0], pictures)
+        if frozen is not None and kept:
+            frozen.put(rows, outputs[: len(kept)])
         elif pixels is not None:
             pixels[rows] = whole_numbers(pictures)
         return {"head": outputs[-1]} if head else {}
 
     features = run_pass(index, sample, split.size, split.channels, compute, options.at("images"))
     stored.files = features.files
-    pictures = Pictures(pixels=stored if pixels is None else pixels, mirror=mirror, crop="crop" in augmentation)
+    pictures = Pictures(pixels=stored if pixels is None else pixels, augmentation=augmentation)
     return Data(
         images=SplitImages.of(features, rows_of_everything(index, features, options.seed), options.seed),
         inputs=pictures if frozen is None else frozen,
         augmentation=augmentation,
         cached=None if frozen is None else frozen.values is not None,
-        notes=(*notes_on(session, len(features.skipped.failures)), *notes),
+        notes=notes_on(session, len(features.skipped.failures)),
     )
 
 
@@ -91,7 +93,11 @@ def notes_on(session: FitSession, n_failed: int) -> tuple[str, ...]:
 
 
 def fitting_augmentation(found: "Decision", progress: Callable[[int, int], None] | None = None) -> tuple[str, ...]:
-    """Names of the augmentations under which the measured training images keep their labels."""
+    """Names of the augmentations under which the measured training images keep their labels.
+
+    Small shifts and changes of brightness do everywhere: benchmarks/results/invariance.jsonl, where larger ones were
+    measured. Whether mirrored images do is measured.
+    """
     from recommender.pipeline.probed_network import probed_network
 
     training = np.flatnonzero(found.rows.training)
@@ -113,7 +119,7 @@ def fitting_augmentation(found: "Decision", progress: Callable[[int, int], None]
     depths = np.array([point.depth for point in points])
     cuts = list(dict.fromkeys(points[int(np.abs(depths - depth).argmin())].layer for depth in _DEPTHS))
     with quiet_decoders():
-        copies = augmented_blocks(probed_network(found.backbone), pictures(), AUGMENTATIONS, seed=found.seed)
+        copies = augmented_blocks(probed_network(found.backbone), pictures(), _MEASURED, seed=found.seed)
     measured = measure_invariance(
         [found.features.pooled[cut] for cut in cuts],
         {name: [blocks[cut] for cut in cuts] for name, blocks in copies.items()},
@@ -122,17 +128,18 @@ def fitting_augmentation(found: "Decision", progress: Callable[[int, int], None]
         seed=found.seed,
         balanced=found.class_weight is not None,
     )
-    return tuple(each.name for each in measured if each.keeps)
+    refused = {each.name for each in measured if not each.keeps} if measured else set(_MEASURED)
+    return tuple(name for name in AUGMENTATIONS if name not in refused)
 
 
-def start_from_linear_probe(session: FitSession, images: SplitImages) -> bool:
-    """Fit the prediction layer on the training images; False if the model has no dense one.
+def linear_probe(session: FitSession, images: SplitImages, training: Numbers) -> tuple[FloatArray, FloatArray] | None:
+    """Kernel and bias of a prediction layer that is fitted on some rows; None if the model has no dense one.
 
     Kumar et al., Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR 2022.
     """
     if session.frozen_split.head_input is None:
-        return False
-    chosen = images.split.training
+        return None
+    chosen = training
     if len(chosen) > SOLVED_AT_ONCE:
         chosen = _subset(chosen, images.rows.labels[chosen], session.options.seed)
     kernel, bias = solve(
@@ -141,8 +148,8 @@ def start_from_linear_probe(session: FitSession, images: SplitImages) -> bool:
         session.n_classes,
         balanced=session.class_weight is not None,
     )
-    session.model.layers[-1].set_weights([kernel, bias])
-    return True
+    scale = 1.0 if session.given else session.found.probe.temperature
+    return kernel / scale, bias / scale
 
 
 def _subset(numbers: Numbers, labels: Numbers, seed: int) -> Numbers:

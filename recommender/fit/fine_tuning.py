@@ -1,30 +1,33 @@
-"""Training by gradient: the linear probe first, then fine-tuning from there; never worse than the start."""
+"""Training by gradient from the frozen model, which comes back unless held-out images show that fine-tuning is better."""
 
 import contextlib
 import hashlib
 import json
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from builders.training.data import FloatArray, predict
-from builders.training.optimizers import best_precision, depths_of, optimizer_for, use_precision
+from builders.training.data import Examples, predict
+from builders.training.optimizers import best_precision, use_precision
 from builders.training.schedule import Schedule
-from builders.training.state import TrainingState, read_state, remove_state
-from builders.training.trainer import Trained, Trainer
+from builders.training.state import Arrays, Check, TrainingState, read_state, remove_state
+from builders.training.trainer import Trained, Trainer, WholeModel, between
+from probes.data.splits import Rows
 from probes.evaluation.evaluation import evaluate
-from probes.evaluation.intervals import paired_gain
 from probes.evaluation.out_of_distribution import Detector
-from probes.evaluation.selection import Chosen
 from probes.images.decode import quiet_decoders
 from probes.user_directory import data_directory
-from recommender.fit.data import Data, read_all, start_from_linear_probe
-from recommender.fit.finish import MOST_IMAGES, chosen_check, finish, fitted_detector
-from recommender.fit.plan import FitSession, is_dissimilar, phases
+from recommender.fit.data import Data, linear_probe, read_all
+from recommender.fit.finish import MOST_IMAGES, calibrated, finish, fitted_detector
+from recommender.fit.frozen import frozen_result
+from recommender.fit.gate import SHARES, Evidence, weigh
+from recommender.fit.images import Numbers
+from recommender.fit.plan import REFIT_BELOW, SOLVED_AT_ONCE, FitSession, is_dissimilar, phases
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.versions import versions
 
@@ -32,129 +35,263 @@ _KEPT_DAYS = 30  # until the state of a training that is never resumed is remove
 
 
 def fit_tuned(session: FitSession) -> FitResult:
-    """Fit the linear probe, and fine-tune from there if images can be held out to measure whether that helps."""
+    """Fine-tune in trials that hold out images, and then on all images if the trials show that it helps."""
     data = read_all(session)
     session.clock.lap("images")
-    start = LINEAR_PROBE if start_from_linear_probe(session, data.images) else AS_GIVEN
-    session.clock.lap("linear_probe")
-    split = data.images.split
-    if len(split.held_out):
-        return _fine_tune(session, data, start)
-    weight = session.class_weight
-    plan = TrainingPlan(phases=(), n_training=len(split.training), class_weight=weight, cached=data.cached)
-    session.announce(plan)
-    note = "No image can be held out to measure whether fine-tuning helps: the model was not fine-tuned."
-    rows, notes = data.images.held_out, (*data.notes, note)
-    return finish(session, None, rows, plan=plan, chosen=start, judged_by="nothing", notes=notes)
+    split = session.frozen_split
+    schedule = session.options.schedule(
+        len(data.images.training), dissimilar=split.takes_pictures and is_dissimilar(session.found)
+    )
+    precision = session.options.precision or best_precision()
+    with use_precision(split.tail, precision), quiet_decoders():
+        training = _FineTuning(session=session, data=data, trainer=Trainer(split.tail, schedule), precision=precision)
+        training.announce()
+        training.run_trials()
+        training.run_on_everything()
+    session.clock.lap("fine_tune")
+    if not (session.options.keep_state or training.interrupted):
+        remove_state(training.file)
+    return training.result()
 
 
-def _fine_tune(session: FitSession, data: Data, start: str) -> FitResult:
-    """Fine-tune with validation checks, and keep the weights of the best check."""
-    options, frozen_split, images = session.options, session.frozen_split, data.images
-    dissimilar = frozen_split.takes_pictures and is_dissimilar(session.found)
-    schedule = options.schedule(len(images.split.training), dissimilar=dissimilar)
-    precision = options.precision or best_precision()
-    with use_precision(frozen_split.tail, precision), quiet_decoders():
-        file = _state_file(session, data, schedule, precision)
-        training = images.examples(data.inputs, images.split.training, balanced=session.class_weight is not None)
-        held_out = images.examples(data.inputs, images.split.held_out)
-        optimizer = optimizer_for(frozen_split.tail, schedule, depths_of(frozen_split.graph))
-        trainer = Trainer(frozen_split.tail, training, held_out, schedule, optimizer)
-        before = trainer.predict()
-        first = trainer.start(before)
-        kept = read_state(file) if options.resume else None
-        state = first if kept is None or not kept.fits(first) else kept
-        resumed_at = state.checks[-1].step if options.resume else None
-        plan = _plan(session, data, trainer, first, precision=precision, resumed_at=resumed_at)
-        session.announce(plan)
-        if options.on_check is not None:
-            options.on_check(first.checks[0], schedule)
-        callbacks, progress = list(options.callbacks), options.at("training")
+@dataclass(kw_only=True, eq=False)
+class _FineTuning:
+    """A fine-tuning in progress: trials first, then all images."""
+
+    session: FitSession
+    data: Data
+    trainer: Trainer
+    precision: str
+    kept: TrainingState | None = None  # of an earlier run, to be resumed
+    plan: TrainingPlan = field(init=False)
+    predictions: tuple[Any, ...] = ()  # of each trial's held-out images, of shape (shares, n, classes)
+    evidence: Evidence | None = None
+    end: Arrays | None = None  # weights to return; None for the frozen model
+    threshold: float | None = None  # of the detector of the last trial
+    detector: Detector | None = None
+    history: tuple[Check, ...] = ()
+    interrupted: bool = False
+    unsaved: str | None = None
+
+    def __post_init__(self) -> None:
+        self.given = self.trainer.weights()
+        self.file = _state_file(self.session, self.data, self.trainer.schedule, self.precision)
+        if self.session.options.resume:
+            kept = read_state(self.file)
+            self.kept = kept if kept is not None and kept.fits(self.trainer.start()) else None
+            if self.kept is not None:
+                self.predictions, self.threshold = self.kept.predictions, self.kept.threshold
+                self.history = self.kept.history
+
+    @property
+    def splits(self) -> list[Any]:
+        return [split for split in self.data.images.splits if len(split.held_out)]
+
+    @property
+    def judged(self) -> Rows:
+        """The held-out images of the trials so far."""
+        return self.data.images.rows.taken(self.held_out)
+
+    @property
+    def held_out(self) -> Numbers:
+        return np.concatenate([split.held_out for split in self.splits[: len(self.predictions)]])
+
+    @property
+    def refits(self) -> bool:
+        images = self.data.images
+        return images.split.judged_by == "held-out part" and len(images.training) < REFIT_BELOW
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the fine-tuned network is returned."""
+        return self.session.options.force or (self.evidence is not None and self.evidence.sure)
+
+    def announce(self) -> None:
+        """Tell the user the plan, with the seconds that a few timed steps predict."""
+        session, trainer, images = self.session, self.trainer, self.data.images
+        frozen, schedule, trials = session.frozen_split, self.trainer.schedule, self.splits
+        seconds = 0.0
+        if schedule.steps:
+            self._set_start(images.training)
+            runs = len(trials) + (self.refits or not trials)
+            seconds = runs * schedule.steps * trainer.seconds_of_step(self._examples(images.training))
+        head, trainable = (
+            sum(int(np.prod(variable.shape)) for variable in part.trainable_variables)
+            for part in (session.model.layers[-1], frozen.tail)
+        )
+        freeze = None if frozen.takes_pictures else frozen.graph.nodes[frozen.reads[-1]].name
+        self.plan = TrainingPlan(
+            phases=phases(len(images.training), head, schedule, trainable, freeze),
+            schedule=schedule,
+            augmentation=self.data.augmentation,
+            n_training=len(images.training),
+            n_held_out=len(images.split.held_out),
+            trials=len(trials),
+            refits=self.refits,
+            class_weight=session.class_weight,
+            cached=self.data.cached,
+            precision=self.precision,
+            seconds=seconds,
+            resumed_at=(self.kept.checks[-1].step if self.kept else 0) if session.options.resume else None,
+        )
+        session.announce(self.plan)
+
+    def run_trials(self) -> None:
+        """Train with images held out, until it is sure whether fine-tuning helps or no trial is left."""
+        for number, split in enumerate(self.splits):
+            known = self.evidence
+            if known is not None and (known.sure or known.worse or self.session.options.force):
+                return
+            first: Arrays | None = None
+            if number >= len(self.predictions):
+                held_out, training = self._examples(split.held_out), self._examples(split.training, training=True)
+                self._set_start(split.training)
+                trained = self._run(training, held_out, number)
+                if trained.interrupted:
+                    return
+                self._set_start(split.training)
+                first, end = self.trainer.weights(), trained.state.weights
+                if not number:
+                    self.history = trained.state.checks
+                self.predictions += (self.trainer.averages(first, end, SHARES, held_out),)
+            self.evidence = weigh(np.concatenate(self.predictions, axis=1), self.judged, self.session.options.seed)
+            if first is not None and self.accepted:
+                self.end = between(first, end, self.evidence.share)
+                self.trainer.set_weights(self.end)
+                self.detector = self._detector(training, held_out)
+                self.threshold = None if self.detector is None else self.detector.threshold
+
+    def run_on_everything(self) -> None:
+        """Repeat what helps on all images; without a refit the last trial's weights are returned."""
+        if self.interrupted or not self.accepted or (self.splits and not self.refits and self.end is not None):
+            return
+        rows = self.data.images.training
+        training = self._examples(rows, training=True)
+        self._set_start(rows)
+        first = self.trainer.weights()
+        trained = self._run(training, None, len(self.predictions))
+        if trained.interrupted:  # what the last trial left is judged, too
+            return
+        self.end = between(first, trained.state.weights, 1.0 if self.evidence is None else self.evidence.share)
+        self.trainer.set_weights(self.end)
+        found = None if self.threshold is None else self._detector(training, None)
+        # Of its own training images a network knows too much: the threshold is that of a trial's held-out images.
+        self.detector = None if found is None else replace(found, threshold=self.threshold)
+
+    def _set_start(self, training: Numbers) -> None:
+        """Give the model the weights that it came with, and a linear probe of some rows as its prediction layer."""
+        self.trainer.set_weights(self.given)
+        head = linear_probe(self.session, self.data.images, training)
+        if head is not None:
+            self.session.model.layers[-1].set_weights(list(head))
+
+    def _examples(self, rows: Numbers, *, training: bool = False) -> Examples:
+        balanced = training and self.session.class_weight is not None
+        return self.data.images.examples(self.data.inputs, rows, balanced=balanced)
+
+    def _run(self, training: Examples, held_out: Examples | None, number: int) -> Trained:
+        """One training from the present weights, resumed if that is where the earlier run ended."""
+        options, kept = self.session.options, self.kept
+        callbacks: list[Any] = [WholeModel(each, self.session.model) for each in options.callbacks]
         if options.logs is not None:
             import keras
 
-            callbacks.append(keras.callbacks.TensorBoard(str(options.logs), write_graph=False))
-        trained = trainer.run(state, file=file, callbacks=callbacks, progress=progress, on_check=options.on_check)
-        best = chosen_check(trained.state, images.held_out, options.seed)
-        if best is None:
-            trainer.set_weights(first.weights)
-        after = trainer.predict()
-        detector = _detector(session, trainer)
-    session.clock.lap("fine_tune")
-    if not (options.keep_state or trained.interrupted):
-        remove_state(file)
-    chosen, forget = start if best is None else FINE_TUNED, partial(remove_state, file)
-    known = {"plan": plan, "chosen": chosen, "detector": detector, "forget": forget}
-    return _result(session, data, trained, best, before, after, **known)
+            name = "all images" if held_out is None else f"trial {number + 1}"
+            callbacks.append(keras.callbacks.TensorBoard(str(Path(options.logs) / name), write_graph=False))
+        state = replace(
+            self.trainer.start(held_out),
+            predictions=self.predictions,
+            history=self.history,
+            threshold=self.threshold,
+        )
+        if kept is not None and len(kept.predictions) == number:
+            state = kept
+        elif options.on_check is not None and held_out is not None:
+            options.on_check(state.checks[0], self.trainer.schedule)
+        trained = self.trainer.run(
+            state,
+            training,
+            held_out,
+            file=self.file,
+            callbacks=callbacks,
+            progress=options.at("training" if held_out is not None else "refitting"),
+            on_check=options.on_check if held_out is not None else None,
+        )
+        self.interrupted, self.unsaved = trained.interrupted, trained.unsaved or self.unsaved
+        if trained.interrupted and not number:
+            self.history = trained.state.checks
+        return trained
 
+    def _detector(self, training: Examples, held_out: Examples | None) -> Detector | None:
+        """A detector on what the prediction layer reads; None if that is no dense layer."""
+        below, seed = self.session.frozen_split.below_head(), self.session.options.seed
+        if below is None:
+            return None
+        drawn = [each.sample(MOST_IMAGES, seed) for each in (training, held_out) if each is not None]
+        features = [predict(below, each) for each in drawn]
+        return fitted_detector(features[0], features[1] if held_out is not None else None, None, seed)
 
-def _result(
-    session: FitSession,
-    data: Data,
-    trained: Trained,
-    best: Chosen | None,
-    before: FloatArray,
-    after: FloatArray,
-    **known: Any,
-) -> FitResult:
-    """The result, from probabilities of the held-out images before and after the training."""
-    images, rows, notes = data.images, data.images.held_out, data.notes
-    start = evaluate(before, rows.labels, groups=rows.groups)
-    if trained.unsaved is not None:
-        reason = f"The state of the training could not be kept ({trained.unsaved})"
-        notes = (*notes, f"{reason}: an interrupted run could not have been resumed.")
-    names = [images.features.files[row] for row in images.split.held_out]
-    return finish(
-        session,
-        after,
-        rows,
-        start=start,
-        accuracy=(best or start).accuracy,
-        interval=(best or start).interval,
-        gain=None if best is None else paired_gain(trained.state.correct[0], best.correct, groups=rows.groups),
-        judged_by=images.split.judged_by,
-        history=trained.state.checks,
-        interrupted=trained.interrupted,
-        stopped_early=trained.stopped_early,
-        resumed_at=known["plan"].resumed_at or None,
-        held_out=tuple(zip(names, rows.labels.tolist(), strict=True)),
-        notes=notes,
-        **known,
-    )
+    def result(self) -> FitResult:
+        """The fine-tuned model, or the frozen one."""
+        session, images, evidence = self.session, self.data.images, self.evidence
+        about: dict[str, Any] = {
+            "plan": self.plan,
+            "trials": len(self.predictions),
+            "gain": None if evidence is None else evidence.gain,
+            "history": self.history,
+            "interrupted": self.interrupted,
+            "resumed_at": self.plan.resumed_at or None,
+            "forget": partial(remove_state, self.file),
+            "notes": (*self.data.notes, *self._notes()),
+        }
+        solvable = session.frozen_split.head_input is not None
+        if self.end is None:
+            self._set_start(images.training)
+            if solvable and len(images.training) <= SOLVED_AT_ONCE:
+                return frozen_result(session, images.features.pooled["head"], images.rows, **about)
+            about |= {"chosen": LINEAR_PROBE if solvable else AS_GIVEN}
+        else:
+            self.trainer.set_weights(self.end)
+            about |= {"chosen": FINE_TUNED, "detector": self.detector, "share": evidence.share if evidence else 1.0}
+        if evidence is None:
+            return finish(session, judged_by="nothing", **about)
+        rows, held_out = self.judged, self.held_out
+        names = [images.features.files[row] for row in held_out]
+        before = np.concatenate(self.predictions, axis=1)[0]
+        start = evaluate(before, rows.labels, groups=rows.groups)
+        judged = start if self.end is None else evidence.chosen
+        about |= calibrated(session, before if self.end is None else evidence.probabilities, rows)
+        return finish(
+            session,
+            **about,
+            start=start,
+            accuracy=judged.accuracy,
+            interval=judged.interval,
+            judged_by=images.split.judged_by,
+            held_out=tuple(zip(names, rows.labels.tolist(), strict=True)),
+        )
 
-
-def _plan(session: FitSession, data: Data, trainer: Trainer, first: TrainingState, **known: Any) -> TrainingPlan:
-    """The plan, with the seconds of the whole schedule as a few timed steps and a timed check predict them."""
-    split, frozen, schedule, seconds = data.images.split, session.frozen_split, trainer.schedule, 0.0
-    if schedule.steps:
-        step, check = trainer.timed(first)
-        seconds = schedule.steps * step + schedule.steps // schedule.check_every * check
-    head, trainable = (
-        sum(int(np.prod(variable.shape)) for variable in part.trainable_variables)
-        for part in (session.model.layers[-1], frozen.tail)
-    )
-    freeze = None if frozen.takes_pictures else frozen.graph.nodes[frozen.split].name
-    return TrainingPlan(
-        phases=phases(len(split.training), head, schedule, trainable, freeze),
-        schedule=schedule,
-        augmentation=data.augmentation,
-        n_training=len(split.training),
-        n_held_out=len(split.held_out),
-        class_weight=session.class_weight,
-        cached=data.cached,
-        seconds=seconds,
-        **known,
-    )
-
-
-def _detector(session: FitSession, trainer: Trainer) -> Detector | None:
-    """A detector on what the prediction layer reads; None if that is no dense layer."""
-    if session.frozen_split.head_input is None:
-        return None
-    below, seed = session.frozen_split.below_head(), session.options.seed
-    drawn = [examples.sample(MOST_IMAGES, seed) for examples in (trainer.training, trainer.held_out)]
-    training, held_out = (each.inputs.plain(each.rows) if below is None else predict(below, each) for each in drawn)
-    return fitted_detector(training, held_out, None, seed)
+    def _notes(self) -> list[str]:
+        """What the user should know of the evidence, in sentences."""
+        notes, evidence = [], self.evidence
+        if evidence is None and not self.splits:
+            notes.append("No image can be held out to measure whether fine-tuning helps.")
+        elif evidence is not None and not evidence.sure:
+            low, high = 100 * evidence.gain.low, 100 * evidence.gain.high
+            found = (
+                f"On {len(self.judged):,} held-out images fine-tuning changed the accuracy by "
+                f"{100 * evidence.gain.difference:+.1f} points ({low:+.1f} to {high:+.1f})"
+            )
+            if self.session.options.force:
+                notes.append(f"{found}: that it helps is not sure.")
+            elif evidence.worse:
+                notes.append(f"{found}: the frozen model is better, and is returned.")
+            else:
+                notes.append(f"{found}: too few images to tell. The frozen model is returned; force overrides that.")
+        if self.unsaved is not None:
+            reason = f"The state of the training could not be kept ({self.unsaved})"
+            notes.append(f"{reason}: an interrupted run could not have been resumed.")
+        return notes
 
 
 def _state_file(session: FitSession, data: Data, schedule: Schedule, precision: str) -> Path:
@@ -171,7 +308,7 @@ def _state_file(session: FitSession, data: Data, schedule: Schedule, precision: 
 
 
 def _digest(session: FitSession, data: Data, schedule: Schedule, precision: str) -> str:
-    """A hash of all that a training depends on: pictures, split, model, schedule and versions."""
+    """A hash of all that a training depends on: pictures, splits, model, schedule and versions."""
     about = {
         "strategy": asdict(session.found.strategy),
         "schedule": asdict(schedule),
@@ -179,12 +316,14 @@ def _digest(session: FitSession, data: Data, schedule: Schedule, precision: str)
         "cached": data.cached,
         "class_weight": session.class_weight,
         "precision": precision,
+        "force": session.options.force,
         "layers": [type(layer).__name__ for layer in session.model._flatten_layers()],
         "versions": versions(),
     }
     hashed = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    facts, rows, split = data.images.features.facts, data.images.rows, data.images.split
-    for numbers in (split.training, split.held_out):
+    facts, rows, splits = data.images.features.facts, data.images.rows, data.images.splits
+    parts: Sequence[Numbers] = [data.images.training, *(split.held_out for split in splits)]
+    for numbers in parts:
         for number in numbers.tolist():
             hashed.update(facts[number].digest)
         hashed.update(rows.labels[numbers].tobytes() + rows.weights[numbers].tobytes())

@@ -1,7 +1,7 @@
-"""The end of a training: choice of the check, calibration, the detector of out-of-distribution images, the result."""
+"""The end of a training: calibration, the detector of out-of-distribution images, the result."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,62 +9,40 @@ import numpy.typing as npt
 from probes.data.splits import Rows
 from probes.evaluation.evaluation import apply_temperature, calibrate, evaluate
 from probes.evaluation.out_of_distribution import FEWEST, Detector, fit_detector
-from probes.evaluation.selection import Chosen, cross_chosen
 from recommender.fit.plan import FitSession
 from recommender.fit.result import FitResult
-
-if TYPE_CHECKING:
-    from builders.training.state import TrainingState
 
 MOST_IMAGES = 1000  # training images that a detector is fitted on, and held-out images that its threshold comes from
 
 
-def finish(
-    session: FitSession,
-    probabilities: npt.ArrayLike | None,
-    rows: Rows,
-    head: tuple[Any, Any] | None = None,
-    **known: Any,
-) -> FitResult:
-    """Calibrate, evaluate and compile the model.
+def calibrated(session: FitSession, probabilities: npt.NDArray[np.float64], rows: Rows) -> dict[str, Any]:
+    """Fold a temperature into the prediction layer if it helps; the fields of the result that say so.
 
-    `probabilities` of the held-out `rows` have the shape (n, classes), and are None if there are none. `head`: new
-    kernel and bias of the prediction layer. `known`: further fields of the result.
+    `probabilities` of the held-out `rows` have the shape (n, classes).
     """
-    from builders.build import compile_model
+    found = calibrate(probabilities, rows.labels, seed=session.options.seed, groups=rows.groups)
+    helps = found.helps and session.frozen_split.head_input is not None
+    temperature = found.temperature if helps else 1.0
+    if helps:
+        layer = session.model.layers[-1]
+        layer.set_weights([part / temperature for part in layer.get_weights()])
+    return {
+        "evaluation": evaluate(apply_temperature(probabilities, temperature), rows.labels, groups=rows.groups),
+        "calibration": (found.error_before, found.error_after),
+        "temperature": temperature,
+    }
 
-    temperature = 1.0
-    if probabilities is not None:
-        found = calibrate(probabilities, rows.labels, seed=session.options.seed, groups=rows.groups)
-        if found.helps and session.frozen_split.head_input is not None:
-            temperature = found.temperature
-        scaled = apply_temperature(probabilities, temperature)
-        known["evaluation"] = evaluate(scaled, rows.labels, groups=rows.groups)
-        known["calibration"] = (found.error_before, found.error_after)
-    layer = session.model.layers[-1]
-    if head is not None or temperature != 1.0:
-        kernel, bias = layer.get_weights() if head is None else head
-        layer.set_weights([kernel / temperature, bias / temperature])
+
+def finish(session: FitSession, **known: Any) -> FitResult:
+    """Compile the model for the user; `known` are fields of the result."""
+    from builders.build import compile_model
+    from builders.surgery.freeze import hold_batch_norm
+
+    if not session.given:  # statistics of BatchNorm would move in the user's own training
+        hold_batch_norm(session.model, train_batch_norm=session.found.strategy.train_batch_norm)
     compile_model(session.model, session.found.strategy.learning_rate)
     session.clock.lap("judge")
-    return FitResult(
-        model=session.model,
-        temperature=temperature,
-        seconds=session.clock.seconds,
-        peak_memory=peak_memory(),
-        **known,
-    )
-
-
-def chosen_check(state: "TrainingState", held_out: Rows, seed: int, *, stratified: bool = False) -> Chosen | None:
-    """The best check as judged by images that did not choose it; None if it is no better than the start.
-
-    The best of many checks is better than the start by chance, too. `stratified`: whether the halves that choose for
-    each other are stratified by class, as strategies are compared.
-    """
-    labels = held_out.labels if stratified else None
-    chosen = cross_chosen(state.correct, seed=seed, groups=held_out.groups, labels=labels)
-    return chosen if state.best_check and chosen.accuracy > state.checks[0].accuracy else None
+    return FitResult(model=session.model, seconds=session.clock.seconds, peak_memory=peak_memory(), **known)
 
 
 def peak_memory() -> int | None:

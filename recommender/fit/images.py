@@ -15,6 +15,8 @@ from probes.images.prepare import Prepared, Skipped, readable
 from probes.network.features import Features, batches, features_of
 
 MOST_HELD_OUT = 2000  # images: an interval of at most 2 points; more would only make validation checks slower
+MOST_TRIALS = 3  # trainings that judge whether fine-tuning helps, each with other images held out
+ENOUGH_HELD_OUT = 400  # images, of all trials together, after which there is no further one
 
 FloatArray = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -35,16 +37,25 @@ class SplitImages:
 
     features: Features  # what the pass computed
     rows: Rows  # the images as the splitter sees them
-    split: HeldOut
+    splits: tuple[HeldOut, ...]  # each image is held out once at most; the first may hold out none
 
     @classmethod
     def of(cls, features: Features, rows: Rows, seed: int) -> "SplitImages":
-        """Split images; the split depends on their content and the seed alone."""
-        return cls(features=features, rows=rows, split=hold_out(rows, content_order(features), seed))
+        """Split images; the splits depend on their content and the seed alone."""
+        return cls(features=features, rows=rows, splits=hold_out(rows, content_order(features), seed))
+
+    @property
+    def split(self) -> HeldOut:
+        return self.splits[0]
 
     @property
     def held_out(self) -> Rows:
         return self.rows.taken(self.split.held_out)
+
+    @property
+    def training(self) -> Numbers:
+        """All rows that may be trained on, in the end."""
+        return np.flatnonzero(self.rows.training)
 
     def examples(self, inputs: Inputs, numbers: Numbers, *, balanced: bool = False) -> Examples:
         """Some rows for a trainer, of inputs of all; weights have the mean 1, if balanced in each class."""
@@ -55,31 +66,36 @@ class SplitImages:
         return Examples(inputs=inputs, rows=numbers, labels=labels, weights=weights / mean)
 
 
-def hold_out(rows: Rows, order: Numbers, seed: int) -> HeldOut:
-    """Hold out the user's validation split, or a fifth of each class; at most `MOST_HELD_OUT` images.
+def hold_out(rows: Rows, order: Numbers, seed: int) -> tuple[HeldOut, ...]:
+    """Hold out the user's validation split, or a fifth of each class once or several times; at most `MOST_HELD_OUT`.
 
-    The others are for training, unless they are of the user's validation split. An `order` of the rows that depends on
-    the content of the pictures gives the same split for every form of the data.
+    The others are for training, unless they are of the user's validation split. There is one split, or there are up to
+    `MOST_TRIALS` until `ENOUGH_HELD_OUT` images are held out. An `order` of the rows that depends on the content of the
+    pictures gives the same splits for every form of the data.
     """
     ordered = rows.taken(order)
     judged_by = "validation" if ordered.held_out.any() else "held-out part"
-    training = np.flatnonzero(ordered.training)
-    splits = held_out_splits(ordered, seed=seed)
-    if not splits:
-        return HeldOut(training=order[training], held_out=order[:0], judged_by=judged_by)
-    held_out = splits[0][1]
-    if judged_by == "held-out part":  # each class keeps a training image, and each group stays on one side
-        left = np.setdiff1d(training, held_out)
-        held_out = held_out[np.isin(ordered.labels[held_out], ordered.labels[left])]
-        left = np.setdiff1d(training, held_out)
-        held_out = held_out[~np.isin(ordered.groups[held_out], ordered.groups[left])]
-    training = np.setdiff1d(training, held_out)
-    if len(held_out) > MOST_HELD_OUT:
-        kept = _whole_groups(ordered.groups[held_out], seed)
-        if judged_by == "held-out part":
-            training = np.union1d(training, held_out[~kept])
-        held_out = held_out[kept]
-    return HeldOut(training=order[training], held_out=order[held_out], judged_by=judged_by)
+    everything = np.flatnonzero(ordered.training)
+    made: list[HeldOut] = []
+    for _, part in held_out_splits(ordered, seed=seed)[:MOST_TRIALS]:
+        held_out = part
+        if judged_by == "held-out part":  # each class keeps a training image, and each group stays on one side
+            left = np.setdiff1d(everything, held_out)
+            held_out = held_out[np.isin(ordered.labels[held_out], ordered.labels[left])]
+            left = np.setdiff1d(everything, held_out)
+            held_out = held_out[~np.isin(ordered.groups[held_out], ordered.groups[left])]
+        training = np.setdiff1d(everything, held_out)
+        if len(held_out) > MOST_HELD_OUT:
+            kept = _whole_groups(ordered.groups[held_out], seed)
+            if judged_by == "held-out part":
+                training = np.union1d(training, held_out[~kept])
+            held_out = held_out[kept]
+        if len(held_out):
+            made.append(HeldOut(training=order[training], held_out=order[held_out], judged_by=judged_by))
+        if sum(len(split.held_out) for split in made) >= ENOUGH_HELD_OUT:
+            break
+    none = HeldOut(training=order[everything], held_out=order[:0], judged_by=judged_by)
+    return tuple(made) or (none,)
 
 
 def _whole_groups(groups: Numbers, seed: int) -> npt.NDArray[np.bool_]:

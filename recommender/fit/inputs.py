@@ -4,7 +4,6 @@ import math
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -13,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.surgery.frozen_split import FrozenSplit
+from builders.training.data import FloatArray, Outputs, augmented
 from probes.data.image_index import ImageIndex
 from probes.images.decode import in_order
 from probes.network.features import with_constant_weights
 from recommender.pipeline.reread_images import read_prepared
 
+VIEWS = 8  # of an image at most, of which the outputs of the frozen part are kept; ours
 MEMORY_LIMIT = 2 << 30  # bytes of an array in memory
 DISK_SHARE = 0.5  # of the free disk space that an array may take
 
-FloatArray = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 
@@ -76,11 +76,11 @@ def frozen_function(frozen_split: FrozenSplit, nodes: Sequence[int]) -> Callable
 
 
 class FrozenFeatures:
-    """Outputs of the frozen part for each of n images, plain and, if training reads them, mirrored.
+    """Outputs of the frozen part for each of n images, plain and, if training reads them, augmented.
 
-    They are computed when they are first read, and kept in `values`, of shape (views, n, ...), up to `memory` bytes in
-    memory; `values` is None if they are not to be kept, or if there is no room. `computed` pictures went through the
-    frozen part in `seconds`.
+    Of an image there are several fixed views: the plain one, and augmented ones. Their outputs are computed when they
+    are first read, and kept in `values`, arrays of shape (views, n, ...), up to `memory` bytes in memory; `values` is
+    None if they are not to be kept, or if there is no room.
     """
 
     def __init__(
@@ -89,57 +89,61 @@ class FrozenFeatures:
         pictures: Any,
         *,
         n: int,
-        mirror: bool,
+        augmentation: Sequence[str],
+        seed: int,
         keep: bool = True,
         memory: int = MEMORY_LIMIT,
     ) -> None:
-        self._split, self._pictures, self._views = frozen_split, pictures, 1 + mirror
-        shape = (self._views, n, *(int(side) for side in frozen_split.tail.input_shape[1:]))
-        self.values = allocate(shape, np.float32, memory=memory) if keep else None
+        self._split, self._pictures, self._augmentation, self._seed = frozen_split, pictures, augmentation, seed
+        shapes = [tuple(int(side) for side in tensor.shape[1:]) for tensor in frozen_split.tail.inputs]
+        sizes = [n * math.prod(shape) * np.dtype(np.float32).itemsize for shape in shapes]
+        # Two views are worth the disk; more are worth the memory.
+        self._views = int(np.clip(memory // max(sum(sizes), 1), 2, VIEWS)) if augmentation else 1
+        self.values: list[npt.NDArray[Any]] | None = None
+        if keep:
+            parts = [
+                allocate((self._views, n, *shape), np.float32, memory=memory * size // max(sum(sizes), 1))
+                for shape, size in zip(shapes, sizes, strict=True)
+            ]
+            self.values = None if any(part is None for part in parts) else [part for part in parts if part is not None]
         self._known = np.zeros((self._views, n), bool)
         self._lock = threading.Lock()  # batches are made ahead during validation checks
-        self.computed, self.seconds = 0, 0.0
 
-    def plain(self, rows: Numbers) -> FloatArray:
+    def plain(self, rows: Numbers) -> Outputs:
         return self._read(np.zeros(len(rows), np.int64), rows)
 
-    def varied(self, rows: Numbers, rng: np.random.Generator) -> FloatArray:
+    def varied(self, rows: Numbers, rng: np.random.Generator) -> Outputs:
         return self._read(rng.integers(self._views, size=len(rows)), rows)
 
-    def put(self, rows: Numbers, outputs: FloatArray, pictures: FloatArray) -> None:
-        """Keep outputs for pictures that were computed elsewhere, and compute those for the mirrored pictures."""
+    def put(self, rows: Numbers, outputs: Sequence[FloatArray]) -> None:
+        """Keep outputs for plain pictures that were computed elsewhere."""
         self._keep(0, rows, outputs)
-        if self._views > 1:
-            self._keep(1, rows, self._run(pictures[:, :, ::-1])[0])
 
-    def _keep(self, views: Any, rows: Numbers, outputs: FloatArray) -> None:
-        if self.values is not None:
-            self.values[views, rows] = outputs
-            self._known[views, rows] = True
+    def _keep(self, views: Any, rows: Numbers, outputs: Sequence[FloatArray]) -> None:
+        for values, output in zip(self.values or (), outputs, strict=self.values is not None):
+            values[views, rows] = output
+        self._known[views, rows] = self.values is not None
 
-    def _read(self, views: Numbers, rows: Numbers) -> FloatArray:
+    def _read(self, views: Numbers, rows: Numbers) -> Outputs:
         if self.values is None:
-            return self._compute(views, rows)
-        with self._lock:
-            wanted = np.unique(np.stack([views, rows]), axis=1)
-            missing = wanted[:, ~self._known[wanted[0], wanted[1]]]
-            if missing.size:
-                self._keep(missing[0], missing[1], self._compute(missing[0], missing[1]))
-            return np.asarray(self.values[views, rows])
+            found = self._compute(views, rows)
+        else:
+            with self._lock:
+                wanted = np.unique(np.stack([views, rows]), axis=1)
+                missing = wanted[:, ~self._known[wanted[0], wanted[1]]]
+                if missing.size:
+                    self._keep(missing[0], missing[1], self._compute(missing[0], missing[1]))
+                found = [np.asarray(values[views, rows]) for values in self.values]
+        return found[0] if len(found) == 1 else tuple(found)
 
-    def _compute(self, views: Numbers, rows: Numbers) -> FloatArray:
-        run = self._run
-        began = time.perf_counter()
+    def _compute(self, views: Numbers, rows: Numbers) -> list[FloatArray]:
         pixels = self._pictures[rows].astype(np.float32)
-        pixels[views == 1] = pixels[views == 1][:, :, ::-1]
-        outputs = run(pixels)[0]
-        self.computed += len(rows)
-        self.seconds += time.perf_counter() - began
-        return outputs
+        for place, (view, row) in enumerate(zip(views.tolist(), rows.tolist(), strict=True)):
+            if view:
+                rng = np.random.default_rng([self._seed, view, row])
+                pixels[place] = augmented(pixels[place][None], self._augmentation, rng)[0]
+        return self._run(pixels)
 
     @cached_property
     def _run(self) -> Callable[[FloatArray], list[FloatArray]]:
-        run = frozen_function(self._split, [self._split.split])
-        size = self._split.size
-        run(np.zeros((1, size, size, self._split.channels), np.float32))  # the first call is slow: not counted
-        return run
+        return frozen_function(self._split, self._split.reads)

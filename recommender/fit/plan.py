@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from builders.training.schedule import AUGMENTATIONS, Phase, Schedule, plan_schedule
 from probes.data.splits import FOLDS
 from recommender.errors import RecommendError
-from recommender.fit.images import MOST_HELD_OUT, FloatArray
+from recommender.fit.images import ENOUGH_HELD_OUT, MOST_HELD_OUT, MOST_TRIALS, FloatArray
 from recommender.fit.result import TrainingPlan
 from recommender.limits import LARGEST_SEED
 from recommender.progress import Clock, Progress
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
 
 SOLVED_AT_ONCE = 20_000  # training images of a linear probe at most
+REFIT_BELOW = 10 * MOST_HELD_OUT  # images: above, the few that are held out are not worth a second training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,6 @@ class FitOptions:
     steps: int | None
     batch_size: int | None
     learning_rate: float | None
-    optimizer: str
     augmentation: Sequence[str] | None
     cache: bool
     precision: str | None
@@ -42,6 +42,7 @@ class FitOptions:
     logs: str | os.PathLike[str] | None
     resume: bool
     keep_state: bool
+    force: bool
     seed: int
     progress: Progress | None
     announce: Callable[[TrainingPlan], None] | None
@@ -54,7 +55,7 @@ class FitOptions:
 
     def schedule(self, n_images: int, *, dissimilar: bool = False) -> Schedule:
         """The schedule of fine-tuning, as by `plan_schedule`."""
-        names = ("epochs", "steps", "batch_size", "learning_rate", "optimizer", "seed")
+        names = ("epochs", "steps", "batch_size", "learning_rate", "seed")
         return plan_schedule(n_images, dissimilar=dissimilar, **{name: getattr(self, name) for name in names})
 
 
@@ -106,23 +107,36 @@ def planned(found: "Decision") -> TrainingPlan:
     n_images = min(size.n_images, sum(len(names) for names in found.index.files))  # of a stream, a sample
     head = (sum(_channels(found, level) for level in strategy.head.levels) + 1) * strategy.head.classes
     frozen = strategy.freeze == strategy.cut and n_images <= SOLVED_AT_ONCE
-    if frozen:
-        n_held_out = found.measurements.n_held_out
-    elif found.measurements.n_held_out:
+    own_split = bool(found.measurements.n_held_out)
+    if own_split:
         n_held_out = min(sum(len(names) for names in found.index.validation), MOST_HELD_OUT)
     else:
         n_held_out = min(n_images // FOLDS, MOST_HELD_OUT)
-        n_images -= n_held_out
     dissimilar = strategy.freeze is None and is_dissimilar(found)
-    schedule = None if frozen else plan_schedule(max(n_images, 1), dissimilar=dissimilar, seed=found.seed)
+    schedule, trainable = None, 0
+    if not frozen:
+        from builders.build import parameter_counts
+
+        schedule = plan_schedule(max(n_images, 1), dissimilar=dissimilar, seed=found.seed)
+        # Here BatchNorm trains its scale and offset.
+        trainable = parameter_counts(replace(strategy, train_batch_norm=True), found.backbone)[1]
     return TrainingPlan(
-        phases=phases(n_images, head, schedule, found.parameters[1], strategy.freeze),
+        phases=phases(n_images, head, schedule, trainable, strategy.freeze),
         schedule=schedule,
         n_training=n_images,
-        n_held_out=n_held_out,
+        n_held_out=found.measurements.n_held_out if frozen else n_held_out,
+        trials=0 if frozen else trials_of(n_held_out, own_split=own_split),
+        refits=not (frozen or own_split) and n_images < REFIT_BELOW,
         class_weight=class_weights(size.file_counts),
         cached=None if strategy.freeze is None else True,
     )
+
+
+def trials_of(n_held_out: int, *, own_split: bool) -> int:
+    """How many trials there are at most, if each holds out about so many images."""
+    if own_split or not n_held_out:
+        return min(n_held_out, 1)
+    return min(MOST_TRIALS, -(-ENOUGH_HELD_OUT // n_held_out))
 
 
 def is_dissimilar(found: "Decision") -> bool:

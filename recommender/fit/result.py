@@ -24,13 +24,15 @@ class TrainingPlan:
 
     phases: tuple[Phase, ...]
     schedule: Schedule | None = None  # None if the linear probe is the whole training
-    augmentation: tuple[str, ...] = ()  # some of "mirror" and "crop"
-    n_training: int
-    n_held_out: int = 0  # 0 if accuracy is cross-validated
+    augmentation: tuple[str, ...] = ()  # some of `builders.training.schedule.AUGMENTATIONS`
+    n_training: int  # images that the returned model trains on
+    n_held_out: int = 0  # of a trial, which trains on the others; 0 if there is none
+    trials: int = 0  # trainings at most that judge whether fine-tuning helps, each with other images held out
+    refits: bool = False  # whether fine-tuning that helps is repeated on all images
     class_weight: tuple[float, ...] | None  # of each class in the loss; None if classes are balanced
     cached: bool | None  # whether the outputs of the frozen part are kept; None if nothing is frozen
     precision: str = "float32"  # or "mixed_float16", "mixed_bfloat16"
-    seconds: float | None = None  # estimated from a few timed steps on this machine; None before
+    seconds: float | None = None  # at most, estimated from a few timed steps on this machine; None before
     resumed_at: int | None = None  # step; 0 if there is none to resume, None if not asked for
 
 
@@ -38,23 +40,24 @@ class TrainingPlan:
 class FitResult:
     """A trained model, and its accuracy on images that it was not trained on, None if no image can be held out."""
 
-    model: Any = field(repr=False)  # compiled, with the weights of the best check; never worse than the start
-    plan: TrainingPlan  # what was done
-    chosen: str  # "fine_tuned", "linear_probe" if that brought no gain or there was none, or "as_given" if nothing did
+    model: Any = field(repr=False)  # compiled; fine-tuned only where that is surely better than the frozen model
+    plan: TrainingPlan  # what was planned
+    chosen: str  # "fine_tuned"; "linear_probe", the frozen model, if that was not surely better; or "as_given"
     judged_by: str  # "cross-validation", "held-out part", "validation", or "nothing"
-    start: "Evaluation | None" = None  # of the model before fine-tuning
-    # Of `model` on the held-out images. Too optimistic if it is the best of several checks on them: see `accuracy`.
+    start: "Evaluation | None" = None  # of the frozen model on the images that judge
+    # Of what was chosen, on images that it did not train on. If fine-tuned: of the trials, at the best average.
     evaluation: "Evaluation | None" = None
-    accuracy: float | None = None  # of the choice among checks, each image judged by the check that others chose
+    accuracy: float | None = None  # if fine-tuned, each image is judged by the average that the others chose
     interval: tuple[float, float] | None = None  # its 95 % interval
-    gain: "Gain | None" = None  # over the start, on the same images; None if the start was chosen
-    history: "tuple[Check, ...]" = ()  # validation checks
+    gain: "Gain | None" = None  # of fine-tuning over the frozen model on the held-out images; None without a trial
+    trials: int = 0  # trainings that judged whether fine-tuning helps
+    share: float | None = None  # of the trained weights in the returned average with the start; None if not fine-tuned
+    history: "tuple[Check, ...]" = ()  # validation checks of the first trial
     temperature: float = 1.0  # that the logits of the prediction layer were divided by; 1.0 if that did not help
     calibration: tuple[float, float] | None = None  # expected error before and after, cross-fitted
     interrupted: bool = False  # by Ctrl-C
-    stopped_early: bool = False  # because the checks brought no gain
     resumed_at: int | None = None  # step at which an earlier run was resumed
-    held_out: tuple[tuple[str, int], ...] = field(default=(), repr=False)  # (name in the index, class number)
+    held_out: tuple[tuple[str, int], ...] = field(default=(), repr=False)  # the images that judged: (name, class number)
     detector: "Detector | None" = field(default=None, repr=False)  # None if there are too few images
     notes: tuple[str, ...] = ()  # what else the user should know, in sentences
     seconds: dict[str, float]  # by phase

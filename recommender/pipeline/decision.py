@@ -74,6 +74,10 @@ class Decision:
 
         return parameter_counts(self.strategy, self.backbone)
 
+    def pooled_for_head(self) -> list[Any]:
+        """What the prediction layer reads of the measured images: pooled features, of shape (n, channels) each."""
+        return [self.features.pooled[level] for level in self.strategy.head.levels]
+
     def build(self) -> Any:
         """Build a new model: compiled, its prediction layer started from the linear probe."""
         from builders.build import HeadWeights, build_model

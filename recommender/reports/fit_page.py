@@ -22,7 +22,7 @@ _JUDGED = {
     "held-out part": "that were held out",
     "validation": "of your validation split",
 }
-_AUGMENTATIONS = {"mirror": "mirrored left to right", "crop": "cropped to 70 to 100 % of the area"}
+_AUGMENTATIONS = {"mirror": "mirrored left to right", "shift": "shifted and zoomed", "brightness": "brighter or darker"}
 _CACHED = {True: "computed once", False: "computed at each step: too large to keep", None: ""}
 
 
@@ -32,41 +32,50 @@ def print_plan(plan: TrainingPlan, console: Console) -> None:
         (f"{number} {phase.name.replace('_', ' ')}", f"{phase.what}; {phase.trainable_parameters:,} parameters")
         for number, phase in enumerate(plan.phases, start=1)
     ]
-    held_out = f"{plan.n_held_out:,} held out to evaluate" if plan.n_held_out else "the accuracy is cross-validated"
     augmentation, cached = "", ""
     if plan.schedule is not None:
         words = ", ".join(_AUGMENTATIONS[name] for name in plan.augmentation)
-        augmentation = words or "none: changed images would not keep their labels"
+        augmentation = words or "none"
         cached = _CACHED[plan.cached]
     resumed = f"at step {plan.resumed_at:,}" if plan.resumed_at else "no: there is no earlier state"
     table = grid(
         *phases,
         ("Schedule", "" if plan.schedule is None else _schedule_line(plan.schedule)),
-        ("Images", f"{plan.n_training:,} to train on, {held_out if plan.phases else 'none can be held out'}"),
+        ("Images", _images_line(plan)),
         ("Augmentation", augmentation),
         ("Frozen part", cached),
         ("Classes", "" if plan.class_weight is None else "weighted equally, since they are unbalanced"),
         ("Precision", "" if plan.precision == "float32" else plan.precision),
         ("Resumed", "" if plan.resumed_at is None else resumed),
-        ("Time", f"about {duration(plan.seconds)} on this machine, with validation checks" if plan.seconds else ""),
+        ("Time", f"up to about {duration(plan.seconds)} on this machine" if plan.seconds else ""),
     )
     print_plainly((Text("\nTraining", "bold"), table), console)
 
 
+def _images_line(plan: TrainingPlan) -> str:
+    if plan.schedule is None:
+        judged = f"{plan.n_held_out:,} of your validation split evaluate" if plan.n_held_out else "cross-validated"
+        return f"{plan.n_training:,} to train on; the accuracy: {judged}"
+    if not plan.trials:
+        return f"{plan.n_training:,} to train on, none can be held out"
+    trials = "a trial" if plan.trials == 1 else f"up to {plan.trials} trials"
+    then = "; if it helps, all images train" if plan.refits else ""
+    return f"{plan.n_training:,}; {trials} with {plan.n_held_out:,} held out show whether fine-tuning helps{then}"
+
+
 def _schedule_line(schedule: Schedule) -> str:
-    extra = f", mixup {schedule.mixup:g}" if schedule.mixup else ""
-    extra += f", label smoothing {schedule.label_smoothing:g}" if schedule.label_smoothing else ""
     return (
-        f"{schedule.steps:,} steps of {schedule.batch_size} images; {schedule.optimizer}, learning rate up to "
-        f"{schedule.learning_rate:g}, lower in lower layers; warm-up over {schedule.warm_up:,} steps, then "
-        f"cosine{extra}; a validation check every {schedule.check_every:,} steps"
+        f"{schedule.steps:,} steps of {schedule.batch_size} images; Adam, learning rate up to "
+        f"{schedule.learning_rate:g}; warm-up over {schedule.warm_up:,} steps, then cosine to 0; a validation check every "
+        f"{schedule.check_every:,} steps"
     )
 
 
 def print_check(check: "Check", schedule: Schedule, console: Console) -> None:
     """Print a line for a validation check; that at step 0 is of the start."""
     step = f"{check.step:>{len(f'{schedule.steps:,}')},}"
-    console.print(f"  step {step} of {schedule.steps:,}   held-out accuracy {check.accuracy:.1%}", highlight=False)
+    accuracy = "" if check.accuracy is None else f"   held-out accuracy {check.accuracy:.1%}"
+    console.print(f"  step {step} of {schedule.steps:,}{accuracy}", highlight=False)
 
 
 def print_result(result: FitResult, class_names: Sequence[str], console: Console) -> None:
@@ -94,7 +103,8 @@ def _summary(result: FitResult) -> Table:
         balanced = f"{result.evaluation.balanced_accuracy:.1%}, the mean over classes"
     if result.gain is not None:
         difference, low, high = (100 * share for share in (result.gain.difference, result.gain.low, result.gain.high))
-        gain = f"{difference:+.1f} points over the start ({low:+.1f} to {high:+.1f})"
+        trials = "a trial" if result.trials == 1 else f"{result.trials} trials"
+        gain = f"{difference:+.1f} points by fine-tuning ({low:+.1f} to {high:+.1f}), paired, in {trials}"
     calibration = "not measured"
     if result.calibration_error is not None:
         scaled = f", scaled by a temperature of {result.temperature:.2f}" if result.temperature != 1.0 else ""
@@ -112,13 +122,15 @@ def _summary(result: FitResult) -> Table:
 
 
 def _chosen(result: FitResult) -> str:
-    """Which model came back, and why training ended."""
-    words = {FINE_TUNED: "fine-tuned", AS_GIVEN: "as given"}.get(result.chosen, "the linear probe")
-    if result.chosen != FINE_TUNED and result.plan.schedule is not None:
-        words += ": fine-tuning brought no gain that the held-out images confirm"
+    """Which model came back, and why."""
+    words = {FINE_TUNED: "fine-tuned", AS_GIVEN: "as given"}.get(result.chosen, "the linear probe on a frozen backbone")
+    if result.chosen == FINE_TUNED and result.share is not None and result.share < 1:
+        words += f", averaged with its start ({result.share:.0%} of the trained weights)"
     if result.interrupted:
-        return f"{words}; interrupted, the best until then (--resume continues)"
-    return f"{words}; stopped early, without further gain" if result.stopped_early else words
+        return f"{words}; interrupted (--resume continues)"
+    if result.chosen != FINE_TUNED and result.plan.schedule is not None:
+        words += ": held-out images don't show that fine-tuning is better"
+    return words
 
 
 def _classes(found: "Evaluation", class_names: Sequence[str]) -> Table:

@@ -53,7 +53,7 @@ def plan_strategy(backbone: str, cuts: "Sequence[CutPoint]", verdict: Verdict, m
     elif scenario is Scenario.FULL_FINE_TUNE:
         freeze = None
     fine_tunes = freeze != cut
-    levels = [cut] if fine_tunes else head_levels([point.shape for point in cuts], cut)
+    levels = head_levels([point.shape for point in cuts], cut)
     strategy = Strategy(
         backbone=backbone,
         input_size=measured.input_size,

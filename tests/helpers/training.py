@@ -7,7 +7,6 @@ from tiny import SIZE, tiny_network
 from builders.surgery.freeze import freeze_below, hold_batch_norm
 from builders.surgery.frozen_split import split_frozen
 from builders.training.data import Examples, Pictures
-from builders.training.optimizers import depths_of, optimizer_for
 from builders.training.schedule import plan_schedule
 from builders.training.trainer import Trainer
 
@@ -38,25 +37,22 @@ def classifier(freeze=None):
 def frozen_outputs(model, pictures):
     """Outputs of the frozen part of a model, by Keras' own predict."""
     split = split_frozen(model)
-    output = split.graph.run(model.input, [split.split])[0]
+    output = split.graph.run(model.input, split.reads)[0]
     return keras.Model(model.input, output).predict(pictures.astype(np.float32), verbose=0)
 
 
-def inputs_of(model, freeze, **augmentation):
+def inputs_of(model, freeze, augmentation=()):
     """What the tail of a classifier reads."""
-    return Pictures(pixels=frozen_outputs(model, pixels()) if freeze else pixels(), **augmentation)
+    return Pictures(pixels=frozen_outputs(model, pixels()) if freeze else pixels(), augmentation=augmentation)
 
 
 def examples(inputs, rows):
     return Examples(inputs=inputs, rows=rows, labels=LABELS[rows], weights=np.ones(len(rows)))
 
 
-def trainer_of(model, inputs, *, steps=6, **options):
+def trainer_of(model, *, steps=6, **options):
     """A trainer of the tail of a model, with batches of eight."""
-    split = split_frozen(model)
-    schedule = plan_schedule(30, steps=steps, batch_size=8, **options)
-    optimizer = optimizer_for(split.tail, schedule, depths_of(split.graph))
-    return Trainer(split.tail, examples(inputs, TRAINING), examples(inputs, HELD_OUT), schedule, optimizer)
+    return Trainer(split_frozen(model).tail, plan_schedule(30, steps=steps, batch_size=8, **options))
 
 
 def values(model):

@@ -1,4 +1,4 @@
-"""Inputs, augmentation, mixup and prediction."""
+"""Inputs, augmentation, batches and prediction."""
 
 import keras
 import numpy as np
@@ -6,48 +6,58 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.training.data import PREDICTION_BATCH, Examples, Pictures, mixup, predict
+from builders.training.data import PREDICTION_BATCH, SHIFT, ZOOM, Examples, Pictures, TrainingBatches, predict
+from builders.training.schedule import AUGMENTATIONS
 
 RAMP = np.tile(np.arange(64, dtype=np.float32)[None, :, None], (64, 1, 3))[None]
 
 
-def test_a_cropped_picture_is_a_part_of_the_picture_enlarged():
-    rng = np.random.default_rng(0)
-    cropped = Pictures(pixels=RAMP, crop=True)
-    for _ in range(20):
-        row = cropped.varied(np.array([0]), rng)[0, 32, :, 0]
-        assert (np.diff(row) > 0).all()  # not mirrored
-        assert 0.8 * 63 <= row[-1] - row[0] <= 63
+def varied(*names, n=200):
+    pictures = Pictures(pixels=RAMP, augmentation=names)
+    return pictures.varied(np.zeros(n, np.int64), np.random.default_rng(0))
+
+
+def test_a_shifted_picture_is_moved_and_zoomed_a_little():
+    rows = varied("shift")[:, 32, :, 0]
+    slopes = (rows[:, 40] - rows[:, 24]) / 16
+    assert 1 - ZOOM - 0.01 <= slopes.min() < 0.95
+    assert 1.05 < slopes.max() <= 1 + ZOOM + 0.01
+    middle = rows[:, 31:33].mean(1) - 31.5
+    assert 0.8 * SHIFT * 64 < np.abs(middle).max() <= SHIFT * 64 + 0.1
+    assert (np.diff(rows[:, 12:52]) > 0).all()  # not mirrored
 
 
 def test_half_of_the_pictures_are_mirrored():
-    mirrored = Pictures(pixels=RAMP, mirror=True).varied(np.zeros(200, np.int64), np.random.default_rng(0))
-    corners = mirrored[:, 0, 0, 0]
+    corners = varied("mirror")[:, 0, 0, 0]
     assert set(corners) == {0.0, 63.0}
     assert 0.3 < (corners == 0).mean() < 0.7
 
 
+def test_a_brighter_or_darker_picture_stays_within_the_range_of_pixels():
+    changed = varied("brightness")
+    added = changed[:, 0, 40, 0] - 40
+    assert -25.5 <= added.min() < -20 < 20 < added.max() <= 25.5
+    assert changed.min() >= 0 <= changed.max() <= 255
+
+
+def test_each_augmentation_is_drawn_alike_whatever_the_others_are():
+    np.testing.assert_array_equal(varied("mirror", "shift")[:, :, ::1], varied("shift", "mirror"))
+
+
 def test_plain_pictures_are_not_augmented():
-    np.testing.assert_array_equal(Pictures(pixels=RAMP, mirror=True, crop=True).plain(np.array([0])), RAMP)
+    np.testing.assert_array_equal(Pictures(pixels=RAMP, augmentation=AUGMENTATIONS).plain(np.array([0])), RAMP)
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 1000), share=st.floats(0, 1), n=st.integers(1, 6))
-def test_mixup_agrees_with_its_formula_example_by_example(seed, share, n):
-    rng = np.random.default_rng(seed)
-    inputs, labels = rng.normal(size=(n, 2, 3)).astype(np.float32), rng.integers(0, 3, n)
-    weights = rng.integers(0, 3, n).astype(np.float32)
-    partners = rng.permutation(n)
-    x, y, w = mixup(inputs, np.eye(3, dtype=np.float32)[labels], weights, share, partners)
-    for one, other in enumerate(partners):
-        np.testing.assert_allclose(x[one], share * inputs[one] + (1 - share) * inputs[other], atol=1e-5)
-        own, others = share * weights[one], (1 - share) * weights[other]
-        assert w[one] == pytest.approx(own + others, abs=1e-6)
-        if own + others > 1e-6:
-            expected = np.zeros(3)
-            expected[labels[one]] += own / (own + others)
-            expected[labels[other]] += others / (own + others)
-            np.testing.assert_allclose(y[one], expected, atol=1e-5)
+@given(n=st.integers(1, 40), size=st.integers(1, 12))
+def test_every_image_is_seen_once_before_any_is_seen_again(n, size):
+    examples = Examples(
+        inputs=Pictures(pixels=None), rows=np.arange(n), labels=np.zeros(n, np.int64), weights=np.ones(n)
+    )
+    batches = TrainingBatches(examples, min(n, size), seed=0)
+    rows = np.concatenate([batches.places(step) for step in range(-(-3 * n // min(n, size)))])
+    for epoch in range(3):
+        assert sorted(rows[n * epoch : n * epoch + n]) == list(range(n))
 
 
 @pytest.mark.parametrize("n", [1, PREDICTION_BATCH, PREDICTION_BATCH + 3])

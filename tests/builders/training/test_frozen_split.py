@@ -19,7 +19,7 @@ def behind(first, freeze=None, inputs=None):
 
 def test_the_frozen_part_ends_at_the_last_frozen_layer():
     split = split_frozen(classifier(FREEZE))
-    assert split.graph.nodes[split.split].name == FREEZE
+    assert [split.graph.nodes[place].name for place in split.reads] == [FREEZE]
     assert not split.takes_pictures
     assert not split.solvable
 
@@ -35,6 +35,39 @@ def test_the_two_parts_together_are_the_model():
     whole = model.predict(pixels().astype(np.float32), verbose=0)
     tail = split_frozen(model).tail.predict(frozen_outputs(model, pixels()), verbose=0)
     np.testing.assert_allclose(tail, whole, atol=1e-5)
+
+
+def test_a_head_that_reads_frozen_levels_reads_their_pooled_outputs():
+    model = classifier("block2_relu")
+    pool = keras.layers.GlobalAveragePooling2D
+    levels = [pool()(model.get_layer(name).output) for name in ("block0_relu", "block2_relu", "block4_add")]
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Concatenate()(levels))
+    joined = keras.Model(model.input, outputs)
+    split = split_frozen(joined)
+    assert [tensor.shape[1:] for tensor in split.tail.inputs] == [(8, 8, 12), (8,), (12,)]
+    x = pixels().astype(np.float32)
+    read = split.graph.run(x, split.reads)
+    np.testing.assert_allclose(np.asarray(split.tail(read)), joined.predict(x, verbose=0), atol=1e-5)
+    between = split.below_head()
+    assert between.output_shape == (None, 8 + 12 + 16)
+
+
+def test_held_batch_norm_trains_scale_and_offset_and_keeps_its_statistics():
+    model = classifier()
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    before = [[weight.numpy() for weight in norm.weights] for norm in norms]
+    tail = split_frozen(model, train_norms=True).tail
+    tail.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    x, labels = pixels().astype(np.float32), np.arange(40) % 2
+    outputs = model.predict(x, verbose=0)
+    np.testing.assert_allclose(tail.predict(x, verbose=0), outputs, atol=1e-6)
+    tail.train_on_batch(x, labels)
+    for norm, (gamma, beta, mean, variance) in zip(norms, before, strict=True):
+        now = [weight.numpy() for weight in norm.weights]
+        assert np.abs(now[0] - gamma).max() > 0
+        assert np.abs(now[1] - beta).max() > 0
+        np.testing.assert_array_equal(now[2], mean)
+        np.testing.assert_array_equal(now[3], variance)
 
 
 def test_dropout_after_the_frozen_part_is_in_the_tail():

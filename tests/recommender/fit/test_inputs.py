@@ -7,10 +7,11 @@ from tiny import SIZE
 from training import FREEZE, classifier, frozen_outputs, pixels
 
 from builders.surgery.frozen_split import split_frozen
+from builders.training.data import augmented
 from probes.data.sources.open import open_source
 from probes.errors import ProbeError
 from recommender.fit.images import run_pass, whole_sample
-from recommender.fit.inputs import FrozenFeatures, StoredPictures, allocate, frozen_function, whole_numbers
+from recommender.fit.inputs import VIEWS, FrozenFeatures, StoredPictures, allocate, frozen_function, whole_numbers
 
 
 @pytest.mark.parametrize("memory", [0, 1 << 20])
@@ -31,33 +32,50 @@ def test_no_array_is_allocated_that_is_too_large_for_the_disk():
 @pytest.fixture(scope="module")
 def frozen_model():
     model = classifier(FREEZE)
-    expected = [frozen_outputs(model, views) for views in (pixels(), pixels()[:, :, ::-1])]
-    return split_frozen(model), np.stack(expected)
+    return split_frozen(model), lambda pictures: frozen_outputs(model, pictures)
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_frozen_outputs_are_those_of_the_network_for_each_view(frozen_model, keep):
     split, expected = frozen_model
-    features = FrozenFeatures(split, pixels(), n=40, mirror=True, keep=keep)
+    features = FrozenFeatures(split, pixels(), n=40, augmentation=("mirror", "shift"), seed=7, keep=keep)
     rows = np.array([5, 2, 5, 39])
-    np.testing.assert_allclose(features.plain(rows), expected[0, rows], atol=1e-4)
-    views = np.random.default_rng(3).integers(2, size=4)
+    np.testing.assert_allclose(features.plain(rows), expected(pixels())[rows], atol=1e-4)
+    views = np.random.default_rng(3).integers(VIEWS, size=4)
+    changed = [
+        augmented(pixels()[row][None], ("mirror", "shift"), np.random.default_rng([7, view, row]))[0]
+        if view
+        else pixels()[row].astype(np.float32)
+        for view, row in zip(views, rows, strict=True)
+    ]
     varied = features.varied(rows, np.random.default_rng(3))
-    np.testing.assert_allclose(varied, expected[views, rows], atol=1e-4)
+    np.testing.assert_allclose(varied, expected(np.stack(changed)), atol=1e-4)
 
 
 def test_an_output_is_computed_once_and_only_when_it_is_read(frozen_model):
     split, expected = frozen_model
-    features = FrozenFeatures(split, pixels(), n=40, mirror=True)
+    wanted, read = expected(pixels()), []
+
+    class Pixels:
+        def __getitem__(self, rows):
+            read.extend(rows.tolist())
+            return pixels()[rows]
+
+    features = FrozenFeatures(split, Pixels(), n=40, augmentation=(), seed=0)
     first = features.plain(np.array([5, 2, 5]))
-    assert features.computed == 2
+    assert sorted(read) == [2, 5]
     np.testing.assert_array_equal(features.plain(np.array([5, 2, 5])), first)
-    assert features.computed == 2
-    features.put(np.array([7, 8]), expected[0, :2], pixels()[7:9].astype(np.float32))
-    np.testing.assert_array_equal(features.plain(np.array([8])), expected[0, 1:2])
-    for seed in range(6):
-        features.varied(np.array([7]), np.random.default_rng(seed))
-    assert features.computed == 2
+    features.put(np.array([7, 8]), [wanted[:2]])
+    np.testing.assert_array_equal(features.varied(np.array([8]), np.random.default_rng(0)), wanted[1:2])
+    assert sorted(read) == [2, 5]
+
+
+def test_there_are_as_many_views_as_there_is_memory_for(frozen_model):
+    split, expected = frozen_model
+    size = expected(pixels()).nbytes
+    for memory, views in ((100 * size, VIEWS), (5 * size, 5), (0, 2)):
+        features = FrozenFeatures(split, pixels(), n=40, augmentation=("shift",), seed=0, memory=memory)
+        assert features.values[0].shape[:2] == (views, 40)
 
 
 def test_no_nodes_give_no_outputs(frozen_model):

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.data.splits import Rows
-from recommender.fit.images import MOST_HELD_OUT, hold_out
+from recommender.fit.images import MOST_HELD_OUT, MOST_TRIALS, hold_out
 
 
 def split_of(rows, seed=0):
-    return hold_out(rows, np.arange(len(rows)), seed)
+    return hold_out(rows, np.arange(len(rows)), seed)[0]
 
 
 @settings(deadline=None, max_examples=40)
@@ -26,7 +26,7 @@ def test_no_class_and_no_group_is_lost_or_on_both_sides(seed, n, classes):
     if len(split.held_out):
         assert not set(groups[split.training]) & set(groups[split.held_out])
     order = rng.permutation(n)
-    renumbered = hold_out(Rows.of(labels[order], groups[order]), np.argsort(order), seed)
+    renumbered = hold_out(Rows.of(labels[order], groups[order]), np.argsort(order), seed)[0]
     assert set(order[renumbered.held_out]) == set(split.held_out)  # it follows the order, not the numbers
 
 
@@ -35,6 +35,16 @@ def test_a_fifth_of_each_class_is_held_out():
     split = split_of(Rows.of(labels))
     assert sorted([*split.training, *split.held_out]) == list(range(100))
     assert np.bincount(labels[split.held_out]).tolist() == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize(("n", "trials"), [(60, MOST_TRIALS), (1_000, 2), (4_000, 1)])
+def test_few_images_are_held_out_in_several_trials_each_once_at_most(n, trials):
+    splits = hold_out(Rows.of(np.arange(n) % 3), np.arange(n), 0)
+    assert len(splits) == trials
+    held_out = np.concatenate([split.held_out for split in splits])
+    assert len(set(held_out)) == len(held_out)
+    for split in splits:
+        assert sorted([*split.training, *split.held_out]) == list(range(n))
 
 
 def test_a_class_of_one_image_is_for_training():
@@ -56,7 +66,9 @@ def test_of_many_images_a_limited_number_of_whole_groups_is_held_out(group):
 
 
 def test_the_users_validation_split_alone_is_held_out():
-    split = split_of(Rows.of(np.arange(100) % 4, validation=np.arange(100) >= 80))
+    rows = Rows.of(np.arange(100) % 4, validation=np.arange(100) >= 80)
+    split = split_of(rows)
+    assert len(hold_out(rows, np.arange(100), 0)) == 1
     assert split.judged_by == "validation"
     assert set(split.held_out) == set(range(80, 100))
     assert set(split.training) == set(range(80))

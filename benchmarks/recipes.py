@@ -1,0 +1,221 @@
+"""Which ingredient of fine-tuning makes the difference where images are few?
+
+    python benchmarks/recipes.py [SET...]
+
+20 images a class train (half of a class at most), up to 400 others judge. The whole network is trained from the linear
+probe, all at 160 px. `plain` is a recipe that many people use: 240 steps of 32 images, AdamW with weight decay 0.01, a
+warm-up over a tenth of the steps and a cosine to 0, one rate for all layers (1e-3 on pictures unlike ImageNet's as the
+similarity probe finds them, 3e-4 on others), shifts of 8 %, zooms of 10 %, brightness of 10 %, no images held out, no
+early stopping. Every other recipe changes one thing. Accuracy and log loss on the unseen images are taken at the start,
+at the end, and at averages of both in weights. Slow: three minutes a cell on two cores. Results:
+benchmarks/results/recipes.jsonl, one line a cell; a run resumes.
+"""
+
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from common import ResultFile, data_sets, linked_folder, split
+
+from builders.build import HeadWeights, build_model
+from builders.surgery.frozen_split import split_frozen
+from probes.data.image_index import ImageIndex
+from probes.evaluation.evaluation import log_losses
+from probes.images.decode import read_picture, resize
+from probes.separability.linear_probe import fit_linear_probe
+from recommender import recommend
+from recommender.fit.plan import is_dissimilar
+from recommender.rules.cut_rule import head_levels
+
+PER_CLASS, TEST, SIZE, BATCH = 20, 400, 160, 32
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the end in the average of weights
+EMA = 0.98
+
+
+@dataclass(frozen=True)
+class Recipe:
+    joined: bool = False  # whether the linear probe reads the end of every stage, not the last map alone
+    steps: int = 240
+    rate: float = 1.0  # times the usual one
+    lowest: float = 1.0  # rate of the first layer as a share of the last one's
+    augmentation: tuple[str, ...] = ("shift", "brightness")
+    norms: bool = False  # whether scale and offset of BatchNorm train, with fixed statistics
+    share: float = 1.0  # of the training images
+    decay: float = 0.01
+
+
+PLAIN = Recipe()
+RECIPES = {
+    "plain": PLAIN,
+    "joined": replace(PLAIN, joined=True),
+    "norms": replace(PLAIN, joined=True, norms=True),
+    "lower_layers_slower": replace(PLAIN, joined=True, lowest=0.3),
+    "no_augmentation": replace(PLAIN, joined=True, augmentation=()),
+    "mirror": replace(PLAIN, joined=True, augmentation=("shift", "brightness", "mirror")),
+    "half_the_steps": replace(PLAIN, joined=True, steps=120),
+    "twice_the_steps": replace(PLAIN, joined=True, steps=480),
+    "four_fifths": replace(PLAIN, joined=True, share=0.8),
+    "third_of_the_rate": replace(PLAIN, joined=True, rate=0.3),
+    "three_times_the_rate": replace(PLAIN, joined=True, rate=3.0),
+    "decay": replace(PLAIN, joined=True, decay=1.0),
+}
+EVERYWHERE = ("plain", "joined")  # the others on these sets alone
+SOME = ("flowers5", "clothing10", "fsdd_spectrograms", "omniglot_alphabets", "magnetic_tile_defects", "brain_tumor_mri")
+
+
+class StillNorm(keras.layers.Layer):
+    """BatchNorm with fixed statistics, whose scale and offset train."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        return self.norm(x, training=False, mask=mask)
+
+
+class Layerwise(keras.optimizers.AdamW):
+    factors: tuple[float, ...] = ()
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
+        super().update_step(gradient, variable, learning_rate * self.factors[self._get_variable_index(variable)])
+
+
+def load(folder: ImageIndex, files: list[tuple[int, str]]) -> tuple[np.ndarray, np.ndarray]:
+    pixels = [resize(read_picture(Path(folder.source) / file).pixels, SIZE).numpy() for _, file in files]
+    return np.stack(pixels).astype(np.float32), np.array([label for label, _ in files])
+
+
+def augmented(pictures: np.ndarray, names: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
+    n, side = len(pictures), pictures.shape[1]
+    if "shift" in names:
+        zoom = rng.uniform(0.9, 1.1, n)
+        shift = rng.uniform(-0.08, 0.08, (2, n)) * side
+        offset = (1 - zoom) * side / 2 + shift
+        zero = np.zeros(n)
+        transform = np.stack([zoom, zero, offset[0], zero, zoom, offset[1], zero, zero], axis=1)
+        pictures = np.array(keras.ops.image.affine_transform(pictures, transform.astype(np.float32), fill_mode="reflect"))
+    if "mirror" in names:
+        flipped = rng.random(n) < 0.5
+        pictures[flipped] = pictures[flipped, :, ::-1]
+    if "brightness" in names:
+        pictures = np.clip(pictures + rng.uniform(-25.5, 25.5, n)[:, None, None, None], 0, 255)
+    return pictures.astype(np.float32)
+
+
+def trained(found: Any, recipe: Recipe, data: tuple, test: tuple, seed: int) -> dict[str, Any]:
+    cuts = found.plan.cuts
+    last = len(cuts) - 1
+    levels = head_levels([cut.shape for cut in cuts], last) if recipe.joined else [last]
+    names = [cuts[level].layer for level in levels]
+    head = replace(found.strategy.head, levels=tuple(names))
+    rows, blocks = found.rows, [found.features.pooled[name] for name in names]
+    pictures, labels = data
+    rng = np.random.default_rng([seed, 7])
+    if recipe.share < 1:
+        kept = np.concatenate([
+            rng.permutation(np.flatnonzero(rows.labels == label))[: max(1, round(recipe.share * count))]
+            for label, count in enumerate(np.bincount(rows.labels))
+        ])
+        rows, blocks, pictures, labels = rows.taken(kept), [b[kept] for b in blocks], pictures[kept], labels[kept]
+    probe = fit_linear_probe(blocks, rows, head.classes, seed=seed, balanced=found.class_weight is not None)
+    weights = HeadWeights(kernel=probe.kernel, bias=probe.bias)
+    model = build_model(replace(found.strategy, head=head), weights, found.backbone)
+    parts = split_frozen(model)
+    tail = parts.tail
+    if recipe.norms:
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        wrapped = {}
+        for norm in norms:
+            norm.trainable = True
+            wrapped[id(norm)] = StillNorm(norm)
+        inputs = keras.Input((SIZE, SIZE, 3))
+        outputs = parts.graph.run(
+            inputs, [len(parts.graph.calls)], lambda call: wrapped.get(id(call.operation), call.operation), start=parts.entry
+        )
+        tail = keras.Model(inputs, outputs[0])
+    rate = recipe.rate * (1e-3 if is_dissimilar(found) else 3e-4)
+    warm = recipe.steps // 10
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate / (warm + 1), recipe.steps - warm, warmup_target=rate, warmup_steps=warm
+    )
+    optimizer = Layerwise(schedule, weight_decay=recipe.decay, use_ema=True, ema_momentum=EMA)
+    variables = tail.trainable_variables
+    optimizer.factors = [
+        recipe.lowest ** (1 - place / max(len(variables) - 1, 1)) for place in range(len(variables))
+    ]
+    tail.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+    first = [variable.numpy() for variable in variables]
+    class_weight = found.class_weight
+    order, taken = rng.permutation(len(labels)), 0
+    began = time.perf_counter()
+    for _ in range(recipe.steps):
+        batch: list[int] = []
+        while len(batch) < BATCH:
+            if taken == len(order):
+                order, taken = rng.permutation(len(labels)), 0
+            more = order[taken : taken + BATCH - len(batch)]
+            taken += len(more)
+            batch += more.tolist()
+        x = augmented(pictures[batch], recipe.augmentation, rng)
+        sample_weight = None if class_weight is None else np.array([class_weight[label] for label in labels[batch]])
+        tail.train_on_batch(x, labels[batch], sample_weight=sample_weight)
+    seconds = time.perf_counter() - began
+    last_values = [variable.numpy() for variable in variables]
+    ema = [variable.numpy() for variable in optimizer._model_variables_moving_average]
+    judged = {}
+    for name, values in (
+        *((f"{share:g}", [a + share * (b - a) for a, b in zip(first, last_values, strict=True)]) for share in SHARES),
+        ("ema", ema),
+    ):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        probabilities = np.asarray(tail.predict(test[0], batch_size=64, verbose=0), np.float64)
+        judged[name] = (
+            round(100 * float((probabilities.argmax(1) == test[1]).mean()), 2),
+            round(float(log_losses(probabilities, test[1]).mean()), 4),
+        )
+    keras.backend.clear_session()
+    return {
+        "n": len(labels),
+        "rate": rate,
+        "seconds": round(seconds),
+        "accuracy": {name: pair[0] for name, pair in judged.items()},
+        "log_loss": {name: pair[1] for name, pair in judged.items()},
+    }
+
+
+def main() -> None:
+    results = ResultFile("recipes.jsonl", ("set", "recipe", "seed"))
+    sets = dict(data_sets(tuple(sys.argv[1:])))
+    cells = [(name, recipe) for recipe in EVERYWHERE for name in sets]
+    cells += [(name, recipe) for recipe in RECIPES if recipe not in EVERYWHERE for name in SOME if name in sets]
+    seed, prepared = 0, {}
+    for name, recipe in cells:
+        if results.has(name, recipe, seed):
+            continue
+        if name not in prepared:
+            train, rest = split(sets[name], PER_CLASS, seed)
+            files = [(label, file) for label, names in enumerate(train) for file in names]
+            with linked_folder(sets[name], train) as path:
+                found = recommend(path, scenario=3, input_size=SIZE)
+                read = {Path(path, file).resolve(): row for row, file in enumerate(found.features.files)}
+                linked = [(int(found.features.labels[row]), str(file)) for file, row in sorted(read.items(), key=lambda i: i[1])]
+            # pictures in the order of the measured rows, so that the probe's rows are theirs
+            prepared[name] = found, load(sets[name], linked), load(sets[name], rest[:TEST])
+            del files
+        found, data, test = prepared[name]
+        row = trained(found, RECIPES[recipe], data, test, seed)
+        about = {"set": name, "recipe": recipe, "seed": seed, **row, "changed": {
+            key: value for key, value in asdict(RECIPES[recipe]).items() if value != asdict(PLAIN)[key]
+        }}
+        results.add(about)
+        print(about, flush=True)
+
+
+if __name__ == "__main__":
+    main()
