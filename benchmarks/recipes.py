@@ -6,8 +6,8 @@
 probe, all at 160 px. `plain` is a recipe that many people use: 240 steps of 32 images, AdamW with weight decay 0.01, a
 warm-up over a tenth of the steps and a cosine to 0, one rate for all layers (1e-3 on pictures unlike ImageNet's as the
 similarity probe finds them, 3e-4 on others), shifts of 8 %, zooms of 10 %, brightness of 10 %, no images held out, no
-early stopping. Every other recipe changes one thing. Accuracy and log loss on the unseen images are taken at the start,
-at the end, and at averages of both in weights. Slow: three minutes a cell on two cores. Results:
+early stopping, BatchNorm frozen. Every other recipe changes one thing. Accuracy and log loss on the unseen images are
+taken at the start, at the end, and at averages of both in weights. Slow: three minutes a cell on two cores. Results:
 benchmarks/results/recipes.jsonl, one line a cell; a run resumes.
 """
 
@@ -23,6 +23,7 @@ from common import ResultFile, data_sets, linked_folder, split
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
+from builders.training.data import augmented
 from probes.data.image_index import ImageIndex
 from probes.evaluation.evaluation import log_losses
 from probes.images.decode import read_picture, resize
@@ -67,17 +68,6 @@ EVERYWHERE = ("plain", "joined")  # the others on these sets alone
 SOME = ("flowers5", "clothing10", "fsdd_spectrograms", "omniglot_alphabets", "magnetic_tile_defects", "brain_tumor_mri")
 
 
-class StillNorm(keras.layers.Layer):
-    """BatchNorm with fixed statistics, whose scale and offset train."""
-
-    def __init__(self, norm: Any) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def call(self, x: Any, mask: Any = None) -> Any:
-        return self.norm(x, training=False, mask=mask)
-
-
 class Layerwise(keras.optimizers.AdamW):
     factors: tuple[float, ...] = ()
 
@@ -90,23 +80,6 @@ def load(folder: ImageIndex, files: list[tuple[int, str]]) -> tuple[np.ndarray, 
     return np.stack(pixels).astype(np.float32), np.array([label for label, _ in files])
 
 
-def augmented(pictures: np.ndarray, names: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
-    n, side = len(pictures), pictures.shape[1]
-    if "shift" in names:
-        zoom = rng.uniform(0.9, 1.1, n)
-        shift = rng.uniform(-0.08, 0.08, (2, n)) * side
-        offset = (1 - zoom) * side / 2 + shift
-        zero = np.zeros(n)
-        transform = np.stack([zoom, zero, offset[0], zero, zoom, offset[1], zero, zero], axis=1)
-        pictures = np.array(keras.ops.image.affine_transform(pictures, transform.astype(np.float32), fill_mode="reflect"))
-    if "mirror" in names:
-        flipped = rng.random(n) < 0.5
-        pictures[flipped] = pictures[flipped, :, ::-1]
-    if "brightness" in names:
-        pictures = np.clip(pictures + rng.uniform(-25.5, 25.5, n)[:, None, None, None], 0, 255)
-    return pictures.astype(np.float32)
-
-
 def trained(found: Any, recipe: Recipe, data: tuple, test: tuple, seed: int) -> dict[str, Any]:
     cuts = found.plan.cuts
     last = len(cuts) - 1
@@ -117,27 +90,17 @@ def trained(found: Any, recipe: Recipe, data: tuple, test: tuple, seed: int) -> 
     pictures, labels = data
     rng = np.random.default_rng([seed, 7])
     if recipe.share < 1:
-        kept = np.concatenate([
-            rng.permutation(np.flatnonzero(rows.labels == label))[: max(1, round(recipe.share * count))]
-            for label, count in enumerate(np.bincount(rows.labels))
-        ])
+        kept = np.concatenate(
+            [
+                rng.permutation(np.flatnonzero(rows.labels == label))[: max(1, round(recipe.share * count))]
+                for label, count in enumerate(np.bincount(rows.labels))
+            ]
+        )
         rows, blocks, pictures, labels = rows.taken(kept), [b[kept] for b in blocks], pictures[kept], labels[kept]
     probe = fit_linear_probe(blocks, rows, head.classes, seed=seed, balanced=found.class_weight is not None)
     weights = HeadWeights(kernel=probe.kernel, bias=probe.bias)
     model = build_model(replace(found.strategy, head=head), weights, found.backbone)
-    parts = split_frozen(model)
-    tail = parts.tail
-    if recipe.norms:
-        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-        wrapped = {}
-        for norm in norms:
-            norm.trainable = True
-            wrapped[id(norm)] = StillNorm(norm)
-        inputs = keras.Input((SIZE, SIZE, 3))
-        outputs = parts.graph.run(
-            inputs, [len(parts.graph.calls)], lambda call: wrapped.get(id(call.operation), call.operation), start=parts.entry
-        )
-        tail = keras.Model(inputs, outputs[0])
+    tail = split_frozen(model, train_norms=recipe.norms).tail
     rate = recipe.rate * (1e-3 if is_dissimilar(found) else 3e-4)
     warm = recipe.steps // 10
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -145,9 +108,7 @@ def trained(found: Any, recipe: Recipe, data: tuple, test: tuple, seed: int) -> 
     )
     optimizer = Layerwise(schedule, weight_decay=recipe.decay, use_ema=True, ema_momentum=EMA)
     variables = tail.trainable_variables
-    optimizer.factors = [
-        recipe.lowest ** (1 - place / max(len(variables) - 1, 1)) for place in range(len(variables))
-    ]
+    optimizer.factors = [recipe.lowest ** (1 - place / max(len(variables) - 1, 1)) for place in range(len(variables))]
     tail.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
     first = [variable.numpy() for variable in variables]
     class_weight = found.class_weight
@@ -204,15 +165,22 @@ def main() -> None:
             with linked_folder(sets[name], train) as path:
                 found = recommend(path, scenario=3, input_size=SIZE)
                 read = {Path(path, file).resolve(): row for row, file in enumerate(found.features.files)}
-                linked = [(int(found.features.labels[row]), str(file)) for file, row in sorted(read.items(), key=lambda i: i[1])]
+                linked = [
+                    (int(found.features.labels[row]), str(file))
+                    for file, row in sorted(read.items(), key=lambda i: i[1])
+                ]
             # pictures in the order of the measured rows, so that the probe's rows are theirs
             prepared[name] = found, load(sets[name], linked), load(sets[name], rest[:TEST])
             del files
         found, data, test = prepared[name]
         row = trained(found, RECIPES[recipe], data, test, seed)
-        about = {"set": name, "recipe": recipe, "seed": seed, **row, "changed": {
-            key: value for key, value in asdict(RECIPES[recipe]).items() if value != asdict(PLAIN)[key]
-        }}
+        about = {
+            "set": name,
+            "recipe": recipe,
+            "seed": seed,
+            **row,
+            "changed": {key: value for key, value in asdict(RECIPES[recipe]).items() if value != asdict(PLAIN)[key]},
+        }
         results.add(about)
         print(about, flush=True)
 

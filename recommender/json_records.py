@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type
 import msgspec
 from msgspec import Meta
 
-from builders.training.schedule import AUGMENTATIONS
 from probes.evaluation import intervals
 from recommender.explanation.text import printable
 
@@ -81,7 +80,9 @@ class TrainingPlan(Record):
 
     phases: list[Phase]
     schedule: Annotated[Schedule | None, note("Null where the linear probe is the whole training.")]
-    augmentation: Annotated[list[Literal[AUGMENTATIONS]], note("Measured when training begins; empty before.")]
+    augmentation: Annotated[
+        list[Literal["mirror", "shift", "brightness"]], note("Measured when training begins; empty before.")
+    ]
     n_training: Annotated[Count, note("Images that the returned model trains on.")]
     n_held_out: Annotated[Count, note("Of a trial, which trains on the others; 0 without one.")]
     trials: Annotated[Count, note("Trainings at most that judge whether fine-tuning helps.")]
@@ -121,7 +122,9 @@ class Fit(Record):
     accuracy: Annotated[Share | None, note("Of the model on images that it was not trained on.")]
     interval: Annotated[Pair | None, note("95 % interval of the accuracy.")]
     start_accuracy: Annotated[Share | None, note("Of the frozen model on the same images.")]
-    gain: Annotated[Gain | None, note("Of fine-tuning over the frozen model, paired, as a share; null without a trial.")]
+    gain: Annotated[
+        Gain | None, note("Of fine-tuning over the frozen model, paired, as a share; null without a trial.")
+    ]
     trials: Annotated[Count, note("Trainings that judged whether fine-tuning helps.")]
     share: Annotated[Share | None, note("Of the trained weights in their average with the start; null if frozen.")]
     balanced_accuracy: Share | None

@@ -64,7 +64,7 @@ def split_frozen(model: Any, *, train_norms: bool = False) -> FrozenSplit:
             "`trainable` on the layers that are to train."
         )
     entry, size = _entry(graph)
-    picture = (size, size, graph.input_shape[-1])
+    picture: tuple[int | None, ...] = (size, size, graph.input_shape[-1])
     reads = _reads(graph, entry)
     shapes = [picture] if reads == (entry,) else [graph.nodes[index].shape for index in reads]
     if any(shape is None or None in shape for shape in shapes):
@@ -130,7 +130,9 @@ def _reads(graph: LayerGraph, entry: int) -> tuple[int, ...]:
     ]
     below_frozen = graph.ancestors(frozen)
     for index, layer in layers.items():
-        is_random = any(hasattr(part, "seed_generator") or hasattr(part, "generator") for part in layer._flatten_layers())
+        is_random = any(
+            hasattr(part, "seed_generator") or hasattr(part, "generator") for part in layer._flatten_layers()
+        )
         if not is_random or index in tail or index <= entry:
             continue
         if not graph.ancestors([index]).intersection(frozen):

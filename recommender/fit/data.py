@@ -49,9 +49,7 @@ def read_all(session: FitSession) -> Data:
     stored = StoredPictures(index, (), split.size, split.channels, rounded=split.takes_pictures)
     pixels, frozen = None, None
     if not split.takes_pictures:
-        frozen = FrozenFeatures(
-            split, stored, n=n, augmentation=augmentation, seed=options.seed, keep=options.cache
-        )
+        frozen = FrozenFeatures(split, stored, n=n, augmentation=augmentation, seed=options.seed, keep=options.cache)
     elif options.cache:
         pixels = allocate((n, split.size, split.size, split.channels), np.uint8)
     kept = [] if frozen is None or frozen.values is None else list(split.reads)

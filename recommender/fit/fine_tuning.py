@@ -1,4 +1,4 @@
-"""Training by gradient from the frozen model, which comes back unless held-out images show that fine-tuning is better."""
+"""Fine-tuning from the frozen model, which comes back unless held-out images show that fine-tuning is better."""
 
 import contextlib
 import hashlib
@@ -174,9 +174,9 @@ class _FineTuning:
             return
         self.end = between(first, trained.state.weights, 1.0 if self.evidence is None else self.evidence.share)
         self.trainer.set_weights(self.end)
-        found = None if self.threshold is None else self._detector(training, None)
+        found = self._detector(training, None)
         # Of its own training images a network knows too much: the threshold is that of a trial's held-out images.
-        self.detector = None if found is None else replace(found, threshold=self.threshold)
+        self.detector = replace(found, threshold=self.threshold) if found and self.threshold is not None else None
 
     def _set_start(self, training: Numbers) -> None:
         """Give the model the weights that it came with, and a linear probe of some rows as its prediction layer."""

@@ -57,7 +57,9 @@ class FitResult:
     calibration: tuple[float, float] | None = None  # expected error before and after, cross-fitted
     interrupted: bool = False  # by Ctrl-C
     resumed_at: int | None = None  # step at which an earlier run was resumed
-    held_out: tuple[tuple[str, int], ...] = field(default=(), repr=False)  # the images that judged: (name, class number)
+    held_out: tuple[tuple[str, int], ...] = field(
+        default=(), repr=False
+    )  # the images that judged: (name, class number)
     detector: "Detector | None" = field(default=None, repr=False)  # None if there are too few images
     notes: tuple[str, ...] = ()  # what else the user should know, in sentences
     seconds: dict[str, float]  # by phase

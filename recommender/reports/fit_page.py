@@ -66,8 +66,8 @@ def _images_line(plan: TrainingPlan) -> str:
 def _schedule_line(schedule: Schedule) -> str:
     return (
         f"{schedule.steps:,} steps of {schedule.batch_size} images; Adam, learning rate up to "
-        f"{schedule.learning_rate:g}; warm-up over {schedule.warm_up:,} steps, then cosine to 0; a validation check every "
-        f"{schedule.check_every:,} steps"
+        f"{schedule.learning_rate:g}; warm-up over {schedule.warm_up:,} steps, then cosine to 0; a validation check "
+        f"every {schedule.check_every:,} steps"
     )
 
 

@@ -169,7 +169,9 @@ def test_force_returns_the_fine_tuned_model_whatever_the_images_show(whole):
     assert result.chosen == FINE_TUNED
     assert result.trials == 1
     assert "is not sure" in result.notes[-1]
-    moved = max(np.abs(a.numpy() - b.numpy()).max() for a, b in zip(whole.build().weights, result.model.weights, strict=True))
+    moved = max(
+        np.abs(a.numpy() - b.numpy()).max() for a, b in zip(whole.build().weights, result.model.weights, strict=True)
+    )
     assert 0 < moved < 1e-3
 
 
