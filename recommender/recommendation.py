@@ -85,7 +85,7 @@ class Recommendation(Decision):
             keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
             force: whether to return the fine-tuned model even if held-out images don't show that it is better.
             seed: of order and augmentation; by default that of the recommendation.
-            progress: called with the phase ("augmentation", "images", "training" or "refitting"), steps done and wanted.
+            progress: called with the phase (augmentation, images, training or refitting), steps done and steps wanted.
             announce: called with the plan before training starts.
             on_check: called with each validation check, and the schedule.
 
