@@ -58,9 +58,9 @@ def _images_line(plan: TrainingPlan) -> str:
         return f"{plan.n_training:,} to train on; the accuracy: {judged}"
     if not plan.trials:
         return f"{plan.n_training:,} to train on, none can be held out"
-    trials = "a trial" if plan.trials == 1 else f"up to {plan.trials} trials"
+    trials, show = ("a trial", "shows") if plan.trials == 1 else (f"up to {plan.trials} trials", "show")
     then = "; if it helps, all images train" if plan.refits else ""
-    return f"{plan.n_training:,}; {trials} with {plan.n_held_out:,} held out show whether fine-tuning helps{then}"
+    return f"{plan.n_training:,}; {trials} with {plan.n_held_out:,} held out {show} whether fine-tuning helps{then}"
 
 
 def _schedule_line(schedule: Schedule) -> str:
