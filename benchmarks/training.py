@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from common import ResultFile, data_sets, linked_folder
 
-from builders.training.data import Examples, Pictures, predict
+from builders.training.batches import predict
+from builders.training.data import Examples, Pictures
 from probes.data.image_index import ImageIndex
 from probes.evaluation.intervals import paired_gain
 from probes.images.decode import read_picture, resize

@@ -23,8 +23,8 @@ MAY_IMPORT = {
 # From below to above. A folder, or a module that lies directly in a package, imports only from itself and from below.
 LAYERS = {
     "probes": (
-        "errors", "user_directory", "data", "images", "data.sources", "network", "separability", "similarity",
-        "quality", "quality.checks", "evaluation", "measurements",
+        "errors", "user_directory", "data", "images", "data.sources", "network", "evaluation", "separability",
+        "similarity", "quality", "quality.checks", "measurements",
     ),
     "builders": (
         "errors", "strategy", "graph", "checkpoints", "saved_model", "graph_segment", "surgery", "backbones", "build",

@@ -1,14 +1,12 @@
-"""Labelled inputs as training and prediction read them: batches of rows, augmented or plain, on any Keras backend."""
+"""Labelled inputs as training and prediction read them, augmented or plain. Imports no Keras at first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
-PREDICTION_BATCH = 64
 # Small changes, as many recipes for fine-tuning have them: benchmarks/recipes.py.
 SHIFT = 0.08  # share of the side by which a picture is moved at most
 ZOOM = 0.1  # by which it is enlarged or shrunk at most
@@ -34,6 +32,8 @@ def augmented(pictures: npt.ArrayLike, names: Sequence[str], rng: np.random.Gene
     flipped, zoom = rng.random(n) < 0.5, rng.uniform(1 - ZOOM, 1 + ZOOM, n)
     moved, brighter = rng.uniform(-SHIFT, SHIFT, (2, n)) * side, rng.uniform(-BRIGHTNESS, BRIGHTNESS, n) * 255
     if "shift" in names:
+        import keras
+
         across, down = (1 - zoom) * (side - 1) / 2 + moved
         zero = np.zeros(n)
         places = np.stack([zoom, zero, across, zero, zoom, down, zero, zero], axis=1).astype(np.float32)
@@ -80,51 +80,3 @@ class Examples:
         """Some of the examples, by numbers or a slice."""
         rows, labels, weights = self.rows[numbers], self.labels[numbers], self.weights[numbers]
         return Examples(inputs=self.inputs, rows=rows, labels=labels, weights=weights)
-
-
-class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Endless augmented batches of (inputs, labels, weights) from a step on.
-
-    A batch depends on the seed and the number of its step alone, so that a run can be resumed. One shuffle of all
-    examples follows another, and batches may lie across two.
-    """
-
-    num_batches = None
-
-    def __init__(self, examples: Examples, batch_size: int, seed: int, first_step: int = 0) -> None:
-        super().__init__()
-        self.examples, self.batch_size, self.seed, self.first_step = examples, batch_size, seed, first_step
-
-    def __getitem__(self, index: int) -> tuple[Outputs, npt.NDArray[np.int64], FloatArray]:
-        step, examples = self.first_step + index, self.examples
-        places = self.places(step)
-        inputs = examples.inputs.varied(examples.rows[places], np.random.default_rng([self.seed, step]))
-        return inputs, examples.labels[places], examples.weights[places].astype(np.float32)
-
-    def places(self, step: int) -> Rows:
-        """Which of the examples are in the batch of a step."""
-        n, size = len(self.examples), self.batch_size
-        epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), n)
-        orders = {
-            int(epoch): np.random.default_rng([self.seed, int(epoch), 1]).permutation(n) for epoch in np.unique(epochs)
-        }
-        return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places, strict=True)], np.int64)
-
-
-class _PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    def __init__(self, examples: Examples) -> None:
-        super().__init__()
-        self.examples = examples
-
-    @property
-    def num_batches(self) -> int:
-        return -(-len(self.examples) // PREDICTION_BATCH)
-
-    def __getitem__(self, index: int) -> tuple[Outputs]:
-        first = index * PREDICTION_BATCH
-        return (self.examples.inputs.plain(self.examples.rows[first : first + PREDICTION_BATCH]),)
-
-
-def predict(model: Any, examples: Examples) -> FloatArray:
-    """Outputs of a model for plain examples, of shape (n, outputs)."""
-    return np.asarray(model.predict(_PlainBatches(examples), verbose=0), np.float32)

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.training.data import Examples, FloatArray, TrainingBatches, predict
+from builders.training.batches import TrainingBatches, predict
+from builders.training.data import Examples, FloatArray
 from builders.training.optimizers import optimizer_for
 from builders.training.schedule import Schedule
 from builders.training.state import Arrays, Check, TrainingState, write_state

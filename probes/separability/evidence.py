@@ -23,3 +23,4 @@ class Separability:
     n_classes: int
     folds: int  # 0 without cross-validation, as where the user has a validation split
     note: str  # what was left out and why
+    groups: tuple[int, ...] = ()  # of each held-out image, as in `CutEvidence.correct`

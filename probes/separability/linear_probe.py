@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from probes.data.splits import Rows, balanced_weights, held_out_splits
 from probes.evaluation.evaluation import Calibration, calibrate
+from probes.evaluation.intervals import effective_size
 
 # The penalty on the classifier's weights, per image: C = 1 / (PENALTY * images). Ours, from trials on the data sets of
 # docs/method.md: C from 0.1 to 1 was best at 10 images a class, from 0.03 to 0.3 at 1,000 images.
@@ -102,14 +103,16 @@ def judged_rows(splits: Sequence[Split]) -> Labels:
     return np.sort(np.concatenate([held_out for _, held_out in splits]))
 
 
-def accuracy_error(correct: npt.NDArray[np.bool_], weights: FloatArray | None = None) -> float:
+def accuracy_error(
+    correct: npt.NDArray[np.bool_], weights: FloatArray | None = None, groups: Labels | None = None
+) -> float:
     """Standard error of an accuracy, with one success and one failure added so that it is never 0.
 
-    Weighted images count as (sum of weights)² / sum of weights² images (Kish, Survey sampling, 1965). Agresti and
-    Coull, Approximate is better than "exact" for interval estimation, 1998.
+    Weighted images count as (sum of weights)² / sum of weights² images (Kish, Survey sampling, 1965); those of one
+    group may be correlated. Agresti and Coull, Approximate is better than "exact" for interval estimation, 1998.
     """
     counted = np.ones(len(correct)) if weights is None else np.asarray(weights, np.float64)
-    n_images = counted.sum() ** 2 / (counted**2).sum()
+    n_images = counted.sum() ** 2 / (counted**2).sum() * effective_size(correct, groups) / len(correct)
     share = (np.average(correct, weights=counted) * n_images + 1) / (n_images + 2)
     return float(np.sqrt(share * (1 - share) / (n_images + 2)))
 
@@ -123,11 +126,14 @@ def class_shares(labels: Labels, class_counts: Sequence[int] | None) -> FloatArr
     return np.asarray(weights / weights.mean()) if weights.any() else np.ones(len(labels))
 
 
-def balanced_accuracy(correct: npt.NDArray[np.bool_], labels: Labels) -> tuple[float, float]:
-    """Mean over classes of the share that was right, and its standard error."""
-    per_class = [correct[labels == label] for label in np.unique(labels)]
-    errors = np.array([accuracy_error(hits) for hits in per_class])
-    return float(np.mean([hits.mean() for hits in per_class])), float(np.sqrt((errors**2).sum()) / len(per_class))
+def balanced_accuracy(
+    correct: npt.NDArray[np.bool_], labels: Labels, groups: Labels | None = None
+) -> tuple[float, float]:
+    """Mean over classes of the share that was right, and its standard error; images of a group may be correlated."""
+    of_image = np.arange(len(labels)) if groups is None else groups
+    per_class = [(correct[labels == label], of_image[labels == label]) for label in np.unique(labels)]
+    errors = np.array([accuracy_error(hits, groups=of_hits) for hits, of_hits in per_class])
+    return float(np.mean([hits.mean() for hits, _ in per_class])), float(np.sqrt((errors**2).sum()) / len(per_class))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -225,13 +231,13 @@ def judge(
     probabilities = cross_validate(features, rows, splits, widths=widths, balanced=balanced)[judged]
     labels = rows.labels[judged]
     correct = probabilities.argmax(1) == labels
-    weights = class_shares(labels, class_counts)
-    mean, error = balanced_accuracy(correct, labels)
+    weights, groups = class_shares(labels, class_counts), rows.groups[judged]
+    mean, error = balanced_accuracy(correct, labels, groups)
     return Judged(
         rows=judged,
         probabilities=probabilities,
         accuracy=float(np.average(correct, weights=weights)),
-        standard_error=accuracy_error(correct, weights),
+        standard_error=accuracy_error(correct, weights, groups),
         balanced_accuracy=mean,
         balanced_error=error,
         correct=tuple(correct.tolist()),

@@ -67,7 +67,7 @@ def measure_separability(
             CutEvidence(
                 cut=cut,
                 accuracy=float(correct.mean()),
-                standard_error=accuracy_error(correct),
+                standard_error=accuracy_error(correct, groups=some.groups[judged]),
                 neighbour_accuracy=neighbour_accuracy(features, some),
                 correct=tuple(correct.tolist()),
             )
@@ -76,6 +76,7 @@ def measure_separability(
             progress(done, len(pooled))
     return Separability(
         per_cut=tuple(evidence),
+        groups=tuple(some.groups[judged_rows(splits)].tolist()) if splits else (),
         n_images=int(chosen.sum()),
         n_classes=n_classes,
         folds=len(splits) if len(splits) > 1 else 0,

@@ -30,33 +30,44 @@ def plain_drift(means: npt.ArrayLike, squares: npt.ArrayLike) -> float:
     return float(wasserstein(np.asarray(means, np.float64).mean(0), np.asarray(squares, np.float64).mean(0)))
 
 
-def bootstrap_weights(n_images: int, n_resamples: int, seed: int) -> Array:
-    """How often each resample takes each image: of shape (n_resamples, n_images), each row summing to n_images."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(n_images, np.full(n_images, 1.0 / n_images), size=n_resamples).astype(np.float64)
+def bootstrap_weights(groups: npt.ArrayLike, n_resamples: int, seed: int) -> Array:
+    """How often each resample takes each of n images: of shape (n_resamples, n). It takes whole groups."""
+    # By first appearance, so that the resamples do not depend on how groups are numbered.
+    _, first, inverse = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    n_groups, rng = len(first), np.random.default_rng(seed)
+    drawn = rng.multinomial(n_groups, np.full(n_groups, 1.0 / n_groups), size=n_resamples).astype(np.float64)
+    return np.asarray(drawn[:, np.argsort(np.argsort(first))[inverse]])
 
 
-def bootstrap_drift(means: npt.ArrayLike, squares: npt.ArrayLike, weights: Array) -> tuple[float, Array]:
+def bootstrap_drift(
+    means: npt.ArrayLike, squares: npt.ArrayLike, weights: Array, n_groups: int | None = None
+) -> tuple[float, Array]:
     """Drift of a sample of images without its sampling bias, which the bootstrap estimates, and that of each resample.
 
     `means` and `squares` are each image's mean of z and of z squared over positions, of shape (images, channels). With
-    the same `weights` for all layers, resamples agree across them. The drift may fall slightly below 0; a single image
-    has no resamples. Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 10.
+    the same `weights` for all layers, resamples agree across them; `n_groups` of images were resampled, by default each
+    image by itself. The drift may fall slightly below 0; a single group has no resamples. Efron and Tibshirani, An
+    Introduction to the Bootstrap, 1993, chapter 10.
     """
     means, squares = np.asarray(means, np.float64), np.asarray(squares, np.float64)
-    n_images, plain = len(means), plain_drift(means, squares)
-    if n_images < 2:
+    n, plain = n_groups or len(means), plain_drift(means, squares)
+    if n < 2:
         return plain, np.empty(0)
-    resampled = wasserstein(weights @ means / n_images, weights @ squares / n_images)
-    value = plain - float(resampled.mean() - plain) * n_images / (n_images - 1)
+    totals = weights.sum(1, keepdims=True)
+    resampled = wasserstein(weights @ means / totals, weights @ squares / totals)
+    value = plain - float(resampled.mean() - plain) * n / (n - 1)
     return value, resampled - resampled.mean() + value
 
 
-def layer_drifts(features: Features, *, seed: int = 0) -> tuple[Array, Array]:
-    """Drift at every norm of one pass, of shape (layers,), and of its resamples, of shape (resamples, layers)."""
-    weights = bootstrap_weights(len(features.labels), N_RESAMPLES, seed)
+def layer_drifts(features: Features, *, seed: int = 0, groups: npt.ArrayLike | None = None) -> tuple[Array, Array]:
+    """Drift at every norm of one pass, of shape (layers,), and of its resamples, of shape (resamples, layers).
+
+    Images of one of the `groups`, of shape (n,), are resampled together.
+    """
+    of_image = np.arange(len(features.labels)) if groups is None else np.asarray(groups)
+    weights, n_groups = bootstrap_weights(of_image, N_RESAMPLES, seed), len(np.unique(of_image))
     pairs = [(means, features.norm_squares[layer]) for layer, means in features.norm_means.items()]
-    found = [bootstrap_drift(means, squares, weights) for means, squares in pairs]
+    found = [bootstrap_drift(means, squares, weights, n_groups) for means, squares in pairs]
     return np.array([value for value, _ in found]), np.stack([replicates for _, replicates in found], axis=-1)
 
 

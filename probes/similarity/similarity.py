@@ -164,10 +164,20 @@ def enlargement_of(features: Features, input_size: int) -> float:
 
 
 def measure_similarity(
-    features: Features, baseline: Baseline, *, input_size: int, n_classes: int, threshold: float, seed: int
+    features: Features,
+    baseline: Baseline,
+    *,
+    input_size: int,
+    n_classes: int,
+    threshold: float,
+    seed: int,
+    groups: npt.ArrayLike | None = None,
 ) -> FeatureSimilarity:
-    """Compare images with those that the network was trained on; at the excess drift `threshold` the score is 0.5."""
-    drift, replicates = layer_drifts(features, seed=seed)
+    """Compare images with those that the network was trained on; at the excess drift `threshold` the score is 0.5.
+
+    Images of one of the `groups`, of shape (n,), are resampled together.
+    """
+    drift, replicates = layer_drifts(features, seed=seed, groups=groups)
     excess, sharp, resampled = (
         excess_drift(values, floor) / baseline.unit
         for values, floor in ((drift, baseline.floor), (drift, baseline.sharp_floor), (replicates, baseline.floor))

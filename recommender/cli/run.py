@@ -40,7 +40,6 @@ class _Request:
         from builders.export.formats import check_format
         from builders.training.schedule import plan_schedule
         from recommender import atomic_files as files
-        from recommender.fit.plan import check_choices
 
         if self.target is not None:
             files.check_target(self.target)
@@ -49,6 +48,8 @@ class _Request:
         if self.plot is not None:
             files.check_plot(self.plot)
         if self.fit is not None:
+            from recommender.fit.plan import check_choices
+
             plan_schedule(1000, epochs=self.fit["epochs"], steps=self.fit["steps"])
             check_choices(self.fit["augmentation"], seed=0)
             if self.fit["logs"] is not None:

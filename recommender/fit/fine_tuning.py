@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from builders.training.data import Examples, predict
+from builders.training.batches import predict
+from builders.training.data import Examples
 from builders.training.optimizers import best_precision, use_precision
 from builders.training.schedule import Schedule
 from builders.training.state import Arrays, Check, TrainingState, read_state, remove_state

@@ -137,4 +137,4 @@ def _drift_of_halves(layer: str, means: FloatArray, squares: FloatArray, seed: i
     """Drift of one half of the images from the other: that of another sample of the source."""
     half = len(means) // 2
     z_means, z_squares = standardise(_moments(layer, means[:half], squares[:half]), means[half:], squares[half:])
-    return bootstrap_drift(z_means, z_squares, bootstrap_weights(len(z_means), N_RESAMPLES, seed))[0]
+    return bootstrap_drift(z_means, z_squares, bootstrap_weights(np.arange(len(z_means)), N_RESAMPLES, seed))[0]

@@ -151,7 +151,8 @@ class Pipeline:
         probe = self._linear_probe(data, plan, measured)
         if len(plan.strategy.head.levels) > 1:
             evidence = {cut.cut: cut.correct for cut in measured.separability.per_cut}
-            if alone_is_better(probe.correct, evidence.get(plan.strategy.cut, ())):
+            alone = evidence.get(plan.strategy.cut, ())
+            if alone_is_better(probe.correct, alone, measured.separability.groups):
                 plan = plan.reading_the_cut_alone()
                 probe = self._linear_probe(data, plan, measured)
         return verdict, plan, probe

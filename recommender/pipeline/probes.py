@@ -41,7 +41,8 @@ def similarity(data: ProbeInput) -> FeatureSimilarity | None:
     passed, backbone = data.passed, data.passed.backbone
     if len(passed.network.norms) < LEAST_NORMS:
         return None
-    features = data.features.rows(~data.features.validation)
+    training = ~data.features.validation
+    features = data.features.rows(training)
     baseline = choose_baseline(
         passed.network,
         passed.run,
@@ -57,6 +58,7 @@ def similarity(data: ProbeInput) -> FeatureSimilarity | None:
         n_classes=len(data.class_names),
         threshold=thresholds.DRIFT_THRESHOLD,
         seed=data.seed,
+        groups=data.rows.groups[training],
     )
 
 

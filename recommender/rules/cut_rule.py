@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from probes.evaluation.intervals import effective_size
 from recommender.rules import thresholds
 
 
@@ -26,6 +27,7 @@ def choose_cut(
     *,
     prior_depth: float,
     candidates: Sequence[int] | None = None,
+    groups: npt.ArrayLike = (),
 ) -> CutChoice:
     """Start from the rule's cut and move to another only on clear evidence.
 
@@ -37,6 +39,7 @@ def choose_cut(
         correct: whether the classifier at each cut was right on each image, of shape (cuts, images), perhaps empty.
         prior_depth: where the rule starts from.
         candidates: indices of the cuts that may be chosen; all by default.
+        groups: of the images, of shape (images,); those of one may be correlated. By default each is its own.
     """
     allowed = list(range(len(depths)) if candidates is None else candidates)
     prior = min(allowed, key=lambda index: (abs(depths[index] - prior_depth), -index))
@@ -48,10 +51,16 @@ def choose_cut(
     smooth = (weights / weights.sum(1, keepdims=True)) @ hits
     difference = smooth - smooth[prior]
     gain = np.round(difference.mean(1), 12)  # equal cuts are equal, whatever the order of the sums
-    error = difference.std(1, ddof=1) / math.sqrt(hits.shape[1])
+    error = np.array([_error(each, groups) for each in difference])
     lower = gain - np.array([caution(cut, prior) for cut in range(len(depths))]) * error
     index = max(allowed, key=lambda cut: (lower[cut], cut == prior))
     return CutChoice(index=index, prior=prior, gain=float(gain[index]), gain_error=float(error[index]))
+
+
+def _error(difference: npt.NDArray[np.float64], groups: npt.ArrayLike) -> float:
+    """Standard error of a mean over images."""
+    n = effective_size(difference, groups) if np.size(groups) else len(difference)
+    return float(difference.std(ddof=1) / math.sqrt(n))
 
 
 def caution(cut: int, prior: int) -> float:
@@ -59,16 +68,16 @@ def caution(cut: int, prior: int) -> float:
     return thresholds.EARLIER_CUT_CAUTION if cut < prior else thresholds.LATER_CUT_CAUTION
 
 
-def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike) -> bool:
+def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike, groups: npt.ArrayLike = ()) -> bool:
     """Whether the cut by itself is clearly better than several cut points joined.
 
-    Both say whether each image was right, of shape (images,). Another shape, of other images, is no evidence.
+    Both say whether each image was right, of shape (images,). Another shape, of other images, is no evidence. `groups`
+    as in `choose_cut`.
     """
     if np.shape(alone) != np.shape(joined) or np.size(alone) < 2:
         return False
     difference = np.asarray(alone, np.float64) - np.asarray(joined, np.float64)
-    error = difference.std(ddof=1) / math.sqrt(len(difference))
-    return bool(difference.mean() > thresholds.ALONE_CAUTION * error)
+    return bool(difference.mean() > thresholds.ALONE_CAUTION * _error(difference, groups))
 
 
 def freeze_index(depths: Sequence[float], n_images: int) -> int:

@@ -34,18 +34,20 @@ def similarity_evidence(measured: Measurements, cuts: "Sequence[CutPoint]", seed
     if measured.similarity is not None:
         found = measured.similarity
         return similarity_by_drift(found.score, found.replicates, found.excess)
-    return similarity_by_cuts([point.depth for point in cuts], _correct(measured, cuts), seed=seed)
+    depths, groups = [point.depth for point in cuts], measured.separability.groups
+    return similarity_by_cuts(depths, _correct(measured, cuts), seed=seed, groups=groups)
 
 
 def plan_strategy(backbone: str, cuts: "Sequence[CutPoint]", verdict: Verdict, measured: Measurements) -> Plan:
     """Where to cut, what to freeze, and which head, for the chosen scenario."""
     scenario, depths, correct = verdict.scenario, [point.depth for point in cuts], _correct(measured, cuts)
-    choice = None
+    choice, groups = None, measured.separability.groups
     if scenario is Scenario.LINEAR_PROBE:
-        choice = choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH)
+        choice = choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH, groups=groups)
     elif scenario is Scenario.SHALLOW_FEATURES and len(cuts) > 1:  # some block is cut away, if the network can be cut
         earlier = range(len(cuts) - 1)
-        choice = choose_cut(depths, correct, prior_depth=thresholds.MIDDLE_CUT_DEPTH, candidates=earlier)
+        middle = thresholds.MIDDLE_CUT_DEPTH
+        choice = choose_cut(depths, correct, prior_depth=middle, candidates=earlier, groups=groups)
     cut = len(cuts) - 1 if choice is None else choice.index
     freeze: int | None = cut
     if scenario is Scenario.PARTIAL_FINE_TUNE:

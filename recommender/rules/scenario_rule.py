@@ -59,24 +59,34 @@ def similarity_by_drift(score: float, score_replicates: Sequence[float], excess_
     )
 
 
-def similarity_by_cuts(depths: Sequence[float], correct: npt.ArrayLike, *, seed: int) -> SimilarityEvidence:
+def similarity_by_cuts(
+    depths: Sequence[float], correct: npt.ArrayLike, *, seed: int, groups: npt.ArrayLike = ()
+) -> SimilarityEvidence:
     """Without drift, images count as dissimilar if an earlier cut is clearly better than the last one.
 
     This reverses the textbook's premise: if the last blocks do worse than earlier ones, they are too specialised.
-    `depths` and `correct` are those of `choose_cut`.
+    `depths`, `correct` and `groups` are those of `choose_cut`; resamples take whole groups.
     """
     hits = np.asarray(correct, np.float64).reshape(len(depths), -1)
 
-    def verdict(columns: npt.NDArray[np.float64]) -> Similarity:
-        choice = choose_cut(depths, columns, prior_depth=thresholds.TOP_CUT_DEPTH)
+    n_images = hits.shape[1]
+    of_image = np.asarray(groups, np.int64) if np.size(groups) else np.arange(n_images)
+    _, first, inverse = np.unique(of_image, return_index=True, return_inverse=True)
+    members = [np.flatnonzero(inverse == number) for number in np.argsort(first)]
+
+    def verdict(columns: npt.NDArray[np.float64], of_column: npt.ArrayLike = groups) -> Similarity:
+        choice = choose_cut(depths, columns, prior_depth=thresholds.TOP_CUT_DEPTH, groups=of_column)
         return Similarity.SIMILAR if depths[choice.index] > thresholds.SPECIALISED_DEPTH else Similarity.DISSIMILAR
 
+    def resampled() -> Similarity:
+        drawn = [members[number] for number in rng.integers(len(members), size=len(members))]
+        of_column = np.repeat(np.arange(len(drawn)), [len(part) for part in drawn])
+        return verdict(hits[:, np.concatenate(drawn)], of_column if len(members) < n_images else ())
+
     rng = np.random.default_rng(seed)
-    n_images = hits.shape[1]
-    resamples = thresholds.SIMILARITY_RESAMPLES if n_images > 1 else 0
     return SimilarityEvidence(
         verdict=verdict(hits),
-        replicates=tuple(verdict(hits[:, rng.integers(n_images, size=n_images)]) for _ in range(resamples)),
+        replicates=tuple(resampled() for _ in range(thresholds.SIMILARITY_RESAMPLES if len(members) > 1 else 0)),
         margin=None,
         trust=thresholds.CUTS_AGREEMENT,
     )

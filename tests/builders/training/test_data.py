@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.training.data import PREDICTION_BATCH, SHIFT, ZOOM, Examples, Pictures, TrainingBatches, predict
+from builders.training.batches import PREDICTION_BATCH, TrainingBatches, predict
+from builders.training.data import SHIFT, ZOOM, Examples, Pictures
 from builders.training.schedule import AUGMENTATIONS
 
 RAMP = np.tile(np.arange(64, dtype=np.float32)[None, :, None], (64, 1, 3))[None]

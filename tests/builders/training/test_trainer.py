@@ -21,7 +21,7 @@ from training import (
     trainer_of,
 )
 
-from builders.training.data import predict
+from builders.training.batches import predict
 from builders.training.optimizers import optimizer_for, use_precision
 from builders.training.schedule import plan_schedule
 from builders.training.state import Check, TrainingState, read_state, remove_state, write_state

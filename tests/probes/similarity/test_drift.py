@@ -63,21 +63,21 @@ def test_small_samples_of_the_source_have_no_drift_on_average():
     for seed in range(60):
         means = rng.normal(0, 0.6, size=(8, 40))
         squares = means**2 + 1 - 0.6**2
-        corrected.append(bootstrap_drift(means, squares, bootstrap_weights(8, 100, seed))[0])
+        corrected.append(bootstrap_drift(means, squares, bootstrap_weights(np.arange(8), 100, seed))[0])
         plain.append(plain_drift(means, squares))
     assert np.mean(plain) > 0.04
     assert abs(np.mean(corrected)) < 0.25 * np.mean(plain)
 
 
 def test_resamples_spread_around_the_value(activations):
-    value, replicates = bootstrap_drift(*per_image(activations), bootstrap_weights(12, 500, 0))
+    value, replicates = bootstrap_drift(*per_image(activations), bootstrap_weights(np.arange(12), 500, 0))
     assert replicates.shape == (500,)
     assert replicates.mean() == pytest.approx(value)
     assert 0 < replicates.std() < 1
 
 
 def test_a_single_image_has_a_drift_but_no_resamples(activations):
-    value, replicates = bootstrap_drift(*per_image(activations[:1]), bootstrap_weights(1, 50, 0))
+    value, replicates = bootstrap_drift(*per_image(activations[:1]), bootstrap_weights([0], 50, 0))
     assert value == pytest.approx(naive_drift(activations[:1]))
     assert replicates.size == 0
 
@@ -85,7 +85,29 @@ def test_a_single_image_has_a_drift_but_no_resamples(activations):
 @settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_every_resample_draws_as_many_images_as_there_are(n_images, seed):
-    weights = bootstrap_weights(n_images, 30, seed)
+    weights = bootstrap_weights(np.arange(n_images), 30, seed)
     assert weights.shape == (30, n_images)
     assert (weights.sum(1) == n_images).all()
-    assert (bootstrap_weights(n_images, 30, seed) == weights).all()
+    assert (bootstrap_weights(np.arange(n_images), 30, seed) == weights).all()
+
+
+def test_images_of_a_group_are_resampled_together_whatever_the_group_is_called():
+    groups = np.repeat([7, 3, 9, 1], [1, 4, 2, 5])
+    weights = bootstrap_weights(groups, 50, 0)
+    for group in np.unique(groups):
+        assert (weights[:, groups == group] == weights[:, groups == group][:, :1]).all()
+    np.testing.assert_array_equal(weights, bootstrap_weights(np.repeat([0, 1, 2, 3], [1, 4, 2, 5]), 50, 0))
+
+
+def test_the_drift_of_correlated_images_is_as_uncertain_as_that_of_their_groups():
+    """Twenty patients with ten like images each tell as much as twenty images."""
+    rng = np.random.default_rng(0)
+    means, squares = per_image(rng.normal(0.3, 1, (20, 6, 9)))
+    ten_each = [np.repeat(part, 10, axis=0) for part in (means, squares)]
+    groups = np.repeat(np.arange(20), 10)
+    one = bootstrap_drift(means, squares, bootstrap_weights(np.arange(20), 300, 0))
+    grouped = bootstrap_drift(*ten_each, bootstrap_weights(groups, 300, 0), 20)
+    alone = bootstrap_drift(*ten_each, bootstrap_weights(np.arange(200), 300, 0))
+    assert grouped[0] == pytest.approx(one[0])
+    assert grouped[1].std() == pytest.approx(one[1].std())
+    assert alone[1].std() < 0.6 * grouped[1].std()

@@ -157,6 +157,25 @@ def test_the_cut_alone_is_read_only_if_it_is_clearly_better_on_the_same_images()
     assert not cut_rule.alone_is_better((), ())
 
 
+def test_images_of_a_group_count_as_little_as_they_tell():
+    """Forty images in ten groups, alike within a group, show no more than ten images."""
+    groups, few = (
+        np.repeat(np.arange(10), 4),
+        np.array([[1, 1, 0, 1, 1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1, 1, 1, 1, 0]]),
+    )
+    many = np.repeat(few, 4, axis=1)
+    errors = [
+        cut_rule.choose_cut((0.5, 1.0), each, prior_depth=1.0, candidates=[0], groups=some).gain_error
+        for each, some in ((few, ()), (many, groups), (many, ()))
+    ]
+    choices = [
+        cut_rule.alone_is_better(each[1], each[0], some) for each, some in ((few, ()), (many, groups), (many, ()))
+    ]
+    assert choices == [False, False, True]
+    assert errors[2] < 0.6 * errors[0]
+    assert errors[1] == pytest.approx(errors[0], rel=0.1)
+
+
 @given(IMAGES, IMAGES)
 def test_more_images_never_mean_fewer_trainable_layers(one, other):
     few, many = sorted((one, other))
@@ -186,7 +205,7 @@ def measured(accuracies=(0.5,) * 7, n_images=200, similarity=None):
     return SimpleNamespace(
         size=SimpleNamespace(n_images=n_images, n_classes=3),
         similarity=similarity,
-        separability=SimpleNamespace(per_cut=per_cut),
+        separability=SimpleNamespace(per_cut=per_cut, groups=()),
         input_size=96,
     )
 
@@ -195,8 +214,8 @@ def measured(accuracies=(0.5,) * 7, n_images=200, similarity=None):
     ("scenario", "cut", "freeze", "levels"),
     [
         (Scenario.LINEAR_PROBE, "block6", "block6", ("block2", "block5", "block6")),
-        (Scenario.PARTIAL_FINE_TUNE, "block6", "block3", ("block6",)),
-        (Scenario.FULL_FINE_TUNE, "block6", None, ("block6",)),
+        (Scenario.PARTIAL_FINE_TUNE, "block6", "block3", ("block2", "block5", "block6")),
+        (Scenario.FULL_FINE_TUNE, "block6", None, ("block2", "block5", "block6")),
         (Scenario.SHALLOW_FEATURES, "block3", "block3", ("block2", "block3")),
     ],
 )
