@@ -20,6 +20,7 @@ from builders.backbones.load import load_backbone
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import draw_sample
 from probes.data.splits import Rows, held_out_splits
+from probes.evaluation.intervals import paired_gain
 from probes.images.decode import quiet_decoders, resize
 from probes.images.prepare import Prepared, Skipped, readable
 from probes.network.features import Network, Tapped, run_over, tapped
@@ -30,7 +31,6 @@ from probes.separability.invariance import (
     augmented_blocks,
     keeps_label,
     measure_invariance,
-    paired_difference,
 )
 from probes.separability.linear_probe import cross_validate
 from recommender.pipeline.probed_network import probed_network
@@ -72,7 +72,8 @@ def gain(plain: list[np.ndarray], copies: list[np.ndarray], rows: Rows) -> tuple
         (cross_validate(features, both, parts, widths=widths).argmax(1) == both.labels)[judged]
         for parts in (splits, more)
     )
-    change, (low, high) = paired_difference(without, with_copies, np.ones(len(judged)))
+    gain = paired_gain(without, with_copies)
+    change, low, high = gain.difference, gain.low, gain.high
     return change, low, high
 
 

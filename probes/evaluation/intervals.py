@@ -60,18 +60,25 @@ def effective_size(values: npt.ArrayLike, groups: npt.ArrayLike | None) -> float
     return min(float(n), n * float(deviation @ deviation / of_groups))
 
 
-def paired_gain(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Gain:
+def paired_gain(
+    correct_a: npt.ArrayLike,
+    correct_b: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
+    weights: npt.ArrayLike | None = None,
+) -> Gain:
     """The difference of two accuracies on the same images; those of one group may be correlated.
 
-    The interval is Wald's after the addition of one image that only a has right, and one that only b has right; it is
-    sound where a and b differ on few images, or on none. Bonett and Price, Adjusted Wald confidence interval for a
-    difference of binomial proportions based on paired data, 2012.
+    With `weights` of images, of shape (n,), both are weighted means; images then count as (sum of weights)² / sum of
+    weights² of them. The interval is Wald's after the addition of one image that only a has right, and one that only b
+    has right; it is sound where a and b differ on few images, or on none. Bonett and Price, Adjusted Wald confidence
+    interval for a difference of binomial proportions based on paired data, 2012.
     """
     first, second = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    change = second.astype(np.float64) - first
-    n_effective = effective_size(change, groups)
-    gained, lost = (float((change == sign).mean()) * n_effective + 1 for sign in (1, -1))
+    change, counted = second.astype(np.float64) - first, np.ones(len(first)) if weights is None else np.asarray(weights)
+    n_effective = effective_size(change, groups) * counted.sum() ** 2 / (counted**2).sum() / len(counted)
+    gained, lost = (float(np.average(change == sign, weights=counted)) * n_effective + 1 for sign in (1, -1))
     n_added = n_effective + 2
     centre = (gained - lost) / n_added
     half = _Z * np.sqrt(((gained + lost) / n_added - centre**2) / n_added)
-    return Gain(difference=float(change.mean()), low=float(max(centre - half, -1)), high=float(min(centre + half, 1)))
+    difference = float(np.average(change, weights=counted))
+    return Gain(difference=difference, low=float(max(centre - half, -1)), high=float(min(centre + half, 1)))

@@ -18,6 +18,7 @@ class Chosen:
     accuracy: float
     interval: tuple[float, float]  # of that accuracy, of 95 %
     correct: npt.NDArray[np.bool_]  # whether each image was right at the check that is best on the other half
+    checks: npt.NDArray[np.int64]  # the number of that check, for each image
 
 
 def cross_chosen(
@@ -43,13 +44,16 @@ def cross_chosen(
     """
     hits = np.asarray(correct, bool)
     scores = hits if losses is None else -np.asarray(losses, np.float64)
-    partitions = np.empty((repeats, hits.shape[1]), bool)
+    partitions = np.empty((repeats, hits.shape[1]), np.int64)
     for repeat in range(repeats):
         second = second_half(hits.shape[1], seed=[seed, repeat], groups=groups, labels=labels)
         by_first, by_second = (scores[:, half].sum(1).argmax() for half in (~second, second))
-        partitions[repeat] = np.where(second, hits[by_first], hits[by_second])
-    judged = partitions[np.argsort(partitions.sum(1), kind="stable")[repeats // 2]]
-    return Chosen(accuracy=float(judged.mean()), interval=accuracy_interval(judged, groups), correct=judged)
+        partitions[repeat] = np.where(second, by_first, by_second)
+    judged = np.take_along_axis(hits, partitions, axis=0)
+    middle = np.argsort(judged.sum(1), kind="stable")[repeats // 2]
+    correct, checks = np.asarray(judged[middle]), partitions[middle]
+    accuracy, interval = float(correct.mean()), accuracy_interval(correct, groups)
+    return Chosen(accuracy=accuracy, interval=interval, correct=correct, checks=checks)
 
 
 def second_half(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.splits import Rows, balanced_weights, held_out_splits
+from probes.evaluation.intervals import paired_gain
 from probes.images.prepare import Prepared
 from probes.network.features import Network, Tapped, batches, tapped
 from probes.separability.linear_probe import (
@@ -139,18 +140,6 @@ def keeps_label(n: int, interval: Interval, recognised: Interval | None) -> bool
     return interval[0] >= -CLOSE or (interval[1] >= -CLOSE and recognised[1] <= MOST_RECOGNISED)
 
 
-def paired_difference(before: Mask, after: Mask, weights: FloatArray) -> tuple[float, Interval]:
-    """Change of a weighted accuracy, and its 95 % interval, which is never empty.
-
-    Bonett and Price, 2012, see `probes.evaluation.intervals.paired_gain`; weights as in `accuracy_error`.
-    """
-    n_images = weights.sum() ** 2 / (weights**2).sum()
-    won, lost = (np.average(changed, weights=weights) for changed in (after & ~before, before & ~after))
-    gains, losses = ((share * n_images + 1) / (n_images + 2) for share in (won, lost))
-    error = np.sqrt((gains + losses - (gains - losses) ** 2) / (n_images + 2))
-    return float(won - lost), (float(gains - losses - Z * error), float(gains - losses + Z * error))
-
-
 def measure_invariance(
     plain: Sequence[npt.ArrayLike],
     augmented: Mapping[str, Sequence[npt.ArrayLike]],
@@ -204,13 +193,14 @@ def _invariance(
         recognised, recognised_interval = _recognised(values[sources] - values[n:], folds, widths)
     else:
         after = right([(np.append(train, n + seen), n + held) for train, seen, held in folds])[n + judged]
-    difference, interval = paired_difference(before, after, weights)
+    gain = paired_gain(before, after, weights=weights)
+    interval = (gain.low, gain.high)
     return Invariance(
         name=name,
         n=len(labels),
         accuracy_plain=float(np.average(before, weights=weights)),
         accuracy_augmented=float(np.average(after, weights=weights)),
-        difference=difference,
+        difference=gain.difference,
         interval=interval,
         recognised=recognised,
         recognised_interval=recognised_interval,

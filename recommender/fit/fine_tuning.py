@@ -155,7 +155,8 @@ class _FineTuning:
                 if not number:
                     self.history = trained.state.checks
                 self.predictions += (self.trainer.averages(first, end, SHARES, held_out),)
-            self.evidence = weigh(np.concatenate(self.predictions, axis=1), self.judged, self.session.options.seed)
+            balanced, seed = self.session.class_weight is not None, self.session.options.seed
+            self.evidence = weigh(np.concatenate(self.predictions, axis=1), self.judged, seed, balanced=balanced)
             if first is not None and self.accepted:
                 self.end = between(first, end, self.evidence.share)
                 self.trainer.set_weights(self.end)
@@ -260,14 +261,16 @@ class _FineTuning:
         names = [images.features.files[row] for row in held_out]
         before = np.concatenate(self.predictions, axis=1)[0]
         start = evaluate(before, rows.labels, groups=rows.groups)
-        judged = start if self.end is None else evidence.chosen
-        about |= calibrated(session, before if self.end is None else evidence.probabilities, rows)
+        if self.end is None:
+            about |= calibrated(session, before, before, rows)
+        else:
+            about |= calibrated(session, evidence.probabilities, evidence.judged, rows)
         return finish(
             session,
             **about,
             start=start,
-            accuracy=judged.accuracy,
-            interval=judged.interval,
+            accuracy=about["evaluation"].accuracy,
+            interval=about["evaluation"].interval,
             judged_by=images.split.judged_by,
             held_out=tuple(zip(names, rows.labels.tolist(), strict=True)),
         )

@@ -15,10 +15,13 @@ from recommender.fit.result import FitResult
 MOST_IMAGES = 1000  # training images that a detector is fitted on, and held-out images that its threshold comes from
 
 
-def calibrated(session: FitSession, probabilities: npt.NDArray[np.float64], rows: Rows) -> dict[str, Any]:
+def calibrated(
+    session: FitSession, probabilities: npt.NDArray[np.float64], judged: npt.NDArray[np.float64], rows: Rows
+) -> dict[str, Any]:
     """Fold a temperature into the prediction layer if it helps; the fields of the result that say so.
 
-    `probabilities` of the held-out `rows` have the shape (n, classes).
+    The temperature comes from `probabilities` of the held-out `rows`, of shape (n, classes); `judged` ones, of a choice
+    that other images made, are evaluated.
     """
     found = calibrate(probabilities, rows.labels, seed=session.options.seed, groups=rows.groups)
     helps = found.helps and session.frozen_split.head_input is not None
@@ -27,7 +30,7 @@ def calibrated(session: FitSession, probabilities: npt.NDArray[np.float64], rows
         layer = session.model.layers[-1]
         layer.set_weights([part / temperature for part in layer.get_weights()])
     return {
-        "evaluation": evaluate(apply_temperature(probabilities, temperature), rows.labels, groups=rows.groups),
+        "evaluation": evaluate(apply_temperature(judged, temperature), rows.labels, groups=rows.groups),
         "calibration": (found.error_before, found.error_after),
         "temperature": temperature,
     }

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, t
 
-from probes.data.splits import Rows
+from probes.data.splits import Rows, balanced_weights
 from probes.evaluation.evaluation import apply_temperature, fit_temperature, log_losses
 from probes.evaluation.intervals import Gain, paired_gain
 from probes.evaluation.selection import Chosen, cross_chosen
@@ -22,43 +22,47 @@ class Evidence:
     """How fine-tuned weights and their averages with the start compare with the start, on the same images."""
 
     best: int  # number of the share with the lowest log loss, the start not counted
-    gain: Gain  # of its accuracy over the start's
-    loss_gain: float  # the start's mean log loss less its own, in nats
+    gain: Gain  # of its accuracy over the start's; of the balanced accuracies where classes have the same weight
     sure: bool  # whether it is better than the start
     worse: bool  # whether it is surely worse
     chosen: Chosen  # the choice of a share, judged by images that did not make it
     probabilities: FloatArray  # of the best share, of shape (n, classes)
+    judged: FloatArray  # the same, of each image at the share that others choose
 
     @property
     def share(self) -> float:
         return SHARES[self.best]
 
 
-def weigh(predictions: npt.ArrayLike, rows: Rows, seed: int) -> Evidence:
+def weigh(predictions: npt.ArrayLike, rows: Rows, seed: int, *, balanced: bool = False) -> Evidence:
     """Compare predictions of shape (shares, n, classes) for n held-out images; those of a group may be correlated.
 
     Log losses are compared, each after a temperature of its own, beside accuracies: with few images log loss tells
     more. Fine-tuning is better if the gain in one of them is surer than chance, and the other one does not fall.
+    `balanced`: whether every class has the same weight, as in training.
     """
     values, labels, groups = np.asarray(predictions, np.float64), rows.labels, rows.groups
     losses = np.stack([log_losses(apply_temperature(each, fit_temperature(each, labels)), labels) for each in values])
     correct = values.argmax(2) == labels
+    weights = balanced_weights(labels, np.ones(len(labels))) if balanced else np.ones(len(labels))
+    losses *= weights
     best = 1 + int(losses[1:].mean(1).argmin())
     of_images = losses[0] - losses[best]
     of_groups = np.bincount(np.unique(groups, return_inverse=True)[1], of_images)
     n_groups = len(of_groups)
     error = of_groups.std(ddof=1) * np.sqrt(n_groups) if n_groups > 1 else np.inf
     limit = t.ppf(SURE, max(n_groups - 1, 1)) * error
-    gain = paired_gain(correct[0], correct[best], groups)
+    gain = paired_gain(correct[0], correct[best], groups, weights)
     middle = (gain.high + gain.low) / 2
     half = (gain.high - gain.low) / 2 * norm.ppf(SURE) / norm.ppf(0.975)
     total = of_images.sum()
+    chosen = cross_chosen(correct[1:], seed=seed, groups=groups, labels=labels, losses=losses[1:])
     return Evidence(
         best=best,
         gain=gain,
-        loss_gain=float(of_images.mean()),
         sure=bool((middle > half and total >= 0) or (total > limit and gain.difference >= 0)),
         worse=bool((middle < -half and total <= 0) or (total < -limit and gain.difference <= 0)),
-        chosen=cross_chosen(correct[1:], seed=seed, groups=groups, labels=labels, losses=losses[1:]),
+        chosen=chosen,
         probabilities=values[best],
+        judged=values[1 + chosen.checks, np.arange(len(labels))],
     )

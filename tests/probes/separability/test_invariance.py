@@ -26,7 +26,6 @@ from probes.separability.invariance import (
     augmented_blocks,
     keeps_label,
     measure_invariance,
-    paired_difference,
 )
 from probes.separability.linear_probe import judge
 from recommender.pipeline.probed_network import probed_network
@@ -122,21 +121,6 @@ def test_brightness_multiplies_colours_by_one_factor_and_leaves_alpha():
     assert np.allclose(changed[..., :3], pixels[..., :3] * factors[:, None, None, None], rtol=1e-4)
     assert (changed[..., 3] == pixels[..., 3]).all()
     assert 1 - BRIGHTNESS - 1e-4 <= factors.min() <= factors.max() <= 1 + BRIGHTNESS + 1e-4
-
-
-def test_the_interval_of_a_difference_is_that_of_bonett_and_price():
-    before = np.array([True] * 6 + [False] * 4)
-    after = np.array([True] * 3 + [False] * 3 + [True] * 1 + [False] * 3)  # 3 lost, 1 won of 10
-    difference, (low, high) = paired_difference(before, after, np.ones(10))
-    won, lost = 2 / 12, 4 / 12
-    half = 1.96 * np.sqrt((won + lost - (won - lost) ** 2) / 12)
-    assert difference == pytest.approx(-0.2)
-    assert (low, high) == pytest.approx((won - lost - half, won - lost + half))
-
-
-def test_where_nothing_changes_the_interval_shrinks_with_the_number_of_images():
-    ends = [paired_difference(*np.ones((2, n), bool), np.ones(n))[1][1] for n in (10, 100, 1000)]
-    assert ends[0] > 8 * ends[1] > 64 * ends[2] > 0
 
 
 def cloud(n=200, seed=0, direction=0.0, apart=4.0):

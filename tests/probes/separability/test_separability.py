@@ -107,7 +107,8 @@ def test_the_folded_classifier_gives_scikit_learns_probabilities(digits, classes
     rows = Rows.of(labels)
     probe = fit_linear_probe([features[:, :20], features[:, 20:]], rows, classes, seed=0)
     expected = fit_rows(features, rows, np.arange(len(rows)), widths=(20, 44)).predict_proba(features)
-    assert softmax(features @ probe.kernel + probe.bias) == pytest.approx(expected, abs=1e-9)
+    logits = probe.temperature * (features @ probe.kernel + probe.bias)
+    assert softmax(logits) == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_class_without_images_starts_near_zero(digits):
