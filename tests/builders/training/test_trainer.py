@@ -175,8 +175,9 @@ def test_averages_of_weights_lie_between_start_and_end(plain):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_training_runs_on_another_backend_and_agrees(backend, run_python, plain):
+def test_training_runs_on_another_backend_and_agrees(backend, run_python, plain, tmp_path):
     pytest.importorskip(backend)
+    classifier().save_weights(tmp_path / "start.weights.h5")  # the same seed draws others there
     code = """
 import sys
 sys.path[:0] = ["tests/helpers"]
@@ -184,12 +185,13 @@ import numpy as np
 from training import HELD_OUT, TRAINING, classifier, examples, inputs_of, trainer_of
 import keras
 model = classifier()
+model.load_weights(sys.argv[1])
 inputs = inputs_of(model, None)
 trainer, held_out = trainer_of(model), examples(inputs, HELD_OUT)
 done = trainer.run(trainer.start(held_out), examples(inputs, TRAINING), held_out)
 print(keras.backend.backend(), *(check.held_out_loss for check in done.state.checks))
 """
-    done = run_python(code, cwd=ROOT, env={**os.environ, "KERAS_BACKEND": backend})
+    done = run_python(code, tmp_path / "start.weights.h5", cwd=ROOT, env={**os.environ, "KERAS_BACKEND": backend})
     assert done.returncode == 0, done.stderr
     name, *losses = done.stdout.split()[-8:]
     assert name == backend
