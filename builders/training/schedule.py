@@ -1,5 +1,6 @@
 """How a model is fine-tuned: phases, steps, learning rates, each with its source. Imports no Keras."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from builders.errors import BuildError
@@ -73,6 +74,13 @@ def plan_schedule(
         warm_up=round(WARM_UP * steps),
         seed=seed,
     )
+
+
+def check_augmentation(names: Iterable[str]) -> None:
+    """Refuse an unknown augmentation."""
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise BuildError(f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {name!r}.")
 
 
 def _check(epochs: float | None, steps: int | None, batch_size: int | None, learning_rate: float | None) -> None:

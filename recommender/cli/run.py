@@ -38,7 +38,7 @@ class _Request:
     def prepare(self) -> None:
         """Make sure, before anything is measured, that everything can be written."""
         from builders.export.formats import check_format
-        from builders.training.schedule import plan_schedule
+        from builders.training.schedule import check_augmentation, plan_schedule
         from recommender import atomic_files as files
 
         if self.target is not None:
@@ -48,10 +48,8 @@ class _Request:
         if self.plot is not None:
             files.check_plot(self.plot)
         if self.fit is not None:
-            from recommender.fit.plan import check_choices
-
             plan_schedule(1000, epochs=self.fit["epochs"], steps=self.fit["steps"])
-            check_choices(self.fit["augmentation"], seed=0)
+            check_augmentation(self.fit["augmentation"] or ())
             if self.fit["logs"] is not None:
                 files.check_folder(self.fit["logs"])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builders.training.schedule import AUGMENTATIONS, Phase, Schedule, plan_schedule
+from builders.training.schedule import Phase, Schedule, check_augmentation, plan_schedule
 from probes.data.splits import FOLDS
 from recommender.errors import RecommendError
 from recommender.fit.images import ENOUGH_HELD_OUT, MOST_HELD_OUT, MOST_TRIALS, FloatArray
@@ -94,11 +94,7 @@ def check_choices(augmentation: Sequence[str] | None, seed: int) -> None:
     """Refuse an unknown augmentation and a seed out of range."""
     if not 0 <= seed <= LARGEST_SEED:
         raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
-    for name in augmentation or ():
-        if name not in AUGMENTATIONS:
-            raise RecommendError(
-                f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {name!r}."
-            )
+    check_augmentation(augmentation or ())
 
 
 def planned(found: "Decision") -> TrainingPlan:

@@ -23,7 +23,12 @@ ANSWER = {"--scenario", "--verbose"}
 OWN = {
     "recommend": DATA | NETWORK | ANSWER | MODEL | OUTPUT,
     "check": DATA | NETWORK | OUTPUT | {"--full"},
-    "fit": DATA | NETWORK | ANSWER | MODEL | OUTPUT | {"--epochs", "--steps", "--resume", "--logs"},
+    "fit": DATA
+    | NETWORK
+    | ANSWER
+    | MODEL
+    | OUTPUT
+    | {"--epochs", "--steps", "--resume", "--logs", "--augment", "--force"},
     "compare": DATA | NETWORK | ANSWER | MODEL | OUTPUT | {"--budget", "--plot"},
     "predict": OUTPUT | {"--top", "--csv", "--trust"},
     "backbones": set(),
