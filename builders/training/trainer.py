@@ -33,12 +33,15 @@ class Trained:
 
 
 class Trainer:
-    """Trains a `keras.Model` that ends in probabilities of shape (batch, classes), with its frozen layers frozen."""
+    """Trains a `keras.Model` that ends in probabilities of shape (batch, classes), with its frozen layers frozen.
 
-    def __init__(self, model: Any, schedule: Schedule) -> None:
+    `speed`: a Keras variable, the factor by which the learning rate runs through its schedule faster.
+    """
+
+    def __init__(self, model: Any, schedule: Schedule, *, speed: Any = None) -> None:
         self.model, self.schedule = model, schedule
         model.compile(
-            optimizer=optimizer_for(schedule),
+            optimizer=optimizer_for(schedule, speed),
             loss=keras.losses.SparseCategoricalCrossentropy(),
             jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",  # slow there on a CPU
         )

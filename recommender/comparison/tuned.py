@@ -1,132 +1,161 @@
-"""A candidate of a comparison that is fine-tuned: set up and timed first, then trained in parts."""
+"""A candidate of a comparison that is fine-tuned as a trial of `fit`, in as many steps as there is time for."""
 
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
-from builders.training.data import Pictures
-from builders.training.optimizers import best_precision, depths_of, optimizer_for, use_precision
+from builders.training.data import Inputs, Pictures, predict
+from builders.training.optimizers import best_precision, use_precision
 from builders.training.schedule import plan_schedule
-from builders.training.trainer import TIMED_IMAGES, Trainer
+from builders.training.state import Arrays
+from builders.training.trainer import Trainer, between
+from probes.evaluation.evaluation import calibrate
 from recommender.comparison.candidates import Candidate
-from recommender.comparison.ranking import Row
-from recommender.comparison.successive_halving import CHECKS, Pace
-from recommender.fit.images import SplitImages
-from recommender.fit.inputs import MEMORY_LIMIT, FrozenFeatures
+from recommender.comparison.shared_images import SharedImages
+from recommender.fit.gate import SHARES, Evidence, weigh
+from recommender.fit.inputs import FrozenFeatures
 from recommender.fit.plan import is_dissimilar
 from recommender.pipeline.decision import Decision
 
-_FROZEN_MEMORY = MEMORY_LIMIT // 8  # bytes for each candidate's frozen part; there are up to six, and the pictures
+LEAST_STEPS = 24  # fewest useful steps. Ours.
+SLACK = 0.1  # of the time for steps: they may turn out slower than they were timed
+_TRACED = slice(0, 2)  # held-out images on which functions are compiled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The cost of a training, in seconds."""
+
+    step: float  # with outputs of the frozen part kept
+    image: float  # of the frozen part for an image; 0 if nothing is frozen
+    batch: int  # images of a step
+    views: float  # of all training images, of which outputs are kept; infinite if they are computed at each step
+    ending: float  # after the last step: predictions of the held-out images
+    most: int  # steps without a budget
+
+    def seconds(self, steps: int) -> float:
+        """Of a whole training."""
+        return steps * self.step + min(steps * self.batch, self.views) * self.image + self.ending
+
+    def steps_within(self, seconds: float) -> int:
+        """The most steps that take no longer."""
+        left, frozen = max(seconds - self.ending, 0.0), self.batch * self.image
+        steps = left / (self.step + frozen)
+        if frozen and np.isfinite(self.views):
+            steps = max(steps, (left - self.views * self.image) / self.step)
+        return min(int(steps), self.most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FineTuned:
+    """A training that came to its end."""
+
+    evidence: Evidence  # on the held-out images
+    weights: Arrays  # of the whole model, at the best average with the start
+    steps: int
+    full_steps: int  # that `fit` takes
 
 
 class Tuned:
-    """A candidate that is fine-tuned, from the linear probe of the last cut point."""
+    """A candidate with its model, compiled and timed."""
 
     def __init__(
         self,
         candidate: Candidate,
         found: Decision,
-        images: SplitImages,
-        pictures: npt.NDArray[np.uint8],
-        start: Row,
+        shared: SharedImages,
+        start: HeadWeights,
         augmentation: Sequence[str],
         seed: int,
     ) -> None:
-        began = time.perf_counter()
-        self.candidate, self.interrupted, self.out_of_time = candidate, False, False
-        kernel, bias = start.weights
-        self.model = build_model(candidate.strategy, HeadWeights(kernel=kernel, bias=bias), found.backbone)
-        split, mirror = split_frozen(self.model), "mirror" in augmentation
-        self._precision = contextlib.ExitStack()
-        self._precision.enter_context(use_precision(split.tail, best_precision()))
+        images, pixels = shared.images, shared.pictures
+        self.model, self.seed, self.judged = (
+            build_model(candidate.strategy, start, found.backbone),
+            seed,
+            images.held_out,
+        )
+        split = split_frozen(self.model, train_norms=True)
         frozen = None
         if not split.takes_pictures:
-            frozen = FrozenFeatures(split, pictures, n=len(pictures), mirror=mirror, memory=_FROZEN_MEMORY)
-        inputs = frozen or Pictures(pixels=pictures, mirror=mirror, crop="crop" in augmentation)
-        training = images.examples(inputs, images.split.training, balanced=found.class_weight is not None)
-        held_out = images.examples(inputs, images.split.held_out)
+            frozen = FrozenFeatures(split, pixels, n=len(images.rows), augmentation=augmentation, seed=seed)
+        inputs: Inputs = frozen or Pictures(pixels=pixels, augmentation=augmentation)
+        self.training = images.examples(inputs, shared.training, balanced=found.class_weight is not None)
+        self.held_out = images.examples(inputs, images.split.held_out)
         dissimilar = split.takes_pictures and is_dissimilar(found)
-        schedule = replace(plan_schedule(len(training), dissimilar=dissimilar, seed=seed), patience=CHECKS + 1)
-        optimizer = optimizer_for(split.tail, schedule, depths_of(split.graph))
+        schedule = plan_schedule(len(self.training), dissimilar=dissimilar, seed=seed)
+        self._precision = contextlib.ExitStack()  # until the end: the model is used for nothing else
+        self._precision.enter_context(use_precision(split.tail, best_precision()))
         self._speed = keras.Variable(1.0, trainable=False, dtype="float32")
-        optimizer.learning_rate = _Stretched(optimizer._learning_rate, self._speed)
-        self.trainer = Trainer(split.tail, training, held_out, schedule, optimizer)
-        features = images.features.pooled[start.strategy.cut][images.split.held_out]
-        self.state = self.trainer.start(softmax(features @ kernel + bias, axis=1))
-        self._first = self.state.weights
-        self.pace = self._timed(frozen, views=(1 + mirror) * len(training))
-        self.seconds = start.seconds + time.perf_counter() - began
+        self.trainer = Trainer(split.tail, schedule, speed=self._speed)
+        self.start = predict(split.tail, self.held_out.take(_TRACED))
+        self.pace = self._timed(frozen)
 
-    def _timed(self, frozen: FrozenFeatures | None, views: int) -> Pace:
-        image, held_out, schedule = 0.0, self.trainer.held_out, self.trainer.schedule
+    def _timed(self, frozen: FrozenFeatures | None) -> Pace:
+        image, views = 0.0, np.inf
         if frozen is not None:
-            frozen.plain(held_out.rows[:TIMED_IMAGES])
-            image = frozen.seconds / frozen.computed
-        step, check = self.trainer.timed(self.state)
+            began = time.perf_counter()
+            frozen.plain(self.held_out.rows)
+            image = (time.perf_counter() - began) / len(self.held_out)
+            views = np.inf if frozen.values is None else len(frozen.values[0]) * len(self.training)
+        began = time.perf_counter()
+        self.start = predict(self.trainer.model, self.held_out)
+        prediction, schedule = time.perf_counter() - began, self.trainer.schedule
         return Pace(
-            step=step,
-            check=check,
+            step=self.trainer.seconds_of_step(self.training),
             image=image,
             batch=schedule.batch_size,
             views=views,
-            held_out=len(held_out),
-            most=max(schedule.steps - schedule.steps % CHECKS, CHECKS),
+            ending=len(SHARES) * prediction,
+            most=schedule.steps,
         )
 
-    def plan(self, steps: int) -> None:
-        """Set the length of the training, a multiple of `CHECKS`."""
-        schedule = self.trainer.schedule
-        self._speed.assign(schedule.steps / steps)
-        self.trainer.schedule = replace(schedule, steps=steps, check_every=steps // CHECKS)
+    def steps_within(self, share: float, left: float) -> int:
+        """Steps for a share of the time left: at least `LEAST_STEPS`, or none if all of it is too short for them."""
+        most = self.pace.steps_within((1 - SLACK) * left)
+        least = min(LEAST_STEPS, self.pace.most)
+        return 0 if most < least else max(self.pace.steps_within((1 - SLACK) * share), least)
 
-    def advance(self, checks: int, deadline: float, progress: Any = None) -> tuple[float, float] | None:
-        """Train up to a validation check; returns its accuracy and negative loss, or None if interrupted.
+    def train(self, steps: int, deadline: float, report: Callable[..., None]) -> FineTuned | None:
+        """Run through one whole schedule of so many steps; None if that is not over at the deadline."""
+        trainer, late = self.trainer, False
 
-        The advice trains to its end at once. A step after the deadline interrupts the training, and so does a check
-        for which there is no time.
-        """
+        def stop_in_time(*_: Any) -> None:
+            nonlocal late
+            late = time.perf_counter() + self.pace.ending > deadline
+            if late:
+                raise KeyboardInterrupt
 
-        def stop_in_time(batch: int, logs: Any = None) -> None:  # noqa: ARG001
-            is_last = batch + 1 == self.trainer.schedule.check_every
-            if time.perf_counter() + (self.pace.check if is_last else 0.0) > deadline:
-                self.out_of_time = True
-                raise KeyboardInterrupt  # the best so far is kept
-
-        stopper = keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time)
-        until = CHECKS if self.candidate.recommended else checks
-        trained = self.trainer.run(self.state, until=until, callbacks=[stopper], progress=progress)
-        self.state, self.interrupted = trained.state, trained.interrupted
-        self.seconds += trained.seconds
-        if trained.interrupted:
+        self._speed.assign(trainer.schedule.steps / steps)
+        trainer.schedule = replace(trainer.schedule, steps=steps, check_every=steps)
+        stopper, first = keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time), trainer.weights()
+        trained = trainer.run(trainer.start(), self.training, callbacks=[stopper], progress=report)
+        if trained.interrupted and late:
             return None
-        check = self.state.checks[checks]
-        return check.accuracy, -check.held_out_loss
+        if trained.interrupted:
+            raise KeyboardInterrupt
+        end = trained.state.weights
+        averages = trainer.averages(first, end, SHARES[1:], self.held_out)
+        evidence = weigh(np.concatenate([self.start[None], averages]), self.judged, self.seed)
+        trainer.set_weights(between(first, end, evidence.share))
+        self._calibrate(evidence.probabilities)
+        return FineTuned(
+            evidence=evidence, weights=tuple(self.model.get_weights()), steps=steps, full_steps=self.pace.most
+        )
 
-    def weights(self, *, best: bool) -> tuple[npt.NDArray[Any], ...]:
-        """All weights of the model at the best check or at the start; the training is over."""
-        self.trainer.set_weights(self.state.best if best else self._first)
-        self._precision.close()
-        return tuple(self.model.get_weights())
-
-
-class _Stretched(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A learning rate that changes faster or slower than planned; another speed needs no new trace of the step."""
-
-    def __init__(self, planned: Any, speed: Any) -> None:
-        self.planned, self.speed = planned, speed
-
-    def __call__(self, step: Any) -> Any:
-        return self.planned(keras.ops.cast(step, "float32") * self.speed)
+    def _calibrate(self, probabilities: npt.NDArray[np.float64]) -> None:
+        found = calibrate(probabilities, self.judged.labels, seed=self.seed, groups=self.judged.groups)
+        if found.helps:
+            layer = self.model.layers[-1]
+            layer.set_weights([part / found.temperature for part in layer.get_weights()])
 
 
 @contextlib.contextmanager
