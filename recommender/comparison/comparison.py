@@ -118,13 +118,13 @@ def _verdict(found: Comparison) -> str:
         )
     difference, low, high = (100 * share for share in (regret.difference, regret.low, regret.high))
     gained = f"gains {difference:+.1f} points over the advice ({low:+.1f} to {high:+.1f})"
-    leads = "the advice itself leads" if advice is winner else f"{winner.label} leads, but choosing the best {gained}"
+    leads = "It leads" if advice is winner else f"{winner.label} leads, but not surely: choosing the best {gained}"
     return {
         "right": f"The advice was right: {advice.label} is the best of {n} strategies.",
         "tied": f"The advice, {advice.label}, ties with the best, {winner.label}: choosing the best {gained}.",
         "wrong": f"The advice, {advice.label}, was wrong by {difference:.1f} points ({low:.1f} to {high:.1f}): "
         f"{winner.label} is the best of {n} strategies.",
-        "undecided": f"Too few images to tell whether the advice, {advice.label}, was right: {leads}.",
+        "undecided": f"Too few images to tell whether the advice, {advice.label}, was right. {leads}.",
     }[found.verdict]
 
 

@@ -103,7 +103,7 @@ class Ranking:
 
     @property
     def verdict(self) -> str:
-        """On the advice: "right", "tied", "wrong", "undecided" by too few images, or "unknown" if it was not trained."""
+        """On the advice: "right", "tied", "wrong", "undecided" by too few images, or "unknown" if not trained."""
         if self.regret is None:
             return "unknown"
         if self.regret.clear:
@@ -163,7 +163,6 @@ def _preferred(rows: Sequence[Row], winner: Row, groups: npt.NDArray[np.int64]) 
 
     def near(row: Row) -> bool:
         gap = winner.results.lead_over(row.results, groups)
-        middle, error = (gap.low + gap.high) / 2, (gap.high - gap.low) / 2 / norm.ppf(0.975)
-        return bool(middle <= error)
+        return bool(gap.difference <= (gap.high - gap.low) / 2 / norm.ppf(0.975))
 
     return min((row for row in rows if row is winner or near(row)), key=lambda row: row.seconds)

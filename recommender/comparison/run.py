@@ -9,14 +9,14 @@ import numpy as np
 
 from builders.build import HeadWeights
 from builders.errors import BuildError
-from builders.training.schedule import AUGMENTATIONS, BATCH_SIZE
+from builders.training.schedule import AUGMENTATIONS
 from probes.separability.learning_curve import LearningCurve, learning_curve
 from probes.separability.linear_probe import balanced_accuracy, fit_linear_probe, solve
 from recommender.comparison.candidates import Candidate, advice_of, frozen_candidates, tuned_candidates
 from recommender.comparison.comparison import INTERRUPTED, Comparison
 from recommender.comparison.ranking import Results, Row, judge, reference_of
 from recommender.comparison.shared_images import detector_of, load_pictures, share_images
-from recommender.comparison.tuned import LEAST_STEPS, Tuned, quiet_tracing
+from recommender.comparison.tuned import Tuned, quiet_tracing
 from recommender.fit.data import fitting_augmentation
 from recommender.pipeline.decision import Decision
 from recommender.progress import Progress
@@ -27,7 +27,7 @@ CURVE_FITS = 14  # whole fits that a learning curve costs: five folds, each in p
 AUGMENTATION_SHARE = 0.1  # of the budget, for measuring which augmentations keep the labels
 AUGMENTATION_PASSES = 250  # images that go through the network for that, at most
 KEEP_LABELS = tuple(name for name in AUGMENTATIONS if name != "mirror")  # everywhere, as `fitting_augmentation` says
-SET_UP = 15.0  # seconds to build and trace the first candidate that is fine-tuned, on two cores. Ours.
+SET_UP = 15.0  # seconds to build, trace and time a candidate that is fine-tuned, on two cores; half of its time at most
 ENDING = 0.02  # of the budget, for the verdict and what was begun before the deadline
 NO_TIME = "for want of time"
 
@@ -64,7 +64,7 @@ class Run:
         self.images = self.shared.images
 
     def fit_frozen(self) -> None:
-        """Fit linear probes, at least two: the usual ones until the deadline, the others within a share of the budget."""
+        """Fit linear probes, at least two: the usual ones until the deadline, the others within their share."""
         until = min(time.perf_counter() + FROZEN_SHARE * self.budget, self.deadline)
         for candidate in frozen_candidates(self.found):
             if len(self.rows) > 1 and time.perf_counter() > (self.deadline if candidate.usual else until):
@@ -127,10 +127,10 @@ class Run:
         The usual ones come first and share all of it, and the others share what those leave.
         """
         candidates, reason = tuned_candidates(self.found), NO_TIME
-        if candidates and self._worth_starting(min(candidates, key=self._least_seconds)):
+        if candidates and 2 * self.set_up < self.left:
             reason = self._prepare(augmentation)
         for number, candidate in enumerate(candidates):
-            if self.shared.pictures is None or self.augmentation is None or not self._worth_starting(candidate):
+            if self.shared.pictures is None or self.augmentation is None or 2 * self.set_up > self.left:
                 self.skipped[candidate.label] = reason
                 continue
             waiting = sum(each.usual == candidate.usual for each in candidates[number:])
@@ -142,14 +142,6 @@ class Run:
             except KeyboardInterrupt:
                 self.skipped |= {each.label: INTERRUPTED for each in candidates[number:]}
                 raise
-
-    def _least_seconds(self, candidate: Candidate) -> float:
-        """Of the shortest useful training of a candidate; a gradient takes as long as two forward passes."""
-        passes = 1 + 2 * (1 - candidate.strategy.freeze_depth)
-        return self.set_up + LEAST_STEPS * BATCH_SIZE * passes * self.shared.seconds_per_image
-
-    def _worth_starting(self, candidate: Candidate) -> bool:
-        return self._least_seconds(candidate) < self.left
 
     def _prepare(self, augmentation: Sequence[str] | None) -> str:
         """Read the pictures and choose the augmentation, if there is time; the reason where that failed."""
@@ -178,10 +170,12 @@ class Run:
         scale = self.temperatures.get(levels, 1.0)
         start = HeadWeights(kernel=kernel / scale, bias=bias / scale)
         tuned = Tuned(candidate, self.found, self.shared, start, self.augmentation or (), self.seed)
-        self.set_up = time.perf_counter() - began
-        self.report()
-        steps = tuned.steps_within(share - self.set_up, self.left)
-        trained = tuned.train(steps, self.deadline, self.report) if steps else None
+        trained = None
+        if tuned.time(self.left):
+            self.set_up = time.perf_counter() - began
+            self.report()
+            steps = tuned.steps_within(share - self.set_up, self.left)
+            trained = tuned.train(steps, self.deadline, self.report) if steps else None
         if trained is None:
             self.skipped[candidate.label] = NO_TIME
             return

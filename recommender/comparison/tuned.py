@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
-from builders.training.data import Inputs, Pictures, predict
+from builders.training.data import PREDICTION_BATCH, Inputs, Pictures, predict
 from builders.training.optimizers import best_precision, use_precision
 from builders.training.schedule import plan_schedule
 from builders.training.state import Arrays
-from builders.training.trainer import Trainer, between
+from builders.training.trainer import TIMED_STEPS, Trainer, between
 from probes.evaluation.evaluation import calibrate
 from recommender.comparison.candidates import Candidate
 from recommender.comparison.shared_images import SharedImages
@@ -28,7 +28,7 @@ from recommender.pipeline.decision import Decision
 
 LEAST_STEPS = 24  # fewest useful steps. Ours.
 SLACK = 0.1  # of the time for steps: they may turn out slower than they were timed
-_TRACED = slice(0, 2)  # held-out images on which functions are compiled
+_PASSES = 3  # forward passes, at least, that a step takes as long as
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,27 +96,35 @@ class Tuned:
         self._precision.enter_context(use_precision(split.tail, best_precision()))
         self._speed = keras.Variable(1.0, trainable=False, dtype="float32")
         self.trainer = Trainer(split.tail, schedule, speed=self._speed)
-        self.start = predict(split.tail, self.held_out.take(_TRACED))
-        self.pace = self._timed(frozen)
+        self._frozen = frozen
 
-    def _timed(self, frozen: FrozenFeatures | None) -> Pace:
-        image, views = 0.0, np.inf
-        if frozen is not None:
-            began = time.perf_counter()
-            frozen.plain(self.held_out.rows)
-            image = (time.perf_counter() - began) / len(self.held_out)
-            views = np.inf if frozen.values is None else len(frozen.values[0]) * len(self.training)
-        began = time.perf_counter()
-        self.start = predict(self.trainer.model, self.held_out)
-        prediction, schedule = time.perf_counter() - began, self.trainer.schedule
-        return Pace(
-            step=self.trainer.seconds_of_step(self.training),
+    def time(self, left: float) -> bool:
+        """Compile the model and measure its pace; False if that or a useful training would take longer than is left."""
+        until, model, image, views = time.perf_counter() + left, self.trainer.model, 0.0, np.inf
+        predict(model, self.held_out.take(slice(PREDICTION_BATCH)))
+        began, n = time.perf_counter(), len(self.held_out)
+        if self._frozen is not None:
+            self._frozen.plain(self.held_out.rows)
+            image = (time.perf_counter() - began) / n
+            kept = self._frozen.values
+            views = np.inf if kept is None else len(kept[0]) * len(self.training)
+        began, schedule = time.perf_counter(), self.trainer.schedule
+        self.start = predict(model, self.held_out)
+        prediction = time.perf_counter() - began
+        about = _PASSES * prediction / n * schedule.batch_size
+        self.pace = Pace(
+            step=about,
             image=image,
             batch=schedule.batch_size,
             views=views,
             ending=len(SHARES) * prediction,
             most=schedule.steps,
         )
+        left = until - time.perf_counter()
+        if self.pace.seconds(2 * TIMED_STEPS + LEAST_STEPS) > left:
+            return False
+        self.pace = replace(self.pace, step=self.trainer.seconds_of_step(self.training))
+        return True
 
     def steps_within(self, share: float, left: float) -> int:
         """Steps for a share of the time left: at least `LEAST_STEPS`, or none if all of it is too short for them."""

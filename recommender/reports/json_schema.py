@@ -159,7 +159,7 @@ class Scenario(Record):
     close_call: Annotated[bool, note("Whether a margin is within a quarter of its threshold.")]
     runner_up: RunnerUp
     overridden: Annotated[
-        ScenarioId | None, note("What the rules chose, where the user or a comparison chose another.")
+        ScenarioId | None, note("What the rules chose, where the user or `compare` chose another.")
     ]
 
 
