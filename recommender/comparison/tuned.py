@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
-from builders.training.data import PREDICTION_BATCH, Inputs, Pictures, predict
+from builders.training.data import Inputs, Pictures, predict
 from builders.training.optimizers import best_precision, use_precision
 from builders.training.schedule import plan_schedule
 from builders.training.state import Arrays
@@ -101,17 +101,21 @@ class Tuned:
     def time(self, left: float) -> bool:
         """Compile the model and measure its pace; False if that or a useful training would take longer than is left."""
         until, model, image, views = time.perf_counter() + left, self.trainer.model, 0.0, np.inf
-        predict(model, self.held_out.take(slice(PREDICTION_BATCH)))
-        began, n = time.perf_counter(), len(self.held_out)
+        schedule = self.trainer.schedule
+        batch = self.training.take(slice(schedule.batch_size))
+        predict(model, batch)
+        began = time.perf_counter()
+        predict(model, batch)
+        about = _PASSES * (time.perf_counter() - began)
+        began = time.perf_counter()
         if self._frozen is not None:
             self._frozen.plain(self.held_out.rows)
-            image = (time.perf_counter() - began) / n
+            image = (time.perf_counter() - began) / len(self.held_out)
             kept = self._frozen.values
             views = np.inf if kept is None else len(kept[0]) * len(self.training)
-        began, schedule = time.perf_counter(), self.trainer.schedule
+        began = time.perf_counter()
         self.start = predict(model, self.held_out)
         prediction = time.perf_counter() - began
-        about = _PASSES * prediction / n * schedule.batch_size
         self.pace = Pace(
             step=about,
             image=image,
@@ -136,7 +140,7 @@ class Tuned:
         """Run through one whole schedule of so many steps; None if that is not over at the deadline."""
         trainer, late = self.trainer, False
 
-        def stop_in_time(*_: Any) -> None:
+        def stop_in_time(batch: int, logs: Any = None) -> None:  # noqa: ARG001
             nonlocal late
             late = time.perf_counter() + self.pace.ending > deadline
             if late:
