@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
-from builders.training.data import Inputs, Pictures, predict
+from builders.training.data import PREDICTION_BATCH, Inputs, Pictures, predict
 from builders.training.optimizers import best_precision, use_precision
 from builders.training.schedule import plan_schedule
 from builders.training.state import Arrays
@@ -113,6 +113,7 @@ class Tuned:
             image = (time.perf_counter() - began) / len(self.held_out)
             kept = self._frozen.values
             views = np.inf if kept is None else len(kept[0]) * len(self.training)
+        predict(model, self.held_out.take(slice(PREDICTION_BATCH)))  # the first batch of another size takes longer
         began = time.perf_counter()
         self.start = predict(model, self.held_out)
         prediction = time.perf_counter() - began
