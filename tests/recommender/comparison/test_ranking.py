@@ -139,7 +139,10 @@ def test_the_interval_of_such_an_estimate_holds_the_truth_in_19_of_20_cases():
 
 
 def test_fine_tuned_rows_are_compared_on_the_images_that_judge_them_and_frozen_ones_on_all():
-    frozen = [row("a", right(0.8, shift=100), 1.0, frozen=True, recommended=True), row("b", right(0.7), 2.0, frozen=True)]
+    frozen = [
+        row("a", right(0.8, shift=100), 1.0, frozen=True, recommended=True),
+        row("b", right(0.7), 2.0, frozen=True),
+    ]
     tuned = row("c", right(0.98, shift=10), 9.0, judged=PART, accuracy=0.72)
     found = judged([*frozen, tuned])
     assert found.winner is frozen[0]
