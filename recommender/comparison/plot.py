@@ -14,13 +14,6 @@ _STYLES = {
     Scenario.FULL_FINE_TUNE: ("#CC79A7", "s", "3 everything fine-tuned"),
     Scenario.SHALLOW_FEATURES: ("#009E73", "o", "4 cut earlier, frozen"),
 }
-_TITLES = {
-    "right": "The advice is right",
-    "tied": "The advice is tied with the best",
-    "wrong": "The advice is wrong",
-    "undecided": "Too few images to tell whether the advice is right",
-    "unknown": "Whether the advice is right is unknown",
-}
 _INK = "#222222"
 _RC: Any = {
     "svg.hashsalt": "netgraft",
@@ -87,7 +80,9 @@ def _draw(figure: Any, ranking: Ranking) -> None:
     figure.legend(
         legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
     )
-    title = f"{_TITLES[ranking.verdict]}; the best is {ranking.winner.label}"
+    few = {"undecided": "Too few images to tell whether the advice is right"}
+    said = few.get(ranking.verdict, f"The advice is {ranking.verdict}")
+    title = f"{said}; the best is {ranking.winner.label}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
 
 

@@ -93,7 +93,7 @@ class Ranking:
     """Strategies judged on the same images."""
 
     rows: tuple[Row, ...]  # by accuracy, the best first
-    winner: Row  # has the highest accuracy; of equals the advice, else the cheapest
+    winner: Row  # has the highest accuracy; of equals the advice, else the earliest cut
     preferred: Row  # the cheapest of those within one standard error of the winner
     recommended: Row | None  # the advice; None if it was not trained
     accuracy: float  # of choosing the best row; the winner's own is the best of many, and too optimistic
@@ -118,6 +118,16 @@ class Ranking:
         return tuple(row for row, gap in zip(self.rows, self.gaps, strict=True) if row is self.winner or not gap.clear)
 
 
+def _cost(row: Row) -> tuple[bool, float, int]:
+    """What rows are sorted by as by their cost; unlike seconds it is the same in every run."""
+    strategy = row.strategy
+    return (
+        not row.frozen,
+        strategy.cut_depth - (0.0 if row.frozen else strategy.freeze_depth),
+        len(strategy.head.levels),
+    )
+
+
 def reference_of(rows: Sequence[Row]) -> Row:
     """The frozen row that puts all rows on one scale: the deepest one with most levels, whatever its results."""
     return max(rows, key=lambda row: (row.frozen, row.strategy.cut_depth, len(row.strategy.head.levels)))
@@ -131,7 +141,7 @@ def judge(rows: Sequence[Row], images: Rows, *, seed: int) -> Ranking:
     judged on. If neither the best nor the advice is fine-tuned, the frozen rows alone take part, with all images.
     """
     groups = images.groups
-    by_cost = sorted(rows, key=lambda row: row.seconds)  # of equals the cheapest is chosen
+    by_cost = sorted(rows, key=_cost)  # of equals the cheapest is chosen
     ordered = sorted(by_cost, key=lambda row: -row.accuracy)
     winner = max(by_cost, key=lambda row: (row.accuracy, row.recommended))
     advice = next((row for row in rows if row.recommended), None)

@@ -158,9 +158,7 @@ class Scenario(Record):
     confidence: Annotated[Share, note("Share of bootstrap resamples that give this scenario.")]
     close_call: Annotated[bool, note("Whether a margin is within a quarter of its threshold.")]
     runner_up: RunnerUp
-    overridden: Annotated[
-        ScenarioId | None, note("What the rules chose, where the user or `compare` chose another.")
-    ]
+    overridden: Annotated[ScenarioId | None, note("What the rules chose, where the user or `compare` chose another.")]
 
 
 class Cut(Record):
