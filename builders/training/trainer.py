@@ -73,10 +73,10 @@ class Trainer:
     def _slots(self) -> Arrays:
         return tuple(_value(variable) for variable in self.optimizer.variables)
 
-    def seconds_of_step(self, training: Examples) -> float:
+    def seconds_of_step(self, training: Examples, steps: int = TIMED_STEPS) -> float:
         """Seconds of a step, tracing not counted; weights and optimiser are as before afterwards."""
         state, schedule = self.start(), self.schedule
-        self.schedule = replace(schedule, steps=TIMED_STEPS, check_every=TIMED_STEPS)
+        self.schedule = replace(schedule, steps=steps, check_every=steps)
         try:
             for _ in range(2):  # the first run traces graphs and fills caches
                 timed = self.run(state, training)
@@ -85,7 +85,7 @@ class Trainer:
         finally:
             self.schedule = schedule
             self.set_weights(state.weights)
-        return timed.state.checks[-1].seconds / TIMED_STEPS
+        return timed.state.checks[-1].seconds / steps
 
     def run(
         self,

@@ -27,7 +27,7 @@ CURVE_FITS = 14  # whole fits that a learning curve costs: five folds, each in p
 AUGMENTATION_SHARE = 0.1  # of the budget, for measuring which augmentations keep the labels
 AUGMENTATION_PASSES = 250  # images that go through the network for that, at most
 KEEP_LABELS = tuple(name for name in AUGMENTATIONS if name != "mirror")  # everywhere, as `fitting_augmentation` says
-SET_UP = 15.0  # seconds to build, trace and time a candidate that is fine-tuned, on two cores; half of its time at most
+LEAST_SECONDS = 15.0  # below which no candidate is set up for fine-tuning. Ours.
 ENDING = 0.02  # of the budget, for the verdict and what was begun before the deadline
 NO_TIME = "for want of time"
 
@@ -46,7 +46,6 @@ class Run:
         self.augmentation: tuple[str, ...] | None = None
         self.curve: LearningCurve | None = None
         self.curve_label: str | None = None
-        self.set_up = SET_UP
         self.interrupted = False
 
     @property
@@ -127,10 +126,10 @@ class Run:
         The usual ones come first and share all of it, and the others share what those leave.
         """
         candidates, reason = tuned_candidates(self.found), NO_TIME
-        if candidates and 2 * self.set_up < self.left:
+        if candidates and self.left > LEAST_SECONDS:
             reason = self._prepare(augmentation)
         for number, candidate in enumerate(candidates):
-            if self.shared.pictures is None or self.augmentation is None or 2 * self.set_up > self.left:
+            if self.shared.pictures is None or self.augmentation is None or self.left < LEAST_SECONDS:
                 self.skipped[candidate.label] = reason
                 continue
             waiting = sum(each.usual == candidate.usual for each in candidates[number:])
@@ -152,7 +151,7 @@ class Run:
             return "for want of disk space"
         if augmentation is not None:
             self.augmentation = tuple(dict.fromkeys(augmentation))
-        elif self.set_up / 2 + AUGMENTATION_PASSES * rate < AUGMENTATION_SHARE * self.left:
+        elif AUGMENTATION_PASSES * rate < AUGMENTATION_SHARE * self.left:
             self.augmentation = fitting_augmentation(self.found, partial(self.progress, "augmentation"))
         else:
             self.augmentation = KEEP_LABELS
@@ -172,9 +171,8 @@ class Run:
         tuned = Tuned(candidate, self.found, self.shared, start, self.augmentation or (), self.seed)
         trained = None
         if tuned.time(self.left):
-            self.set_up = time.perf_counter() - began
             self.report()
-            steps = tuned.steps_within(share - self.set_up, self.left)
+            steps = tuned.steps_within(share - (time.perf_counter() - began), self.left)
             trained = tuned.train(steps, self.deadline, self.report) if steps else None
         if trained is None:
             self.skipped[candidate.label] = NO_TIME

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
-from builders.training.data import PREDICTION_BATCH, Inputs, Pictures, predict
+from builders.training.data import PREDICTION_BATCH, Examples, Inputs, Pictures, predict
 from builders.training.optimizers import best_precision, use_precision
 from builders.training.schedule import plan_schedule
 from builders.training.state import Arrays
@@ -26,9 +26,11 @@ from recommender.fit.inputs import FrozenFeatures
 from recommender.fit.plan import is_dissimilar
 from recommender.pipeline.decision import Decision
 
+_SLOW = 1.0  # seconds of a step from which a single one is timed. Ours.
 LEAST_STEPS = 24  # fewest useful steps. Ours.
 SLACK = 0.1  # of the time for steps: they may turn out slower than they were timed
-_PASSES = 3  # forward passes, at least, that a step takes as long as
+_PASSES = 4  # forward passes that a step takes as long as, measured for EfficientNet-Lite0 on two cores
+_TRACES = 7  # compilations of a forward pass that the compilation of a step takes as long as, measured there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,23 +102,19 @@ class Tuned:
 
     def time(self, left: float) -> bool:
         """Compile the model and measure its pace; False if that or a useful training would take longer than is left."""
-        until, model, image, views = time.perf_counter() + left, self.trainer.model, 0.0, np.inf
+        until, image, views = time.perf_counter() + left, 0.0, np.inf
         schedule = self.trainer.schedule
         batch = self.training.take(slice(schedule.batch_size))
-        predict(model, batch)
-        began = time.perf_counter()
-        predict(model, batch)
-        about = _PASSES * (time.perf_counter() - began)
+        first, again = self._prediction(batch), self._prediction(batch)
+        about, tracing = _PASSES * again, _TRACES * max(first - again, 0.0)
         began = time.perf_counter()
         if self._frozen is not None:
             self._frozen.plain(self.held_out.rows)
             image = (time.perf_counter() - began) / len(self.held_out)
             kept = self._frozen.values
             views = np.inf if kept is None else len(kept[0]) * len(self.training)
-        predict(model, self.held_out.take(slice(PREDICTION_BATCH)))  # the first batch of another size takes longer
-        began = time.perf_counter()
-        self.start = predict(model, self.held_out)
-        prediction = time.perf_counter() - began
+        self._prediction(self.held_out.take(slice(PREDICTION_BATCH)))  # the first of another size takes longer
+        prediction = self._prediction(self.held_out)
         self.pace = Pace(
             step=about,
             image=image,
@@ -125,11 +123,17 @@ class Tuned:
             ending=len(SHARES) * prediction,
             most=schedule.steps,
         )
-        left = until - time.perf_counter()
-        if self.pace.seconds(2 * TIMED_STEPS + LEAST_STEPS) > left:
+        timed = TIMED_STEPS if about < _SLOW else 1
+        if tracing + self.pace.seconds(2 * timed + LEAST_STEPS) > until - time.perf_counter():
             return False
-        self.pace = replace(self.pace, step=self.trainer.seconds_of_step(self.training))
+        self.pace = replace(self.pace, step=self.trainer.seconds_of_step(self.training, timed))
         return True
+
+    def _prediction(self, examples: Examples) -> float:
+        """Seconds of a prediction; the last one, of the held-out images, is kept."""
+        began = time.perf_counter()
+        self.start = predict(self.trainer.model, examples)
+        return time.perf_counter() - began
 
     def steps_within(self, share: float, left: float) -> int:
         """Steps for a share of the time left: at least `LEAST_STEPS`, or none if all of it is too short for them."""

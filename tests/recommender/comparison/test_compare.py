@@ -251,7 +251,7 @@ def test_without_time_for_a_useful_training_none_is_started(partly, monkeypatch)
 @pytest.mark.slow
 def test_a_training_that_is_not_over_at_the_deadline_is_left_out(partly, monkeypatch):
     monkeypatch.setattr("recommender.comparison.tuned.Tuned.steps_within", lambda *_: 10**6)
-    monkeypatch.setattr("recommender.comparison.run.SET_UP", 1.0)
+    monkeypatch.setattr("recommender.comparison.run.LEAST_SECONDS", 1.0)
     monkeypatch.setattr("recommender.comparison.run.tuned_candidates", lambda found: tuned_candidates(found)[:1])
     began = time.perf_counter()
     comparison = compare(partly, budget=25.0, augmentation=())
