@@ -35,13 +35,13 @@ class Trained:
 class Trainer:
     """Trains a `keras.Model` that ends in probabilities of shape (batch, classes), with its frozen layers frozen.
 
-    `speed`: a Keras variable, the factor by which the learning rate runs through its schedule faster.
+    `place`: a Keras variable, the step of the schedule whose learning rate is used.
     """
 
-    def __init__(self, model: Any, schedule: Schedule, *, speed: Any = None) -> None:
+    def __init__(self, model: Any, schedule: Schedule, *, place: Any = None) -> None:
         self.model, self.schedule = model, schedule
         model.compile(
-            optimizer=optimizer_for(schedule, speed),
+            optimizer=optimizer_for(schedule, place),
             loss=keras.losses.SparseCategoricalCrossentropy(),
             jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",  # slow there on a CPU
         )
@@ -73,10 +73,10 @@ class Trainer:
     def _slots(self) -> Arrays:
         return tuple(_value(variable) for variable in self.optimizer.variables)
 
-    def seconds_of_step(self, training: Examples, steps: int = TIMED_STEPS) -> float:
+    def seconds_of_step(self, training: Examples) -> float:
         """Seconds of a step, tracing not counted; weights and optimiser are as before afterwards."""
         state, schedule = self.start(), self.schedule
-        self.schedule = replace(schedule, steps=steps, check_every=steps)
+        self.schedule = replace(schedule, steps=TIMED_STEPS, check_every=TIMED_STEPS)
         try:
             for _ in range(2):  # the first run traces graphs and fills caches
                 timed = self.run(state, training)
@@ -85,7 +85,7 @@ class Trainer:
         finally:
             self.schedule = schedule
             self.set_weights(state.weights)
-        return timed.state.checks[-1].seconds / steps
+        return timed.state.checks[-1].seconds / TIMED_STEPS
 
     def run(
         self,

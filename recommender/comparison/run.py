@@ -169,11 +169,10 @@ class Run:
         scale = self.temperatures.get(levels, 1.0)
         start = HeadWeights(kernel=kernel / scale, bias=bias / scale)
         tuned = Tuned(candidate, self.found, self.shared, start, self.augmentation or (), self.seed)
-        trained = None
-        if tuned.time(self.left):
-            self.report()
-            steps = tuned.steps_within(share - (time.perf_counter() - began), self.left)
-            trained = tuned.train(steps, self.deadline, self.report) if steps else None
+        least = tuned.least_seconds()
+        self.report()
+        share = max(share - (time.perf_counter() - began), least)
+        trained = tuned.train(min(share, self.left), self.report) if least < self.left else None
         if trained is None:
             self.skipped[candidate.label] = NO_TIME
             return

@@ -9,20 +9,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pictures import write_images
 from rich.console import Console
 from strategies import right, row
 from tiny import SIZE
 
+from builders.build import HeadWeights
 from probes.data.splits import Rows, held_out_splits
 from recommender import recommend
 from recommender.comparison.candidates import tuned_candidates
 from recommender.comparison.compare import compare
 from recommender.comparison.ranking import judge
 from recommender.comparison.shared_images import load_pictures, share_images
-from recommender.comparison.tuned import Pace
+from recommender.comparison.tuned import Tuned
 from recommender.errors import RecommendError
 from recommender.progress import no_progress
 from recommender.reports.comparison_page import print_comparison
@@ -248,17 +247,20 @@ def test_without_time_for_a_useful_training_none_is_started(partly, monkeypatch)
     assert comparison.skipped[comparison.advice] == "for want of time"
 
 
-@pytest.mark.slow
-def test_a_training_that_is_not_over_at_the_deadline_is_left_out(partly, monkeypatch):
-    monkeypatch.setattr("recommender.comparison.tuned.Tuned.steps_within", lambda *_: 10**6)
-    monkeypatch.setattr("recommender.comparison.run.LEAST_SECONDS", 1.0)
-    monkeypatch.setattr("recommender.comparison.run.tuned_candidates", lambda found: tuned_candidates(found)[:1])
-    began = time.perf_counter()
-    comparison = compare(partly, budget=25.0, augmentation=())
-    assert time.perf_counter() - began < 35
-    assert comparison.skipped == {comparison.advice: "for want of time"}
-    assert comparison.verdict == "unknown"
-    assert not comparison.interrupted
+@pytest.mark.parametrize(("seconds", "least"), [(6.0, 2), (6.0, 10**5), (0.0, 2)])
+def test_a_training_runs_through_its_schedule_in_the_time_that_it_has(partly, shared, monkeypatch, seconds, least):
+    monkeypatch.setattr("builders.training.schedule.LEAST_STEPS", 10**6)
+    monkeypatch.setattr("recommender.comparison.tuned.LEAST_STEPS", least)
+    load_pictures(partly, shared)
+    width = partly.probe.kernel.shape
+    start = HeadWeights(kernel=np.zeros(width), bias=np.zeros(width[1]))
+    tuned = Tuned(tuned_candidates(partly)[0], partly, shared, start, (), 0)
+    tuned.least_seconds()
+    trained = tuned.train(seconds, lambda *_: None)
+    assert (trained is None) == (seconds == 0 or least > 2)
+    assert float(tuned.trainer.optimizer.learning_rate) == pytest.approx(0.0, abs=1e-9)
+    if trained is not None:
+        assert 2 <= trained.steps < trained.full_steps == 10**6
 
 
 @pytest.mark.parametrize("phase", ["comparing", "images"])
@@ -292,16 +294,6 @@ def test_ctrl_c_before_the_first_row_interrupts(partly, monkeypatch):
     monkeypatch.setattr(place, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         compare(partly, budget=60.0)
-
-
-@settings(deadline=None)
-@given(seconds=st.floats(0, 120), image=st.sampled_from([0.0, 0.02]), views=st.sampled_from([60.0, np.inf]))
-def test_steps_within_a_time_are_the_most_that_fit(seconds, image, views):
-    pace = Pace(step=0.7, image=image, batch=10, views=views, ending=3.0, most=100)
-    steps = pace.steps_within(seconds)
-    assert 0 <= steps <= 100
-    assert steps == 0 or pace.seconds(steps) <= seconds + 1e-6
-    assert steps == 100 or pace.seconds(steps + 1) > seconds - 1e-6
 
 
 # --- refusals
