@@ -27,8 +27,9 @@ from recommender.fit.plan import is_dissimilar
 from recommender.pipeline.decision import Decision
 
 LEAST_STEPS = 24  # fewest useful steps. Ours.
-_PASSES = 4  # forward passes that a step takes as long as, measured for EfficientNet-Lite0 on two cores
-_TRACES = 7  # compilations of a forward pass that the compilation of a step takes as long as, measured there
+# With EfficientNet-Lite0 on two cores a step took as long as 4 forward passes, and its compilation as long as 6 to 12 of
+# those of a forward pass. Less is assumed, since a training that turns out too slow ends in time all the same.
+_PASSES, _TRACES = 3, 4
 _SLOWER = 1.5  # predictions may be slower later than when they were timed: a busy machine
 
 
@@ -76,6 +77,7 @@ class Tuned:
     def least_seconds(self) -> float:
         """Compile predictions and time them; how long the shortest useful training will take, as far as that shows."""
         batch = self.training.take(slice(self.trainer.schedule.batch_size))
+        self.training.inputs.plain(batch.rows)  # the frozen part, once
         first, again = self._prediction(batch), self._prediction(batch)
         self._prediction(self.held_out.take(slice(PREDICTION_BATCH)))  # the first of another size takes longer
         self._ending = _SLOWER * len(SHARES) * self._prediction(self.held_out)
