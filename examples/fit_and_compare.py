@@ -14,7 +14,7 @@ def main(folder: str, target: str, seconds: str = "600") -> None:
     print(result.accuracy, result.interval)  # on images that it did not learn from
     result.model.save(target)
     comparison = netgraft.compare(found, budget=float(seconds))
-    print(comparison.sentence)  # right, tied or wrong, and by how much
+    print(comparison.sentence)  # right, tied, wrong or too few images to tell
 
 
 if __name__ == "__main__":

@@ -150,15 +150,16 @@ class Row(Record):
     cut: str
     freeze: str | None
     levels: list[str]
-    accuracy: Share
+    accuracy: Annotated[Share, note("Over all images; of a fine-tuned one estimated from those that it was judged on.")]
     interval: Pair
-    balanced_accuracy: Share
-    behind: Annotated[Gain, note("The winner's lead, paired.")]
+    balanced_accuracy: Annotated[Share, note("On the images that it was judged on.")]
+    behind: Annotated[Gain, note("The lead of choosing the best, paired on the images that judge both.")]
+    n_judged: Annotated[Count, note("Images that it was judged on.")]
     seconds: float
     steps: Count
     full_steps: int | None
-    gained: bool | None
-    ended_early: bool
+    share: Annotated[Share | None, note("Of the trained weights in their average with the start; null if frozen.")]
+    gained: Annotated[bool | None, note("Whether fine-tuning is surely better than its start.")]
 
 
 class CurvePoint(Record):
@@ -184,21 +185,25 @@ class LearningCurve(Record):
 class Comparison(Record):
     """Only after `recommend compare`."""
 
-    verdict: Literal["right", "tied", "wrong", "unknown"]
+    verdict: Annotated[
+        Literal["right", "tied", "wrong", "undecided", "unknown"],
+        note("On the advice: undecided with too few images to tell, unknown if it was not trained."),
+    ]
     sentence: str
     winner: str
-    preferred: Annotated[str, note("The cheapest of those that tie with the winner.")]
+    preferred: Annotated[str, note("The cheapest within one standard error of the winner; --build writes it.")]
     recommended: str
     accuracy: Annotated[Share, note("Of choosing the best, each image judged by a choice that the others made.")]
     interval: Pair
     regret: Annotated[Gain | None, note("Of the recommended strategy; null where it was not trained.")]
     rows: list[Row]
     skipped: dict[str, str]
-    n_training: Count
-    n_held_out: Count
+    n_training: Annotated[Count, note("Images that the fine-tuned strategies learnt from.")]
+    n_held_out: Annotated[Count, note("Images that judge those.")]
+    n_judged: Annotated[Count, note("Images that judge the frozen strategies.")]
     n_images: Count
     is_sample: bool
-    judged_by: str
+    judged_by: Annotated[Literal["cross-validation", "validation"], note("The frozen strategies.")]
     augmentation: list[str] | None
     learning_curve: LearningCurve | None
     interrupted: bool

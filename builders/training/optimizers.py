@@ -11,13 +11,26 @@ from builders.training.schedule import Schedule
 _TENSOR_CORES = (7, 0)  # compute capability from which half precision is faster (NVIDIA, Mixed-precision training)
 
 
-def optimizer_for(schedule: Schedule) -> Any:
-    """Adam, with a linear warm-up to the peak rate and a cosine to 0 (Loshchilov and Hutter, arXiv 1608.03983)."""
+class _At(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A learning rate at a place in its schedule that a variable names, whatever the number of the step."""
+
+    def __init__(self, planned: Any, place: Any) -> None:
+        self.planned, self.place = planned, place
+
+    def __call__(self, step: Any) -> Any:
+        return self.planned(self.place + 0.0 * keras.ops.cast(step, "float32"))
+
+
+def optimizer_for(schedule: Schedule, place: Any = None) -> Any:
+    """Adam, with a linear warm-up to the peak rate and a cosine to 0 (Loshchilov and Hutter, arXiv 1608.03983).
+
+    `place`: a Keras variable, the step of the schedule whose rate is used; by default the number of the step.
+    """
     peak, warm_up = schedule.learning_rate, schedule.warm_up
     rate = keras.optimizers.schedules.CosineDecay(
         peak / (warm_up + 1), max(schedule.steps - warm_up, 1), warmup_target=peak, warmup_steps=warm_up
     )
-    return keras.optimizers.Adam(rate)
+    return keras.optimizers.Adam(rate if place is None else _At(rate, place))
 
 
 def best_precision() -> str:

@@ -34,12 +34,15 @@ class Trained:
 
 
 class Trainer:
-    """Trains a `keras.Model` that ends in probabilities of shape (batch, classes), with its frozen layers frozen."""
+    """Trains a `keras.Model` that ends in probabilities of shape (batch, classes), with its frozen layers frozen.
 
-    def __init__(self, model: Any, schedule: Schedule) -> None:
+    `place`: a Keras variable, the step of the schedule whose learning rate is used.
+    """
+
+    def __init__(self, model: Any, schedule: Schedule, *, place: Any = None) -> None:
         self.model, self.schedule = model, schedule
         model.compile(
-            optimizer=optimizer_for(schedule),
+            optimizer=optimizer_for(schedule, place),
             loss=keras.losses.SparseCategoricalCrossentropy(),
             jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",  # slow there on a CPU
         )

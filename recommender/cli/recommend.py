@@ -14,10 +14,9 @@ from probes.errors import ProbeError
 from recommender.cli import options
 from recommender.cli.predict import predict
 from recommender.cli.sub_commands import backbones, check, compare, cuts, fit, recommend, reference
-from recommender.cli.terminal import fail, say
+from recommender.cli.terminal import INTERRUPTED, fail, say
 from recommender.errors import RecommendError
 
-_INTERRUPTED = 130  # exit code of a program that SIGINT ended
 # Options of the version before sub-commands: `recommend DATA --fit` runs `recommend fit DATA`.
 OLDER_SPELLINGS = {
     "--list-backbones": ["backbones"],
@@ -78,7 +77,7 @@ class _Group(click.RichGroup):
                     raise click.NoSuchOption(option, message, ctx=error.ctx) from None
             raise
         except KeyboardInterrupt as error:
-            fail(str(error) or "Interrupted. Nothing was written.", _INTERRUPTED)
+            fail(str(error) or "Interrupted. Nothing was written.", INTERRUPTED)
         except (BuildError, ProbeError, RecommendError) as error:
             fail(str(error))
 

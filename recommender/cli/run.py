@@ -1,13 +1,14 @@
 """Measure, recommend, and then compare, train and write what was asked for. Imports nothing heavy at first."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from recommender.cli.terminal import loading_quietly, progress
+from recommender.cli.terminal import INTERRUPTED, loading_quietly, progress
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
@@ -75,9 +76,15 @@ def run(command: str, /, **arguments: Any) -> None:
         result = _fit(found, request, request.fit)
         description["fit"] = result.to_dict()
     if request.target is not None:
+        if comparison is not None:
+            from recommender.reports.json_schema import as_compared
+
+            description |= as_compared(found, comparison)
         _write(found, comparison, result, request, request.target, description)
     if request.as_json:
         click.echo(json.dumps(description, indent=2, allow_nan=False))
+    if any(part.interrupted for part in (comparison, result) if part is not None):
+        sys.exit(INTERRUPTED)
 
 
 def _print(found: "Recommendation", request: _Request) -> None:

@@ -133,7 +133,8 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, given: str) -
 def compare(command: str, /, **arguments: Any) -> None:
     """Train the recommended strategy and its rivals on the same images, and report which is best.
 
-    It prints the recommendation first. Ctrl-C ends it with what is trained by then. --build writes the preferred model.
+    It prints the recommendation first. Ctrl-C ends it with what is trained by then. --build writes the preferred model,
+    the cheapest within one standard error of the best.
     """
     run(command, **arguments)
 

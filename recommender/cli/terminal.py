@@ -11,6 +11,7 @@ import rich_click as click
 
 from recommender.progress import Progress
 
+INTERRUPTED = 130  # exit code of a program that SIGINT ended
 _TITLES = {
     "checking": "Checking every image",
     "loading": "Loading TensorFlow",

@@ -20,6 +20,7 @@ class Candidate:
     strategy: Strategy
     scenario: Scenario
     recommended: bool = False
+    usual: bool = False  # whether it is a scenario as the rules build it, or the frozen model that this starts from
 
     @property
     def frozen(self) -> bool:
@@ -39,38 +40,41 @@ class Candidate:
 def frozen_candidates(found: Decision) -> list[Candidate]:
     """Candidates with a frozen backbone, in the order in which they are fitted.
 
-    First the advice and the last cut point, where fine-tuning starts; then every cut alone, those with the fewest
-    features first; then joined cut points.
+    First the usual ones, the advice before the others; then every cut alone, those with the fewest features first; then
+    joined cut points.
     """
     cuts, last = found.plan.cuts, len(found.plan.cuts) - 1
-    usual = [_planned(found, scenario) for scenario in (Scenario.LINEAR_PROBE, Scenario.SHALLOW_FEATURES)]
+    planned = [_planned(found, scenario) for scenario in Scenario]
     accuracy = {each.cut: each.accuracy for each in found.measurements.separability.per_cut}
     earlier = sorted(range(last), key=lambda index: cuts[index].shape[-1] or 0)
     promising = sorted(earlier, key=lambda index: -accuracy.get(cuts[index].layer, 0.0))[:_JOINED]
-    chosen = [index for strategy in usual for index, cut in enumerate(cuts) if cut.layer == strategy.cut]
-    made = [(index, [index]) for index in (last, *earlier)]
-    made += [(index, head_levels([cut.shape for cut in cuts], index)) for index in (*chosen, last, *promising)]
+    usual = [strategy.head.levels for strategy in (found.strategy, *planned)]
+    alone = [(cuts[index].layer,) for index in (last, *earlier)]
+    shapes = [cut.shape for cut in cuts]
+    joined = [tuple(cuts[level].layer for level in head_levels(shapes, index)) for index in (last, *promising)]
+    depths = {cut.layer: cut.depth for cut in cuts}
     candidates = []
-    for index, levels in made:
+    for number, levels in enumerate((*usual, *alone, *joined)):
+        cut = levels[-1]
         strategy = replace(
-            usual[0],
-            cut=cuts[index].layer,
-            cut_depth=cuts[index].depth,
-            freeze=cuts[index].layer,
-            freeze_depth=cuts[index].depth,
-            head=replace(usual[0].head, levels=tuple(cuts[level].layer for level in levels)),
+            planned[0],
+            cut=cut,
+            cut_depth=depths[cut],
+            freeze=cut,
+            freeze_depth=depths[cut],
+            head=replace(planned[0].head, levels=levels),
         )
-        scenario = Scenario.LINEAR_PROBE if index == last else Scenario.SHALLOW_FEATURES
-        candidates.append(Candidate(strategy=strategy, scenario=scenario))
+        scenario = Scenario.LINEAR_PROBE if cut == cuts[-1].layer else Scenario.SHALLOW_FEATURES
+        candidates.append(Candidate(strategy=strategy, scenario=scenario, usual=number < len(usual)))
     return _with_advice(found, candidates, frozen=True)
 
 
 def tuned_candidates(found: Decision) -> list[Candidate]:
-    """Candidates that are fine-tuned, the advice first, then by priority if time is short."""
+    """Candidates that are fine-tuned, in the order in which they are trained: the advice, scenario 3, scenario 2."""
     part, whole = (_planned(found, scenario) for scenario in (Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE))
     made = [
-        Candidate(strategy=part, scenario=Scenario.PARTIAL_FINE_TUNE),
-        Candidate(strategy=whole, scenario=Scenario.FULL_FINE_TUNE),
+        Candidate(strategy=whole, scenario=Scenario.FULL_FINE_TUNE, usual=True),
+        Candidate(strategy=part, scenario=Scenario.PARTIAL_FINE_TUNE, usual=True),
     ]
     for share in TRAINABLE_SHARES:
         below = [cut for cut in found.plan.cuts[:-1] if cut.depth <= 1.0 - share]
@@ -82,7 +86,7 @@ def tuned_candidates(found: Decision) -> list[Candidate]:
 
 def advice_of(found: Decision) -> Candidate:
     """The recommended strategy."""
-    return Candidate(strategy=found.strategy, scenario=found.scenario, recommended=True)
+    return Candidate(strategy=found.strategy, scenario=found.scenario, recommended=True, usual=True)
 
 
 def _planned(found: Decision, scenario: Scenario) -> Strategy:

@@ -23,19 +23,20 @@ def compare(
 ) -> "Comparison":
     """Train the recommended strategy and its rivals, and judge whether the advice was right.
 
-    All candidates are trained and judged on the same split. Frozen backbones share one pass over the images; each
-    scenario takes part in its usual form, with every cut point and several freeze depths. Fine-tuned candidates get
-    equal seconds; the worse half ends after a quarter of them, and again after a half. The advice runs to its end.
+    Frozen backbones share one pass over the images, and are judged by cross-validation on all of them. Each scenario
+    takes part in its usual form, then come every cut point and several freeze depths. Each fine-tuned candidate is
+    trained as a trial of `fit`, through a whole schedule of as many steps as its share of the budget allows.
 
     Args:
         found: the recommendation.
         budget: seconds for the whole comparison.
         seed: of split, order and augmentation; by default that of the recommendation.
-        augmentation: some of "mirror" and "crop" for fine-tuning; by default what is measured to keep the labels.
+        augmentation: some of "mirror", "shift" and "brightness" for fine-tuning; by default all, "mirror" only if there
+            is time to measure that mirrored images keep their labels, and they do.
         progress: called with the phase ("images", "augmentation" or "comparing"), the work done and the work wanted.
 
     Returns:
-        The comparison. Ctrl-C ends it with the rows so far.
+        The comparison. Ctrl-C ends it with the rows so far, or with `KeyboardInterrupt` if there is none.
 
     Raises:
         RecommendError: an argument is out of range, or no image can be held out.

@@ -18,14 +18,19 @@ INTERRUPTED = "because the comparison was interrupted"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison(Ranking):
-    """The recommended strategy and its rivals, trained and judged on the same split."""
+    """The recommended strategy and its rivals, trained and judged on the same images.
+
+    Frozen strategies are judged on all images, by cross-validation or the user's validation split; fine-tuned ones on
+    those that one training held out.
+    """
 
     skipped: dict[str, str]  # label of a strategy -> why it was not trained
-    n_training: int
-    n_held_out: int
+    n_training: int  # images that the fine-tuned strategies learnt from
+    n_held_out: int  # images that judge those
+    n_judged: int  # images that judge the frozen strategies
     n_images: int  # all images, of which the compared ones may be a sample
     is_sample: bool
-    judged_by: str  # "validation" for the user's own split, or "held-out part"
+    judged_by: str  # "validation" for the user's own split, or "cross-validation"
     augmentation: tuple[str, ...] | None  # of fine-tuning; None if it was not chosen
     curve: LearningCurve | None  # of a linear probe; None if there was no time for it
     curve_label: str | None  # of the row of that linear probe
@@ -39,7 +44,12 @@ class Comparison(Ranking):
     @cached_property
     def sentence(self) -> str:
         """Whether the advice was right, in words, and which strategy to prefer."""
-        said, advice, preferred, winner = _verdict(self), self.recommended, self.preferred, self.winner
+        advice, preferred, winner = self.recommended, self.preferred, self.winner
+        low, high = self.interval
+        said = (
+            f"{_verdict(self)} Choosing the best of {len(self.rows)} gives an accuracy of {self.accuracy:.1%} "
+            f"({low:.1%} to {high:.1%}) on images that did not make the choice."
+        )
         if advice is not None and advice.steps < advice.full_steps:
             said += (
                 f" The advice had {advice.steps:,} of the {advice.full_steps:,} steps that `fit` gives it: a larger "
@@ -47,8 +57,8 @@ class Comparison(Ranking):
             )
         if preferred is not winner:
             said += (
-                f" Prefer {preferred.label}: within one standard error of the best, with {preferred.accuracy:.1%}, and "
-                f"trained in {duration(preferred.seconds)} against {duration(winner.seconds)}."
+                f" Prefer {preferred.label}: within one standard error of the best, and trained in "
+                f"{duration(preferred.seconds)} against {duration(winner.seconds)}."
             )
         return said
 
@@ -58,7 +68,10 @@ class Comparison(Ranking):
         return self.detect(self.preferred)
 
     def build(self, row: Row | None = None) -> Any:
-        """A new trained, compiled model of a row, by default the preferred one."""
+        """A new trained, compiled model of a row, by default the preferred one.
+
+        A frozen one has a prediction layer of all training images. A fine-tuned one has seen all but those held out.
+        """
         return (row or self.preferred).build(self.backbone)
 
     def save_plot(self, path: str | Path) -> None:
@@ -101,21 +114,18 @@ def _verdict(found: Comparison) -> str:
         why = found.skipped.get(found.advice, INTERRUPTED)
         return (
             f"Whether the advice, {found.advice}, was right is not known: it was not trained, {why} (budget: "
-            f"{duration(found.budget)}). Of {n} others {winner.label} is the best, with {winner.accuracy:.1%}."
+            f"{duration(found.budget)}). Of {n} others {winner.label} is the best."
         )
-    if found.verdict == "right":
-        return f"The advice was right: {advice.label} is the best of {n} strategies, with {advice.accuracy:.1%}."
     difference, low, high = (100 * share for share in (regret.difference, regret.low, regret.high))
-    if found.verdict == "tied":
-        return (
-            f"The advice, {advice.label}, ties with the best, {winner.label}: {advice.accuracy:.1%} against "
-            f"{winner.accuracy:.1%}. Choosing by comparison gains {difference:+.1f} points ({low:+.1f} to {high:+.1f}) "
-            "on images that did not make the choice."
-        )
-    return (
-        f"The advice, {advice.label}, was wrong by {difference:.1f} points ({low:.1f} to {high:.1f}): {winner.label} "
-        f"has {winner.accuracy:.1%} against {advice.accuracy:.1%}."
-    )
+    gained = f"gains {difference:+.1f} points over the advice ({low:+.1f} to {high:+.1f})"
+    leads = "It leads" if advice is winner else f"{winner.label} leads, but not surely: choosing the best {gained}"
+    return {
+        "right": f"The advice was right: {advice.label} is the best of {n} strategies.",
+        "tied": f"The advice, {advice.label}, ties with the best, {winner.label}: choosing the best {gained}.",
+        "wrong": f"The advice, {advice.label}, was wrong by {difference:.1f} points ({low:.1f} to {high:.1f}): "
+        f"{winner.label} is the best of {n} strategies.",
+        "undecided": f"Too few images to tell whether the advice, {advice.label}, was right. {leads}.",
+    }[found.verdict]
 
 
 def _curve(curve: LearningCurve, label: str | None) -> json_records.LearningCurve:

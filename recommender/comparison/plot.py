@@ -80,7 +80,9 @@ def _draw(figure: Any, ranking: Ranking) -> None:
     figure.legend(
         legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
     )
-    title = f"The advice is {ranking.verdict}; the best is {ranking.winner.label}"
+    few = {"undecided": "Too few images to tell whether the advice is right"}
+    said = few.get(ranking.verdict, f"The advice is {ranking.verdict}")
+    title = f"{said}; the best is {ranking.winner.label}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
 
 
@@ -93,7 +95,7 @@ def _draw_row(axes: Any, ranking: Ranking, row: Row, *, named: bool) -> None:
         *place,
         marker,
         color=colour,
-        mfc="white" if row.ended_early else colour,
+        mfc=colour if row.frozen else "white",
         ms=7 if named else 5.5,
         alpha=1.0 if named else 0.75 if row in ranking.ties else 0.35,
         zorder=4 if named else 3,
@@ -121,8 +123,8 @@ def _frame(axes: Any, ranking: Ranking, named: list[Row]) -> None:
     axes.yaxis.set_major_formatter("{x:g} %")
     hidden = sum(100 * row.accuracy < bottom for row in rows)
     below = f"; {hidden} more lie below" if hidden else ""
-    axes.set_xlabel(f"time to train, with the pass over the images; hollow points ended early{below}")
-    axes.set_ylabel(f"accuracy on {len(ranking.winner.correct):,} held-out images")
+    axes.set_xlabel(f"time to train, with the pass over the images; hollow points judged on fewer images{below}")
+    axes.set_ylabel(f"accuracy on {max(row.n_judged for row in rows):,} images")
 
 
 def _apart(heights: list[float], spacing: float) -> list[float]:

@@ -6,20 +6,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from builders.build import HeadWeights
 from builders.errors import BuildError
-from probes.evaluation.intervals import accuracy_interval
+from builders.training.schedule import AUGMENTATIONS
 from probes.separability.learning_curve import LearningCurve, learning_curve
-from probes.separability.linear_probe import balanced_accuracy, solve
+from probes.separability.linear_probe import balanced_accuracy, fit_linear_probe, solve
 from recommender.comparison.candidates import Candidate, advice_of, frozen_candidates, tuned_candidates
 from recommender.comparison.comparison import INTERRUPTED, Comparison
-from recommender.comparison.ranking import Row, judge
+from recommender.comparison.ranking import Results, Row, judge, reference_of
 from recommender.comparison.shared_images import detector_of, load_pictures, share_images
-from recommender.comparison.successive_halving import CHECKS, halve, plan_steps
 from recommender.comparison.tuned import Tuned, quiet_tracing
 from recommender.fit.data import fitting_augmentation
-from recommender.fit.finish import chosen_check
 from recommender.pipeline.decision import Decision
 from recommender.progress import Progress
 
@@ -27,12 +25,10 @@ FROZEN_SHARE = 0.25  # of the budget, for all fits on frozen features
 CURVE_SHARE = 0.05  # of the budget, for the learning curve
 CURVE_FITS = 14  # whole fits that a learning curve costs: five folds, each in parts that sum up to 2.75
 AUGMENTATION_SHARE = 0.1  # of the budget, for measuring which augmentations keep the labels
-AUGMENTATION_PASSES = 750  # images that go through the network for that, at most: 250, plain and changed twice
-SET_UP_SHARE = 1 / 3  # of the time left, for building, tracing and timing the fine-tuned candidates
-SET_UP_IMAGES = 300  # that go through the network for that, for each candidate
-SLACK = 0.1  # of the time left after that: steps may turn out slower than they were timed
-# Seconds below which no candidate is set up. Ours: tracing a network's gradients takes ten seconds on two cores.
-LEAST_SECONDS = 20.0
+AUGMENTATION_PASSES = 250  # images that go through the network for that, at most
+KEEP_LABELS = tuple(name for name in AUGMENTATIONS if name != "mirror")  # everywhere, as `fitting_augmentation` says
+LEAST_SECONDS = 15.0  # below which no candidate is set up for fine-tuning. Ours.
+ENDING = 0.02  # of the budget, for the verdict and what was begun before the deadline
 NO_TIME = "for want of time"
 
 
@@ -42,11 +38,11 @@ class Run:
     def __init__(self, found: Decision, budget: float, seed: int, progress: Progress) -> None:
         self.found, self.budget, self.seed, self.progress = found, budget, seed, progress
         self.began = time.perf_counter()
-        self.deadline = self.began + budget
-        self.balanced = found.class_weight is not None
+        self.deadline = self.began + (1 - ENDING) * budget
+        self.balanced, self.n_classes = found.class_weight is not None, len(found.index.class_names)
         self.rows: list[Row] = []
+        self.temperatures: dict[tuple[str, ...], float] = {}  # of frozen rows, by what their head reads
         self.skipped: dict[str, str] = {}
-        self.start: Row | None = None  # the linear probe of the last cut point, from which fine-tuning starts
         self.augmentation: tuple[str, ...] | None = None
         self.curve: LearningCurve | None = None
         self.curve_label: str | None = None
@@ -64,45 +60,56 @@ class Run:
     def read_images(self) -> None:
         """Read the images, and split them."""
         self.shared = share_images(self.found, budget=self.budget, seed=self.seed, progress=self.progress)
-        self.images, self.held_out = self.shared.images, self.shared.images.held_out
+        self.images = self.shared.images
 
     def fit_frozen(self) -> None:
-        """Fit linear probes until their share of the budget is spent, at least two."""
+        """Fit linear probes, at least two: the usual ones until the deadline, the others within their share."""
         until = min(time.perf_counter() + FROZEN_SHARE * self.budget, self.deadline)
         for candidate in frozen_candidates(self.found):
-            if len(self.rows) > 1 and time.perf_counter() > until:
+            if len(self.rows) > 1 and time.perf_counter() > (self.deadline if candidate.usual else until):
                 self.skipped[candidate.label] = NO_TIME
             else:
                 self._fit(candidate)
                 self.report()
 
     def _fit(self, candidate: Candidate) -> None:
-        began = time.perf_counter()
-        split = self.images.split
-        blocks = [self.images.features.pooled[level] for level in candidate.strategy.head.levels]
-        rows, classes = self.images.rows.taken(split.training).pooled(), len(self.found.index.class_names)
-        kernel, bias = solve([block[split.training] for block in blocks], rows, classes, balanced=self.balanced)
-        logits = np.concatenate([block[split.held_out] for block in blocks], axis=1) @ kernel + bias
-        correct = logits.argmax(1) == self.held_out.labels
-        share_of_pass = self.shared.seconds * candidate.strategy.cut_depth
-        seconds = share_of_pass + time.perf_counter() - began
-        row = self._add(candidate, correct, checks=correct[None], weights=(kernel, bias), seconds=seconds)
-        if candidate.strategy.head.levels == (self.found.plan.cuts[-1].layer,):
-            self.start = row
-
-    def _add(self, candidate: Candidate, correct: npt.NDArray[np.bool_], **more: Any) -> Row:
-        row = Row(
-            strategy=candidate.strategy,
-            scenario=candidate.scenario,
-            recommended=candidate.recommended,
-            accuracy=float(correct.mean()),
-            interval=accuracy_interval(correct, self.held_out.groups),
-            balanced_accuracy=balanced_accuracy(correct, self.held_out.labels)[0],
-            correct=correct,
-            **more,
+        """Judge by cross-validation or the user's validation split; the prediction layer is that of all images."""
+        began, order, levels = time.perf_counter(), self.shared.order, candidate.strategy.head.levels
+        blocks, rows = self.shared.blocks(levels, order), self.images.rows.taken(order)
+        probe = fit_linear_probe(blocks, rows, self.n_classes, seed=self.seed, balanced=self.balanced)
+        if probe.judged is None:
+            raise AssertionError("images that are held out can be judged")
+        once = (time.perf_counter() - began) / (self.shared.folds + 1)
+        self.temperatures[levels] = probe.temperature
+        self._add(
+            candidate,
+            self._results(order[probe.judged.rows], probe.judged.correct),
+            weights=(probe.kernel, probe.bias),
+            seconds=self.shared.seconds * candidate.strategy.cut_depth + once,
         )
-        self.rows.append(row)
-        return row
+
+    def _results(self, rows: Any, correct: Any) -> Results:
+        found = Results(judged=np.zeros(len(self.images.rows), bool), correct=np.zeros(len(self.images.rows), bool))
+        found.judged[rows], found.correct[rows] = True, correct
+        return found
+
+    def _add(self, candidate: Candidate, results: Results, **more: Any) -> None:
+        rows = self.images.rows
+        reference = reference_of(self.rows).results if self.rows and not candidate.frozen else results
+        accuracy, interval = results.estimate(reference, rows.groups)
+        self.rows.append(
+            Row(
+                strategy=candidate.strategy,
+                scenario=candidate.scenario,
+                recommended=candidate.recommended,
+                usual=candidate.usual,
+                accuracy=accuracy,
+                interval=interval,
+                balanced_accuracy=balanced_accuracy(results.correct[results.judged], rows.labels[results.judged])[0],
+                results=results,
+                **more,
+            )
+        )
 
     def measure_curve(self) -> None:
         """The learning curve of the best linear probe, if a small share of the budget is enough for it."""
@@ -114,87 +121,93 @@ class Run:
             self.curve_label = None if self.curve is None else best.label
 
     def fine_tune(self, augmentation: Sequence[str] | None) -> None:
-        """Train the fine-tuned candidates by successive halving."""
-        with quiet_tracing():
-            runners = self._set_up(augmentation)
-            steps = plan_steps([runner.pace for runner in runners], (1 - SLACK) * self.left)
-            self.skipped |= {
-                each.candidate.label: NO_TIME for number, each in enumerate(runners) if number not in steps
-            }
-            planned = [runners[number] for number in steps]
-            for runner, number_of_steps in zip(planned, steps.values(), strict=True):
-                runner.plan(number_of_steps)
-            advice = [runner for runner in planned if runner.candidate.recommended]
-            halve(planned, lambda runner, checks: runner.advance(checks, self.deadline, self.report), always=advice)
-            self.interrupted = any(runner.interrupted and not runner.out_of_time for runner in planned)
-            for runner in planned:
-                self._add_tuned(runner)
+        """Fine-tune one candidate after the other; each gets an equal share of the time that is left to its kind.
 
-    def _set_up(self, augmentation: Sequence[str] | None) -> list[Tuned]:
-        """Build, trace and time as many candidates as there is time for."""
-        runners: list[Tuned] = []
-        candidates, pictures, reason = tuned_candidates(self.found), None, NO_TIME
-        if self.start is not None and self.left > LEAST_SECONDS and candidates:
-            if augmentation is not None:
-                self.augmentation = tuple(dict.fromkeys(augmentation))
-            elif AUGMENTATION_PASSES * self.shared.seconds_per_image < min(AUGMENTATION_SHARE * self.budget, self.left):
-                self.augmentation = fitting_augmentation(self.found, partial(self.progress, "augmentation"))
-            if self.shared.pictures is not None or self.shared.seconds < self.left:
-                pictures = load_pictures(self.found, self.shared, self.progress)
-                reason = NO_TIME if pictures is not None else "for want of disk space"
-        until = time.perf_counter() + SET_UP_SHARE * self.left
-        longest = LEAST_SECONDS / 2
-        for candidate in candidates:
-            began = time.perf_counter()
-            passes = 1 + 2 * (1 - candidate.strategy.freeze_depth)  # a gradient takes as long as two forward passes
-            wanted = max(longest, SET_UP_IMAGES * passes * self.shared.seconds_per_image)
-            if pictures is None or self.start is None or began + wanted > until:
+        The usual ones come first and share all of it, and the others share what those leave.
+        """
+        candidates, reason = tuned_candidates(self.found), NO_TIME
+        if candidates and self.left > LEAST_SECONDS:
+            reason = self._prepare(augmentation)
+        for number, candidate in enumerate(candidates):
+            if self.shared.pictures is None or self.augmentation is None or self.left < LEAST_SECONDS:
                 self.skipped[candidate.label] = reason
                 continue
-            kept = self.augmentation or ()
+            waiting = sum(each.usual == candidate.usual for each in candidates[number:])
             try:
-                runners.append(Tuned(candidate, self.found, self.images, pictures, self.start, kept, self.seed))
+                with quiet_tracing():
+                    self._fine_tune(candidate, self.left / waiting)
             except BuildError:  # a network without trainable weights
                 self.skipped[candidate.label] = "nothing in it can train"
-                continue
-            longest = time.perf_counter() - began
-            self.report()
-        return runners
+            except KeyboardInterrupt:
+                self.skipped |= {each.label: INTERRUPTED for each in candidates[number:]}
+                raise
 
-    def _add_tuned(self, runner: Tuned) -> None:
-        """Add the row of a training: its best check, or its start."""
-        state = runner.state
-        if not state.round:
-            self.skipped[runner.candidate.label] = INTERRUPTED if self.interrupted else NO_TIME
+    def _prepare(self, augmentation: Sequence[str] | None) -> str:
+        """Read the pictures and choose the augmentation, if there is time; the reason where that failed."""
+        rate = self.shared.seconds_per_image
+        if self.shared.pictures is None and self.shared.seconds > self.left:
+            return NO_TIME
+        if load_pictures(self.found, self.shared, self.progress) is None:
+            return "for want of disk space"
+        if augmentation is not None:
+            self.augmentation = tuple(dict.fromkeys(augmentation))
+        elif AUGMENTATION_PASSES * rate < AUGMENTATION_SHARE * self.left:
+            self.augmentation = fitting_augmentation(self.found, partial(self.progress, "augmentation"))
+        else:
+            self.augmentation = KEEP_LABELS
+        return NO_TIME
+
+    def _fine_tune(self, candidate: Candidate, share: float) -> None:
+        began, levels = time.perf_counter(), candidate.strategy.head.levels
+        training = self.shared.training
+        kernel, bias = solve(
+            self.shared.blocks(levels, training),
+            self.images.rows.taken(training),
+            self.n_classes,
+            balanced=self.balanced,
+        )
+        scale = self.temperatures.get(levels, 1.0)
+        start = HeadWeights(kernel=kernel / scale, bias=bias / scale)
+        tuned = Tuned(candidate, self.found, self.shared, start, self.augmentation or (), self.seed)
+        least = tuned.least_seconds()
+        self.report()
+        share = max(share - (time.perf_counter() - began), least)
+        trained = tuned.train(min(share, self.left), self.report) if least < self.left else None
+        if trained is None:
+            self.skipped[candidate.label] = NO_TIME
             return
-        chosen = chosen_check(state, self.held_out, self.seed, stratified=True)
+        evidence, held_out = trained.evidence, self.images.split.held_out
         self._add(
-            runner.candidate,
-            state.correct[0] if chosen is None else chosen.correct,
-            checks=state.correct,
-            weights=runner.weights(best=chosen is not None),
-            seconds=runner.seconds,
-            steps=state.checks[-1].step,
-            full_steps=runner.pace.most,
-            ended_early=state.round < CHECKS,
+            candidate,
+            self._results(held_out, evidence.chosen.correct),
+            weights=trained.weights,
+            seconds=self.shared.seconds * candidate.strategy.cut_depth + time.perf_counter() - began,
+            steps=trained.steps,
+            full_steps=trained.full_steps,
+            share=evidence.share,
+            gained=evidence.sure,
         )
 
     def comparison(self) -> Comparison:
         """The comparison of the rows so far."""
-        ranking = judge(self.rows, seed=self.seed, groups=self.held_out.groups, labels=self.held_out.labels)
+        ranking = judge(self.rows, self.images.rows, seed=self.seed)
         split = self.images.split
+        advice = advice_of(self.found)
+        if self.interrupted and ranking.recommended is None:
+            self.skipped.setdefault(advice.label, INTERRUPTED)
         return Comparison(
             **vars(ranking),
             skipped=self.skipped,
-            n_training=len(split.training),
+            n_training=len(self.shared.training),
             n_held_out=len(split.held_out),
+            n_judged=max(row.n_judged for row in self.rows),
             n_images=self.shared.n_images,
             is_sample=self.shared.is_sample,
-            judged_by=split.judged_by,
+            judged_by="validation" if split.judged_by == "validation" else "cross-validation",
             augmentation=self.augmentation,
             curve=self.curve,
             curve_label=self.curve_label,
-            advice=advice_of(self.found).label,
+            advice=advice.label,
             interrupted=self.interrupted,
             budget=self.budget,
             seconds=time.perf_counter() - self.began,

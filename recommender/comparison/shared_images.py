@@ -1,6 +1,7 @@
 """The images that all candidates of a comparison are trained on: one pass, one split, pictures kept for fine-tuning."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,8 +10,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.training.data import Pictures, predict
+from builders.training.batches import predict
+from builders.training.data import Pictures
 from probes.data.sampling import draw_splits
+from probes.data.splits import Rows, held_out_splits
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
 from probes.network.features import Features, tapped
@@ -18,7 +21,16 @@ from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
 from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
 from recommender.fit.finish import fitted_detector
-from recommender.fit.images import SplitImages, n_read, rows_of_everything, run_pass, whole_sample
+from recommender.fit.images import (
+    FloatArray,
+    Numbers,
+    SplitImages,
+    content_order,
+    n_read,
+    rows_of_everything,
+    run_pass,
+    whole_sample,
+)
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
 from recommender.fit.plan import SOLVED_AT_ONCE
 from recommender.pipeline.decision import Decision
@@ -26,7 +38,7 @@ from recommender.pipeline.probed_network import probed_network
 from recommender.progress import Progress
 
 PASS_SHARE = 0.2  # of the budget, for the pass
-MOST_IMAGES = SOLVED_AT_ONCE * 5 // 4  # four fifths of which are for training
+MOST_IMAGES = SOLVED_AT_ONCE
 _CHUNK = 32  # pictures read at a time
 
 Pixels = npt.NDArray[np.uint8]
@@ -34,12 +46,35 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SharedImages:
-    """Images and their split."""
+    """Images, the folds that frozen candidates are judged by, and the one fold that fine-tuned ones hold out.
 
-    images: SplitImages  # with features pooled at every cut point
-    pictures: Pixels | None  # prepared, rounded, of shape (n, size, size, channels); None if they were not read yet
+    A frozen candidate is judged on each image by a classifier of the other folds. So on the images that fine-tuned
+    candidates hold out, all candidates have learnt from the same images.
+    """
+
+    images: SplitImages  # with features pooled at every cut point; the first split is of fine-tuned candidates
+    order: Numbers  # of the rows, by content: in it folds do not depend on the form of the data
+    training: Numbers  # rows that fine-tuned candidates learn from
+    folds: int  # 1 if the user's validation split judges
+    pictures: Pixels | None = None  # prepared, rounded, of shape (n, size, size, channels); None if they were not kept
     n_images: int  # that there are, of which these may be a sample
     seconds: float  # that the network takes for these images
+
+    @classmethod
+    def of(cls, features: Features, rows: Rows, seed: int, **more: Any) -> "SharedImages":
+        images, order = SplitImages.of(features, rows, seed), content_order(features)
+        folds = held_out_splits(rows.taken(order), seed=seed)
+        parts = [order[train] for train, part in folds if np.isin(images.split.held_out, order[part]).all()]
+        if not len(images.split.held_out):
+            raise RecommendError(
+                "Expected images to hold out: two classes with two images each that are no near-duplicates. Received: "
+                "fewer. Add images."
+            )
+        return cls(images=images, order=order, training=parts[0], folds=len(folds), **more)
+
+    def blocks(self, levels: Sequence[str], rows: Numbers) -> list[FloatArray]:
+        """What a head that reads these cut points reads of some rows."""
+        return [self.images.features.pooled[level][rows] for level in levels]
 
     @property
     def is_sample(self) -> bool:
@@ -68,13 +103,7 @@ def share_images(found: Decision, *, budget: float, seed: int, progress: Progres
         features, pictures = _pass(found, sample, progress)
         rows = rows_of_everything(index, features, seed)
         seconds = time.perf_counter() - began
-    images = SplitImages.of(features, rows, seed)
-    if not len(images.split.held_out):
-        raise RecommendError(
-            "Expected images to hold out: two classes with two images each that are no near-duplicates. Received: "
-            "fewer. Add images."
-        )
-    return SharedImages(images=images, pictures=pictures, n_images=everything.n_wanted, seconds=seconds)
+    return SharedImages.of(features, rows, seed, pictures=pictures, n_images=everything.n_wanted, seconds=seconds)
 
 
 def _pass(found: Decision, sample: Any, progress: Progress) -> tuple[Features, Pixels | None]:
@@ -113,10 +142,10 @@ def load_pictures(found: Decision, shared: SharedImages, progress: Progress | No
 
 def detector_of(row: Row, found: Decision, shared: SharedImages, seed: int) -> Detector | None:
     """A detector of out-of-distribution images, on what the row's prediction layer reads."""
-    images, split = shared.images, shared.images.split
+    images = shared.images
     if row.frozen:
-        read = np.concatenate([images.features.pooled[level] for level in row.strategy.head.levels], axis=1)
-        return fitted_detector(read[split.training], read[split.held_out], None, seed)
+        read = np.concatenate(shared.blocks(row.strategy.head.levels, images.training), axis=1)
+        return fitted_detector(read, None, images.rows.groups[images.training], seed)
     pictures = load_pictures(found, shared)
     if pictures is None:
         return None
@@ -124,6 +153,6 @@ def detector_of(row: Row, found: Decision, shared: SharedImages, seed: int) -> D
     below = keras.Model(model.input, model.layers[-1].input)
     training, held_out = (
         predict(below, images.examples(inputs, part).sample(MOST_OF_DETECTOR, seed))
-        for part in (split.training, split.held_out)
+        for part in (shared.training, images.split.held_out)
     )
     return fitted_detector(training, held_out, None, seed)

@@ -1,132 +1,132 @@
-"""A candidate of a comparison that is fine-tuned: set up and timed first, then trained in parts."""
+"""A candidate of a comparison that is fine-tuned as a trial of `fit`, in as many steps as there is time for."""
 
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
-from builders.training.data import Pictures
-from builders.training.optimizers import best_precision, depths_of, optimizer_for, use_precision
+from builders.training.batches import PREDICTION_BATCH, predict
+from builders.training.data import Examples, Inputs, Pictures
+from builders.training.optimizers import best_precision, use_precision
 from builders.training.schedule import plan_schedule
-from builders.training.trainer import TIMED_IMAGES, Trainer
+from builders.training.state import Arrays
+from builders.training.trainer import Trainer, between
+from probes.evaluation.evaluation import calibrate
 from recommender.comparison.candidates import Candidate
-from recommender.comparison.ranking import Row
-from recommender.comparison.successive_halving import CHECKS, Pace
-from recommender.fit.images import SplitImages
-from recommender.fit.inputs import MEMORY_LIMIT, FrozenFeatures
+from recommender.comparison.shared_images import SharedImages
+from recommender.fit.gate import SHARES, Evidence, weigh
+from recommender.fit.inputs import FrozenFeatures
 from recommender.fit.plan import is_dissimilar
 from recommender.pipeline.decision import Decision
 
-_FROZEN_MEMORY = MEMORY_LIMIT // 8  # bytes for each candidate's frozen part; there are up to six, and the pictures
+LEAST_STEPS = 24  # fewest useful steps. Ours.
+# With EfficientNet-Lite0 on two cores a step took as long as 4 forward passes, its compilation as long as 6 to 12 of
+# those of a forward pass. Less is assumed, since a training that turns out too slow ends in time all the same.
+_PASSES, _TRACES = 3, 4
+_SLOWER = 1.5  # predictions may be slower later than when they were timed: a busy machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FineTuned:
+    """A training that came to its end."""
+
+    evidence: Evidence  # on the held-out images
+    weights: Arrays  # of the whole model, at the best average with the start
+    steps: int
+    full_steps: int  # that `fit` takes
 
 
 class Tuned:
-    """A candidate that is fine-tuned, from the linear probe of the last cut point."""
+    """A candidate with its model, compiled and timed."""
 
     def __init__(
         self,
         candidate: Candidate,
         found: Decision,
-        images: SplitImages,
-        pictures: npt.NDArray[np.uint8],
-        start: Row,
+        shared: SharedImages,
+        start: HeadWeights,
         augmentation: Sequence[str],
         seed: int,
     ) -> None:
-        began = time.perf_counter()
-        self.candidate, self.interrupted, self.out_of_time = candidate, False, False
-        kernel, bias = start.weights
-        self.model = build_model(candidate.strategy, HeadWeights(kernel=kernel, bias=bias), found.backbone)
-        split, mirror = split_frozen(self.model), "mirror" in augmentation
-        self._precision = contextlib.ExitStack()
-        self._precision.enter_context(use_precision(split.tail, best_precision()))
-        frozen = None
-        if not split.takes_pictures:
-            frozen = FrozenFeatures(split, pictures, n=len(pictures), mirror=mirror, memory=_FROZEN_MEMORY)
-        inputs = frozen or Pictures(pixels=pictures, mirror=mirror, crop="crop" in augmentation)
-        training = images.examples(inputs, images.split.training, balanced=found.class_weight is not None)
-        held_out = images.examples(inputs, images.split.held_out)
-        dissimilar = split.takes_pictures and is_dissimilar(found)
-        schedule = replace(plan_schedule(len(training), dissimilar=dissimilar, seed=seed), patience=CHECKS + 1)
-        optimizer = optimizer_for(split.tail, schedule, depths_of(split.graph))
-        self._speed = keras.Variable(1.0, trainable=False, dtype="float32")
-        optimizer.learning_rate = _Stretched(optimizer._learning_rate, self._speed)
-        self.trainer = Trainer(split.tail, training, held_out, schedule, optimizer)
-        features = images.features.pooled[start.strategy.cut][images.split.held_out]
-        self.state = self.trainer.start(softmax(features @ kernel + bias, axis=1))
-        self._first = self.state.weights
-        self.pace = self._timed(frozen, views=(1 + mirror) * len(training))
-        self.seconds = start.seconds + time.perf_counter() - began
-
-    def _timed(self, frozen: FrozenFeatures | None, views: int) -> Pace:
-        image, held_out, schedule = 0.0, self.trainer.held_out, self.trainer.schedule
-        if frozen is not None:
-            frozen.plain(held_out.rows[:TIMED_IMAGES])
-            image = frozen.seconds / frozen.computed
-        step, check = self.trainer.timed(self.state)
-        return Pace(
-            step=step,
-            check=check,
-            image=image,
-            batch=schedule.batch_size,
-            views=views,
-            held_out=len(held_out),
-            most=max(schedule.steps - schedule.steps % CHECKS, CHECKS),
+        images, pixels = shared.images, shared.pictures
+        self.model, self.seed, self.judged = (
+            build_model(candidate.strategy, start, found.backbone),
+            seed,
+            images.held_out,
         )
+        split = split_frozen(self.model, train_norms=True)
+        inputs: Inputs = Pictures(pixels=pixels, augmentation=augmentation)
+        if not split.takes_pictures:
+            inputs = FrozenFeatures(split, pixels, n=len(images.rows), augmentation=augmentation, seed=seed)
+        self.training = images.examples(inputs, shared.training, balanced=found.class_weight is not None)
+        self.held_out = images.examples(inputs, images.split.held_out)
+        dissimilar = split.takes_pictures and is_dissimilar(found)
+        schedule = plan_schedule(len(self.training), dissimilar=dissimilar, seed=seed)
+        self._precision = contextlib.ExitStack()  # until the end: the model is used for nothing else
+        self._precision.enter_context(use_precision(split.tail, best_precision()))
+        self._place = keras.Variable(0.0, trainable=False, dtype="float32")
+        self.trainer = Trainer(split.tail, schedule, place=self._place)
 
-    def plan(self, steps: int) -> None:
-        """Set the length of the training, a multiple of `CHECKS`."""
-        schedule = self.trainer.schedule
-        self._speed.assign(schedule.steps / steps)
-        self.trainer.schedule = replace(schedule, steps=steps, check_every=steps // CHECKS)
+    def least_seconds(self) -> float:
+        """Compile predictions and time them; how long the shortest useful training will take, as far as that shows."""
+        batch = self.training.take(slice(self.trainer.schedule.batch_size))
+        self.training.inputs.plain(batch.rows)  # the frozen part, once
+        first, again = self._prediction(batch), self._prediction(batch)
+        self._prediction(self.held_out.take(slice(PREDICTION_BATCH)))  # the first of another size takes longer
+        self._ending = _SLOWER * len(SHARES) * self._prediction(self.held_out)
+        steps = min(LEAST_STEPS, self.trainer.schedule.steps)
+        return _TRACES * max(first - again, 0.0) + steps * _PASSES * again + self._ending
 
-    def advance(self, checks: int, deadline: float, progress: Any = None) -> tuple[float, float] | None:
-        """Train up to a validation check; returns its accuracy and negative loss, or None if interrupted.
+    def _prediction(self, examples: Examples) -> float:
+        """Seconds of a prediction; the last one, of the held-out images, is kept."""
+        began = time.perf_counter()
+        self.start = predict(self.trainer.model, examples)
+        return time.perf_counter() - began
 
-        The advice trains to its end at once. A step after the deadline interrupts the training, and so does a check
-        for which there is no time.
+    def train(self, seconds: float, report: Callable[..., None]) -> FineTuned | None:
+        """Run through one whole schedule in that time, in at most as many steps as `fit` takes; None if too few fit.
+
+        The place in the schedule is the share of the steps, or of the time if that is larger.
         """
+        trainer, most, done, began = self.trainer, self.trainer.schedule.steps, 0, 0.0
+        until = time.perf_counter() + seconds - self._ending
 
-        def stop_in_time(batch: int, logs: Any = None) -> None:  # noqa: ARG001
-            is_last = batch + 1 == self.trainer.schedule.check_every
-            if time.perf_counter() + (self.pace.check if is_last else 0.0) > deadline:
-                self.out_of_time = True
-                raise KeyboardInterrupt  # the best so far is kept
+        def advance(batch: int, logs: Any = None) -> None:  # noqa: ARG001
+            nonlocal done, began
+            now, done = time.perf_counter(), batch + 1
+            began = began or now  # the first step is compiled
+            spent = (now - began) / (until - began) if until > began else 1.0
+            self._place.assign(most * min(max(done / most, spent), 1.0))
+            trainer.model.stop_training = spent >= 1
 
-        stopper = keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time)
-        until = CHECKS if self.candidate.recommended else checks
-        trained = self.trainer.run(self.state, until=until, callbacks=[stopper], progress=progress)
-        self.state, self.interrupted = trained.state, trained.interrupted
-        self.seconds += trained.seconds
+        trainer.schedule = replace(trainer.schedule, check_every=most)
+        pacer, first = keras.callbacks.LambdaCallback(on_train_batch_end=advance), trainer.weights()
+        trained = trainer.run(trainer.start(), self.training, callbacks=[pacer], progress=report)
         if trained.interrupted:
+            raise KeyboardInterrupt
+        if done < min(LEAST_STEPS, most):
             return None
-        check = self.state.checks[checks]
-        return check.accuracy, -check.held_out_loss
+        end = trained.state.weights
+        averages = trainer.averages(first, end, SHARES[1:], self.held_out)
+        evidence = weigh(np.concatenate([self.start[None], averages]), self.judged, self.seed)
+        trainer.set_weights(between(first, end, evidence.share))
+        self._calibrate(evidence.probabilities)
+        weights = tuple(self.model.get_weights())
+        return FineTuned(evidence=evidence, weights=weights, steps=done, full_steps=most)
 
-    def weights(self, *, best: bool) -> tuple[npt.NDArray[Any], ...]:
-        """All weights of the model at the best check or at the start; the training is over."""
-        self.trainer.set_weights(self.state.best if best else self._first)
-        self._precision.close()
-        return tuple(self.model.get_weights())
-
-
-class _Stretched(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A learning rate that changes faster or slower than planned; another speed needs no new trace of the step."""
-
-    def __init__(self, planned: Any, speed: Any) -> None:
-        self.planned, self.speed = planned, speed
-
-    def __call__(self, step: Any) -> Any:
-        return self.planned(keras.ops.cast(step, "float32") * self.speed)
+    def _calibrate(self, probabilities: npt.NDArray[np.float64]) -> None:
+        found = calibrate(probabilities, self.judged.labels, seed=self.seed, groups=self.judged.groups)
+        if found.helps:
+            layer = self.model.layers[-1]
+            layer.set_weights([part / found.temperature for part in layer.get_weights()])
 
 
 @contextlib.contextmanager

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
 
 _ROWS_SHOWN, _TIES_SHOWN = 14, 4
-_STYLES = {"right": "bold green", "tied": "bold green", "wrong": "bold red", "unknown": "bold yellow"}
+_STYLES = {
+    "right": "bold green",
+    "tied": "bold green",
+    "wrong": "bold red",
+    "undecided": "bold yellow",
+    "unknown": "bold yellow",
+}
 
 
 def print_comparison(comparison: "Comparison", console: Console) -> None:
@@ -27,11 +33,20 @@ def print_comparison(comparison: "Comparison", console: Console) -> None:
 
 def _method(comparison: "Comparison") -> Text:
     sample = f", a sample of {comparison.n_images:,}" if comparison.is_sample else ""
-    held_out = "of your validation split" if comparison.judged_by == "validation" else "that were held out"
+    validation = comparison.judged_by == "validation"
+    how = f"on {comparison.n_judged:,} images of your validation split"
+    if not validation:
+        how = f"by cross-validation on the same {comparison.n_judged:,} images{sample}"
+    tuned = ""
+    if any(row.steps for row in comparison.rows):
+        held_out = "of these images" if validation else "that were held out of these images"
+        tuned = (
+            f". Fine-tuned ones learnt from {comparison.n_training:,} images; their accuracy over all images is "
+            f"estimated from {comparison.n_held_out:,} {held_out}, paired with a frozen one"
+        )
     interrupted = "; interrupted" if comparison.interrupted else ""
     return Text(
-        f"{len(comparison.rows)} strategies, trained on the same {comparison.n_training:,} images{sample}, evaluated "
-        f"on the same {comparison.n_held_out:,} images {held_out}; {duration(comparison.seconds)} of "
+        f"{len(comparison.rows)} strategies, evaluated {how}{tuned}; {duration(comparison.seconds)} of "
         f"{duration(comparison.budget)}{interrupted}\n"
     )
 
@@ -48,8 +63,7 @@ def _table(comparison: "Comparison") -> Table:
         marks = {
             "advice": row.recommended,
             "preferred": row is comparison.preferred,
-            "ended early": row.ended_early,
-            "no gain": row.steps > 0 and not (row.gained or row.ended_early),
+            "no sure gain": row.steps > 0 and not row.gained,
         }
         if number >= _ROWS_SHOWN and row.frozen and not any(marks.values()):
             hidden += 1
@@ -69,11 +83,7 @@ def _table(comparison: "Comparison") -> Table:
 
 
 def _notes(comparison: "Comparison") -> Iterator[str]:
-    low, high = comparison.interval
-    yield (
-        f"Choosing the best of {len(comparison.rows)} gives {comparison.accuracy:.1%} ({low:.1%} to {high:.1%}). The "
-        "winner's own accuracy is the best of many on the same images, so it is too high."
-    )
+    yield "Of the rows the best is the best of many on the same images, so its own accuracy is too high."
     ties = [row.label for row in comparison.ties if row is not comparison.winner]
     if ties:
         more = f"; and {len(ties) - _TIES_SHOWN} more" if len(ties) > _TIES_SHOWN else ""
@@ -91,5 +101,6 @@ def _notes(comparison: "Comparison") -> Iterator[str]:
     if any(row.steps for row in comparison.rows):
         augmentation = " and ".join(comparison.augmentation or ()) or "no augmentation"
         yield (
-            f"Fine-tuned with {augmentation}, in as many steps as the budget allows; `recommend fit` trains for longer."
+            f"Fine-tuned with {augmentation}, each through a whole schedule of as many steps as the budget allows; "
+            "`recommend fit` takes more."
         )

@@ -5,7 +5,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -18,12 +18,15 @@ from recommender.fit.plan import planned
 from recommender.json_records import Comparison, Count, Export, Fit, Record, ScenarioId, Share, TrainingPlan, note
 from recommender.rules import thresholds
 from recommender.rules.class_balance import imbalance, small_class
-from recommender.rules.scenario_rule import amount, amount_margin, drift_margin, similarity_verdict
+from recommender.rules.plan import similarity_evidence
+from recommender.rules.scenario_rule import amount, amount_margin, choose_scenario, drift_margin, similarity_verdict
 from recommender.versions import versions
 
 if TYPE_CHECKING:
+    from recommender.comparison.comparison import Comparison as Compared
     from recommender.pipeline.decision import Decision
 
+_NORMAL_95 = 1.96  # standard errors on either side of a mean that hold 95 % of a normal distribution
 ScenarioName = Literal["LINEAR_PROBE", "PARTIAL_FINE_TUNE", "FULL_FINE_TUNE", "SHALLOW_FEATURES"]
 Source = Literal["folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream", "dataset"]
 
@@ -155,7 +158,7 @@ class Scenario(Record):
     confidence: Annotated[Share, note("Share of bootstrap resamples that give this scenario.")]
     close_call: Annotated[bool, note("Whether a margin is within a quarter of its threshold.")]
     runner_up: RunnerUp
-    overridden: Annotated[ScenarioId | None, note("What the rules chose, where the user asked for another.")]
+    overridden: Annotated[ScenarioId | None, note("What the rules chose, where the user or `compare` chose another.")]
 
 
 class Cut(Record):
@@ -200,7 +203,9 @@ class Finding(Record):
 class Recommendation(Record):
     """What `recommend DATA --json` prints, `Recommendation.to_dict()` returns and `--build` writes with the model.
 
-    The same seed gives the same document apart from `seconds`. `fit`, `compare` and `--export` add their results.
+    The same seed gives the same document apart from `seconds`. `fit`, `compare` and `--export` add their results. With
+    `compare --build` the keys scenario, strategy, training, reasons and accuracies are those of the preferred strategy,
+    which is written; `comparison.recommended` names the advice.
     """
 
     schema_version: Literal[5]
@@ -212,7 +217,7 @@ class Recommendation(Record):
     scenario: Scenario
     strategy: Strategy
     training: TrainingPlan
-    expected_accuracy: Annotated[Share | None, note("Of the model as returned, before any training.")]
+    expected_accuracy: Annotated[Share | None, note("Of the model as built, before `fit`.")]
     expected_accuracy_standard_error: float | None
     expected_balanced_accuracy: Annotated[Share | None, note("Mean over classes of each class's own accuracy.")]
     expected_balanced_accuracy_standard_error: float | None
@@ -264,6 +269,32 @@ def as_dict(found: "Decision") -> dict[str, Any]:
         versions=versions(),
         **dict.fromkeys(("fit", "comparison", "exports"), UNSET),
     ).to_dict()
+
+
+def as_compared(found: "Decision", comparison: "Compared") -> dict[str, Any]:
+    """The keys that describe the model, for the preferred strategy of a comparison in place of the recommended one."""
+    row, measured = comparison.preferred, found.measurements
+    verdict = choose_scenario(
+        n_images=measured.size.n_images,
+        images_per_class=small_class(measured.size.class_counts),
+        evidence=similarity_evidence(measured, found.plan.cuts, found.seed),
+        forced=row.scenario,
+    )
+    chosen = replace(found, plan=replace(found.plan, strategy=row.strategy, cut_choice=None), verdict=verdict)
+    low, high = row.interval
+    described = {
+        "scenario": _scenario(chosen),
+        "strategy": _strategy(chosen),
+        "training": TrainingPlan.of(planned(chosen)),
+        "expected_accuracy": row.accuracy,
+        "expected_accuracy_standard_error": (high - low) / 2 / _NORMAL_95,
+        "expected_balanced_accuracy": row.balanced_accuracy,
+        "expected_balanced_accuracy_standard_error": None,
+        "accuracy_from": comparison.judged_by,
+        "n_held_out": row.n_judged if comparison.judged_by == "validation" else 0,
+        "reasons": [comparison.sentence],
+    }
+    return {key: value.to_dict() if isinstance(value, Record) else value for key, value in described.items()}
 
 
 def _dataset(size: DatasetSize) -> Dataset:

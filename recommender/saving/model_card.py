@@ -52,10 +52,15 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
     data, fit, stem = description["dataset"], description.get("fit"), model_name.removesuffix(".keras")
     names = list(data["class_counts"])
     paper, licence = _origin(description["backbone"])
+    comparison = description.get("comparison") or {"rows": ()}
+    compared = next((row for row in comparison["rows"] if row["label"] == comparison["preferred"]), None)
     n_judged = (fit or description)["n_held_out"] or description["separability"]["n_images"]
+    if compared and not fit:
+        n_judged = comparison["n_judged"]
     few = sorted((count, name) for name, count in data["class_counts"].items() if count < PLENTIFUL_IMAGES_PER_CLASS)
     text = _template().render(
-        {"fit": None, "exports": (), **description},
+        {"fit": None, "comparison": None, "exports": (), **description},
+        compared=compared,
         stem=stem,
         names=names,
         most_classes=_MOST_CLASSES,

@@ -7,12 +7,18 @@ import re
 import sys
 import unicodedata
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from paths import ROOT
 from pictures import write_images
+
+from builders.build import build_model
+from recommender.comparison.compare import compare
+from recommender.rules.scenario import Scenario
 
 SCHEMA = json.loads((ROOT / "docs" / "recommendation.schema.json").read_text(encoding="utf-8"))
 DETECTED = (".keras", ".json", ".labels.txt", ".md", ".features.npz")
@@ -141,6 +147,72 @@ def test_a_comparison_follows_the_recommendation_and_its_best_model_is_written(i
     assert done.stdout.index("Scenario") < done.stdout.index("Compared") < done.stdout.index("preferred")
     assert "Wrote" in done.stdout
     assert weights(tmp_path / "best.keras")
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("tuned", [False, True])
+def test_model_card_and_json_describe_the_preferred_model(invoke, tmp_path, monkeypatch, tiny_found, tuned):
+    import keras
+
+    whole = compare(tiny_found, budget=3.0)
+    rows = [row for row in whole.rows if not row.recommended]
+    preferred = replace(rows[0], accuracy=0.8125, interval=(0.6, 0.9))
+    if tuned:
+        strategy = replace(preferred.strategy, cut=tiny_found.plan.cuts[-1].layer, cut_depth=1.0, freeze=None)
+        strategy = replace(strategy, head=replace(strategy.head, levels=(strategy.cut,)), freeze_depth=0.0)
+        model = build_model(strategy, None, tiny_found.backbone)
+        preferred = replace(
+            preferred, strategy=strategy, scenario=Scenario.FULL_FINE_TUNE, steps=30, full_steps=240, share=0.5
+        )
+        preferred = replace(preferred, weights=tuple(weight + 0.25 for weight in model.get_weights()))
+    shown = replace(whole, rows=(preferred, *rows[1:], whole.recommended), preferred=preferred)
+    shown = replace(shown, gaps=shown.gaps[:1] * len(shown.rows), detect=lambda _: None)
+    monkeypatch.setattr("recommender.comparison.compare.compare", lambda *_, **__: shown)
+    done = invoke("compare", "data", "--build", tmp_path / "best.keras")
+    assert done.returncode == 0, done.stderr
+
+    description = json.loads((tmp_path / "best.json").read_text(encoding="utf-8"))
+    jsonschema.validate(description, SCHEMA)
+    scenario, strategy = preferred.scenario, preferred.strategy
+    assert description["scenario"]["id"] == scenario.id
+    assert description["strategy"]["cut"]["layer"] == strategy.cut
+    assert description["strategy"]["freeze"]["layer"] == strategy.freeze
+    assert description["strategy"]["head"]["levels"] == list(strategy.head.levels)
+    assert description["expected_accuracy"] == 0.8125
+    assert description["comparison"]["preferred"] == preferred.label
+    assert description["comparison"]["recommended"] == whole.advice != preferred.label
+
+    card = (tmp_path / "best.md").read_text(encoding="utf-8")
+    assert f"scenario {scenario.id}, `{scenario.name}` (preferred by a comparison)" in card
+    assert f"**Kept:** up to `{strategy.cut}`" in card
+    assert "| Accuracy | 81.2% | 60.0% to 90.0% |" in card
+    assert ("fine-tuned for 30 steps" in card) == tuned
+
+    model = keras.models.load_model(tmp_path / "best.keras")
+    width = sum(int(cut.shape[-1]) for cut in tiny_found.plan.cuts if cut.layer in strategy.head.levels)
+    assert model.layers[-1].kernel.shape[0] == width
+    stored = model.get_weights() if tuned else model.layers[-1].get_weights()
+    for one, other in zip(stored, preferred.weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("form", [[], ["--quiet"], ["--json"]])
+def test_an_interrupted_comparison_prints_what_there_is_and_exits_with_130(invoke, monkeypatch, tiny_found, form):
+    whole = replace(compare(tiny_found, budget=1.0), interrupted=True)
+    monkeypatch.setattr("recommender.comparison.compare.compare", lambda *_, **__: whole)
+    done = invoke("compare", "data", *form)
+    assert done.returncode == 130
+    assert whole.winner.label in done.stdout
+
+
+@pytest.mark.usefixtures("measured")
+def test_an_interrupted_training_prints_its_result_and_exits_with_130(invoke, monkeypatch, tiny_found):
+    result = replace(tiny_found.fit(), interrupted=True)
+    monkeypatch.setattr(type(tiny_found), "fit", lambda *_, **__: result)
+    done = invoke("fit", "data", "--quiet")
+    assert done.returncode == 130
+    assert done.stdout.startswith("linear_probe: accuracy")
 
 
 @pytest.mark.usefixtures("measured")

@@ -38,10 +38,9 @@ def shared(partly):
 def finished(partly):
     """A comparison with two fine-tuned strategies, the advice first, and what was reported meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
-        two = [each for each in tuned_candidates(partly) if each.recommended or each.strategy.freeze is None]
+        two = tuned_candidates(partly)[:2]
         patch.setattr("recommender.comparison.run.tuned_candidates", lambda _: two)
-        patch.setattr("recommender.comparison.run.SET_UP_SHARE", 1.0)  # so that a busy machine skips nothing
-        patch.setattr("recommender.comparison.run.SET_UP_IMAGES", 1)
+        patch.setattr("builders.training.schedule.LEAST_STEPS", 30)
         patch.setattr("builders.training.schedule.STEPS", 100)
         progress = []
         comparison = compare(

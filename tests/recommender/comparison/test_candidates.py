@@ -22,11 +22,25 @@ def test_the_advice_comes_first_among_its_kind(measured, scenario):
     assert sum(candidate.recommended for candidates in kinds for candidate in candidates) == 1
 
 
-def test_every_cut_is_read_alone_and_the_last_is_fitted_before_the_others(partly):
-    frozen = frozen_candidates(partly)
-    alone = [candidate.strategy.cut for candidate in frozen if len(candidate.strategy.head.levels) == 1]
+def test_the_usual_form_of_every_scenario_comes_before_the_variants(partly):
+    for candidates in (frozen_candidates(partly), tuned_candidates(partly)):
+        usual = [candidate.usual for candidate in candidates]
+        assert usual == sorted(usual, reverse=True)
+        assert 2 <= sum(usual) < len(usual)
+
+
+def test_scenario_3_is_fine_tuned_before_scenario_2(measured):
+    assert [each.scenario.id for each in tuned_candidates(measured(scenario=1))[:2]] == [3, 2]
+
+
+def test_what_fine_tuned_strategies_start_from_is_fitted_first(partly):
+    first = [candidate.strategy.head.levels for candidate in frozen_candidates(partly) if candidate.usual]
+    assert all(candidate.strategy.head.levels in first for candidate in tuned_candidates(partly))
+
+
+def test_every_cut_is_read_alone(partly):
+    alone = [each.strategy.cut for each in frozen_candidates(partly) if len(each.strategy.head.levels) == 1]
     assert set(alone) == {cut.layer for cut in partly.plan.cuts}
-    assert partly.plan.cuts[-1].layer in [candidate.strategy.cut for candidate in frozen[:2]]
 
 
 def test_freeze_depths_are_about_the_quarters(partly):
