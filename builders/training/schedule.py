@@ -17,7 +17,7 @@ WARM_UP = 0.1  # share of the steps
 # by rate times decay a step, at a decay of 0.01 and 240 steps by 0.1 % in all.
 LEARNING_RATE = 3e-4
 LEARNING_RATE_DISSIMILAR = 1e-3  # where the whole network trains on pictures unlike the source's
-CHECKS = 10
+CHECKS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
