@@ -28,8 +28,8 @@ from recommender.fit.plan import is_dissimilar
 from recommender.pipeline.decision import Decision
 
 LEAST_STEPS = 24  # fewest useful steps. Ours.
-# With EfficientNet-Lite0 on two cores a step took as long as 4 forward passes, its compilation as long as 6 to 12 of
-# those of a forward pass. Less is assumed, since a training that turns out too slow ends in time all the same.
+# With EfficientNet-Lite0 on two cores a step took as long as 4 forward passes, and its compilation as long as 6 to 12
+# compilations of a forward pass. Less is assumed, since a training that turns out too slow ends in time all the same.
 _PASSES, _TRACES = 3, 4
 _SLOWER = 1.5  # predictions may be slower later than when they were timed: a busy machine
 

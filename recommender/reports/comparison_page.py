@@ -57,7 +57,7 @@ def _table(comparison: "Comparison") -> Table:
     table.add_column("Strategy", no_wrap=True, overflow="ellipsis")
     for name in ("Accuracy", "95 %", "Time", "Steps"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
+    table.add_column()
     hidden = 0
     for number, row in enumerate(comparison.rows):
         marks = {
