@@ -191,7 +191,7 @@ class Comparison(Record):
     ]
     sentence: str
     winner: str
-    preferred: Annotated[str, note("The cheapest within one standard error of the winner; --build writes it.")]
+    preferred: Annotated[str, note("Cheap, and within one standard error of the winner; --build writes it.")]
     recommended: str
     accuracy: Annotated[Share, note("Of choosing the best, each image judged by a choice that the others made.")]
     interval: Pair

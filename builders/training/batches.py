@@ -1,5 +1,7 @@
 """Batches of labelled inputs, for training and prediction on any Keras backend."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,7 +13,33 @@ from builders.training.data import Examples, FloatArray, Outputs, Rows
 PREDICTION_BATCH = 64
 
 
-class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches that remember why one could not be read: TensorFlow would hide it in an error of its own."""
+
+    error: Exception | None = None
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.batch(index)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def batch(self, index: int) -> Any:
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[None]:
+        """Raise what reading a batch raised."""
+        try:
+            yield
+        except Exception:
+            if self.error is None:
+                raise
+            raise self.error from None
+
+
+class TrainingBatches(_Batches):
     """Endless augmented batches of (inputs, labels, weights) from a step on.
 
     A batch depends on the seed and the number of its step alone, so that a run can be resumed. One shuffle of all
@@ -24,7 +52,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         super().__init__()
         self.examples, self.batch_size, self.seed, self.first_step = examples, batch_size, seed, first_step
 
-    def __getitem__(self, index: int) -> tuple[Outputs, npt.NDArray[np.int64], FloatArray]:
+    def batch(self, index: int) -> tuple[Outputs, npt.NDArray[np.int64], FloatArray]:
         step, examples = self.first_step + index, self.examples
         places = self.places(step)
         inputs = examples.inputs.varied(examples.rows[places], np.random.default_rng([self.seed, step]))
@@ -40,7 +68,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places, strict=True)], np.int64)
 
 
-class _PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class _PlainBatches(_Batches):
     def __init__(self, examples: Examples) -> None:
         super().__init__()
         self.examples = examples
@@ -49,11 +77,13 @@ class _PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
     def num_batches(self) -> int:
         return -(-len(self.examples) // PREDICTION_BATCH)
 
-    def __getitem__(self, index: int) -> tuple[Outputs]:
+    def batch(self, index: int) -> tuple[Outputs]:
         first = index * PREDICTION_BATCH
         return (self.examples.inputs.plain(self.examples.rows[first : first + PREDICTION_BATCH]),)
 
 
 def predict(model: Any, examples: Examples) -> FloatArray:
     """Outputs of a model for plain examples, of shape (n, outputs)."""
-    return np.asarray(model.predict(_PlainBatches(examples), verbose=0), np.float32)
+    batches = _PlainBatches(examples)
+    with batches.read():
+        return np.asarray(model.predict(batches, verbose=0), np.float32)

@@ -115,16 +115,18 @@ class Trainer:
         _assign(self.optimizer.variables, state.slots)
         if state.round < until:
             first = state.round * schedule.check_every
+            batches = TrainingBatches(training, schedule.batch_size, schedule.seed, first)
             try:
-                self.model.fit(
-                    TrainingBatches(training, schedule.batch_size, schedule.seed, first),
-                    steps_per_epoch=schedule.check_every,
-                    initial_epoch=state.round,
-                    epochs=until,
-                    callbacks=[checking, *callbacks],
-                    shuffle=False,
-                    verbose=0,
-                )
+                with batches.read():
+                    self.model.fit(
+                        batches,
+                        steps_per_epoch=schedule.check_every,
+                        initial_epoch=state.round,
+                        epochs=until,
+                        callbacks=[checking, *callbacks],
+                        shuffle=False,
+                        verbose=0,
+                    )
             except KeyboardInterrupt:
                 interrupted = True
                 self.set_weights(checking.state.weights)

@@ -17,6 +17,8 @@ from recommender.comparison.candidates import Candidate
 
 DECIDED = 0.1  # width of an interval up to which a difference inside the noise is a tie: ±5 points. Ours.
 
+LIKE_COST = 2.0  # ratio of seconds up to which two rows are about as cheap. Ours.
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -169,10 +171,13 @@ def judge(rows: Sequence[Row], images: Rows, *, seed: int) -> Ranking:
 
 
 def _preferred(rows: Sequence[Row], winner: Row, groups: npt.NDArray[np.int64]) -> Row:
-    """The cheapest of the rows within one standard error of the winner (Breiman et al., CART, 1984)."""
+    """The best of the cheapest rows within one standard error of the winner (Breiman et al., CART, 1984)."""
 
     def near(row: Row) -> bool:
         gap = winner.results.lead_over(row.results, groups)
         return bool(gap.difference <= (gap.high - gap.low) / 2 / norm.ppf(0.975))
 
-    return min((row for row in rows if row is winner or near(row)), key=lambda row: row.seconds)
+    close = [row for row in rows if row is winner or near(row)]
+    least = min(row.seconds for row in close)
+    cheap = [row for row in close if row.seconds <= LIKE_COST * least]
+    return max(cheap, key=lambda row: (row.accuracy, row.recommended, -row.seconds))

@@ -141,6 +141,25 @@ def test_ctrl_c_ends_at_the_last_check():
         np.testing.assert_array_equal(variable, value)
 
 
+class Vanishing:
+    """Inputs of which the file has gone."""
+
+    def plain(self, rows):
+        raise OSError(f"no file {rows[0]}")
+
+    def varied(self, rows, rng):  # noqa: ARG002
+        return self.plain(rows)
+
+
+def test_an_error_in_reading_is_raised_as_it_is():
+    trainer = trainer_of(classifier())
+    state = trainer.start()
+    with pytest.raises(OSError, match=r"^no file \d"):
+        trainer.run(state, examples(Vanishing(), TRAINING))
+    with pytest.raises(OSError, match=r"^no file 30"):
+        predict(trainer.model, examples(Vanishing(), HELD_OUT))
+
+
 def test_callbacks_and_progress_see_every_check_and_step(plain):
     _, done, (logged, steps, checks) = plain
     assert logged == [(check.accuracy, check.held_out_loss, check.learning_rate) for check in done.state.checks[1:]]

@@ -84,13 +84,13 @@ def test_images_of_one_group_count_as_one():
 # --- the preferred row
 
 
-def test_the_cheapest_row_within_one_standard_error_is_preferred():
+def test_the_best_of_the_cheapest_rows_within_one_standard_error_is_preferred():
     rows = [
         row("dear", right(0.92), 100.0),
         row("a", right(0.91, shift=70), 12.0),
         row("b", right(0.90, shift=140), 10.0),
     ]
-    assert judged(rows).preferred is rows[2]
+    assert judged(rows).preferred is rows[1]
 
 
 def test_a_cheap_row_that_is_clearly_worse_is_not_preferred():
