@@ -13,9 +13,11 @@ Every method starts from EfficientNet-Lite0 and has the same training images, th
     fit, fit_3            `recommend(folder).fit()`; the same with scenario 3 forced
 
 20 images a class train, then all up to 1,500; up to 500 others judge. Each cell runs in a process of its own. Its
-seconds cover reading, measuring and training; imports and the test are left out. Its memory is the peak of the process
-when training ends; fastai's two reading processes are not in it. Slow: the small cells take minutes, the large ones up
-to an hour on two cores. Results: benchmarks/results/rivals.jsonl, one line a cell, the small ones first; a run resumes.
+seconds cover reading, measuring and training; imports and the test are left out. Seconds of processor time are noted,
+too: the others mean little if anything else runs on the machine. Its memory is the peak of the process when training
+ends. The two processes that read pictures for fastai are not in memory and processor time. Slow: the small cells take
+minutes, the large ones up to an hour on two cores. Results: benchmarks/results/rivals.jsonl, one line a cell, the small
+ones first; a run resumes.
 
 `--setup` installs with pip as it is configured, and ends with a check that both networks give the same logits. If pip
 finds a CPU build of the pinned torch (2.13.0+cpu), it takes that. The build without a local version in its name brings
@@ -23,13 +25,14 @@ CUDA, several GB; it works as well. To avoid it, add a folder or an index with t
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +96,22 @@ def _python() -> str:
     return str(ENVIRONMENT / "bin" / "python")
 
 
-def _last_line(command: list[str]) -> str:
+def _last_line(command: list[str], environment: dict[str, str] | None = None) -> str:
     """The last line that a process prints; its errors are shown if it fails."""
-    process = subprocess.run(command, capture_output=True, text=True)
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
     if process.returncode:
         sys.stderr.write(process.stderr[-4000:])
         raise subprocess.CalledProcessError(process.returncode, command)
     return process.stdout.splitlines()[-1]
 
 
-def _cost(began: float) -> dict[str, Any]:
-    """Seconds since then, and the peak memory of this process so far."""
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB on Linux
-    return {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mib": memory // 1024}
+def _cost(began: float, began_cpu: float) -> dict[str, Any]:
+    """Seconds since then, on the clock and of processor time, and the peak memory of this process so far."""
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "cpu_seconds": round(time.process_time() - began_cpu, 1),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # from KiB, as Linux has it
+    }
 
 
 def ours(method: str, train: Path, test: Path) -> dict[str, Any]:
@@ -115,13 +121,13 @@ def ours(method: str, train: Path, test: Path) -> dict[str, Any]:
     import recommender.pipeline.pipeline  # noqa: F401
     from recommender import predict, recommend
 
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     found = recommend(train, scenario=3 if method == "fit_3" else None)
     model, chosen = found.build() if method == "frozen" else None, None
     if method != "frozen":
         result = found.fit()
         model, chosen = result.model, result.chosen
-    cost = _cost(began)
+    cost = _cost(began, began_cpu)
     files = sorted(file for file in test.rglob("*") if file.is_file())
     predictions = list(predict(model, files, class_names=found.class_names))
     return {
@@ -143,7 +149,7 @@ def usual_recipe(train: Path, test: Path) -> dict[str, Any]:
             folder, image_size=(SIZE, SIZE), batch_size=None, shuffle=False, verbose=False
         )
 
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     keras.utils.set_random_seed(0)
     data = pictures(train)
     n_images, n_classes = int(data.cardinality()), len(data.class_names)
@@ -161,7 +167,7 @@ def usual_recipe(train: Path, test: Path) -> dict[str, Any]:
                 layer.trainable = False
         model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", jit_compile=False)
         model.fit(batches, epochs=EPOCHS, verbose=0)
-    cost = _cost(began)
+    cost = _cost(began, began_cpu)
     judged = pictures(test)
     labels = np.array([int(label) for _, label in judged])
     right = model.predict(judged.batch(BATCH), verbose=0).argmax(1) == labels
@@ -170,11 +176,14 @@ def usual_recipe(train: Path, test: Path) -> dict[str, Any]:
 
 def measured(method: str, train: Path, test: Path) -> dict[str, Any]:
     """Run one method in a process of its own."""
+    environment = dict(os.environ)
     if method.startswith("fastai"):
         command = [_python(), str(FASTAI), str(train), str(test), method.partition("_")[2]]
+        # torch's threads would otherwise spin while they wait, which costs much where other processes run
+        environment |= {"OMP_WAIT_POLICY": "PASSIVE"}
     else:
         command = [sys.executable, __file__, "--cell", method, str(train), str(test)]
-    return json.loads(_last_line(command))
+    return json.loads(_last_line(command, environment))
 
 
 def cell(folder: ImageIndex, per_class: int | None, method: str) -> dict[str, Any]:
@@ -217,44 +226,46 @@ def measure(names: tuple[str, ...]) -> None:
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Accuracy of each cell; ours against each rival on the same images: mean difference, clear cells, time, memory."""
+    """Accuracy of each cell; then ours against each rival, over the cells that both have."""
     table: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows:
         size = "all" if row["per_class"] is None else f"{row['per_class']} a class"
         table.setdefault((row["set"], size), {})[row["method"]] = row
     ordered = sorted(table.items(), key=lambda item: next(iter(item[1].values()))["n_training"])
-    methods = (*OURS, *RIVALS)
-    lines = [_line("accuracy, %", "images", methods), _line("", "", ["-" * 9] * len(methods))]
+    lines = [_line("accuracy, %", ["images", *OURS, *RIVALS])]
     for (name, size), cells in ordered:
-        accuracies = [f"{100 * cells[each]['accuracy']:.1f}" if each in cells else "" for each in methods]
-        lines.append(_line(f"{name}, {size}", str(next(iter(cells.values()))["n_training"]), accuracies))
-    lines += ["", "ours against each: points (standard error) over n cells; surely better, surely worse; time; memory"]
+        accuracies = [f"{100 * cells[each]['accuracy']:.1f}" if each in cells else "" for each in (*OURS, *RIVALS)]
+        lines.append(_line(f"{name}, {size}", [next(iter(cells.values()))["n_training"], *accuracies]))
+    lines += [
+        "",
+        "Points of accuracy; cells where that is beyond the 95 % interval on the same images; geometric means.",
+    ]
+    lines.append(
+        _line("ours less theirs", ["cells", "points", "error", "better", "worse", "time", "CPU time", "memory"])
+    )
     for mine in OURS:
         for other in RIVALS:
             pairs = [(cells[mine], cells[other]) for _, cells in ordered if mine in cells and other in cells]
             if pairs:
-                lines.append(f"{mine:>7} - {other:<10} {_versus(pairs)}")
+                lines.append(_line(f"{mine} - {other}", _versus(pairs)))
     return "\n".join(lines)
 
 
-def _line(name: str, count: str, values: Any) -> str:
-    return f"{name:<34}{count:>7}" + "".join(f"{value:>10}" for value in values)
+def _line(name: str, values: Sequence[Any]) -> str:
+    return f"{name:<34}" + "".join(f"{value:>10}" for value in values)
 
 
-def _versus(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """Points of accuracy over all cells, and geometric means of the ratios of seconds and of memory."""
+def _versus(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[Any]:
+    """Mean difference, its standard error, cells clearly better and worse, ratios of seconds and of memory."""
     points = np.array([100 * (mine["accuracy"] - other["accuracy"]) for mine, other in pairs])
     gains = [paired_gain(_bits(other), _bits(mine)) for mine, other in pairs]
-    better, worse = sum(gain.low > 0 for gain in gains), sum(gain.high < 0 for gain in gains)
     error = f"{points.std(ddof=1) / np.sqrt(len(points)):.1f}" if len(points) > 1 else "-"
-
-    def ratio(part: str) -> float:
-        return float(np.exp(np.mean([np.log(mine[part] / other[part]) for mine, other in pairs])))
-
-    return (
-        f"{points.mean():+5.1f} ({error}) n={len(pairs)}; better in {better}, worse in {worse}; "
-        f"{ratio('seconds'):.2f} of its time, {ratio('peak_memory_mib'):.2f} of its memory"
-    )
+    ratios = [
+        np.exp(np.mean([np.log(mine[part] / other[part]) for mine, other in pairs]))
+        for part in ("seconds", "cpu_seconds", "peak_memory_mib")
+    ]
+    clear = [sum(gain.low > 0 for gain in gains), sum(gain.high < 0 for gain in gains)]
+    return [len(pairs), f"{points.mean():+.1f}", error, *clear, *(f"{ratio:.2f}" for ratio in ratios)]
 
 
 def _bits(row: dict[str, Any]) -> np.ndarray:
