@@ -129,7 +129,7 @@ def ours(method: str, train: Path, test: Path) -> dict[str, Any]:
         model, chosen = result.model, result.chosen
     cost = _cost(began, began_cpu)
     files = sorted(file for file in test.rglob("*") if file.is_file())
-    predictions = list(predict(model, files, class_names=found.class_names))
+    predictions = list(predict(model, files, class_names=found.index.class_names))
     return {
         **cost,
         "input_size": found.strategy.input_size,
@@ -238,7 +238,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
         lines.append(_line(f"{name}, {size}", [next(iter(cells.values()))["n_training"], *accuracies]))
     lines += [
         "",
-        "Points of accuracy; cells where that is beyond the 95 % interval on the same images; geometric means.",
+        "Points of accuracy; cells beyond the 95 % interval on the same images; geometric means of ratios.",
     ]
     lines.append(
         _line("ours less theirs", ["cells", "points", "error", "better", "worse", "time", "CPU time", "memory"])
