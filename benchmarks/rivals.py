@@ -31,7 +31,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ TOLERANCE = 1e-3  # between log probabilities of the two networks
 
 
 def setup() -> None:
-    venv.create(ENVIRONMENT, with_pip=True, clear=True)
+    subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
     subprocess.run([_python(), "-m", "pip", "install", *PACKAGES], check=True)
     check_logits()
 
