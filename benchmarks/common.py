@@ -17,6 +17,7 @@ from probes.images.prepare import Prepared
 from probes.network.features import Features, Network, run_over
 
 RESULTS = Path(__file__).parent / "results"
+MOST, TEST = 1500, 500  # images that train and that judge at most, in `train_test_split`
 
 
 def shared_datasets() -> Path:
@@ -35,6 +36,28 @@ def split(folder: ImageIndex, per_class: int, seed: int) -> tuple[list[list[str]
         train.append([files[i] for i in order[:taken]])
         held_out += [(label, files[i]) for i in order[taken:]]
     return train, [held_out[i] for i in rng.permutation(len(held_out))]
+
+
+def train_test_split(
+    folder: ImageIndex, per_class: int | None, seed: int
+) -> tuple[list[list[str]], list[tuple[int, str]]]:
+    """Training files of each class and test files; a quarter of the images, `TEST` at most, are for the test.
+
+    The test files are the same for each `per_class`. None means as many as there are, `MOST` of all classes at most.
+    """
+    rng = np.random.default_rng([seed, 5])
+    shuffled = [[files[i] for i in rng.permutation(len(files))] for files in folder.files]
+    n_images = sum(map(len, shuffled))
+    share = min(0.25, TEST / n_images)
+    tests = [round(share * len(files)) for files in shuffled]
+    kept = min(1.0, MOST / sum(len(files) - n for files, n in zip(shuffled, tests, strict=True)))
+    train = []
+    for files, n in zip(shuffled, tests, strict=True):
+        most = max(1, round(kept * (len(files) - n))) if per_class is None else per_class
+        train.append(files[n : n + most])
+    return train, [
+        (label, file) for label, (files, n) in enumerate(zip(shuffled, tests, strict=True)) for file in files[:n]
+    ]
 
 
 @contextlib.contextmanager

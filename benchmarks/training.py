@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ResultFile, data_sets, linked_folder
+from common import ResultFile, data_sets, linked_folder, train_test_split
 
 from builders.training.batches import predict
 from builders.training.data import Examples, Pictures
@@ -23,29 +23,12 @@ from probes.evaluation.intervals import paired_gain
 from probes.images.decode import read_picture, resize
 from recommender import recommend
 
-FEW, MOST, TEST = 15, 1500, 500
+FEW = 15
 SEEDS, SCENARIOS = (0, 1), (3, 2)
 
 
-def split(folder: ImageIndex, per_class: int | None, seed: int) -> tuple[list[list[str]], list[tuple[int, str]]]:
-    """Training files of each class and test files; a quarter of the images, `TEST` at most, are for the test."""
-    rng = np.random.default_rng([seed, 5])
-    shuffled = [[files[i] for i in rng.permutation(len(files))] for files in folder.files]
-    n_images = sum(map(len, shuffled))
-    share = min(0.25, TEST / n_images)
-    tests = [round(share * len(files)) for files in shuffled]
-    kept = min(1.0, MOST / sum(len(files) - n for files, n in zip(shuffled, tests, strict=True)))
-    train = []
-    for files, n in zip(shuffled, tests, strict=True):
-        most = max(1, round(kept * (len(files) - n))) if per_class is None else per_class
-        train.append(files[n : n + most])
-    return train, [
-        (label, file) for label, (files, n) in enumerate(zip(shuffled, tests, strict=True)) for file in files[:n]
-    ]
-
-
 def cell(folder: ImageIndex, per_class: int | None, scenario: int, seed: int) -> dict[str, Any]:
-    train, held_out = split(folder, per_class, seed)
+    train, held_out = train_test_split(folder, per_class, seed)
     labels = np.array([label for label, _ in held_out])
     with linked_folder(folder, train) as path:
         began = time.perf_counter()
