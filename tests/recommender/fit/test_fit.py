@@ -348,7 +348,7 @@ def test_a_disk_that_keeps_no_state_does_not_end_the_training(whole, tmp_path, m
     monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path / "file"))
     result = whole.fit(steps=2, augmentation=())
     assert len(result.history) == 3
-    assert "could not be kept" in result.notes[0]
+    assert any("could not be kept" in note for note in result.notes)
 
 
 def test_old_states_are_removed_other_files_stay_and_a_finished_state_is_kept_on_request(whole, tmp_path, monkeypatch):
