@@ -57,16 +57,13 @@ class Tuned:
         seed: int,
     ) -> None:
         images, pixels = shared.images, shared.pictures
-        self.model, self.seed, self.judged = (
-            build_model(candidate.strategy, start, found.backbone),
-            seed,
-            images.held_out,
-        )
+        self.model = build_model(candidate.strategy, start, found.backbone)
+        self.seed, self.judged, self.balanced = seed, images.held_out, found.class_weight is not None
         split = split_frozen(self.model, train_norms=True)
         inputs: Inputs = Pictures(pixels=pixels, augmentation=augmentation)
         if not split.takes_pictures:
             inputs = FrozenFeatures(split, pixels, n=len(images.rows), augmentation=augmentation, seed=seed)
-        self.training = images.examples(inputs, shared.training, balanced=found.class_weight is not None)
+        self.training = images.examples(inputs, shared.training, balanced=self.balanced)
         self.held_out = images.examples(inputs, images.split.held_out)
         dissimilar = split.takes_pictures and is_dissimilar(found)
         schedule = plan_schedule(len(self.training), dissimilar=dissimilar, seed=seed)
@@ -116,7 +113,8 @@ class Tuned:
             return None
         end = trained.state.weights
         averages = trainer.averages(first, end, SHARES[1:], self.held_out)
-        evidence = weigh(np.concatenate([self.start[None], averages]), self.judged, self.seed)
+        predictions = np.concatenate([self.start[None], averages])
+        evidence = weigh(predictions, self.judged, self.seed, balanced=self.balanced)
         trainer.set_weights(between(first, end, evidence.share))
         self._calibrate(evidence.probabilities)
         weights = tuple(self.model.get_weights())
