@@ -220,7 +220,7 @@ def test_ctrl_c_while_training_writes_the_best_model_so_far(folder, tmp_path):
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 130, errors
-    assert "interrupted, the best until then" in " ".join(output.split())
+    assert "interrupted (--resume continues)" in " ".join(output.split())
     assert weights(target)
 
 
