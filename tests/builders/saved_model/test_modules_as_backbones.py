@@ -71,6 +71,7 @@ def test_a_small_module_is_recommended_cut_inside_and_saved(two_classes, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("module", ["tf.Module"], indirect=True)
 def test_photographs_get_a_recommendation_and_a_file_that_needs_no_module(module, two_classes, tmp_path):
     copy = tmp_path / "module"
     shutil.copytree(module, copy)
@@ -97,6 +98,7 @@ def test_the_measurements_are_those_of_the_network_itself(module, two_classes):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("module", ["tf_keras"], indirect=True)
 def test_few_drawn_lines_get_a_cut_inside_the_module(module, tmp_path):
     found = recommend(
         write_images(tmp_path, {"-": 0, "--": 0, "some": 15, "|": 0, "||": 0, "more": 15}), backbone=module

@@ -193,6 +193,7 @@ def test_averages_of_weights_lie_between_start_and_end(plain):
     trainer.set_weights(end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_training_runs_on_another_backend_and_agrees(backend, run_python, plain, tmp_path):
     pytest.importorskip(backend)

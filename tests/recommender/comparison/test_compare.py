@@ -245,7 +245,7 @@ def test_without_time_for_a_useful_training_none_is_started(partly, monkeypatch)
     assert comparison.skipped[comparison.advice] == "for want of time"
 
 
-@pytest.mark.parametrize(("seconds", "least"), [(6.0, 2), (6.0, 10**5), (0.0, 2)])
+@pytest.mark.parametrize(("seconds", "least"), [(6.0, 2), pytest.param(6.0, 10**5, marks=pytest.mark.slow), (0.0, 2)])
 def test_a_training_runs_through_its_schedule_in_the_time_that_it_has(partly, shared, monkeypatch, seconds, least):
     monkeypatch.setattr("builders.training.schedule.LEAST_STEPS", 10**6)
     monkeypatch.setattr("recommender.comparison.tuned.LEAST_STEPS", least)

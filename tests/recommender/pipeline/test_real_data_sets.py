@@ -63,7 +63,7 @@ def reduced(folder, target, per_class):
     return target
 
 
-@pytest.mark.parametrize(("name", "scenario"), [("hymenoptera", 1), ("flowers5", 2), ("clothing10", 2)])
+@pytest.mark.parametrize(("name", "scenario"), [("hymenoptera", 1), ("clothing10", 2)])
 def test_photographs_are_similar_to_imagenet(shared_datasets, name, scenario):
     assert recommend(shared_datasets / name, max_images=100).scenario.id == scenario
 
@@ -73,7 +73,7 @@ def test_strokes_and_spectrograms_are_not(shared_datasets, name):
     assert recommend(shared_datasets / name, max_images=100).scenario.id == 3
 
 
-@pytest.mark.parametrize("name", ["mnist", "brain_tumor_mri", "magnetic_tile_defects"])
+@pytest.mark.parametrize("name", ["brain_tumor_mri", "magnetic_tile_defects"])
 def test_few_dissimilar_images_get_shallow_features(shared_datasets, tmp_path, name):
     found = recommend(reduced(shared_datasets / name, tmp_path, 15))
     assert found.scenario.id == 4
@@ -115,7 +115,7 @@ def test_another_network_gives_photographs_scenario_1(shared_datasets, mobilenet
     assert done.stdout.startswith("1 LINEAR_PROBE: mobilenet_0.75 at 160 px")
 
 
-@pytest.mark.parametrize(("name", "scenario"), [("cifar10", 2), ("brain_tumor_mri", 3)])
+@pytest.mark.parametrize(("name", "scenario"), [("brain_tumor_mri", 3)])
 def test_another_network_puts_data_on_the_same_side(shared_datasets, mobilenet, name, scenario):
     assert recommend(shared_datasets / name, max_images=200, **mobilenet).scenario.id == scenario
 
