@@ -2,10 +2,10 @@
 
     python benchmarks/kills.py [KILLS]
 
-`recommend fit FOLDER --scenario 3 --resume --build MODEL.keras` runs on pictures of digits; it is killed (SIGKILL) at
-random moments, from the import of TensorFlow to the writing of the model, and started again until it ends. After every
-kill the files under their final names are looked at: each has to be whole or missing. At the end the model has to be
-that of an unbroken run, every weight to 1e-6, and the looks at held-out images the same. Results:
+`recommend fit FOLDER --scenario 3 --force --resume --build MODEL.keras` runs on pictures of digits; it is killed
+(SIGKILL) at random moments, from the import of TensorFlow to the writing of the model, and started again until it ends.
+After every kill the files under their final names are looked at: each has to be whole or missing. At the end the model
+has to be that of an unbroken run, every weight to 1e-6, and the looks at held-out images the same. Results:
 benchmarks/results/kills.jsonl, one line a run that came to its end; each time other moments are drawn.
 """
 
@@ -28,7 +28,7 @@ from sklearn.datasets import load_digits
 
 KILLS = 20
 IMAGES = 200
-ARGUMENTS = ("--scenario", "3", "--input-size", "32", "--steps", "48", "--resume")
+ARGUMENTS = ("--scenario", "3", "--input-size", "32", "--steps", "48", "--resume", "--force")
 
 
 def write_digits(folder: Path) -> None:
