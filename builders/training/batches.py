@@ -1,6 +1,7 @@
 """Batches of labelled inputs, for training and prediction on any Keras backend."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,3 +88,15 @@ def predict(model: Any, examples: Examples) -> FloatArray:
     batches = _PlainBatches(examples)
     with batches.read():
         return np.asarray(model.predict(batches, verbose=0), np.float32)
+
+
+@contextlib.contextmanager
+def quiet_tracing() -> Iterator[None]:
+    """Silence TensorFlow's warning of many traced graphs: there are many models."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

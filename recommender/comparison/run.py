@@ -9,6 +9,7 @@ import numpy as np
 
 from builders.build import HeadWeights
 from builders.errors import BuildError
+from builders.training.batches import quiet_tracing
 from builders.training.schedule import AUGMENTATIONS
 from probes.separability.learning_curve import LearningCurve, learning_curve
 from probes.separability.linear_probe import balanced_accuracy, fit_linear_probe, solve
@@ -16,7 +17,7 @@ from recommender.comparison.candidates import Candidate, advice_of, frozen_candi
 from recommender.comparison.comparison import INTERRUPTED, Comparison
 from recommender.comparison.ranking import Results, Row, judge, reference_of
 from recommender.comparison.shared_images import detector_of, load_pictures, share_images
-from recommender.comparison.tuned import Tuned, quiet_tracing
+from recommender.comparison.tuned import Tuned
 from recommender.fit.data import fitting_augmentation
 from recommender.pipeline.decision import Decision
 from recommender.progress import Progress

@@ -1,9 +1,8 @@
 """A candidate of a comparison that is fine-tuned as a trial of `fit`, in as many steps as there is time for."""
 
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,15 +124,3 @@ class Tuned:
         if found.helps:
             layer = self.model.layers[-1]
             layer.set_weights([part / found.temperature for part in layer.get_weights()])
-
-
-@contextlib.contextmanager
-def quiet_tracing() -> Iterator[None]:
-    """Silence TensorFlow's warning of many traced graphs: there are many networks."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
