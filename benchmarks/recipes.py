@@ -80,6 +80,25 @@ def load(folder: ImageIndex, files: list[tuple[int, str]]) -> tuple[np.ndarray, 
     return np.stack(pixels).astype(np.float32), np.array([label for label, _ in files])
 
 
+def judge(
+    tail: Any, variables: list, first: list, last: list, ema: list, test: tuple
+) -> dict[str, tuple[float, float]]:
+    """Accuracy in % and log loss on the unseen images of each average of weights."""
+    judged = {}
+    for name, values in (
+        *((f"{share:g}", [a + share * (b - a) for a, b in zip(first, last, strict=True)]) for share in SHARES),
+        ("ema", ema),
+    ):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        probabilities = np.asarray(tail.predict(test[0], batch_size=64, verbose=0), np.float64)
+        judged[name] = (
+            round(100 * float((probabilities.argmax(1) == test[1]).mean()), 2),
+            round(float(log_losses(probabilities, test[1]).mean()), 4),
+        )
+    return judged
+
+
 def trained(found: Any, recipe: Recipe, data: tuple, test: tuple, seed: int) -> dict[str, Any]:
     cuts = found.plan.cuts
     last = len(cuts) - 1
@@ -128,18 +147,7 @@ def trained(found: Any, recipe: Recipe, data: tuple, test: tuple, seed: int) -> 
     seconds = time.perf_counter() - began
     last_values = [variable.numpy() for variable in variables]
     ema = [variable.numpy() for variable in optimizer._model_variables_moving_average]
-    judged = {}
-    for name, values in (
-        *((f"{share:g}", [a + share * (b - a) for a, b in zip(first, last_values, strict=True)]) for share in SHARES),
-        ("ema", ema),
-    ):
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        probabilities = np.asarray(tail.predict(test[0], batch_size=64, verbose=0), np.float64)
-        judged[name] = (
-            round(100 * float((probabilities.argmax(1) == test[1]).mean()), 2),
-            round(float(log_losses(probabilities, test[1]).mean()), 4),
-        )
+    judged = judge(tail, variables, first, last_values, ema, test)
     keras.backend.clear_session()
     return {
         "n": len(labels),

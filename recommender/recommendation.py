@@ -103,7 +103,7 @@ class Recommendation(Decision):
 
     def to_dict(self) -> dict[str, Any]:
         """The recommendation as plain data, as described by `docs/recommendation.schema.json`."""
-        from recommender.reports.json_schema import as_dict
+        from recommender.reports.json_output import as_dict
 
         return as_dict(self)
 

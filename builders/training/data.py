@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-# Small changes, as many recipes for fine-tuning have them: benchmarks/recipes.py.
+# Small changes: those of the recipe in docs/training.md.
 SHIFT = 0.08  # share of the side by which a picture is moved at most
 ZOOM = 0.1  # by which it is enlarged or shrunk at most
 BRIGHTNESS = 0.1  # share of the range of pixels that is added or taken away at most

@@ -17,8 +17,8 @@ class _At(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc
     def __init__(self, planned: Any, place: Any) -> None:
         self.planned, self.place = planned, place
 
-    def __call__(self, step: Any) -> Any:
-        return self.planned(self.place + 0.0 * keras.ops.cast(step, "float32"))
+    def __call__(self, step: Any) -> Any:  # noqa: ARG002
+        return self.planned(keras.ops.convert_to_tensor(self.place))
 
 
 def optimizer_for(schedule: Schedule, place: Any = None) -> Any:

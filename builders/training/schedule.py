@@ -11,7 +11,7 @@ BATCH_SIZE = 32
 # 1,600 images, and grows with the square root of the images, so that training ends on a CPU.
 STEPS = 500
 STEPS_AT_IMAGES = 1600
-LEAST_STEPS = 240  # with few images, too: benchmarks/recipes.py
+LEAST_STEPS = 240  # with few images, too: those of the recipe in docs/training.md, which was measured on four sets
 WARM_UP = 0.1  # share of the steps
 # Peak rates of Adam, of all layers. Weight decay changes nothing at such rates and so few steps: AdamW shrinks a weight
 # by rate times decay a step, at a decay of 0.01 and 240 steps by 0.1 % in all.

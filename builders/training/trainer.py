@@ -30,7 +30,6 @@ class Trained:
     state: TrainingState
     interrupted: bool  # by Ctrl-C
     unsaved: str | None  # why the state could not be written
-    seconds: float  # of this run
 
 
 class Trainer:
@@ -94,7 +93,6 @@ class Trainer:
         training: Examples,
         held_out: Examples | None = None,
         *,
-        until: int | None = None,
         file: Path | None = None,
         callbacks: Sequence[Any] = (),
         progress: Progress | None = None,
@@ -102,18 +100,16 @@ class Trainer:
     ) -> Trained:
         """Train on from a state.
 
-        `until`: number of checks after which to pause. `file`: where the state is written after each check. An epoch of
-        the Keras callbacks is the steps between two checks. `progress` is called with steps done and wanted.
+        `file`: where the state is written after each check. An epoch of the Keras callbacks is the steps between two
+        checks. `progress` is called with steps done and wanted.
         """
-        began = time.perf_counter()
         schedule = self.schedule
         rounds = schedule.steps // schedule.check_every if schedule.steps else 0
-        until = rounds if until is None else min(until, rounds)
         checking = _Checks(self, state, held_out, file, progress, on_check)
         interrupted = False
         self.set_weights(state.weights)
         _assign(self.optimizer.variables, state.slots)
-        if state.round < until:
+        if state.round < rounds:
             first = state.round * schedule.check_every
             batches = TrainingBatches(training, schedule.batch_size, schedule.seed, first)
             try:
@@ -122,7 +118,7 @@ class Trainer:
                         batches,
                         steps_per_epoch=schedule.check_every,
                         initial_epoch=state.round,
-                        epochs=until,
+                        epochs=rounds,
                         callbacks=[checking, *callbacks],
                         shuffle=False,
                         verbose=0,
@@ -130,12 +126,7 @@ class Trainer:
             except KeyboardInterrupt:
                 interrupted = True
                 self.set_weights(checking.state.weights)
-        return Trained(
-            state=checking.state,
-            interrupted=interrupted,
-            unsaved=checking.unsaved,
-            seconds=time.perf_counter() - began,
-        )
+        return Trained(state=checking.state, interrupted=interrupted, unsaved=checking.unsaved)
 
     def after(self, state: TrainingState, held_out: Examples | None, *, loss: float, seconds: float) -> TrainingState:
         """The state after another `check_every` steps."""

@@ -77,7 +77,7 @@ def run(command: str, /, **arguments: Any) -> None:
         description["fit"] = result.to_dict()
     if request.target is not None:
         if comparison is not None:
-            from recommender.reports.json_schema import as_compared
+            from recommender.reports.json_output import as_compared
 
             description |= as_compared(found, comparison)
         _write(found, comparison, result, request, request.target, description)

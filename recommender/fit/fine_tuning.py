@@ -1,11 +1,6 @@
 """Fine-tuning from the frozen model, which comes back unless held-out images show that fine-tuning is better."""
 
-import contextlib
-import hashlib
-import json
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +10,12 @@ import numpy as np
 from builders.training.batches import predict, quiet_tracing
 from builders.training.data import Examples
 from builders.training.optimizers import best_precision, use_precision
-from builders.training.schedule import Schedule
 from builders.training.state import Arrays, Check, TrainingState, read_state, remove_state
 from builders.training.trainer import Trained, Trainer, WholeModel, between
 from probes.data.splits import Rows
 from probes.evaluation.evaluation import evaluate
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
-from probes.user_directory import data_directory
 from recommender.fit.data import Data, linear_probe, read_all
 from recommender.fit.finish import MOST_IMAGES, calibrated, finish, fitted_detector
 from recommender.fit.frozen import frozen_result
@@ -30,9 +23,7 @@ from recommender.fit.gate import SHARES, Evidence, weigh
 from recommender.fit.images import Numbers
 from recommender.fit.plan import REFIT_BELOW, SOLVED_AT_ONCE, FitSession, is_dissimilar, phases
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, LINEAR_PROBE, FitResult, TrainingPlan
-from recommender.versions import versions
-
-_KEPT_DAYS = 30  # until the state of a training that is never resumed is removed
+from recommender.fit.state_file import state_file
 
 
 def fit_tuned(session: FitSession) -> FitResult:
@@ -72,11 +63,12 @@ class _FineTuning:
     detector: Detector | None = None
     history: tuple[Check, ...] = ()
     interrupted: bool = False
+    diverged: bool = False  # weights are not finite
     unsaved: str | None = None
 
     def __post_init__(self) -> None:
         self.given = self.trainer.weights()
-        self.file = _state_file(self.session, self.data, self.trainer.schedule, self.precision)
+        self.file = state_file(self.session, self.data, self.trainer.schedule, self.precision)
         if self.session.options.resume:
             kept = read_state(self.file)
             self.kept = kept if kept is not None and kept.fits(self.trainer.start()) else None
@@ -86,7 +78,8 @@ class _FineTuning:
 
     @property
     def splits(self) -> list[Any]:
-        return [split for split in self.data.images.splits if len(split.held_out)]
+        """Of the trials; none without steps."""
+        return [split for split in self.data.images.splits if len(split.held_out) and self.trainer.schedule.steps]
 
     @property
     def judged(self) -> Rows:
@@ -114,7 +107,7 @@ class _FineTuning:
         seconds = 0.0
         if schedule.steps:
             self._set_start(images.training)
-            runs = len(trials) + (self.refits or not trials)
+            runs = len(trials) + self.refits
             seconds = runs * schedule.steps * trainer.seconds_of_step(self._examples(images.training))
         head, trainable = (
             sum(int(np.prod(variable.shape)) for variable in part.trainable_variables)
@@ -148,7 +141,7 @@ class _FineTuning:
                 held_out, training = self._examples(split.held_out), self._examples(split.training, training=True)
                 self._set_start(split.training)
                 trained = self._run(training, held_out, number)
-                if trained.interrupted:
+                if self.interrupted:
                     return
                 self._set_start(split.training)
                 first, end = self.trainer.weights(), trained.state.weights
@@ -157,7 +150,7 @@ class _FineTuning:
                 self.predictions += (self.trainer.averages(first, end, SHARES, held_out),)
             balanced, seed = self.session.class_weight is not None, self.session.options.seed
             self.evidence = weigh(np.concatenate(self.predictions, axis=1), self.judged, seed, balanced=balanced)
-            if first is not None and self.accepted:
+            if first is not None and self.accepted and not self.diverged:
                 self.end = between(first, end, self.evidence.share)
                 self.trainer.set_weights(self.end)
                 self.detector = self._detector(training, held_out)
@@ -165,14 +158,16 @@ class _FineTuning:
 
     def run_on_everything(self) -> None:
         """Repeat what helps on all images; without a refit the last trial's weights are returned."""
-        if self.interrupted or not self.accepted or (self.splits and not self.refits and self.end is not None):
+        if self.interrupted or self.diverged or not self.accepted or not self.trainer.schedule.steps:
+            return
+        if self.splits and not self.refits and self.end is not None:
             return
         rows = self.data.images.training
         training = self._examples(rows, training=True)
         self._set_start(rows)
         first = self.trainer.weights()
         trained = self._run(training, None, len(self.predictions))
-        if trained.interrupted:  # what the last trial left is judged, too
+        if self.interrupted or self.diverged:  # what the last trial left is judged, too
             return
         self.end = between(first, trained.state.weights, 1.0 if self.evidence is None else self.evidence.share)
         self.trainer.set_weights(self.end)
@@ -220,6 +215,7 @@ class _FineTuning:
             on_check=options.on_check if held_out is not None else None,
         )
         self.interrupted, self.unsaved = trained.interrupted, trained.unsaved or self.unsaved
+        self.diverged = not all(np.isfinite(values).all() for values in trained.state.weights)
         if trained.interrupted and not number:
             self.history = trained.state.checks
         return trained
@@ -278,9 +274,11 @@ class _FineTuning:
     def _notes(self) -> list[str]:
         """What the user should know of the evidence, in sentences."""
         notes, evidence = [], self.evidence
-        if evidence is None and not self.splits:
+        if self.diverged:
+            notes.append("The training diverged: its weights are not finite. Lower `learning_rate`.")
+        if not len(self.data.images.split.held_out):
             notes.append("No image can be held out to measure whether fine-tuning helps.")
-        elif evidence is not None and not evidence.sure:
+        elif evidence is not None and not evidence.sure and not self.diverged:
             low, high = 100 * evidence.gain.low, 100 * evidence.gain.high
             found = (
                 f"On {len(self.judged):,} held-out images fine-tuning changed the accuracy by "
@@ -296,43 +294,3 @@ class _FineTuning:
             reason = f"The state of the training could not be kept ({self.unsaved})"
             notes.append(f"{reason}: an interrupted run could not have been resumed.")
         return notes
-
-
-def _state_file(session: FitSession, data: Data, schedule: Schedule, precision: str) -> Path:
-    """The file of this training's state; old files of interrupted trainings are removed."""
-    place = data_directory() / "training-states"
-    file = place / _digest(session, data, schedule, precision) / "state.npz"
-    if not session.options.resume:
-        remove_state(file)
-    with contextlib.suppress(OSError):
-        for folder in place.glob("[0-9a-f]" * 32):
-            if time.time() - folder.stat().st_mtime > _KEPT_DAYS * 86_400:
-                remove_state(folder / "state.npz")
-    return file
-
-
-def _digest(session: FitSession, data: Data, schedule: Schedule, precision: str) -> str:
-    """A hash of all that a training depends on: pictures, splits, model, schedule and versions."""
-    about = {
-        "strategy": asdict(session.found.strategy),
-        "schedule": asdict(schedule),
-        "augmentation": data.augmentation,
-        "cached": data.cached,
-        "class_weight": session.class_weight,
-        "precision": precision,
-        "force": session.options.force,
-        "layers": [type(layer).__name__ for layer in session.model._flatten_layers()],
-        "versions": versions(),
-    }
-    hashed = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    facts, rows, splits = data.images.features.facts, data.images.rows, data.images.splits
-    parts: Sequence[Numbers] = [data.images.training, *(split.held_out for split in splits)]
-    for numbers in parts:
-        for number in numbers.tolist():
-            hashed.update(facts[number].digest)
-        hashed.update(rows.labels[numbers].tobytes() + rows.weights[numbers].tobytes())
-    fitted = [] if session.frozen_split.head_input is None else session.model.layers[-1].weights
-    for weight in session.model.weights:
-        if not any(weight is other for other in fitted):  # the linear probe may differ by rounding
-            hashed.update(np.ascontiguousarray(weight.numpy()).tobytes())
-    return hashed.hexdigest()[:32]

@@ -12,7 +12,7 @@ from probes.evaluation.intervals import Gain, paired_gain
 from probes.evaluation.selection import Chosen, cross_chosen
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the end in the averages of weights with the start; the first is the start
-SURE = 0.95  # probability, one-sided, that a gain is no chance
+SURE = 0.95  # probability, one-sided, that a gain is no chance; ours, not yet measured
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,6 +42,8 @@ def weigh(predictions: npt.ArrayLike, rows: Rows, seed: int, *, balanced: bool =
     `balanced`: whether every class has the same weight, as in training.
     """
     values, labels, groups = np.asarray(predictions, np.float64), rows.labels, rows.groups
+    # A training that diverged knows nothing.
+    values = np.where(np.isfinite(values).all(2, keepdims=True), values, 1 / values.shape[2])
     losses = np.stack([log_losses(apply_temperature(each, fit_temperature(each, labels)), labels) for each in values])
     correct = values.argmax(2) == labels
     weights = balanced_weights(labels, np.ones(len(labels))) if balanced else np.ones(len(labels))

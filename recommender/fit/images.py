@@ -15,8 +15,10 @@ from probes.images.prepare import Prepared, Skipped, readable
 from probes.network.features import Features, batches, features_of
 
 MOST_HELD_OUT = 2000  # images: an interval of at most 2 points; more would only make validation checks slower
-MOST_TRIALS = 3  # trainings that judge whether fine-tuning helps, each with other images held out
-ENOUGH_HELD_OUT = 400  # images, of all trials together, after which there is no further one
+MOST_TRIALS = (
+    3  # trainings that judge whether fine-tuning helps, each with other images held out. Ours, not yet measured.
+)
+ENOUGH_HELD_OUT = 400  # images, of all trials together, after which there is no further one. Ours.
 
 FloatArray = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
 
 SOLVED_AT_ONCE = 20_000  # training images of a linear probe at most
-REFIT_BELOW = 10 * MOST_HELD_OUT  # images: above, the few that are held out are not worth a second training
+REFIT_BELOW = 10 * MOST_HELD_OUT  # images: above, the few that are held out are not worth a second training. Ours.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

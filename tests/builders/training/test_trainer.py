@@ -1,6 +1,7 @@
 """Training agrees with a naive loop, and is resumed without a trace."""
 
 import os
+from functools import partial
 
 import keras
 import numpy as np
@@ -75,6 +76,11 @@ def test_training_the_tail_agrees_with_naive_training_of_the_whole_model():
     assert largest_difference(model, naive_training(classifier(FREEZE), pixels())) < 1e-4
 
 
+def interrupt_after(rounds, epoch, logs):  # noqa: ARG001
+    if epoch + 1 == rounds:
+        raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("freeze", "pauses"),
     [
@@ -91,7 +97,8 @@ def test_a_resumed_training_ends_where_an_unbroken_one_ends(freeze, pauses, tmp_
             trainer = trainer_of(model)
             training, held_out = parts(model, freeze, () if freeze else ("mirror", "shift"))
             state = read_state(file) or trainer.start(held_out)
-            done = trainer.run(state, training, held_out, until=until, file=file)
+            pause = keras.callbacks.LambdaCallback(on_epoch_end=partial(interrupt_after, until))
+            done = trainer.run(state, training, held_out, callbacks=[pause], file=file)
         return model, done.state
 
     (whole, state), (resumed, again) = trained(()), trained(pauses)

@@ -175,6 +175,20 @@ def test_force_returns_the_fine_tuned_model_whatever_the_images_show(whole):
     assert 0 < moved < 1e-3
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_training_that_diverges_returns_what_build_does(whole, force):
+    result = whole.fit(steps=2, learning_rate=1e30, augmentation=(), force=force)
+    assert_is_built(whole, result)
+    assert any("diverged" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_training_of_no_steps_is_the_frozen_model(whole, force):
+    result = whole.fit(steps=0, augmentation=(), force=force)
+    assert_is_built(whole, result)
+    assert (result.trials, result.plan.trials, result.gain) == (0, 0, None)
+
+
 def test_the_history_runs_from_the_start_to_the_last_step(tuned):
     steps = [check.step for check in tuned.history]
     assert steps[0] == 0

@@ -51,6 +51,15 @@ def test_equal_models_seldom_pass_also_where_images_come_in_groups(copies):
     assert np.mean(passed) <= 0.2
 
 
+def test_a_training_that_diverged_is_surely_worse():
+    labels = np.arange(60) % 3
+    values = predictions(labels, [3] * 5)
+    values[1:] = np.nan
+    found = weigh(values, Rows.of(labels), 0)
+    assert (found.sure, found.worse) == (False, True)
+    assert np.isfinite(found.probabilities).all()
+
+
 def test_a_few_lucky_images_are_no_evidence():
     labels = np.arange(12) % 3
     start = np.full((12, 3), 0.3) + 0.1 * np.eye(3)[labels]

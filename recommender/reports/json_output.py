@@ -1,0 +1,150 @@
+"""The JSON output of a recommendation, and of the preferred strategy of a comparison."""
+
+import math
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from msgspec import UNSET
+
+from probes.data.dataset_size import DatasetSize
+from recommender.explanation.reasons import cautions, explain
+from recommender.fit.plan import planned
+from recommender.json_records import Record, TrainingPlan
+from recommender.reports.json_schema import (
+    Backbone,
+    Cut,
+    Dataset,
+    Drift,
+    Freeze,
+    Head,
+    ImagesPerClass,
+    Pixels,
+    Recommendation,
+    Scenario,
+    Similarity,
+    Size,
+    SourceLabel,
+    Strategy,
+)
+from recommender.rules import thresholds
+from recommender.rules.class_balance import imbalance, small_class
+from recommender.rules.plan import similarity_evidence
+from recommender.rules.scenario_rule import amount, amount_margin, choose_scenario, drift_margin, similarity_verdict
+from recommender.versions import versions
+
+if TYPE_CHECKING:
+    from recommender.comparison.comparison import Comparison
+    from recommender.pipeline.decision import Decision
+
+_NORMAL_95 = 1.96  # standard errors on either side of a mean that hold 95 % of a normal distribution
+
+
+def as_dict(found: "Decision") -> dict[str, Any]:
+    """The whole recommendation as plain data; the same for the same seed apart from `seconds`."""
+    measured, judged, backbone = found.measurements, found.probe.judged, found.backbone
+    size, smallest = measured.size, small_class(measured.size.class_counts)
+    return Recommendation.of(
+        found,
+        schema_version=5,
+        dataset=_dataset(size),
+        backbone=Backbone.of(
+            backbone,
+            pixels=Pixels.of(None, scaling=backbone.scaling and backbone.scaling.name, measured=found.scaling),
+            cut_points=backbone.points,
+        ),
+        similarity=_similarity(found),
+        size=Size(amount(size.n_images, smallest).value, amount_margin(size.n_images, smallest), smallest),
+        separability=measured.separability,
+        scenario=_scenario(found),
+        strategy=_strategy(found),
+        training=planned(found),
+        expected_accuracy_standard_error=found.probe.standard_error,
+        expected_balanced_accuracy_standard_error=None if judged is None else judged.balanced_error,
+        accuracy_from=None if judged is None else ("validation" if measured.n_held_out else "cross-validation"),
+        n_held_out=measured.n_held_out,
+        class_weight=None if found.class_weight is None else list(found.class_weight.values()),
+        probes={name: None if record is None else asdict(record) for name, record in measured.extra.items()},
+        reasons=explain(found),
+        warnings=cautions(found),
+        versions=versions(),
+        **dict.fromkeys(("fit", "comparison", "exports"), UNSET),
+    ).to_dict()
+
+
+def as_compared(found: "Decision", comparison: "Comparison") -> dict[str, Any]:
+    """The keys that describe the model, for the preferred strategy of a comparison in place of the recommended one."""
+    row, measured = comparison.preferred, found.measurements
+    verdict = choose_scenario(
+        n_images=measured.size.n_images,
+        images_per_class=small_class(measured.size.class_counts),
+        evidence=similarity_evidence(measured, found.plan.cuts, found.seed),
+        forced=row.scenario,
+    )
+    chosen = replace(found, plan=replace(found.plan, strategy=row.strategy, cut_choice=None), verdict=verdict)
+    low, high = row.interval
+    described = {
+        "scenario": _scenario(chosen),
+        "strategy": _strategy(chosen),
+        "training": TrainingPlan.of(planned(chosen)),
+        "expected_accuracy": row.accuracy,
+        "expected_accuracy_standard_error": (high - low) / 2 / _NORMAL_95,
+        "expected_balanced_accuracy": row.balanced_accuracy,
+        "expected_balanced_accuracy_standard_error": None,
+        "accuracy_from": comparison.judged_by,
+        "n_held_out": row.n_judged if comparison.judged_by == "validation" else 0,
+        "reasons": [comparison.sentence],
+    }
+    return {key: value.to_dict() if isinstance(value, Record) else value for key, value in described.items()}
+
+
+def _dataset(size: DatasetSize) -> Dataset:
+    counts = np.array(size.class_counts)
+    shares = counts[counts > 0] / counts.sum()
+    return Dataset.of(
+        size,
+        class_counts=dict(zip(size.class_names, size.class_counts, strict=True)),
+        images_per_class=ImagesPerClass(int(counts.min()), float(np.median(counts)), int(counts.max())),
+        imbalance=imbalance(size.file_counts),
+        effective_classes=math.exp(-float((shares * np.log(shares)).sum())),
+    )
+
+
+def _similarity(found: "Decision") -> Similarity | None:
+    similarity, class_names = found.measurements.similarity, found.measurements.size.class_names
+    if similarity is None:
+        return None
+    early, middle, late = (similarity.part(part) for part in ("early", "middle", "late"))
+    return Similarity.of(
+        similarity,
+        verdict=str(similarity_verdict(similarity.score)),
+        excess_drift=similarity.excess,
+        threshold=thresholds.DRIFT_THRESHOLD,
+        margin=drift_margin(similarity.excess),
+        drift=Drift.of(similarity, early=early, middle=middle, late=late),
+        looks_like={
+            name: [SourceLabel(*pair) for pair in labels]
+            for name, labels in zip(class_names, similarity.looks_like, strict=False)
+        },
+    )
+
+
+def _scenario(found: "Decision") -> Scenario:
+    verdict = found.verdict
+    return Scenario.of(
+        verdict.scenario,
+        confidence=verdict.confidence,
+        close_call=verdict.close,
+        runner_up=verdict.runner_up,
+        overridden=None if verdict.overridden is None else verdict.overridden.id,
+    )
+
+
+def _strategy(found: "Decision") -> Strategy:
+    strategy = found.strategy
+    return Strategy.of(
+        strategy,
+        cut=Cut(strategy.cut, strategy.cut_depth),
+        freeze=Freeze(strategy.freeze, strategy.freeze_depth, *found.parameters),
+        head=Head.of(strategy.head, activation="softmax"),
+    )
