@@ -281,7 +281,7 @@ def test_ctrl_c_while_a_candidate_trains_ends_with_the_rows_so_far(partly, monke
     monkeypatch.setattr(
         "recommender.comparison.tuned.Trainer.run", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
     )
-    comparison = compare(partly, budget=100.0, augmentation=())
+    comparison = compare(partly, budget=1e6, augmentation=())
     assert comparison.interrupted
     assert all(each.frozen for each in comparison.rows)
     assert comparison.skipped[comparison.advice] == "because the comparison was interrupted"
