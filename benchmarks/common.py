@@ -78,7 +78,7 @@ def features_of(folder: ImageIndex, files: list[tuple[int, str]], network: Netwo
     def pictures() -> Iterator[Prepared]:
         for label, file in files:
             picture = read_picture(Path(folder.source) / file)
-            pixels = resize(picture.pixels, network.input_size).numpy()
+            pixels = resize(picture.pixels, network.input_size)
             yield Prepared(pixels=pixels, label=label, file=file, size=picture.size, grey=picture.grey)
 
     with quiet_decoders():

@@ -40,7 +40,7 @@ def pictures(folder: ImageIndex, network: Network, change: Callable[[np.ndarray]
     for label, (quota, files) in enumerate(zip(draw.quota, draw.candidates, strict=True)):
         for file in files[:quota]:
             picture = read_picture(Path(folder.source) / file)
-            pixels = change(resize(picture.pixels, network.input_size).numpy()).astype(np.float32)
+            pixels = change(resize(picture.pixels, network.input_size)).astype(np.float32)
             yield Prepared(pixels=pixels, label=label, file=file, size=picture.size, grey=picture.grey)
 
 

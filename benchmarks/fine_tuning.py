@@ -34,7 +34,7 @@ CELLS = (  # set, scenario, whether BatchNorm trains, learning rate
 
 
 def load(folder: ImageIndex, files: list[tuple[int, str]], size: int) -> tuple[np.ndarray, np.ndarray]:
-    pixels = [resize(read_picture(Path(folder.source) / file).pixels, size).numpy() for _, file in files]
+    pixels = [resize(read_picture(Path(folder.source) / file).pixels, size) for _, file in files]
     return np.stack(pixels), np.array([label for label, _ in files])
 
 

@@ -23,7 +23,7 @@ from probes.data.splits import Rows, held_out_splits
 from probes.evaluation.intervals import paired_gain
 from probes.images.decode import quiet_decoders, resize
 from probes.images.prepare import Prepared, Skipped, readable
-from probes.network.features import Network, Tapped, run_over, tapped
+from probes.network.features import Network, run_over
 from probes.separability.invariance import (
     CANDIDATES,
     LEAST_IMAGES,
@@ -46,7 +46,7 @@ def digits(size: int) -> Iterator[Prepared]:
     """Handwritten digits of 8 x 8 px."""
     data = load_digits()
     for number, (pixels, label) in enumerate(zip(data.images[:IMAGES], data.target, strict=False)):
-        grey = resize((pixels * 15.9)[..., None], size).numpy()
+        grey = resize((pixels * 15.9)[..., None], size)
         yield Prepared(pixels=np.repeat(grey, 3, -1), label=int(label), file=str(number), size=(8, 8), grey=True)
 
 
@@ -112,11 +112,11 @@ def row_of(name: str, found: Invariance, gained: tuple[float, float, float], n: 
     }
 
 
-def cells(name: str, folder: ImageIndex | None, network: Network, run: Tapped) -> Iterator[dict]:
+def cells(name: str, folder: ImageIndex | None, network: Network) -> Iterator[dict]:
     pictures = pictures_of(folder, network.input_size)
-    features = run_over(network, pictures, run=run)
+    features = run_over(network, pictures)
     start = time.perf_counter()
-    augmented = augmented_blocks(network, pictures[:AUGMENTED], seed=0, run=run)
+    augmented = augmented_blocks(network, pictures[:AUGMENTED], seed=0)
     middle = time.perf_counter()
     plain = [features.pooled[level] for level in LEVELS]
     copies = {which: [blocks[level] for level in LEVELS] for which, blocks in augmented.items()}
@@ -138,7 +138,6 @@ def interval(values: list[float] | None) -> str:
 def main(names: tuple[str, ...]) -> None:
     results = ResultFile("invariance.jsonl", ("set", "augmentation"))
     network = probed_network(load_backbone("efficientnet_lite0", INPUT_SIZE))
-    run = tapped(network)
     sets: list[tuple[str, ImageIndex | None]] = []
     if not names or names != (DIGITS,):
         sets += data_sets(tuple(name for name in names if name != DIGITS))
@@ -147,7 +146,7 @@ def main(names: tuple[str, ...]) -> None:
     for name, folder in sets:
         if all(results.has(name, which) for which in CANDIDATES):
             continue
-        for row in cells(name, folder, network, run):
+        for row in cells(name, folder, network):
             if not results.has(name, row["augmentation"]):
                 results.add(row)
     print("| set | augmentation | plain | augmented | difference | told | gain of copies | keeps |")

@@ -4,7 +4,7 @@
 
 PICTURES holds one sub-folder for each class of the source, named WNID_label and sorted as the network's outputs are.
 Each picture passes the network at every input size, as it is and shrunk before so that it has to be enlarged: what
-small pictures look like to the network. One file a backbone comes out; a run takes about ten minutes a backbone.
+small pictures look like to the network. One file a backbone comes out; a run takes a few minutes a backbone.
 """
 
 import io
@@ -13,17 +13,18 @@ from pathlib import Path
 import click
 import numpy as np
 
-from builders.backbones.load import load_backbone
+from builders.backbones.load import open_backbone
 from builders.backbones.packaged import PACKAGED
 from probes.data.image_index import ImageIndex
 from probes.data.sources.folder import index_folder
 from probes.images.decode import read_picture, resize
 from probes.images.prepare import Prepared
-from probes.network.features import run_over, tapped
+from probes.network.features import run_over
 from probes.similarity.drift import layer_drifts, part_means
 from probes.similarity.reference import load_reference
 from probes.similarity.standard_photos import measure_standard_photos, photo_drift
 from recommender.pipeline.probed_network import probed_network
+from recommender.pipeline.programs import make_program
 
 BACKBONES = {spec.name: spec for spec in PACKAGED}
 ENLARGEMENTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -43,9 +44,9 @@ def pictures(folder: ImageIndex, size: int, enlargement: float):
     for label, name in list(enumerate(files))[::step]:
         pixels = read_picture(Path(folder.source) / name).pixels
         if enlargement > 1:
-            pixels = np.rint(resize(pixels, round(size / enlargement)).numpy()).astype(np.uint8)
+            pixels = np.rint(resize(pixels, round(size / enlargement))).astype(np.uint8)
         yield Prepared(
-            pixels=resize(pixels, size).numpy(),
+            pixels=resize(pixels, size),
             label=label,
             file=name,
             size=(pixels.shape[1], pixels.shape[0]),
@@ -58,9 +59,11 @@ def make(name: str, folder: ImageIndex) -> None:
     sizes = sizes_of(spec.native_size)
     kept = (sizes[0], 160, spec.native_size)
     rows, embeddings = [], []
+    opened = open_backbone(name)
+    program = make_program(opened.at(spec.native_size), opened, None)
     for size in sizes:
-        backbone = load_backbone(name, size)
-        network = probed_network(backbone)
+        backbone = program.opened(opened.at).at(size)
+        network = probed_network(backbone, program=program)
         row = []
         for enlargement in ENLARGEMENTS:
             features = run_over(network, pictures(folder, size, enlargement))
@@ -91,13 +94,14 @@ def make_standard_photos() -> None:
     name = "efficientnet_lite0"
     reference, native = load_reference(name), BACKBONES[name].native_size
     above, degraded, floor = [], [], []
+    opened = open_backbone(name)
+    program = make_program(opened.at(native), opened, None)
     for size in sizes_of(native):
-        network = probed_network(load_backbone(name, size))
-        run = tapped(network)
+        network = probed_network(program.opened(opened.at).at(size), program=program)
         floor.append([part_means(reference.floor(size, times)) for times in ENLARGEMENTS])
-        lies = [part_means(photo_drift(network, run, enlargement=times)) for times in ENLARGEMENTS]
+        lies = [part_means(photo_drift(network, enlargement=times)) for times in ENLARGEMENTS]
         above.append(np.array(lies) - floor[-1])
-        degraded.append(part_means(measure_standard_photos(network, run)[1]))
+        degraded.append(part_means(measure_standard_photos(network)[1]))
         click.echo(f"standard photographs {size} px: {above[-1][0]}, {degraded[-1]}")
     stored = io.BytesIO()
     np.savez_compressed(

@@ -36,7 +36,7 @@ def main() -> None:
             found = recommend(path)
         size = found.strategy.input_size
         shown, pictures = (
-            np.stack([resize(read_picture(Path(folder.source) / file).pixels, size).numpy() for _, file in part])
+            np.stack([resize(read_picture(Path(folder.source) / file).pixels, size) for _, file in part])
             for part in (fitted[:SHOWN], judged)
         )
         labels = np.array([label for label, _ in judged])

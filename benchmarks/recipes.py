@@ -76,7 +76,7 @@ class Layerwise(keras.optimizers.AdamW):
 
 
 def load(folder: ImageIndex, files: list[tuple[int, str]]) -> tuple[np.ndarray, np.ndarray]:
-    pixels = [resize(read_picture(Path(folder.source) / file).pixels, SIZE).numpy() for _, file in files]
+    pixels = [resize(read_picture(Path(folder.source) / file).pixels, SIZE) for _, file in files]
     return np.stack(pixels).astype(np.float32), np.array([label for label, _ in files])
 
 

@@ -16,7 +16,7 @@ from probes.data.sampling import draw_sample
 from probes.data.sources.folder import index_folder
 from probes.images.decode import quiet_decoders
 from probes.images.prepare import median_short_side
-from probes.network.features import Features, Network, tapped
+from probes.network.features import Features, Network
 from probes.similarity.drift import excess_drift, layer_drifts, part_means
 from probes.similarity.similarity import unit_of
 from probes.similarity.standard_photos import load_standard_photos, measure_standard_photos
@@ -59,7 +59,7 @@ def main() -> None:
             if all(results.has(network, name) for name, _ in todo):
                 continue
             probed, floor = referenced(load(network, size), source)
-            _, degraded = measure_standard_photos(probed, tapped(probed))
+            _, degraded = measure_standard_photos(probed)
             unit = unit_of(part_means(degraded), load_standard_photos().at(size / NATIVE)[2])
             for name, folder in todo:
                 features = features_of(folder, sample(folder, IMAGES), probed)

@@ -79,7 +79,7 @@ def check_logits() -> None:
     from builders.backbones.load import load_backbone
 
     files = sorted((shared_datasets() / "hymenoptera").rglob("*.jpg"))[::100]
-    pixels = np.stack([resize(read_picture(file).pixels, SIZE).numpy() for file in files])
+    pixels = np.stack([resize(read_picture(file).pixels, SIZE) for file in files])
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         np.save(file.name, pixels)
         logits = np.array(json.loads(_last_line([_python(), str(FASTAI), "--check", file.name])))

@@ -15,7 +15,6 @@ from probes.data.image_index import ImageIndex
 from probes.data.sampling import draw_sample
 from probes.images.decode import quiet_decoders
 from probes.images.prepare import Skipped, readable
-from probes.network.features import tapped
 from probes.similarity.pixel_scaling import PICTURES, choose_scaling
 from recommender.pipeline.probed_network import probed_network
 
@@ -33,7 +32,6 @@ def main() -> None:
     sets = {name: pictures(folder) for name, folder in data_sets(())}
     for name in NETWORKS:
         probed = probed_network(load(name, SIZE))  # takes 0..255 and scales it itself
-        run = tapped(probed)
         for true, wanted in SCALINGS.items():
             scale, offset, reverse = wanted.of_channels(3)
 
@@ -47,7 +45,7 @@ def main() -> None:
             }
             for which, own in sets.items():
                 if not results.has(name, true, which):
-                    found = choose_scaling(probed, run, candidates, own)
+                    found = choose_scaling(probed, candidates, own)
                     told = {"told": found.name, "drift": round(found.drift, 4)}
                     told |= {"next": found.runner_up, "next_drift": round(found.runner_up_drift, 4)}
                     results.add({"network": name, "true": true, "set": which, **told})

@@ -35,9 +35,7 @@ def cell(folder: ImageIndex, per_class: int | None, scenario: int, seed: int) ->
         found = recommend(path, scenario=scenario)
         measured = time.perf_counter() - began
         size = found.strategy.input_size
-        pixels = np.stack(
-            [resize(read_picture(Path(folder.source) / file).pixels, size).numpy() for _, file in held_out]
-        )
+        pixels = np.stack([resize(read_picture(Path(folder.source) / file).pixels, size) for _, file in held_out])
         test = Examples(
             inputs=Pictures(pixels=pixels), rows=np.arange(len(labels)), labels=labels, weights=np.ones(len(labels))
         )

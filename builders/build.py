@@ -13,7 +13,7 @@ from builders.errors import BuildError
 from builders.graph.layer_names import free_name
 from builders.strategy import Strategy
 from builders.surgery.cut import find_cut
-from builders.surgery.freeze import freeze_below, hold_batch_norm, size_of, trainable_variables
+from builders.surgery.freeze import freeze_below, hold_batch_norm
 from builders.surgery.graft import add_head
 
 
@@ -76,24 +76,3 @@ def _places(strategy: Strategy, backbone: Backbone) -> list[int]:
     if not backbone.graph.cuts and levels == (backbone.points[-1].layer,):
         return [len(backbone.graph.nodes) - 1]
     return [find_cut(backbone.graph, level) for level in levels]
-
-
-def parameter_counts(strategy: Strategy, backbone: Backbone) -> tuple[int, int]:
-    """Numbers of (frozen, trainable) parameters of the model of a strategy, whose head has no hidden layers.
-
-    Statistics of BatchNorm count as frozen. The model is not built.
-    """
-    graph = backbone.graph
-    places = _places(strategy, backbone)
-    frozen = None if strategy.freeze is None else graph.index(strategy.freeze)
-    below = set() if frozen is None else graph.ancestors([frozen])
-    total = trainable = 0
-    for index in graph.ancestors(places) - {0}:
-        layer = graph.calls[index - 1].operation
-        if not isinstance(layer, keras.Layer) or "@" in graph.calls[index - 1].name:
-            continue
-        total += size_of(layer.weights)
-        if index not in below:
-            trainable += size_of(trainable_variables(layer, batch_norm=strategy.train_batch_norm))
-    channels = sum(graph.nodes[place].width for place in places)
-    return total - trainable, trainable + (channels + 1) * strategy.head.classes

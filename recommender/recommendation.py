@@ -12,7 +12,7 @@ from probes.data.sources.open import open_source
 from probes.images.inspect_all import inspect_everything
 from recommender.errors import RecommendError
 from recommender.explanation.reasons import explain
-from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
+from recommender.limits import ENGINES, LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, Progress, no_progress
 
@@ -118,6 +118,7 @@ def recommend(
     pixels: str | None = None,
     trust: bool = False,
     input_size: int | None = None,
+    engine: str = "auto",
     max_images: int = 1000,
     scenario: int | None = None,
     check: str | None = None,
@@ -139,20 +140,22 @@ def recommend(
         pixels: scaling of the network's pixels, "-1..1" for example; measured if the network does not say it.
         trust: whether code and any operation in the backbone's file may run.
         input_size: height and width of the network's input in px; by default chosen by the size of the images.
+        engine: what runs the network: "litert" or "tensorflow"; by default LiteRT, for which a backbone is converted at
+            its first use, and TensorFlow where that is not possible.
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
         check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
-        progress: called with the phase ("checking", "loading", before TensorFlow is imported, "network" or
-            "classifiers"), steps done and steps wanted.
+        progress: called with the phase ("checking", "loading", before TensorFlow is imported, "converting", "network"
+            or "classifiers"), steps done and steps wanted.
 
     Raises:
         RecommendError: an argument is out of range.
         ProbeError: the data can't be measured.
         BuildError: the backbone is unknown, can't be read or is no image network, or its weights are missing.
     """
-    _check_arguments(input_size, max_images, scenario, seed, check)
+    _check_arguments(input_size, max_images, scenario, seed, check, engine)
     check_backbone(backbone)
     clock, report = Clock(), progress or no_progress
     index = open_source(
@@ -169,14 +172,13 @@ def recommend(
     if check == "full":
         everything = inspect_everything(index, partial(report, "checking"))
         clock.lap("check")
-    report("loading", 0, 1)
     from recommender.pipeline.pipeline import Pipeline
 
     pipeline = Pipeline(
         index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
     )
-    loaded, scaling = pipeline.load(backbone, weights, pixels, trust=trust, input_size=input_size)
-    decision = pipeline.measure_and_decide(loaded, scaling, everything)
+    loaded = pipeline.load(backbone, weights, pixels, trust=trust, input_size=input_size, engine=engine)
+    decision = pipeline.measure_and_decide(loaded, everything)
     return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
 
 
@@ -186,12 +188,13 @@ def ready_model(data: Any, **arguments: Any) -> Any:
 
 
 def _check_arguments(
-    input_size: int | None, max_images: int, scenario: int | None, seed: int, check: str | None
+    input_size: int | None, max_images: int, scenario: int | None, seed: int, check: str | None, engine: str
 ) -> None:
     for name, given, holds, expected in (
         ("input_size", input_size, input_size is None or input_size >= SMALLEST_INPUT, f"at least {SMALLEST_INPUT} px"),
         ("max_images", max_images, max_images >= SMALLEST_SAMPLE, f"at least {SMALLEST_SAMPLE}"),
         ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
+        ("engine", engine, engine in ENGINES, "'auto', 'litert' or 'tensorflow'"),
         ("check", check, check in (None, "sample", "full"), "'sample', 'full' or None"),
         ("seed", seed, 0 <= seed <= LARGEST_SEED, f"from 0 to {LARGEST_SEED}"),
     ):

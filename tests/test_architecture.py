@@ -23,8 +23,8 @@ MAY_IMPORT = {
 # From below to above. A folder, or a module that lies directly in a package, imports only from itself and from below.
 LAYERS = {
     "probes": (
-        "errors", "user_directory", "data", "images", "data.sources", "network", "evaluation", "separability",
-        "similarity", "quality", "quality.checks", "measurements",
+        "errors", "user_directory", "native_logs", "data", "images", "data.sources", "network", "evaluation",
+        "separability", "similarity", "quality", "quality.checks", "measurements",
     ),
     "builders": (
         "errors", "strategy", "graph", "checkpoints", "saved_model", "graph_segment", "surgery", "backbones", "build",
@@ -48,7 +48,7 @@ TENSORFLOW = {  # folders, and single modules, that may import it at the top
     "builders.training",
     "recommender.comparison.shared_images",
     "recommender.comparison.tuned",
-    "recommender.pipeline.probed_network",
+    "recommender.pipeline.keras_network",
 }
 PURE = {"recommender", "probes", "builders", "numpy", "math", "enum", "dataclasses", "collections", "typing"}
 

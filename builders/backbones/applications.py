@@ -7,10 +7,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from builders.backbones.kind import BackboneSpec, StrPath
+from builders.backbones.kind import BackboneSpec, OpenOptions, StrPath, digest
 from builders.backbones.pixel_scaling import SCALINGS
 from builders.errors import BuildError
 
@@ -24,6 +25,13 @@ class ApplicationSpec(BackboneSpec):
     alpha: float | None = None  # width multiplier, if it has one
 
     availability = "fetched by Keras, or --weights FILE"
+
+    def identity(self, given: Any, options: OpenOptions) -> str | None:
+        del given
+        if options.weights is None:  # Keras checks the digest of the file that it fetched
+            return f"{self.name} keras {metadata.version('keras')}"
+        content = digest(options.weights)
+        return content and f"{self.name} {content}"
 
     def untrained(self, size: int) -> Any:
         return self._network(size, None)

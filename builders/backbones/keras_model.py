@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builders.backbones.kind import BackboneKind, OpenOptions, as_path
+from builders.backbones.kind import BackboneKind, OpenOptions, as_path, digest
 from builders.backbones.pixel_scaling import SCALINGS, PixelScaling
 from builders.errors import BuildError, first_line
 
@@ -48,6 +48,10 @@ class KerasFile(BackboneKind):
         if not Path(given).exists():
             raise BuildError(f"Expected `backbone` to be a file or folder. Received: {str(given)!r}, which is none.")
 
+    def identity(self, given: Any, options: OpenOptions) -> str | None:
+        content = digest(given)
+        return content and f"{Path(given).stem} {content} {options.trust}"
+
     def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
         path = Path(given)
         return opened_model(load_keras_file(path, trust=options.trust), path.stem, options.scaling)
@@ -59,6 +63,13 @@ class SavedModel(BackboneKind):
     def recognises(self, given: Any) -> bool:
         path = as_path(given)
         return path.is_dir() if path else isinstance(given, str)
+
+    def identity(self, given: Any, options: OpenOptions) -> str | None:
+        path = as_path(given)
+        if path is None:
+            return None
+        content = digest(*sorted(each for each in path.rglob("*") if each.is_file()))
+        return content and f"{path.name} {content} {options.trust}"
 
     def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
         from builders.saved_model.load import load_saved_model
@@ -83,7 +94,8 @@ def opened_model(model: Any, name: str, scaling: PixelScaling | None) -> "Opened
     """A model as a backbone. Without a scaling, that of its first layers is found; else it stays unknown."""
     import keras
 
-    from builders.backbones.backbone import OpenedBackbone, bare_backbone
+    from builders.backbones.backbone import OpenedBackbone
+    from builders.backbones.loaded import bare_backbone, scaled
     from builders.graph.layer_graph import LayerGraph
 
     graph = LayerGraph(model)
@@ -92,17 +104,20 @@ def opened_model(model: Any, name: str, scaling: PixelScaling | None) -> "Opened
     height, width, _ = graph.input_shape
 
     def at(size: int) -> "Backbone":
-        bare = bare_backbone(model if (height, width) == (size, size) else _resized(graph, size), name, size)
+        network = model if (height, width) == (size, size) else _resized(graph, size)
+        bare = replace(bare_backbone(network, name, size), native_size=native_size)
         chosen = scaling or (SCALINGS["0..255"] if _scales_itself(graph) else None)
-        return bare if chosen is None else bare.scaled(chosen)
+        return bare if chosen is None else scaled(bare, chosen)
 
     first = graph.calls[0].operation
     if isinstance(first, keras.layers.Resizing) and first.height == first.width:  # as models of `build` do
-        return OpenedBackbone(native_size=first.height, fixed=True, at=at)
-    if height is None or width is None:
-        return OpenedBackbone(native_size=_OPEN_SIZE, fixed=False, at=at)
-    side = height if height == width else max(32, round((height * width) ** 0.5 / 32) * 32)
-    return OpenedBackbone(native_size=side, fixed=True, at=at)
+        native_size, fixed = first.height, True
+    elif height is None or width is None:
+        native_size, fixed = _OPEN_SIZE, False
+    else:
+        native_size = height if height == width else max(32, round((height * width) ** 0.5 / 32) * 32)
+        fixed = True
+    return OpenedBackbone(native_size=native_size, fixed=fixed, at=at)
 
 
 def _require_images(graph: "LayerGraph", *, feature_maps: bool) -> None:

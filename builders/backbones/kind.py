@@ -1,5 +1,6 @@
 """Base classes of the registry's entries: a kind of backbone, and a network that has a name. Keras-free."""
 
+import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
@@ -34,6 +35,10 @@ class BackboneKind(ABC):
 
     def check(self, given: Any) -> None:  # noqa: B027  # most kinds find out when they open it
         """Raises `BuildError` if what was recognised is not available."""
+
+    def identity(self, given: Any, options: OpenOptions) -> str | None:  # noqa: ARG002
+        """What determines the network and its weights, in one line, without Keras; None if nothing cheap does."""
+        return None
 
     @abstractmethod
     def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
@@ -71,7 +76,7 @@ class BackboneSpec(BackboneKind):
         return path is not None and plain_name(str(path)) == plain_name(self.name)
 
     def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
-        from builders.backbones.backbone import OpenedBackbone, bare_backbone
+        from builders.backbones.backbone import OpenedBackbone
 
         del given
         if options.scaling not in (None, self.scaling):
@@ -81,15 +86,30 @@ class BackboneSpec(BackboneKind):
             )
 
         def at(size: int) -> "Backbone":
+            from builders.backbones.loaded import bare_backbone, scaled
+
             if size < self.smallest_size:
                 raise BuildError(
                     f"Expected an input of at least {self.smallest_size} px for {self.name}. Received: {size}."
                 )
             bare = bare_backbone(self.pretrained(size, options.weights), self.name, size)
             source = self.source if options.weights is None else None
-            return replace(bare, title=self.title, source=source, native_size=self.native_size).scaled(self.scaling)
+            named = replace(bare, title=self.title, source=source, native_size=self.native_size)
+            return scaled(named, self.scaling)
 
         return OpenedBackbone(native_size=self.native_size, smallest_size=self.smallest_size, fixed=False, at=at)
+
+
+def digest(*files: StrPath) -> str | None:
+    """A digest of the content of files; None where one can't be read."""
+    found = hashlib.blake2b(digest_size=16)
+    try:
+        for file in files:
+            with Path(file).open("rb") as stream:
+                found.update(hashlib.file_digest(stream, "blake2b").digest())
+    except OSError:
+        return None
+    return found.hexdigest()
 
 
 def as_path(given: Any) -> Path | None:

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from builders.backbones.backbone import Backbone, OpenedBackbone
-from builders.backbones.kind import BackboneSpec, OpenOptions, StrPath
+from builders.backbones.kind import BackboneKind, BackboneSpec, OpenOptions, StrPath
 from builders.backbones.pixel_scaling import SCALINGS
 from builders.backbones.registry import kind_of
 from builders.errors import BuildError
@@ -18,6 +18,14 @@ def open_backbone(
     `weights` is a file for a `keras.applications` network, by default Keras fetches ImageNet's; `scaling` a key of
     `SCALINGS`, by default as the registry says, else unknown; `trust` lets code and any operation in the file run.
     """
+    kind, options = resolve(backbone, weights=weights, scaling=scaling, trust=trust)
+    return kind.open(backbone, options)
+
+
+def resolve(
+    backbone: Any, *, weights: StrPath | None = None, scaling: str | None = None, trust: bool = False
+) -> tuple[BackboneKind, OpenOptions]:
+    """The kind of what `open_backbone` takes, and how it is to be opened. Keras-free."""
     if scaling is not None and scaling not in SCALINGS:
         raise BuildError(f"Expected `scaling` to be one of {', '.join(SCALINGS)}. Received: {scaling!r}.")
     kind = kind_of(backbone)
@@ -29,7 +37,7 @@ def open_backbone(
         )
     kind.check(backbone)
     chosen = None if scaling is None else SCALINGS[scaling]
-    return kind.open(backbone, OpenOptions(weights=weights, scaling=chosen, trust=trust))
+    return kind, OpenOptions(weights=weights, scaling=chosen, trust=trust)
 
 
 def structure(backbone: Any, *, trust: bool = False) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builders.backbones.kind import BackboneSpec, StrPath
+from builders.backbones.kind import BackboneSpec, OpenOptions, StrPath, digest
 from builders.backbones.pixel_scaling import LITE_SCALING
 from builders.errors import BuildError
 
@@ -33,6 +33,11 @@ class PackagedSpec(BackboneSpec):
     @property
     def availability(self) -> str:
         return f"{self.licence}, {'installed' if self.weights_path else _INSTALL}"
+
+    def identity(self, given: Any, options: OpenOptions) -> str | None:
+        del given, options
+        content = None if self.weights_path is None else digest(self.weights_path)
+        return content and f"{self.name} {content}"
 
     def check(self, given: Any) -> None:
         del given

@@ -1,5 +1,6 @@
 """Where a network can be cut, found in its graph alone. Pure: no Keras, no TensorFlow."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -31,6 +32,8 @@ class Node:
     shape: tuple[int | None, ...] | None
     layers: int = 0  # number of weighted layers that it stands for
     parameters: int = 0  # number of its weights
+    trainable: int = 0  # of these, how many train if nothing is frozen
+    trainable_without_norm: int = 0  # the same, with BatchNorm held
     norm: bool = False  # whether it is or contains a BatchNorm layer
 
     @property
@@ -47,6 +50,24 @@ class Node:
     def width(self) -> int:
         """Number of channels; 0 if unknown."""
         return (self.shape or (0,))[-1] or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutPoint:
+    """A tensor through which every path from input to output passes."""
+
+    layer: str  # whose output it is, under a name that is the same in every rebuild of the network
+    depth: float  # share of the backbone's weighted layers at or below it, in (0, 1]; 1.0 is the whole backbone
+    shape: tuple[int | None, ...]  # (height, width, channels) or (tokens, channels); None depends on the input
+    stride: int | None  # input pixels for one position of the map; None if unknown
+    parameters: int  # number of weights at or below it
+    batch_norm: str | None  # the last BatchNorm layer since the cut point before
+
+
+def stride_of(extents: Sequence[int], shape: Sequence[int | None]) -> int | None:
+    """Input pixels for one position of a map (positions..., channels), for an input of (height, width) px."""
+    positions = math.prod(side or 0 for side in shape[:-1])
+    return round((extents[0] * extents[1] / positions) ** 0.5) or None if positions else None
 
 
 def ancestors(nodes: Sequence[Node], wanted: Iterable[int]) -> set[int]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from builders.errors import BuildError, first_line
 from builders.graph.cut_search import Kind, Node, ancestors, bottlenecks, cut_indices
 from builders.graph.layer_names import Named, free_name, stable_names
+from builders.graph.variables import size_of, trainable_variables
 
 _CLASSES = {  # of layers and operations, by what they do to a feature map
     # These act on each value alone or normalise: a unit ends behind them, not in front of them.
@@ -46,6 +47,7 @@ class LayerGraph:
     """The calls between one input and one output, in topological order; `nodes` begin with one for the input."""
 
     def __init__(self, model: Any) -> None:
+        self.model = model
         self._model = functional(model)  # keeps the symbolic tensors alive whose ids are used
         self.title = str(model.name)
         for tensors, what in ((self._model.inputs, "input"), (self._model.outputs, "output")):
@@ -116,7 +118,11 @@ class LayerGraph:
                 parents=tuple(dict.fromkeys(maker[number] for _, number in call.inputs)),
                 shape=call.shapes[0] if len(call.shapes) == 1 else None,
                 layers=int(getattr(layer, "weighted_layers", 1)) if mixing and first else 0,
-                parameters=int(layer.count_params()) if weighted and first else 0,
+                parameters=size_of(layer.weights) if weighted and first else 0,
+                trainable=size_of(trainable_variables(layer)) if weighted and first else 0,
+                trainable_without_norm=size_of(trainable_variables(layer, batch_norm=False))
+                if weighted and first
+                else 0,
                 norm=isinstance(layer, keras.layers.BatchNormalization) or bool(getattr(layer, "norms", ())),
             )
             nodes.append(node)

@@ -5,14 +5,13 @@ asks for the same layers in both.
 """
 
 import difflib
-import math
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from builders.errors import BuildError
+from builders.graph.cut_search import CutPoint, stride_of
 from builders.graph.layer_graph import LayerGraph
 
 
@@ -22,18 +21,6 @@ class CutMoved(UserWarning):
 
 class LayerRenumbered(UserWarning):
     """A name stands for one layer in the list of cut points and for another one in the model itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutPoint:
-    """A tensor through which every path from input to output passes."""
-
-    layer: str  # whose output it is, under a name that is the same in every rebuild of the network
-    depth: float  # share of the backbone's weighted layers at or below it, in (0, 1]; 1.0 is the whole backbone
-    shape: tuple[int | None, ...]  # (height, width, channels) or (tokens, channels); None depends on the input
-    stride: int | None  # input pixels for one position of the map; None if unknown
-    parameters: int  # number of weights at or below it
-    batch_norm: str | None  # the last BatchNorm layer since the cut point before
 
 
 def cut_points(model: Any) -> tuple[CutPoint, ...]:
@@ -86,11 +73,7 @@ def _strides(graph: LayerGraph) -> list[int | None]:
     if None in extents and graph.cuts:
         extents = [256, 256]  # any size at which no map vanishes
         shapes = [None, *graph.shapes_for((*extents, channels))]
-    strides = []
-    for place in graph.cuts:
-        positions = math.prod(side or 0 for side in (shapes[place] or ())[:-1])
-        strides.append(round((extents[0] * extents[1] / positions) ** 0.5) or None if positions else None)
-    return strides
+    return [stride_of(extents, shapes[place] or ()) for place in graph.cuts]
 
 
 def find_cut(graph: LayerGraph, layer: str) -> int:

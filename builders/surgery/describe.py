@@ -7,9 +7,10 @@ from typing import Any
 
 import keras
 
+from builders.graph.cut_search import CutPoint
 from builders.graph.layer_graph import LayerGraph
-from builders.surgery.cut import CutPoint, points_of
-from builders.surgery.freeze import size_of, trainable_variables
+from builders.graph.variables import size_of, trainable_variables
+from builders.surgery.cut import points_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,13 @@
 """Freeze and unfreeze parts of any Keras model, by depth, by layer or by variable."""
 
-import math
 import re
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import keras
 
 from builders.errors import BuildError
 from builders.graph.layer_graph import LayerGraph
+from builders.graph.variables import size_of, trainable_variables
 from builders.surgery.cut import cut_at_depth, flat_copy, summary, warn_if_renumbered
 
 
@@ -117,21 +116,6 @@ def hold_batch_norm(model: Any, *, train_batch_norm: bool) -> None:
             _set_trainable(layer, False)
         elif hasattr(layer, "train_batch_norm"):
             layer.train_batch_norm = train_batch_norm
-
-
-def trainable_variables(layer: Any, *, batch_norm: bool = True) -> list[Any]:
-    """The variables that train if nothing is frozen: no moving statistics, no state of a random generator."""
-    return [
-        variable
-        for part in layer._flatten_layers()
-        if batch_norm or not isinstance(part, keras.layers.BatchNormalization)
-        for variable in part._trainable_variables
-    ]
-
-
-def size_of(variables: Iterable[Any]) -> int:
-    """Number of values in variables."""
-    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def _set_trainable(layer: Any, value: bool) -> None:

@@ -1,12 +1,14 @@
 """Decode, orient and resize pictures."""
 
 import contextlib
+import math
 import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -182,14 +184,34 @@ def _with_alpha(image: Image.Image, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[n
     return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), 255, np.uint8)], axis=-1)
 
 
-def resize(pixels: Any, size: int) -> Any:
+def resize(pixels: npt.NDArray[Any], size: int) -> npt.NDArray[np.float32]:
     """Resize to a float32 square as `keras.layers.Resizing(size, size, interpolation="bilinear", antialias=True)`."""
-    import tensorflow as tf
-
-    height, width = pixels.shape[:2]
-    shrinks = height > size or width > size  # else antialiasing changes nothing, and without it is four times as fast
+    height, width, channels = pixels.shape
+    if (height, width) == (size, size):
+        return pixels.astype(np.float32)
     with PIXEL_BUDGET.take(height * width):
-        return tf.image.resize(pixels, (size, size), method="bilinear", antialias=shrinks)
+        rows = _triangles(height, size) @ pixels.reshape(height, -1).astype(np.float32)
+        columns = np.ascontiguousarray(rows.reshape(size, width, channels).swapaxes(0, 1))
+        squeezed = _triangles(width, size) @ columns.reshape(width, -1)
+        return np.ascontiguousarray(squeezed.reshape(size, size, channels).swapaxes(0, 1))
+
+
+@lru_cache(maxsize=256)
+def _triangles(before: int, after: int) -> Any:
+    """A sparse matrix of shape (after, before) that resizes along one axis.
+
+    Each of its rows weighs the old pixels by a triangle around the centre of a new one, as wide as two pixels of the
+    coarser grid.
+    """
+    from scipy import sparse  # takes as long to import as all else here
+
+    centres = (np.arange(after) + 0.5) * before / after - 0.5
+    reach = max(before / after, 1.0)
+    places = np.floor(centres - reach).astype(int)[:, None] + np.arange(2 * math.ceil(reach) + 2)
+    weights = np.maximum(1 - np.abs(places - centres[:, None]) / reach, 0.0) * ((places >= 0) & (places < before))
+    rows, columns = np.nonzero(weights)
+    values = (weights / weights.sum(1, keepdims=True))[rows, columns].astype(np.float32)
+    return sparse.csr_array((values, (rows, places[rows, columns])), shape=(after, before))
 
 
 def in_order(function: Callable[[T], Any], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[Any]:

@@ -68,7 +68,7 @@ def readable(
             label=label,
             size=picture.size,
             grey=picture.grey,
-            pixels=resize(picture.pixels, size).numpy(),
+            pixels=resize(picture.pixels, size),
             validation=validation,
             facts=facts_of(picture, name),
         )

@@ -13,15 +13,12 @@ from probes.data.sampling import Sample
 from probes.images.decode import quiet_decoders
 from probes.images.image_facts import PictureFacts
 from probes.images.prepare import Prepared, Skipped, readable
+from probes.network.readout import FloatArray, Run
 
 BATCH_SIZE = 16  # as fast as 32 on a CPU, in half the memory
 _DEAD = 1e-3  # of the layer's largest |scale|: a channel below it carries no signal and its input is noise
 
-FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
-# From pixels 0..255 of shape (batch, size, size, channels) to a flat list: a pooled tensor for each cut, a mean and a
-# mean square for each norm, and the network's own output.
-Tapped = Callable[[Any], list[Any]]
 Item = TypeVar("Item")
 
 
@@ -38,11 +35,13 @@ class Norm:
 class Network:
     """A pretrained network as the probes see it.
 
-    `forward` goes from pixels 0..255 of shape (batch, input_size, input_size, channels) to a list of tensors: those at
-    the cuts, those at the norms, then the network's own output of shape (batch, source classes).
+    `run` goes from pixels 0..255 of shape (batch, input_size, input_size, channels) to a list of arrays: for each cut
+    the mean over positions of its tensor, of shape (batch, channels); for each norm the mean and the mean square of its
+    tensor less the centre; then the network's own output, of shape (batch, source classes).
     """
 
-    forward: Callable[[Any], Sequence[Any]]
+    run: Run
+    engine: str  # that runs it: "litert" or "tensorflow"
     input_size: int
     channels: int  # 1 grey, 3 RGB, 4 RGB with alpha
     cuts: tuple[str, ...]  # from input to output, as are the norms
@@ -102,45 +101,19 @@ def features_of(
     )
 
 
-def tapped(network: Network) -> Tapped:
-    """Compile the network into one function that returns all that is measured."""
-    import tensorflow as tf
-
-    def over_positions(x: Any) -> Any:
-        return tf.reduce_mean(x, tuple(range(1, x.shape.rank - 1))) if x.shape.rank > 2 else x
-
-    def forward(pixels: Any) -> list[Any]:
-        outputs = list(network.forward(pixels))
-        pooled = [over_positions(x) for x in outputs[: len(network.cuts)]]
-        moments = [over_positions(power) for x in outputs[len(network.cuts) : -1] for power in (x, x * x)]
-        return [*pooled, *moments, over_positions(outputs[-1])]
-
-    return with_constant_weights(forward, (network.input_size, network.input_size, network.channels))
-
-
-def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[int]) -> Tapped:
-    """Compile a function of a batch of inputs of that shape, with the weights that it reads as constants.
-
-    So TensorFlow folds each BatchNorm into its convolution. XLA makes a depthwise network ten times slower on a CPU.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    signature = [tf.TensorSpec((None, *shape), tf.float32)]
-    function = tf.function(forward, input_signature=signature, jit_compile=False)
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
-    return lambda inputs: frozen(tf.convert_to_tensor(inputs, tf.float32))
-
-
 def standardise(norm: Norm, mean: npt.ArrayLike, square: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Means of z and z squared from those of y = scale z + centre, of shape (n, channels), without dead channels."""
+    """Means of z and z squared from those of y - centre = scale z, of shape (n, channels), without dead channels."""
     live = np.abs(norm.scale) > _DEAD * np.abs(norm.scale).max()
     mean, square = np.asarray(mean, np.float64)[:, live], np.asarray(square, np.float64)[:, live]
-    centre, scale = norm.centre[live], norm.scale[live]
     with np.errstate(all="ignore"):  # half precision may overflow; callers check that the result is finite
-        z_mean = ((mean - centre) / scale).astype(np.float32)
-        z_square = ((square - 2 * centre * mean + centre**2) / scale**2).astype(np.float32)
-    return z_mean, z_square
+        return (mean / norm.scale[live]).astype(np.float32), (square / norm.scale[live] ** 2).astype(np.float32)
+
+
+def about(centre: npt.NDArray[np.float64], mean: FloatArray, square: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and mean square of y - centre from those of y, of shape (n, channels)."""
+    exact = np.asarray(mean, np.float64)
+    with np.errstate(all="ignore"):
+        return (exact - centre).astype(np.float32), (square - 2 * centre * exact + centre**2).astype(np.float32)
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -149,9 +122,7 @@ def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     return iter(lambda: list(islice(stream, BATCH_SIZE)), [])
 
 
-def extract(
-    index: ImageIndex, sample: Sample, network: Network, progress: Progress | None = None, run: Tapped | None = None
-) -> Features:
+def extract(index: ImageIndex, sample: Sample, network: Network, progress: Progress | None = None) -> Features:
     """Run the network once over each image of a sample, while the next images are decoded; no image is kept.
 
     The order of the rows depends on the content of the images alone.
@@ -164,7 +135,7 @@ def extract(
 
     report = (lambda done: progress(done, sample.n_wanted)) if progress else None
     with quiet_decoders():
-        found = run_over(network, pictures(), skipped, report, run)
+        found = run_over(network, pictures(), skipped, report)
     order = sorted(range(len(found.files)), key=lambda row: (found.facts[row].digest, found.labels[row]))
     return found.rows(np.array(order, int))
 
@@ -174,14 +145,12 @@ def run_over(
     pictures: Iterable[Prepared],
     skipped: Skipped | None = None,
     progress: Callable[[int], None] | None = None,
-    run: Tapped | None = None,
 ) -> Features:
     """Run the network once over a stream of prepared images, which may fill `skipped`; rows keep their order."""
-    run = run or tapped(network)
     kept: list[Prepared] = []
-    outputs: list[list[Any]] = []
+    outputs: list[list[FloatArray]] = []
     for batch in batches(pictures):
-        outputs.append([x.numpy() for x in run(np.stack([item.pixels for item in batch]))])
+        outputs.append(network.run(np.stack([item.pixels for item in batch])))
         kept.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
         if progress:
             progress(len(kept))

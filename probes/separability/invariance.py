@@ -15,7 +15,7 @@ import numpy.typing as npt
 from probes.data.splits import Rows, balanced_weights, held_out_splits
 from probes.evaluation.intervals import paired_gain
 from probes.images.prepare import Prepared
-from probes.network.features import Network, Tapped, batches, tapped
+from probes.network.features import Network, batches
 from probes.separability.linear_probe import (
     FloatArray,
     Labels,
@@ -94,18 +94,15 @@ def augmented_blocks(
     names: Sequence[str] = CANDIDATES,
     *,
     seed: int,
-    run: Tapped | None = None,
 ) -> dict[str, dict[str, Pixels]]:
     """Pooled features of augmented images, of shape (images, channels) for each augmentation and cut."""
-    run = run or tapped(network)
     # The random changes of one augmentation do not depend on the others.
     rngs = {name: np.random.default_rng([seed, CANDIDATES.index(name)]) for name in names}
     outputs: dict[str, list[list[Pixels]]] = {name: [] for name in names}
     for batch in batches(pictures):
         pixels = np.stack([picture.pixels for picture in batch])
         for name in names:
-            pooled = run(augment(pixels, name, rngs[name]))[: len(network.cuts)]
-            outputs[name].append([block.numpy() for block in pooled])
+            outputs[name].append(network.run(augment(pixels, name, rngs[name]))[: len(network.cuts)])
     return {
         name: dict(zip(network.cuts, (np.concatenate(parts) for parts in zip(*done, strict=True)), strict=True))
         for name, done in outputs.items()

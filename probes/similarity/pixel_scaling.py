@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from probes.errors import ProbeError
 from probes.images.prepare import Prepared
-from probes.network.features import Network, Tapped, run_over
+from probes.network.features import Network, run_over
 from probes.similarity.drift import plain_drift
 from probes.similarity.standard_photos import prepared
 
@@ -30,7 +30,6 @@ class ScalingChoice:
 
 def choose_scaling(
     network: Network,
-    run: Tapped,
     candidates: Mapping[str, Callable[[FloatArray], FloatArray]],
     pictures: Sequence[FloatArray],
 ) -> ScalingChoice:
@@ -41,7 +40,7 @@ def choose_scaling(
     """
     squares = [item.pixels for item in prepared(network.input_size, network.channels)]
     drift = {
-        name: min(_early_drift(network, run, [scale(x) for x in some]) for some in (squares, pictures) if some)
+        name: min(_early_drift(network, [scale(x) for x in some]) for some in (squares, pictures) if some)
         for name, scale in candidates.items()
     }
     first, second = sorted(drift, key=lambda name: drift[name])[:2]
@@ -52,10 +51,10 @@ def choose_scaling(
     return ScalingChoice(name=first, drift=drift[first], runner_up=second, runner_up_drift=drift[second])
 
 
-def _early_drift(network: Network, run: Tapped, pictures: Sequence[FloatArray]) -> float:
+def _early_drift(network: Network, pictures: Sequence[FloatArray]) -> float:
     """Geometric mean of the drift of the first norms; infinite where it is not finite."""
     items = (Prepared(pixels=pixels, label=0, file="", size=(1, 1), grey=False) for pixels in pictures)
-    features = run_over(network, items, run=run)
+    features = run_over(network, items)
     early = [norm.layer for norm in network.norms[: max(1, len(network.norms) // _SHARE)]]
     with np.errstate(all="ignore"):  # a wrong scaling may overflow half precision
         drift = [plain_drift(features.norm_means[layer], features.norm_squares[layer]) for layer in early]

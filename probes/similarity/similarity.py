@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from probes.network.features import Features, Network, Tapped
+from probes.network.features import Features, Network
 from probes.similarity.drift import PART_WEIGHTS, excess_drift, layer_drifts, layer_parts, part_means, score, weighted
 from probes.similarity.reference import Reference
 from probes.similarity.standard_photos import StandardPhotos, load_standard_photos, measure_standard_photos, photo_drift
@@ -43,7 +43,6 @@ class Baseline:
 
 def choose_baseline(
     network: Network,
-    run: Tapped,
     reference: Reference | None,
     *,
     source: str | None,
@@ -54,8 +53,8 @@ def choose_baseline(
     source, times = (reference and reference.source) or source, max(1.0, enlargement)
     if reference is not None and reference.shipped:
         return reference_baseline(reference, source=source, input_size=network.input_size, enlargement=times)
-    plain, degraded = measure_standard_photos(network, run)
-    enlarged = plain if times == 1.0 else photo_drift(network, run, enlargement=times)
+    plain, degraded = measure_standard_photos(network)
+    enlarged = plain if times == 1.0 else photo_drift(network, enlargement=times)
     share = network.input_size / native_size
     by_photos = standard_photos_baseline(
         (plain, degraded), load_standard_photos(), source=source, share=share, enlargement=times, enlarged=enlarged

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 
 from probes.images.decode import resize
 from probes.images.prepare import Prepared
-from probes.network.features import Network, Tapped, run_over
+from probes.network.features import Network, run_over
 from probes.similarity.drift import layer_drifts
 from probes.similarity.reference import drift_at, interpolate
 
@@ -62,26 +62,24 @@ def prepared(
     side = round(size / enlargement)
     for square in photographs():
         changed = degrade(square) if degrade else square
-        pixels = np.rint(resize(changed, side).numpy()) if side < CROP else changed.astype(np.float32)
+        pixels = np.rint(resize(changed, side)) if side < CROP else changed.astype(np.float32)
         if channels == 1:
             pixels = (pixels @ _LUMA)[..., None]
         elif channels == 4:
             pixels = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.float32)], axis=-1)
-        yield Prepared(pixels=resize(pixels, size).numpy(), label=0, file="", size=pixels.shape[1::-1], grey=False)
+        yield Prepared(pixels=resize(pixels, size), label=0, file="", size=pixels.shape[1::-1], grey=False)
 
 
-def photo_drift(
-    network: Network, run: Tapped, *, enlargement: float = 1.0, degrade: Degradation | None = None
-) -> FloatArray:
-    """Drift of the photographs, enlarged as much and degraded, at each norm; `run` is the network by `tapped`."""
+def photo_drift(network: Network, *, enlargement: float = 1.0, degrade: Degradation | None = None) -> FloatArray:
+    """Drift of the photographs, enlarged as much and degraded, at each norm."""
     squares = prepared(network.input_size, network.channels, enlargement=max(1.0, enlargement), degrade=degrade)
-    return layer_drifts(run_over(network, squares, run=run))[0]
+    return layer_drifts(run_over(network, squares))[0]
 
 
-def measure_standard_photos(network: Network, run: Tapped) -> tuple[FloatArray, FloatArray]:
+def measure_standard_photos(network: Network) -> tuple[FloatArray, FloatArray]:
     """Drift of the photographs, of shape (layers,), and what each of `DEGRADATIONS` adds, (degradations, layers)."""
-    plain = photo_drift(network, run)
-    degraded = [photo_drift(network, run, degrade=degrade) - plain for degrade in DEGRADATIONS.values()]
+    plain = photo_drift(network)
+    degraded = [photo_drift(network, degrade=degrade) - plain for degrade in DEGRADATIONS.values()]
     return plain, np.stack(degraded)
 
 

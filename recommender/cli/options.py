@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 from builders.export.formats import FORMATS
-from recommender.limits import LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
+from recommender.limits import ENGINES, LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 
 _Decorator = Callable[[Any], Any]
 # Inherited by every sub-command. The theme draws no boxes: the same help on a terminal and in a file.
@@ -85,6 +85,12 @@ data = together(
     ),
     sampling,
     network,
+    network_panel(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="auto",
+        help="What runs the network over the images. By default LiteRT where the network can be converted to it.",
+    ),
 )
 answer = together(
     answer_panel("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),

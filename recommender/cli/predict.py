@@ -43,9 +43,9 @@ def predict(
 ) -> None:
     """Predict the class of each image, its probability, and whether the image is out-of-distribution.
 
-    MODEL is a .keras file that `recommend DATA --build MODEL.keras` wrote; MODEL.json next to it names the classes, and
-    MODEL.features.npz holds the out-of-distribution detector. IMAGES are files, folders, which are searched at any
-    depth, or - for a list of paths on standard input, one per line.
+    MODEL is a .keras file that `recommend DATA --build MODEL.keras` wrote, or a .tflite file that --export wrote with
+    it; MODEL.json next to it names the classes, and MODEL.features.npz holds the out-of-distribution detector. IMAGES
+    are files, folders, which are searched at any depth, or - for a list of paths on standard input, one per line.
 
     An image that can't be read is reported, and the others are predicted.
     """
@@ -53,7 +53,8 @@ def predict(
         raise click.UsageError("Expected one of --csv and --json. Received: both.")
     failed = n = 0
     with progress(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
-        import_tensorflow()
+        if model.suffix.lower() != ".tflite":
+            import_tensorflow()
         from recommender.prediction import predict as prediction
         from recommender.reports.console import lenient_output
 

@@ -36,6 +36,12 @@ class _Request:
         """Whether a person reads the output."""
         return not (self.as_json or self.quiet)
 
+    @property
+    def needs_keras(self) -> bool:
+        """Whether the network itself is needed beyond the measurements."""
+        trains = self.budget is not None or self.fit is not None
+        return trains or self.target is not None or (self.verbose and self.page)
+
     def prepare(self) -> None:
         """Make sure, before anything is measured, that everything can be written."""
         from builders.export.formats import check_format
@@ -66,6 +72,8 @@ def run(command: str, /, **arguments: Any) -> None:
     request.prepare()
     with progress(shown=request.page) as show:
         found = recommend(check=request.check, progress=loading_quietly(show), **arguments)
+        if request.needs_keras:
+            loading_quietly(show)("loading", 0, 1)
     _print(found, request)
     description = found.to_dict()
     comparison = result = None

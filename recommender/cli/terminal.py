@@ -3,18 +3,19 @@
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import NoReturn
 
 import rich_click as click
 
+from probes.native_logs import hidden_native_logs
 from recommender.progress import Progress
 
 INTERRUPTED = 130  # exit code of a program that SIGINT ended
 _TITLES = {
     "checking": "Checking every image",
     "loading": "Loading TensorFlow",
+    "converting": "Converting the network, once",
     "network": "Running the network over the images",
     "classifiers": "Fitting a classifier at each cut point",
     "augmentation": "Measuring which augmentations keep the labels",
@@ -84,18 +85,7 @@ def loading_quietly(show: Progress) -> Progress:
 def import_tensorflow() -> None:
     """Import TensorFlow without what its C++ code logs to standard error, unless the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), 2)
-        try:
-            import tensorflow as tf
+    with hidden_native_logs():
+        import tensorflow as tf
 
-            tf.constant(0)  # the first operation logs, too
-        except Exception:
-            hidden.seek(0)
-            os.write(stderr, hidden.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+        tf.constant(0)  # the first operation logs, too

@@ -16,7 +16,7 @@ from probes.data.sampling import draw_splits
 from probes.data.splits import Rows, held_out_splits
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
-from probes.network.features import Features, tapped
+from probes.network.features import Features
 from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
 from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
@@ -34,7 +34,6 @@ from recommender.fit.images import (
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
 from recommender.fit.plan import SOLVED_AT_ONCE
 from recommender.pipeline.decision import Decision
-from recommender.pipeline.probed_network import probed_network
 from recommender.progress import Progress
 
 PASS_SHARE = 0.2  # of the budget, for the pass
@@ -108,16 +107,15 @@ def share_images(found: Decision, *, budget: float, seed: int, progress: Progres
 
 def _pass(found: Decision, sample: Any, progress: Progress) -> tuple[Features, Pixels | None]:
     """Run the network over the pictures, rounded as they are kept."""
-    network = probed_network(found.backbone, norms=())
-    run, size, channels = tapped(network), network.input_size, network.channels
+    network = found.network
+    size, channels = network.input_size, network.channels
     kept = allocate((sample.n_wanted, size, size, channels), np.uint8)
 
     def compute(rows: Any, pixels: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         rounded = whole_numbers(pixels)
         if kept is not None:
             kept[rows] = rounded
-        outputs = run(rounded.astype(np.float32))
-        return {cut: output.numpy() for cut, output in zip(network.cuts, outputs, strict=False)}
+        return dict(zip(network.cuts, network.run(rounded.astype(np.float32)), strict=False))
 
     features = run_pass(found.index, sample, size, channels, compute, partial(progress, "images"))
     return features, None if kept is None else kept[: len(features.files)]

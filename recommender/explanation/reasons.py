@@ -80,7 +80,7 @@ def _network_cautions(found: "Decision") -> Iterator[str]:
             "model, set the flag of each frozen layer to True and back to False, and compile the model again."
         )
     if len(found.plan.cuts) == 1:
-        why = next((layer.whole for layer in found.backbone.network.layers if getattr(layer, "whole", None)), "")
+        why = found.backbone.whole
         yield f"{title} can't be cut inside and is used whole. {why}".rstrip()
 
 

@@ -96,8 +96,6 @@ def fitting_augmentation(found: "Decision", progress: Callable[[int, int], None]
     Small shifts and changes of brightness always count as such: crops to 70 % of the area and changes of brightness by
     20 % passed on all 14 sets of benchmarks/results/invariance.jsonl. Whether mirrored images do is measured.
     """
-    from recommender.pipeline.probed_network import probed_network
-
     training = np.flatnonzero(found.rows.training)
     chosen = np.random.default_rng(found.seed).permutation(training)[:_AUGMENTED_IMAGES]
     size, channels = found.strategy.input_size, found.backbone.channels
@@ -117,7 +115,7 @@ def fitting_augmentation(found: "Decision", progress: Callable[[int, int], None]
     depths = np.array([point.depth for point in points])
     cuts = list(dict.fromkeys(points[int(np.abs(depths - depth).argmin())].layer for depth in _DEPTHS))
     with quiet_decoders():
-        copies = augmented_blocks(probed_network(found.backbone), pictures(), _MEASURED, seed=found.seed)
+        copies = augmented_blocks(found.network, pictures(), _MEASURED, seed=found.seed)
     measured = measure_invariance(
         [found.features.pooled[cut] for cut in cuts],
         {name: [blocks[cut] for cut in cuts] for name, blocks in copies.items()},

@@ -15,7 +15,7 @@ from builders.surgery.frozen_split import FrozenSplit
 from builders.training.data import FloatArray, Outputs, augmented
 from probes.data.image_index import ImageIndex
 from probes.images.decode import in_order
-from probes.network.features import with_constant_weights
+from probes.network.readout import with_constant_weights
 from recommender.pipeline.reread_images import read_prepared
 
 VIEWS = 8  # of an image at most, of which the outputs of the frozen part are kept; ours
@@ -63,7 +63,7 @@ class StoredPictures:
 
 def frozen_function(frozen_split: FrozenSplit, nodes: Sequence[int]) -> Callable[[FloatArray], list[FloatArray]]:
     """Compile some nodes of a model, in inference mode, as a function of prepared pictures."""
-    from recommender.pipeline.probed_network import infer
+    from recommender.pipeline.keras_network import infer
 
     if not nodes:
         return lambda _: []
@@ -71,8 +71,7 @@ def frozen_function(frozen_split: FrozenSplit, nodes: Sequence[int]) -> Callable
     def forward(pixels: Any) -> list[Any]:
         return list(frozen_split.graph.run(pixels, list(nodes), call=infer, start=frozen_split.entry))
 
-    run = with_constant_weights(forward, (frozen_split.size, frozen_split.size, frozen_split.channels))
-    return lambda pixels: [np.asarray(output) for output in run(pixels)]
+    return with_constant_weights(forward, (frozen_split.size, frozen_split.size, frozen_split.channels))
 
 
 class FrozenFeatures:

@@ -111,11 +111,9 @@ def planned(found: "Decision") -> TrainingPlan:
     dissimilar = strategy.freeze is None and is_dissimilar(found)
     schedule, trainable = None, 0
     if not frozen:
-        from builders.build import parameter_counts
-
         schedule = plan_schedule(max(n_images, 1), dissimilar=dissimilar, seed=found.seed)
         # Here BatchNorm trains its scale and offset.
-        trainable = parameter_counts(replace(strategy, train_batch_norm=True), found.backbone)[1]
+        trainable = found.backbone.parameter_counts(replace(strategy, train_batch_norm=True))[1]
     return TrainingPlan(
         phases=phases(n_images, head, schedule, trainable, strategy.freeze),
         schedule=schedule,

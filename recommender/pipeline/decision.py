@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from builders.backbones.backbone import Backbone
     from probes.data.image_index import ImageIndex
     from probes.data.splits import Rows
-    from probes.network.features import Features
+    from probes.network.features import Features, Network
     from probes.similarity.pixel_scaling import ScalingChoice
 
 
@@ -30,6 +30,7 @@ class Decision:
     probe: Any  # the fitted linear classifier that the prediction layer starts from
     seconds: dict[str, float]  # by phase
     backbone: "Backbone" = field(repr=False, compare=False)
+    network: "Network" = field(repr=False, compare=False)  # the backbone as the probes see it
     scaling: "ScalingChoice | None" = None  # how the scaling of pixels was found; None if it was known
     index: "ImageIndex" = field(repr=False, compare=False)
     features: "Features" = field(repr=False, compare=False)  # what the pass over the sample read
@@ -70,9 +71,7 @@ class Decision:
     @cached_property
     def parameters(self) -> tuple[int, int]:
         """Numbers of (frozen, trainable) parameters of the model."""
-        from builders.build import parameter_counts
-
-        return parameter_counts(self.strategy, self.backbone)
+        return self.backbone.parameter_counts(self.strategy)
 
     def pooled_for_head(self) -> list[Any]:
         """What the prediction layer reads of the measured images: pooled features, of shape (n, channels) each."""

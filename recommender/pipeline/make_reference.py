@@ -13,7 +13,8 @@ from builders.backbones.registry import check_backbone
 from probes.data.sampling import draw_splits
 from probes.data.sources.folder import index_pictures
 from probes.errors import ProbeError
-from probes.network.features import Features, FloatArray, Network, Norm, extract, standardise
+from probes.network.features import Features, Network, Norm, about, extract, standardise
+from probes.network.readout import FloatArray
 from probes.similarity.drift import N_RESAMPLES, bootstrap_drift, bootstrap_weights, layer_drifts
 from probes.similarity.reference import Reference, save_reference
 from recommender.limits import LARGEST_SEED
@@ -136,5 +137,6 @@ def _moments(layer: str, means: FloatArray, squares: FloatArray) -> Norm:
 def _drift_of_halves(layer: str, means: FloatArray, squares: FloatArray, seed: int) -> float:
     """Drift of one half of the images from the other: that of another sample of the source."""
     half = len(means) // 2
-    z_means, z_squares = standardise(_moments(layer, means[:half], squares[:half]), means[half:], squares[half:])
+    norm = _moments(layer, means[:half], squares[:half])
+    z_means, z_squares = standardise(norm, *about(norm.centre, means[half:], squares[half:]))
     return bootstrap_drift(z_means, z_squares, bootstrap_weights(np.arange(len(z_means)), N_RESAMPLES, seed))[0]

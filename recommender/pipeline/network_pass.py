@@ -16,17 +16,29 @@ from probes.errors import ProbeError
 from probes.images.decode import quiet_decoders
 from probes.images.image_facts import Inspection
 from probes.images.prepare import Skipped, readable
-from probes.network.features import Features, Network, Tapped, extract, tapped
+from probes.network.features import Features, Network, extract
 from probes.quality.repeats import Repeats
 from probes.similarity.pixel_scaling import PICTURES, ScalingChoice, choose_scaling
 from probes.similarity.reference import Reference, find_reference
 from recommender.pipeline.probed_network import probed_network
+from recommender.pipeline.programs import Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedBackbone:
+    """A backbone at an input size, and what runs it."""
+
+    backbone: Backbone
+    scaling: ScalingChoice | None  # how the scaling of pixels was found; None if it was known
+    program: Program | None  # None if TensorFlow runs it
 
 
 def with_scaling(backbone: Backbone, index: ImageIndex, sample: Sample) -> tuple[Backbone, ScalingChoice | None]:
     """The backbone with the scaling of its pixels in front; measured if it is not known."""
     if backbone.scaling is not None:
         return backbone, None
+    from builders.backbones.loaded import scaled
+
     network = probed_network(backbone)
     if not network.norms:
         raise BuildError(
@@ -37,8 +49,8 @@ def with_scaling(backbone: Backbone, index: ImageIndex, sample: Sample) -> tuple
         pictures = readable(index, sample.train, network.input_size, network.channels, Skipped())
         shown = [picture.pixels for picture in islice(pictures, PICTURES)]
     candidates = {name: scaling.apply for name, scaling in SCALINGS.items()}
-    choice = choose_scaling(network, tapped(network), candidates, shown)
-    return backbone.scaled(SCALINGS[choice.name]), choice
+    choice = choose_scaling(network, candidates, shown)
+    return scaled(backbone, SCALINGS[choice.name]), choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,24 +59,23 @@ class NetworkPass:
 
     backbone: Backbone
     network: Network  # the backbone as the probes see it
-    run: Tapped  # the same, compiled
     features: Features  # one row for each image of the sample
     reference: Reference | None  # statistics of images of the backbone's source
 
 
 def run_network(
-    backbone: Backbone, index: ImageIndex, sample: Sample, progress: Callable[[int, int], None] | None
+    loaded: LoadedBackbone, index: ImageIndex, sample: Sample, progress: Callable[[int, int], None] | None
 ) -> NetworkPass:
     """Run the network once over the sample."""
-    network = probed_network(backbone)
+    backbone = loaded.backbone
+    network = probed_network(backbone, program=loaded.program)
     reference = find_reference(backbone.fingerprint)
     if reference is not None and not reference.fits(network.cuts, len(network.norms)):
         reference = None
     if reference is not None and reference.moments:
-        network = probed_network(backbone, reference.norms(backbone.input_size))
-    run = tapped(network)
-    features = extract(index, sample, network, progress, run)
-    return NetworkPass(backbone=backbone, network=network, run=run, features=features, reference=reference)
+        network = probed_network(backbone, reference.norms(backbone.input_size), loaded.program)
+    features = extract(index, sample, network, progress)
+    return NetworkPass(backbone=backbone, network=network, features=features, reference=reference)
 
 
 def require_finite(backbone: Backbone, features: Features) -> None:

@@ -1,13 +1,15 @@
 """One run: load the network, pass it over the sample, call the probes, apply the rules."""
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from builders.backbones.backbone import Backbone
-from builders.backbones.load import open_backbone
+from builders.backbones.backbone import Backbone, OpenedBackbone
+from builders.backbones.load import resolve
+from builders.errors import BuildError
 from probes.data.dataset_size import DatasetSize
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import Sample
@@ -20,10 +22,10 @@ from probes.quality.checked_data import CheckedData, InspectedData
 from probes.quality.checks import registry
 from probes.quality.repeats import Repeats, distinct_counts, find_repeats, readable_counts
 from probes.separability.linear_probe import LinearProbe, fit_linear_probe, judge
-from probes.similarity.pixel_scaling import ScalingChoice
 from recommender.pipeline import network_pass, probes
 from recommender.pipeline.data_checks import inspect_sample
 from recommender.pipeline.decision import Decision
+from recommender.pipeline.programs import Program, find_program, has_litert, make_program
 from recommender.progress import Clock, Progress
 from recommender.rules import thresholds
 from recommender.rules.class_balance import class_weights, small_class
@@ -32,6 +34,8 @@ from recommender.rules.plan import Plan, plan_strategy, similarity_evidence
 from recommender.rules.scenario import Scenario
 from recommender.rules.scenario_rule import Verdict, choose_scenario
 from recommender.rules.scenario_rule import input_size as fitting_input_size
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +51,39 @@ class Pipeline:
     clock: Clock
 
     def load(
-        self, backbone: Any, weights: Any, pixels: str | None, *, trust: bool, input_size: int | None
-    ) -> tuple[Backbone, ScalingChoice | None]:
-        """Load the network for the size of the images, with the scaling of its pixels in front."""
-        opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
+        self, given: Any, weights: Any, pixels: str | None, *, trust: bool, input_size: int | None, engine: str
+    ) -> network_pass.LoadedBackbone:
+        """Load the network for the size of the images, with the scaling of its pixels in front.
+
+        Keras is needed for that only if there is no program of the network, or none is wanted.
+        """
+        kind, options = resolve(given, weights=weights, scaling=pixels, trust=trust)
+        identity = kind.identity(given, options)
+        identity = identity and f"{identity} {pixels}"
+        stored = find_program(identity) if identity and engine != "tensorflow" and has_litert() else None
+        if stored is None:
+            self.progress("loading", 0, 1)
+            opened = kind.open(given, options)
+        else:
+            opened = stored.opened(lambda size: kind.open(given, options).at(size))
         if input_size is None and not opened.fixed:
             side = median_short_side(self.index, self.sample.train)
             wanted = opened.native_size if side is None else fitting_input_size(side, opened.native_size)
             input_size = max(wanted, opened.smallest_size)
-        loaded, scaling = network_pass.with_scaling(
-            opened.at(input_size or opened.native_size), self.index, self.sample
-        )
+        input_size = input_size or opened.native_size
+        backbone, scaling = network_pass.with_scaling(opened.at(input_size), self.index, self.sample)
+        program = stored if stored and stored.takes(input_size) else None
+        # What is only in memory, or has a scaling that depends on the images, can't be found again.
+        if program is None and (engine == "litert" or (engine == "auto" and identity and scaling is None)):
+            self.progress("converting", 0, 1)
+            program = _converted(backbone, opened, identity if scaling is None else None, engine)
         self.clock.lap("load")
-        return loaded, scaling
+        return network_pass.LoadedBackbone(backbone=backbone, scaling=scaling, program=program)
 
-    def measure_and_decide(
-        self, backbone: Backbone, scaling: ScalingChoice | None, everything: Inspection | None
-    ) -> Decision:
+    def measure_and_decide(self, loaded: network_pass.LoadedBackbone, everything: Inspection | None) -> Decision:
         """Pass the network over the sample, call every probe, and apply the rules."""
-        passed, inspected = self._pass(backbone, everything)
+        backbone = loaded.backbone
+        passed, inspected = self._pass(loaded, everything)
         repeated = find_repeats(inspected, self.index)
         size = _dataset_size(self.index, passed.features, inspected, repeated)
         data = probes.ProbeInput(
@@ -105,14 +123,17 @@ class Pipeline:
             rows=data.rows,
             seconds=self.clock.seconds,
             backbone=backbone,
-            scaling=scaling,
+            network=passed.network,
+            scaling=loaded.scaling,
             index=self.index,
             seed=self.seed,
         )
 
-    def _pass(self, backbone: Backbone, everything: Inspection | None) -> tuple[network_pass.NetworkPass, Inspection]:
+    def _pass(
+        self, loaded: network_pass.LoadedBackbone, everything: Inspection | None
+    ) -> tuple[network_pass.NetworkPass, Inspection]:
         """The pass over the sample, and facts of its images."""
-        passed = network_pass.run_network(backbone, self.index, self.sample, partial(self.progress, "network"))
+        passed = network_pass.run_network(loaded, self.index, self.sample, partial(self.progress, "network"))
         tests = self.sample.n_wanted // 4 if self.check else 0
         inspected = everything or inspect_sample(self.index, passed.features, with_test=tests, seed=self.seed)
         try:
@@ -120,7 +141,7 @@ class Pipeline:
         except ProbeError as error:
             files = InspectedData(index=self.index, seen=inspected, repeats=find_repeats(inspected, self.index))
             raise BrokenData(str(error), registry.find_in_files(files)) from error
-        network_pass.require_finite(backbone, passed.features)
+        network_pass.require_finite(loaded.backbone, passed.features)
         return passed, inspected
 
     def _probe(self, data: probes.ProbeInput, size: DatasetSize) -> Measurements:
@@ -167,6 +188,24 @@ class Pipeline:
             balanced=data.balanced,
             class_counts=held_out or measured.size.file_counts,
         )
+
+
+def _converted(backbone: Backbone, opened: OpenedBackbone, identity: str | None, engine: str) -> Program | None:
+    """The backbone's program; None if it can't be converted and TensorFlow may run it."""
+    if not has_litert():
+        if engine == "auto":
+            _LOG.warning("Without the package ai-edge-litert TensorFlow runs the network, which takes longer.")
+            return None
+        raise BuildError(
+            "Expected the package ai-edge-litert to be installed. Received: no such package. Install it with "
+            "`pip install ai-edge-litert`, or leave out --engine."
+        )
+    try:
+        return make_program(backbone, opened, identity)
+    except BuildError:
+        if engine == "litert":
+            raise
+        return None
 
 
 def _head_blocks(data: probes.ProbeInput, plan: Plan) -> list[Any]:

@@ -45,7 +45,6 @@ def similarity(data: ProbeInput) -> FeatureSimilarity | None:
     features = data.features.rows(training)
     baseline = choose_baseline(
         passed.network,
-        passed.run,
         passed.reference,
         source=backbone.source,
         native_size=backbone.native_size,

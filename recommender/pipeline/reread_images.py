@@ -21,4 +21,4 @@ def read_prepared(index: "ImageIndex", name: str, size: int, channels: int) -> t
         raise ProbeError(
             f"Expected the image {name!r} to stay as it was measured. Received: {error}. Start again."
         ) from error
-    return picture, np.asarray(resize(picture.pixels, size), np.float32)
+    return picture, resize(picture.pixels, size)

@@ -1,6 +1,6 @@
 """Predict the classes of pictures with a built model, its class names and its detector.
 
-TensorFlow is imported when a model is opened.
+TensorFlow is imported when a .keras file is opened.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from builders.errors import first_line
 from probes.data.sources.folder import FolderStore, files_below
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders, resize
@@ -73,7 +74,8 @@ def predict(
 
     Args:
         model: the .keras file that `recommend --build` wrote, with its .json and .features.npz in the same folder; a
-            `keras.Model` as `Recommendation.build` returns it; or what `open_predictor` returned.
+            .tflite file that was exported with it; a `keras.Model` as `Recommendation.build` returns it; or what
+            `open_predictor` returned.
         images: paths of pictures and of folders, which are searched at any depth. Paths are read as results are
             taken. A picture is decoded, turned upright and resized as in measuring.
         top: how many classes to report for each picture.
@@ -135,11 +137,11 @@ def _read(predictor: Predictor, item: str | Prediction) -> Readable | Prediction
         picture = open_picture(FolderStore(Path()), item, predictor.channels)
     except UnreadableImage as error:
         return Prediction(file=item, error=str(error))
-    return item, resize(picture.pixels, predictor.size).numpy()
+    return item, resize(picture.pixels, predictor.size)
 
 
 def _of_batch(predictor: Predictor, batch: Sequence[Readable], top: int) -> Iterator[Prediction]:
-    *features, output = (tensor.numpy() for tensor in predictor.run(np.stack([pixels for _, pixels in batch])))
+    *features, output = predictor.run(np.stack([pixels for _, pixels in batch]))
     probabilities = np.asarray(output, np.float64)
     if not (np.abs(probabilities.sum(1) - 1) < _ROUNDING).all() or (probabilities < 0).any():
         raise RecommendError(
@@ -162,13 +164,16 @@ def _of_batch(predictor: Predictor, batch: Sequence[Readable], top: int) -> Iter
 def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Predictor:
     """Load a .keras file with the class names of MODEL.json and the detector of MODEL.features.npz, if they are there.
 
-    `trust`: whether code in the file may run.
+    Or a .tflite file that was exported with it, which is run without TensorFlow and has no detector. `trust`: whether
+    code in the file may run.
     """
-    from builders.backbones.keras_model import load_keras_file
-
     file = Path(path)
     if not file.name:
         raise RecommendError(f"Expected a .keras file. Received: {str(file)!r}, a folder. Name the file.")
+    if file.suffix.lower() == ".tflite":
+        return _exported(file)
+    from builders.backbones.keras_model import load_keras_file
+
     description, detector_file = file.with_suffix(".json"), file.with_suffix(".features.npz")
     detector = load_detector(detector_file) if os.path.lexists(detector_file) else None
     names = _class_names(description)
@@ -184,6 +189,58 @@ def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Pred
     return predictor_of(model, class_names=names, detector=detector, title=str(file), notes=notes)
 
 
+def _exported(file: Path) -> Predictor:
+    """Load a .tflite file with the class names of the model that it was exported from."""
+    from builders.export.formats import FORMATS
+    from probes.native_logs import hidden_native_logs
+
+    suffix = max((each.suffix for each in FORMATS.values() if file.name.endswith(each.suffix)), key=len)
+    description = file.with_name(file.name.removesuffix(suffix) + ".json")
+    expected = f"Expected {str(file)!r} to be a LiteRT model from a picture to the probabilities of classes. Received: "
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+
+        with hidden_native_logs():
+            interpreter = Interpreter(model_content=file.read_bytes())
+            interpreter.allocate_tensors()
+    except ImportError as error:
+        raise RecommendError(
+            "Expected the package ai-edge-litert to be installed. Received: no such package. Install it with "
+            "`pip install ai-edge-litert`."
+        ) from error
+    except OSError as error:
+        raise RecommendError(f"Expected to read {str(file)!r}. Received: {error}. Check the file.") from error
+    except (ValueError, RuntimeError) as error:
+        raise RecommendError(f"{expected}{first_line(error)}. Export the model again.") from error
+    taken, given = interpreter.get_input_details(), interpreter.get_output_details()
+    shapes = [tuple(int(side) for side in part["shape"]) for part in (*taken, *given)]
+    floats = all(part["dtype"] == np.float32 for part in (*taken, *given))
+    if [len(shape) for shape in shapes] != [4, 2] or shapes[0][0] != 1 or shapes[0][1] != shapes[0][2] or not floats:
+        raise RecommendError(f"{expected}inputs and outputs of shapes {shapes}. Export the model again.")
+    (_, size, _, channels), (_, n_classes) = shapes
+
+    def run(pixels: npt.NDArray[np.float32]) -> Sequence[Any]:
+        rows = []
+        for picture in pixels:
+            interpreter.set_tensor(taken[0]["index"], picture[None])
+            interpreter.invoke()
+            rows.append(interpreter.get_tensor(given[0]["index"])[0])
+        return [np.array(rows)]
+
+    names = _class_names(description)
+    notes = ["A .tflite file has no detector: out-of-distribution pictures are not detected."]
+    if names is None:
+        notes.append(f"No {description.name} with the model: classes are reported by number.")
+    return Predictor(
+        run=run,
+        size=size,
+        channels=channels,
+        classes=_checked_names(names, n_classes, str(file)),
+        detector=None,
+        notes=tuple(notes),
+    )
+
+
 def predictor_of(
     model: Any,
     *,
@@ -195,14 +252,20 @@ def predictor_of(
     """Make a `keras.Model` ready to predict; classes are numbered by default. `title` names it in messages."""
     title = title or str(getattr(model, "name", "the model"))
     size, channels, n_classes = _shape(model, title)
-    names = tuple(class_names) if class_names is not None else tuple(str(number) for number in range(n_classes))
+    names = _checked_names(class_names, n_classes, title)
+    run = _compiled(model, detector, title, (size, size, channels))
+    return Predictor(run=run, size=size, channels=channels, classes=names, detector=detector, notes=tuple(notes))
+
+
+def _checked_names(class_names: Sequence[str] | None, n_classes: int, title: str) -> tuple[str, ...]:
+    """The names of a model's classes; their numbers if they have none."""
+    names = tuple(str(number) for number in range(n_classes)) if class_names is None else tuple(class_names)
     if len(names) != n_classes:
         raise RecommendError(
             f"Expected the names of {n_classes} classes for {title!r}. Received: {len(names)}. The .json file must be "
             "the one that was written with the model."
         )
-    run = _compiled(model, detector, title, (size, size, channels))
-    return Predictor(run=run, size=size, channels=channels, classes=names, detector=detector, notes=tuple(notes))
+    return names
 
 
 def _shape(model: Any, title: str) -> tuple[int, int, int]:
@@ -230,7 +293,7 @@ def _compiled(
     """One function for the input of the prediction layer, if there is a detector, and for probabilities."""
     import keras
 
-    from probes.network.features import with_constant_weights
+    from probes.network.readout import with_constant_weights
 
     outputs, last = list(model.outputs), model.layers[-1]
     if detector is not None:

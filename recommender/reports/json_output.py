@@ -50,6 +50,7 @@ def as_dict(found: "Decision") -> dict[str, Any]:
         dataset=_dataset(size),
         backbone=Backbone.of(
             backbone,
+            engine=found.network.engine,
             pixels=Pixels.of(None, scaling=backbone.scaling and backbone.scaling.name, measured=found.scaling),
             cut_points=backbone.points,
         ),

@@ -70,6 +70,7 @@ class Backbone(Record):
     native_size: Annotated[int, note("px: what the weights were trained at, as far as is known.")]
     channels: Literal[1, 3, 4]
     fingerprint: Annotated[str, note("SHA-256 of the weights up to the last cut point.")]
+    engine: Annotated[Literal["litert", "tensorflow"], note("What ran it over the images.")]
     pixels: Pixels
     cut_points: Annotated[list[CutPoint], Meta(min_length=1)]
 

@@ -19,7 +19,7 @@ from recommender.rules.scenario import Similarity
 from recommender.rules.scenario_rule import amount, similarity_verdict
 
 if TYPE_CHECKING:
-    from builders.surgery.cut import CutPoint
+    from builders.graph.cut_search import CutPoint
 
 _CLASSES_SHOWN = 10
 _BAR, _SMALL_BAR = 16, 8  # characters

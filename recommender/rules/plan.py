@@ -12,7 +12,7 @@ from recommender.rules.scenario import Scenario
 from recommender.rules.scenario_rule import SimilarityEvidence, Verdict, similarity_by_cuts, similarity_by_drift
 
 if TYPE_CHECKING:
-    from builders.surgery.cut import CutPoint
+    from builders.graph.cut_search import CutPoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,7 +178,7 @@ def test_every_network_of_keras_applications_passes(name, tmp_path):
 
 @pytest.mark.parametrize("family", sorted({spec.family for spec in APPLICATIONS}))
 def test_pixels_are_scaled_as_the_familys_preprocess_input_does(family):
-    from builders.backbones.backbone import scale_pixels
+    from builders.backbones.loaded import scale_pixels
 
     spec = next(spec for spec in APPLICATIONS if spec.family == family)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)

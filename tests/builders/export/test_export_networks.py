@@ -9,8 +9,8 @@ import pytest
 import saved_modules
 from sklearn.datasets import load_sample_images
 
-from builders.backbones.backbone import bare_backbone
 from builders.backbones.load import load_backbone, open_backbone
+from builders.backbones.loaded import bare_backbone, scaled
 from builders.backbones.pixel_scaling import SCALINGS
 from builders.build import build_model
 from builders.export.export import export_model
@@ -130,7 +130,7 @@ def test_other_networks_are_exported_too(network, name, tmp_path):
         inputs = keras.Input((16, 16, channels))
         x = keras.layers.Conv2D(8, 3, 2, activation="relu", name="first")(inputs)
         outputs = keras.layers.Conv2D(8, 3, name="second")(x)
-        backbone = bare_backbone(keras.Model(inputs, outputs), "network", 16).scaled(SCALINGS["-1..1"])
+        backbone = scaled(bare_backbone(keras.Model(inputs, outputs), "network", 16), SCALINGS["-1..1"])
     else:
         saved_modules.WRITERS[writer](tmp_path / "module")
         backbone = open_backbone(tmp_path / "module", scaling="-1..1").at(16)

@@ -10,7 +10,7 @@ from pictures import write_images
 from tiny import tiny_network
 
 from builders.backbones.load import open_backbone
-from builders.build import HeadWeights, build_model, parameter_counts
+from builders.build import HeadWeights, build_model
 from builders.errors import BuildError
 from builders.strategy import HeadSpec, Strategy
 
@@ -63,7 +63,7 @@ def values(model):
 def test_parameter_counts_agree_with_the_built_model(plan, backbone):
     model = build_model(plan, backbone=backbone)
     trainable = size_of(model.trainable_weights)
-    assert parameter_counts(plan, backbone) == (model.count_params() - trainable, trainable)
+    assert backbone.parameter_counts(plan) == (model.count_params() - trainable, trainable)
 
 
 def test_what_is_frozen_is_bit_identical_after_a_step_and_the_rest_moves(plan, backbone, pictures):
@@ -162,11 +162,10 @@ def test_the_untrained_model_gives_scikit_learns_probabilities(mixed_sizes, tiny
     from probes.network.features import extract
     from probes.separability.linear_probe import fit_rows
     from recommender import recommend
-    from recommender.pipeline.probed_network import probed_network
 
     found = recommend(mixed_sizes, scenario=scenario, backbone=tiny_file)
     index = index_folder(mixed_sizes)
-    features = extract(index, draw_splits(index, 1000, 0), probed_network(found.backbone))
+    features = extract(index, draw_splits(index, 1000, 0), found.network)
     blocks = [features.pooled[level] for level in found.strategy.head.levels]
     joined, rows = np.concatenate(blocks, axis=1), Rows.of(features.labels)
     classifier = fit_rows(joined, rows, np.arange(len(rows)), widths=[block.shape[1] for block in blocks])

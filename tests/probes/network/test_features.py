@@ -10,18 +10,20 @@ from tiny import SIZE, tiny_network
 
 from builders.backbones.load import open_backbone
 from probes.images.prepare import Prepared
-from probes.network.features import BATCH_SIZE, Norm, batches, features_of, run_over, standardise, tapped
-from recommender.pipeline.probed_network import infer, probed_network
+from probes.network.features import BATCH_SIZE, Norm, about, batches, features_of, run_over, standardise
+from recommender.pipeline.keras_network import infer
+from recommender.pipeline.probed_network import probed_network
+from recommender.pipeline.programs import make_program
+
+ENGINES = ("tensorflow", "litert")
 
 
-@pytest.fixture(scope="module")
-def network():
-    return probed_network(open_backbone(tiny_network()).at(SIZE))
-
-
-@pytest.fixture(scope="module")
-def run(network):
-    return tapped(network)
+@pytest.fixture(scope="module", params=ENGINES)
+def network(request):
+    opened = open_backbone(tiny_network())
+    backbone = opened.at(SIZE)
+    program = make_program(backbone, opened, None) if request.param == "litert" else None
+    return probed_network(backbone, program=program)
 
 
 def pictures(n, seed=0):
@@ -48,7 +50,8 @@ def test_batches_hold_every_item_once_and_in_order(items):
 )
 def test_standardised_moments_are_those_of_the_standardised_tensor(z, centre, scale):
     y = z * scale + centre
-    mean, square = standardise(Norm(layer="", centre=centre, scale=scale), y.mean(1), (y**2).mean(1))
+    norm = Norm(layer="", centre=centre, scale=scale)
+    mean, square = standardise(norm, *about(centre, y.mean(1), (y**2).mean(1)))
     assert mean == pytest.approx(z.mean(1), abs=1e-4)
     assert square == pytest.approx((z**2).mean(1), abs=1e-3)
 
@@ -64,9 +67,9 @@ def test_overflow_becomes_infinite_without_a_warning():
     assert not np.isfinite(mean).any()
 
 
-def test_pooled_features_are_global_averages_at_every_cut_point(network, run):
+def test_pooled_features_are_global_averages_at_every_cut_point(network):
     items = pictures(5)
-    found = run_over(network, items, run=run)
+    found = run_over(network, items)
     model = tiny_network()
     pixels = np.stack([item.pixels for item in items])
     assert tuple(found.pooled) == network.cuts
@@ -76,9 +79,9 @@ def test_pooled_features_are_global_averages_at_every_cut_point(network, run):
     assert found.output == pytest.approx(model(pixels, training=False).numpy(), abs=1e-5)
 
 
-def test_norm_moments_are_those_of_the_input_of_batch_norm(network, run):
+def test_norm_moments_are_those_of_the_input_of_batch_norm(network):
     items = pictures(3)
-    found = run_over(network, items, run=run)
+    found = run_over(network, items)
     model = tiny_network()
     layer = model.get_layer("block1_bn")
     before = keras.Model(model.input, layer.input)(np.stack([item.pixels for item in items])).numpy()
@@ -87,18 +90,18 @@ def test_norm_moments_are_those_of_the_input_of_batch_norm(network, run):
     assert found.norm_squares["block1_bn"] == pytest.approx((z**2).mean((1, 2)), rel=1e-3, abs=1e-3)
 
 
-def test_rows_follow_the_stream_across_batches(network, run):
+def test_rows_follow_the_stream_across_batches(network):
     items = pictures(BATCH_SIZE + 3)
     done = []
-    found = run_over(network, iter(items), progress=done.append, run=run)
-    alone = run_over(network, [items[-1]], run=run)
+    found = run_over(network, iter(items), progress=done.append)
+    alone = run_over(network, [items[-1]])
     assert found.files == tuple(item.file for item in items)
     assert done == [BATCH_SIZE, BATCH_SIZE + 3]
     assert found.pooled[network.cuts[-1]][-1] == pytest.approx(alone.pooled[network.cuts[-1]][0], abs=1e-5)
 
 
-def test_an_empty_stream_has_no_rows(network, run):
-    found = run_over(network, [], run=run)
+def test_an_empty_stream_has_no_rows(network):
+    found = run_over(network, [])
     assert (found.files, found.pooled, len(found.labels)) == ((), {}, 0)
 
 

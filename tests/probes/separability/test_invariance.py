@@ -12,7 +12,7 @@ from builders.backbones.load import open_backbone
 from probes.data.splits import Rows
 from probes.images.decode import resize
 from probes.images.prepare import Prepared
-from probes.network.features import run_over, tapped
+from probes.network.features import run_over
 from probes.separability.invariance import (
     BRIGHTNESS,
     CANDIDATES,
@@ -241,14 +241,13 @@ def test_the_rule_is_its_table(n, interval, recognised):
 
 
 def prepared(pixels, label, name, size):
-    resized = resize(pixels, size).numpy()
+    resized = resize(pixels, size)
     return Prepared(pixels=resized, label=label, file=name, size=pixels.shape[1::-1], grey=False)
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    network = probed_network(open_backbone(tiny_network()).at(SIZE))
-    return network, tapped(network)
+    return probed_network(open_backbone(tiny_network()).at(SIZE))
 
 
 @pytest.fixture(scope="module")
@@ -258,12 +257,12 @@ def some_photographs():
 
 
 def test_augmented_features_are_those_of_the_augmented_images_in_the_order_of_the_stream(tiny, some_photographs):
-    network, run = tiny
-    found = augmented_blocks(network, iter(some_photographs), ("flip", "mirror"), seed=0, run=run)
+    network = tiny
+    found = augmented_blocks(network, iter(some_photographs), ("flip", "mirror"), seed=0)
     flipped = [
         Prepared(pixels=each.pixels[::-1], label=0, file="", size=(1, 1), grey=False) for each in some_photographs
     ]
-    expected = run_over(network, flipped, run=run)
+    expected = run_over(network, flipped)
     assert list(found) == ["flip", "mirror"]
     assert tuple(found["flip"]) == network.cuts
     for cut in network.cuts:
@@ -271,9 +270,9 @@ def test_augmented_features_are_those_of_the_augmented_images_in_the_order_of_th
 
 
 def test_random_changes_depend_on_the_seed_and_not_on_the_other_augmentations(tiny, some_photographs):
-    network, run = tiny
+    network = tiny
     alone, with_another, other = (
-        augmented_blocks(network, some_photographs[:3], names, seed=seed, run=run)["crop"][network.cuts[-1]]
+        augmented_blocks(network, some_photographs[:3], names, seed=seed)["crop"][network.cuts[-1]]
         for names, seed in ((("crop",), 0), (("brightness", "crop"), 0), (("crop",), 1))
     )
     assert (alone == with_another).all()
@@ -284,15 +283,14 @@ def test_random_changes_depend_on_the_seed_and_not_on_the_other_augmentations(ti
 def lite():
     from builders.backbones.load import load_backbone
 
-    network = probed_network(load_backbone("efficientnet_lite0", 96))
-    return network, tapped(network)
+    return probed_network(load_backbone("efficientnet_lite0", 96))
 
 
 def answers(lite, pictures, names):
-    network, run = lite
+    network = lite
     levels = ("block4c_add", "top_activation")
-    plain = run_over(network, pictures, run=run)
-    augmented = augmented_blocks(network, pictures, names, seed=0, run=run)
+    plain = run_over(network, pictures)
+    augmented = augmented_blocks(network, pictures, names, seed=0)
     found = measure_invariance(
         [plain.pooled[level] for level in levels],
         {name: [blocks[level] for level in levels] for name, blocks in augmented.items()},

@@ -9,7 +9,6 @@ from tiny import SIZE, tiny_network
 from builders.backbones.load import load_backbone, open_backbone
 from builders.backbones.pixel_scaling import SCALINGS
 from probes.errors import ProbeError
-from probes.network.features import tapped
 from probes.similarity.drift import excess_drift, layer_parts, part_means
 from probes.similarity.pixel_scaling import choose_scaling
 from probes.similarity.reference import load_reference
@@ -99,25 +98,24 @@ def test_squares_are_shrunk_only_if_that_is_needed():
 
 @pytest.fixture(scope="module")
 def tiny():
-    network = probed_network(open_backbone(tiny_network()).at(SIZE))
-    return network, tapped(network)
+    return probed_network(open_backbone(tiny_network()).at(SIZE))
 
 
 def test_a_network_without_a_reference_is_compared_with_the_photographs_at_the_same_enlargement(tiny):
     arguments = {"source": None, "native_size": SIZE}
-    plain = choose_baseline(*tiny, None, enlargement=0.5, **arguments)
-    enlarged = choose_baseline(*tiny, None, enlargement=4.0, **arguments)
+    plain = choose_baseline(tiny, None, enlargement=0.5, **arguments)
+    enlarged = choose_baseline(tiny, None, enlargement=4.0, **arguments)
     late = [part == "late" for part in layer_parts(len(plain.floor))]
     assert plain.floor == pytest.approx(plain.sharp_floor)
-    assert plain.floor[late] == pytest.approx(photo_drift(*tiny)[late])
-    assert enlarged.floor[late] == pytest.approx(photo_drift(*tiny, enlargement=4.0)[late])
+    assert plain.floor[late] == pytest.approx(photo_drift(tiny)[late])
+    assert enlarged.floor[late] == pytest.approx(photo_drift(tiny, enlargement=4.0)[late])
     assert enlarged.sharp_floor == pytest.approx(plain.sharp_floor)
 
 
 def test_a_network_without_finite_outputs_has_no_scaling(tiny):
     broken = {name: lambda pixels: np.full_like(pixels, np.inf) for name in ("one", "other")}
     with pytest.raises(ProbeError, match="Expected finite outputs"):
-        choose_scaling(*tiny, broken, [])
+        choose_scaling(tiny, broken, [])
 
 
 @pytest.fixture(scope="module", params=["efficientnet_lite0", "efficientnet_lite1"])
@@ -130,7 +128,7 @@ def test_two_photographs_replace_a_thousand_images_of_imagenet(network):
     """The floor and the unit by the photographs, against the reference that was measured on ImageNet."""
     name, backbone = network
     probed = probed_network(backbone)
-    measured = measure_standard_photos(probed, tapped(probed))
+    measured = measure_standard_photos(probed)
     share = 96 / backbone.native_size
     by_photographs = standard_photos_baseline(measured, load_standard_photos(), source=None, share=share)
     by_imagenet = reference_baseline(load_reference(name), source="ImageNet", input_size=96, enlargement=1.0)
@@ -143,8 +141,7 @@ def test_two_photographs_replace_a_thousand_images_of_imagenet(network):
 
 @pytest.fixture(scope="module")
 def lite():
-    probed = probed_network(load_backbone("efficientnet_lite0", 96))  # takes 0..255, scales itself
-    return probed, tapped(probed)
+    return probed_network(load_backbone("efficientnet_lite0", 96))  # takes 0..255, scales itself
 
 
 @pytest.mark.slow
@@ -163,6 +160,6 @@ def test_the_scaling_of_the_pixels_is_found(lite, true):
     strokes = [np.zeros((96, 96, 3), np.float32)] * 4
     for stroke in strokes:
         stroke[40:50] = 255
-    found = choose_scaling(*lite, candidates, strokes)
+    found = choose_scaling(lite, candidates, strokes)
     assert found.name == true
     assert found.drift < found.runner_up_drift

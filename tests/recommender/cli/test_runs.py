@@ -104,6 +104,7 @@ def test_the_json_next_to_the_model_has_the_training_and_the_export(fitted):
 
 def test_options_reach_the_library(invoke, measured):
     options = ("--column", "label=kind", "--seed", "7", "--max-images", "20", "--input-size", "64", "--pixels", "0..1")
+    options = (*options, "--engine", "litert")
     invoke("data", *options, "--backbone", "vgg16", "--weights", "w.h5", "--trust", "--scenario", "2", "--quiet")
     invoke("check", "data", "--full", "--quiet")
     first, second = measured
@@ -118,6 +119,7 @@ def test_options_reach_the_library(invoke, measured):
         "backbone": "vgg16",
         "weights": Path("w.h5"),
         "trust": True,
+        "engine": "litert",
         "scenario": 2,
         "check": None,
     }

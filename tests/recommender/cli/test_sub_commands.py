@@ -20,16 +20,17 @@ DATA, NETWORK = (
 )
 OUTPUT, MODEL = {"--json", "--quiet"}, {"--build", "--export"}
 ANSWER = {"--scenario", "--verbose"}
+MEASURED = NETWORK | {"--engine"}
 OWN = {
-    "recommend": DATA | NETWORK | ANSWER | MODEL | OUTPUT,
-    "check": DATA | NETWORK | OUTPUT | {"--full"},
+    "recommend": DATA | MEASURED | ANSWER | MODEL | OUTPUT,
+    "check": DATA | MEASURED | OUTPUT | {"--full"},
     "fit": DATA
-    | NETWORK
+    | MEASURED
     | ANSWER
     | MODEL
     | OUTPUT
     | {"--epochs", "--steps", "--resume", "--logs", "--augment", "--force"},
-    "compare": DATA | NETWORK | ANSWER | MODEL | OUTPUT | {"--budget", "--plot"},
+    "compare": DATA | MEASURED | ANSWER | MODEL | OUTPUT | {"--budget", "--plot"},
     "predict": OUTPUT | {"--top", "--csv", "--trust"},
     "backbones": set(),
     "cuts": {"--trust"},

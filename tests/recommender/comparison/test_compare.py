@@ -56,18 +56,15 @@ def test_the_users_validation_split_judges_all(tmp_path, tiny_file):
 
 
 def test_a_pass_over_all_images_gives_the_features_of_its_kept_pictures(measured):
-    from probes.network.features import tapped
-    from recommender.pipeline.probed_network import probed_network
-
     small = measured(max_images=30)
     small.seconds["network"] = 0.1  # there is time for all images on any machine
     shared = share_images(small, budget=600.0, seed=0, progress=no_progress)
     assert not shared.is_sample
     assert shared.pictures.shape == (len(shared.images.rows), SIZE, SIZE, 3)
     assert shared.folds == 5
-    network = probed_network(small.backbone, norms=())
-    expected = tapped(network)(shared.pictures[:8].astype(np.float32))[-2].numpy()
-    np.testing.assert_allclose(shared.images.features.pooled[network.cuts[-1]][:8], expected, atol=1e-4)
+    last = len(small.network.cuts) - 1
+    expected = small.network.run(shared.pictures[:8].astype(np.float32))[last]
+    np.testing.assert_allclose(shared.images.features.pooled[small.network.cuts[-1]][:8], expected, atol=1e-4)
     kept, shared.pictures = shared.pictures, None
     np.testing.assert_array_equal(load_pictures(small, shared), kept)  # read again
 

@@ -70,7 +70,7 @@ def pixels_of(found, names):
     from probes.images.decode import resize
     from probes.images.image_facts import open_picture
 
-    return np.stack([resize(open_picture(found.index.store, name).pixels, SIZE).numpy() for name in names])
+    return np.stack([resize(open_picture(found.index.store, name).pixels, SIZE) for name in names])
 
 
 def assert_same_weights(one, other, tolerance):

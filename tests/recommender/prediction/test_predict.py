@@ -249,3 +249,56 @@ def test_a_detector_of_another_model_is_refused(model):
     detector = fit_detector(np.random.default_rng(0).random((20, 7)))
     with pytest.raises(RecommendError, match="Received: one of 7 features"):
         predictor_of(model, detector=detector)
+
+
+# --- exported models
+
+
+@pytest.fixture(scope="module")
+def exported(home, model):
+    from builders.export.export import export_model
+
+    return export_model(model, home / "model", "litert", np.zeros((1, 32, 32, 3), np.float32)).path
+
+
+def test_an_exported_model_predicts_as_the_model_does(exported, home, predictor):
+    ours = list(predict(exported, home / "new", top=2))
+    theirs = list(predict(predictor, home / "new", top=2))
+    assert [each.classes for each in ours] == [each.classes for each in theirs]
+    np.testing.assert_allclose(
+        [each.probabilities for each in ours], [each.probabilities for each in theirs], atol=1e-4
+    )
+    assert {each.foreign for each in ours} == {None}
+    assert "no detector" in open_predictor(exported).notes[0]
+
+
+def test_an_exported_model_predicts_without_tensorflow(exported, home, run_python):
+    code = (
+        "import sys\n"
+        "from recommender.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:], prog_name='recommend')\n"
+        "finally:\n"
+        "    print('imported', sorted({'tensorflow', 'keras'} & set(sys.modules)))\n"
+    )
+    done = run_python(code, "predict", exported, home / "new")
+    assert done.returncode == 0, done.stderr
+    assert "temple" in done.stdout
+    assert "imported []" in done.stdout
+
+
+def test_an_exported_model_without_its_description_numbers_the_classes(exported, tmp_path):
+    shutil.copy(exported, tmp_path / "model.tflite")
+    opened = open_predictor(tmp_path / "model.tflite")
+    assert opened.classes == ("0", "1")
+    assert any("by number" in note for note in opened.notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"", "LiteRT model"), (b"TFL3" * 100, "LiteRT model"), (None, "No such file")]
+)
+def test_a_file_that_is_no_exported_model_is_refused(tmp_path, content, expected):
+    if content is not None:
+        (tmp_path / "model.tflite").write_bytes(content)
+    with pytest.raises(RecommendError, match=expected):
+        open_predictor(tmp_path / "model.tflite")

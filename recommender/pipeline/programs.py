@@ -1,0 +1,243 @@
+"""Backbones converted to LiteRT programs, kept in the user's cache folder: they run without TensorFlow and Keras."""
+
+import contextlib
+import hashlib
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from builders.backbones.backbone import Backbone, OpenedBackbone
+from builders.backbones.pixel_scaling import LITE_SCALING, SCALINGS, PixelScaling
+from builders.errors import BuildError, first_line
+from builders.graph.cut_search import CutPoint, Node, stride_of
+from probes.network.features import Norm
+from probes.network.readout import FloatArray, LiteRT, convert, read_with_tensorflow
+from probes.user_directory import cache_directory
+
+if TYPE_CHECKING:
+    from builders.graph.layer_graph import LayerGraph
+
+MOST_BYTES = 2 * 1024**3  # of all programs in the cache
+_FORMAT = 1  # of the files; another number makes old ones unknown
+_TOLERANCE = 1e-3  # of an output's largest value, between TensorFlow and the program
+_SUFFIX = ".program"
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tap:
+    """A place where drift is measured: a `Norm` as plain data."""
+
+    layer: str
+    centre: list[float]
+    scale: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a backbone without Keras; attributes as those of `Backbone` and `OpenedBackbone`."""
+
+    name: str
+    title: str
+    source: str | None
+    native_size: int
+    smallest_size: int
+    fixed: bool
+    channels: int
+    scaling: str
+    points: tuple[CutPoint, ...]  # at any input size
+    nodes: tuple[Node, ...]
+    fingerprint: str
+    has_composite_layers: bool
+    whole: str
+    taps: tuple[Tap, ...]
+    size: int | None  # px: the only input size of the program; None for any
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+    """A converted backbone."""
+
+    facts: Facts
+    content: bytes
+    _runners: dict[int, LiteRT] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def norms(self) -> tuple[Norm, ...]:
+        """Where drift is measured: at BatchNorm layers."""
+        return tuple(
+            Norm(layer=tap.layer, centre=np.array(tap.centre), scale=np.array(tap.scale)) for tap in self.facts.taps
+        )
+
+    def takes(self, size: int) -> bool:
+        """Whether it runs at that input size in px."""
+        return self.facts.size in (None, size)
+
+    def runner(self, size: int) -> LiteRT:
+        """The program at an input size in px."""
+        if size not in self._runners:
+            self._runners[size] = LiteRT(self.content, len(self.facts.points), size, self.facts.channels)
+        return self._runners[size]
+
+    def opened(self, load: Callable[[int], Backbone]) -> OpenedBackbone:
+        """The backbone from what is known of it; `load` loads the network at a size when it is first needed."""
+        facts = self.facts
+
+        def at(size: int) -> Backbone:
+            if size < facts.smallest_size or not self.takes(size):
+                return load(size)
+            return self._at(size, lambda: load(size).graph)
+
+        return OpenedBackbone(
+            native_size=facts.native_size, smallest_size=facts.smallest_size, fixed=facts.fixed, at=at
+        )
+
+    def _at(self, size: int, load: "Callable[[], LayerGraph]") -> Backbone:
+        facts = self.facts
+        points = tuple(
+            replace(point, shape=(*shape[:-1], point.shape[-1]), stride=point.stride and stride_of((size, size), shape))
+            for point, shape in zip(facts.points, self.runner(size).shapes(), strict=True)
+        )
+        return Backbone(
+            name=facts.name,
+            title=facts.title,
+            source=facts.source,
+            native_size=facts.native_size,
+            input_size=size,
+            channels=facts.channels,
+            scaling=_scaling(facts.scaling),
+            points=points,
+            nodes=facts.nodes,
+            fingerprint=facts.fingerprint,
+            has_composite_layers=facts.has_composite_layers,
+            whole=facts.whole,
+            load=load,
+        )
+
+
+def has_litert() -> bool:
+    """Whether LiteRT is installed."""
+    return importlib.util.find_spec("ai_edge_litert") is not None
+
+
+def find_program(identity: str) -> Program | None:
+    """The stored program of a backbone; None if there is none, or if its file is not as it was written."""
+    path = _path(identity)
+    try:
+        content = path.read_bytes()
+        os.utime(path)  # the oldest are removed first
+    except OSError:
+        return None
+    digest, _, rest = content.partition(b"\n")
+    facts, _, program = rest.partition(b"\n")
+    if digest != _digest(rest):
+        _LOG.warning("The converted network %s is damaged. It is made again.", path)
+        return None
+    return Program(facts=msgspec.json.decode(facts, type=Facts), content=program)
+
+
+def make_program(backbone: Backbone, opened: OpenedBackbone, identity: str | None) -> Program:
+    """Convert a backbone, for any input size if it can be, and store it if it has an identity.
+
+    Raises `BuildError` if it can't be converted, or if the program gives other numbers.
+    """
+    from recommender.pipeline.keras_network import batch_norms, forward_of
+
+    norms = batch_norms(backbone)
+    places = norms or tuple(Norm(layer=point.layer, centre=np.zeros(1), scale=np.ones(1)) for point in backbone.points)
+    forward, n_cuts, failure = forward_of(backbone, places, at_cuts=not norms), len(backbone.points), None
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, backbone.input_size, backbone.input_size, backbone.channels))
+    expected = read_with_tensorflow(forward, n_cuts, pixels.astype(np.float32))
+    for size in (None, backbone.input_size)[opened.fixed :]:
+        try:
+            program = Program(
+                facts=_facts(backbone, opened, norms, size), content=convert(forward, n_cuts, backbone.channels, size)
+            )
+            if _agrees(program.runner(backbone.input_size)(pixels.astype(np.float32)), expected):
+                break
+            failure = "other numbers than TensorFlow's"
+        except Exception as error:  # noqa: BLE001  # the converter raises many kinds of exception
+            failure = first_line(error)
+    else:
+        raise BuildError(
+            f"Expected {backbone.title} to become a LiteRT program. Received: {failure}. Leave out --engine: "
+            "TensorFlow runs it."
+        )
+    if identity is not None:
+        _store(program, _path(identity))
+    return program
+
+
+def _agrees(received: list[FloatArray], expected: list[FloatArray]) -> bool:
+    return all(
+        a.shape == b.shape and np.abs(a - b).max(initial=0.0) <= _TOLERANCE * np.abs(b).max(initial=1e-6)
+        for a, b in zip(received, expected, strict=True)
+    )
+
+
+def _facts(backbone: Backbone, opened: OpenedBackbone, norms: tuple[Norm, ...], size: int | None) -> Facts:
+    if backbone.scaling is None:
+        raise BuildError(f"Expected the pixel scaling of {backbone.name} to be known. Received: none. Name it.")
+    channels_only = (
+        node if node.shape is None else replace(node, shape=(*(None for _ in node.shape[:-1]), *node.shape[-1:]))
+        for node in backbone.nodes
+    )
+    return Facts(
+        name=backbone.name,
+        title=backbone.title,
+        source=backbone.source,
+        native_size=opened.native_size,
+        smallest_size=opened.smallest_size,
+        fixed=opened.fixed,
+        channels=backbone.channels,
+        scaling=backbone.scaling.name,
+        points=backbone.points,
+        nodes=tuple(channels_only),
+        fingerprint=backbone.fingerprint,
+        has_composite_layers=backbone.has_composite_layers,
+        whole=backbone.whole,
+        taps=tuple(Tap(layer=norm.layer, centre=norm.centre.tolist(), scale=norm.scale.tolist()) for norm in norms),
+        size=size,
+    )
+
+
+def _scaling(name: str) -> PixelScaling:
+    return LITE_SCALING if name == LITE_SCALING.name else SCALINGS[name]
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=32).hexdigest().encode()
+
+
+def _path(identity: str) -> Path:
+    """Where the program of a backbone is stored. Another converter makes another program."""
+    made_by = [f"{name} {metadata.version(name)}" for name in ("netgraft", "tensorflow", "keras")]
+    key = hashlib.blake2b("\n".join([str(_FORMAT), identity, *made_by]).encode(), digest_size=16)
+    return cache_directory() / "programs" / f"{key.hexdigest()}{_SUFFIX}"
+
+
+def _store(program: Program, path: Path) -> None:
+    """Write a program if there is room for it, and remove the oldest ones beyond `MOST_BYTES`."""
+    rest = msgspec.json.encode(program.facts) + b"\n" + program.content
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            written = Path(folder, path.name)
+            written.write_bytes(_digest(rest) + b"\n" + rest)
+            written.replace(path)
+        stored = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda file: file.stat().st_mtime, reverse=True)
+        total = 0
+        for file in stored:
+            total += file.stat().st_size
+            if total > MOST_BYTES and file != path:
+                file.unlink(missing_ok=True)

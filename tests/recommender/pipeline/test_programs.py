@@ -1,0 +1,326 @@
+"""Backbones as LiteRT programs: the same numbers and facts as Keras's, kept in a cache that can't do harm."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+import saved_modules
+from makes import vision_transformer
+from sklearn.datasets import load_sample_images
+from tiny import SIZE, tiny_network
+
+from builders.backbones.load import load_backbone, open_backbone
+from builders.errors import BuildError
+from probes.images.decode import resize
+from probes.network.features import Norm
+from recommender import recommend
+from recommender.pipeline import programs
+from recommender.pipeline.probed_network import probed_network
+from recommender.pipeline.programs import find_program, make_program
+
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder."""
+    monkeypatch.setenv("NETGRAFT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "programs"
+
+
+def photographs(n, size, channels):
+    """Real photographs, shifted, of 1, 3 or 4 channels."""
+    pixels = [np.roll(load_sample_images().images[number % 2], 37 * number, axis=1) for number in range(n)]
+    squares = np.stack([resize(each, size) for each in pixels])
+    if channels == 1:
+        return squares.mean(-1, keepdims=True)
+    return np.concatenate([squares, np.full((*squares.shape[:3], channels - 3), 255, np.float32)], axis=-1)
+
+
+def of_channels(channels):
+    def make(_folder):
+        inputs = keras.Input((SIZE, SIZE, channels))
+        x = keras.layers.Conv2D(6, 3, 2, "same", use_bias=False)(keras.layers.Rescaling(1 / 255)(inputs))
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+        return keras.Model(inputs, keras.layers.Conv2D(8, 3, 2, "same")(x), name=f"channels{channels}")
+
+    return make
+
+
+def tiny_file(folder):
+    tiny_network(size=None).save(folder / "tiny.keras")
+    return folder / "tiny.keras"
+
+
+def saved_model(folder):
+    saved_modules.save_keras3(folder / "module")
+    return folder / "module"
+
+
+def whole_module(folder):
+    saved_modules.save_module(saved_modules.plain, folder / "plain")
+    return folder / "plain"
+
+
+def application(_folder):
+    keras.utils.set_random_seed(0)
+    return keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(64, 64, 3))
+
+
+BACKBONES = {
+    "efficientnet_lite0": lambda _: "efficientnet_lite0",
+    "a model in memory": lambda _: tiny_network(),
+    "a .keras file for any size": tiny_file,
+    "grey": of_channels(1),
+    "with alpha": of_channels(4),
+    "a vision transformer": lambda _: vision_transformer(),
+    "a SavedModel": saved_model,
+    "a SavedModel of TensorFlow alone": whole_module,
+    "a network of keras.applications": application,
+}
+MARKS = {"a SavedModel of TensorFlow alone": SLOW, "a network of keras.applications": SLOW}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in BACKBONES])
+def converted(request, tmp_path_factory):
+    """A backbone that Keras loaded, and its program."""
+    opened = open_backbone(BACKBONES[request.param](tmp_path_factory.mktemp("backbone")), scaling=None)
+    backbone = opened.at(96 if request.param == "efficientnet_lite0" else opened.native_size)
+    if backbone.scaling is None:
+        from builders.backbones.loaded import scaled
+        from builders.backbones.pixel_scaling import SCALINGS
+
+        backbone = scaled(backbone, SCALINGS["0..1"])
+    return backbone, opened, make_program(backbone, opened, None)
+
+
+@pytest.mark.parametrize("n", [1, 8, 11])
+def test_both_engines_read_the_same_numbers(converted, n):
+    backbone, _, program = converted
+    pixels = photographs(n, backbone.input_size, backbone.channels)
+    theirs, ours = probed_network(backbone), probed_network(backbone, program=program)
+    assert (theirs.engine, ours.engine) == ("tensorflow", "litert")
+    assert (theirs.cuts, theirs.channels, theirs.input_size) == (ours.cuts, ours.channels, ours.input_size)
+    assert [norm.layer for norm in theirs.norms] == [norm.layer for norm in ours.norms]
+    for expected, found in zip(theirs.run(pixels), ours.run(pixels), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_facts_are_those_of_the_loaded_network(converted):
+    backbone, _, program = converted
+    again = program.opened(lambda _: pytest.fail("Keras was asked")).at(backbone.input_size)
+    for name in ("name", "title", "source", "native_size", "channels", "scaling", "points", "fingerprint", "whole"):
+        assert getattr(again, name) == getattr(backbone, name), name
+
+
+def test_drift_from_moments_of_the_source_is_the_same_without_batch_norm():
+    backbone = open_backbone(vision_transformer()).at(SIZE)
+    program = make_program(backbone, open_backbone(vision_transformer()), None)
+    norms = tuple(
+        Norm(layer=point.layer, centre=np.linspace(-1, 1, 16), scale=np.linspace(0.5, 2, 16))
+        for point in backbone.points
+    )
+    pixels = photographs(3, SIZE, 3)
+    pairs = zip(
+        probed_network(backbone, norms).run(pixels), probed_network(backbone, norms, program).run(pixels), strict=True
+    )
+    for expected, found in pairs:
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [64, 97, 160])
+def test_one_program_serves_all_sizes(size):
+    opened = open_backbone("efficientnet_lite0")
+    program = make_program(opened.at(96), opened, None)
+    expected = load_backbone("efficientnet_lite0", size)
+    found = program.opened(lambda wanted: load_backbone("efficientnet_lite0", wanted)).at(size)
+    assert found.points == expected.points
+    assert found.native_size == 224
+    pixels = photographs(2, size, 3)
+    for ours, theirs in zip(
+        probed_network(found, program=program).run(pixels), probed_network(expected).run(pixels), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_an_input_below_the_smallest_is_refused_as_without_a_program():
+    opened = open_backbone("efficientnet_lite0")
+    program = make_program(opened.at(96), opened, None)
+    with pytest.raises(BuildError, match="at least 32 px"):
+        program.opened(opened.at).at(16)
+
+
+# --- the cache
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A .keras file."""
+    tiny_network().save(tmp_path / "tiny.keras")
+    return tmp_path / "tiny.keras"
+
+
+@pytest.fixture
+def measure(two_classes, file):
+    def measure(**options):
+        phases = []
+        found = recommend(
+            two_classes, **{"backbone": file, "progress": lambda phase, *_: phases.append(phase), **options}
+        )
+        return found, phases
+
+    return measure
+
+
+def test_the_second_run_takes_the_program_and_gives_the_same_answer(measure, cache):
+    first, phases = measure()
+    assert "converting" in phases
+    assert len(list(cache.iterdir())) == 1
+    second, phases = measure()
+    assert not {"converting", "loading"} & set(phases)
+    assert (first.network.engine, second.network.engine) == ("litert", "litert")
+    assert second.measurements == first.measurements
+    assert second.parameters == first.parameters
+    assert [weight.tolist() for weight in second.build().get_weights()] == [
+        weight.tolist() for weight in first.build().get_weights()
+    ]
+
+
+def test_the_engine_can_be_named(measure, cache):
+    found, phases = measure(engine="tensorflow")
+    assert found.network.engine == "tensorflow"
+    assert "converting" not in phases
+    assert not cache.exists()
+    assert found.to_dict()["backbone"]["engine"] == "tensorflow"
+
+
+def test_a_model_in_memory_is_converted_only_if_that_is_asked_for(measure, cache):
+    assert measure(backbone=tiny_network())[0].network.engine == "tensorflow"
+    assert measure(backbone=tiny_network(), engine="litert")[0].network.engine == "litert"
+    assert not cache.exists()  # nothing cheap says that another model is the same
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-100],
+        lambda content: content[:2000] + b"\0" + content[2001:],
+        lambda _: b"",
+        bytes.upper,
+    ],
+    ids=["cut short", "altered", "empty", "another format"],
+)
+def test_a_damaged_program_is_made_again(measure, cache, damage):
+    first, _ = measure()
+    (stored,) = cache.iterdir()
+    whole = stored.read_bytes()
+    stored.write_bytes(damage(whole))
+    second, phases = measure()
+    assert "converting" in phases
+    assert second.measurements == first.measurements
+    (stored,) = cache.iterdir()
+    assert len(stored.read_bytes()) == len(whole)
+
+
+def test_a_program_of_another_version_is_not_taken(measure, monkeypatch):
+    measure()
+    monkeypatch.setattr(programs, "_FORMAT", programs._FORMAT + 1)
+    assert "converting" in measure()[1]
+
+
+def test_another_file_of_the_same_name_has_another_program(measure, file):
+    measure()
+    tiny_network(seed=1).save(file)
+    assert "converting" in measure()[1]
+
+
+def test_a_cache_that_can_not_be_written_is_done_without(measure, cache):
+    cache.parent.mkdir()
+    cache.write_text("a file where the folder should be")
+    found, phases = measure()
+    assert "converting" in phases
+    assert found.network.engine == "litert"
+
+
+def test_two_may_convert_at_the_same_time():
+    opened = open_backbone(tiny_network())
+    backbone = opened.at(SIZE)
+    threads = [threading.Thread(target=make_program, args=(backbone, opened, "tiny")) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert find_program("tiny").facts.fingerprint == backbone.fingerprint
+
+
+def test_the_oldest_programs_are_removed_beyond_the_limit(monkeypatch, cache):
+    opened = open_backbone(tiny_network())
+    backbone = opened.at(SIZE)
+    content = make_program(backbone, opened, "first").content
+    monkeypatch.setattr(programs, "MOST_BYTES", 3 * len(content))
+    for name in ("second", "third", "fourth"):
+        make_program(backbone, opened, name)
+    assert find_program("first") is None
+    assert find_program("fourth") is not None
+    assert sum(path.stat().st_size for path in cache.iterdir()) <= 3 * len(content)
+
+
+# --- where there is no program
+
+
+def test_without_litert_tensorflow_runs_the_network(measure, monkeypatch):
+    monkeypatch.setattr("recommender.pipeline.pipeline.has_litert", lambda: False)
+    assert measure()[0].network.engine == "tensorflow"
+    with pytest.raises(BuildError, match="pip install ai-edge-litert"):
+        measure(engine="litert")
+
+
+def test_a_network_that_can_not_be_converted_is_run_by_tensorflow(measure, monkeypatch):
+    def fail(*_):
+        raise ValueError("no such operation")
+
+    monkeypatch.setattr(programs, "convert", fail)
+    assert measure()[0].network.engine == "tensorflow"
+    with pytest.raises(BuildError, match="no such operation"):
+        measure(engine="litert")
+
+
+def test_a_program_with_other_numbers_is_not_taken(measure, monkeypatch):
+    monkeypatch.setattr(programs, "_agrees", lambda *_: False)
+    assert measure()[0].network.engine == "tensorflow"
+
+
+def test_a_network_whose_outputs_are_not_finite_is_refused_on_both_engines(two_classes):
+    model = tiny_network()
+    layer = model.get_layer("block2_conv")
+    layer.set_weights([np.full(layer.kernel.shape, np.nan, np.float32)])
+    for engine in ("tensorflow", "litert"):
+        with pytest.raises(Exception, match=r"Expected finite outputs|LiteRT program"):
+            recommend(two_classes, backbone=model, engine=engine)
+
+
+def test_an_interrupted_conversion_leaves_nothing(measure, cache, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(programs, "convert", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+    assert not cache.exists()
+
+
+def test_a_recommendation_by_a_stored_program_imports_neither_tensorflow_nor_keras(run_python, two_classes, file):
+    code = (
+        "import sys\n"
+        "from recommender.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:], prog_name='recommend')\n"
+        "finally:\n"
+        "    print('imported', sorted({'tensorflow', 'keras'} & set(sys.modules)))\n"
+    )
+    recommend(two_classes, backbone=file)
+    for command in ((), ("check",)):
+        done = run_python(code, *command, two_classes, "--backbone", file)
+        assert done.returncode == 0, done.stderr
+        assert "imported []" in done.stdout
