@@ -23,7 +23,8 @@ from probes.network.features import Network, run_over
 from probes.similarity.reference import load_reference
 from probes.similarity.similarity import measure_similarity, reference_baseline
 from recommender.pipeline.probed_network import probed_network
-from recommender.rules.scenario_rule import input_size, thresholds
+from recommender.rules import thresholds
+from recommender.rules.input_size_rule import input_size
 
 IMAGES = 300
 PHOTOGRAPHS = ("hymenoptera", "cats_dogs", "flowers5", "clothing10", "trash6")

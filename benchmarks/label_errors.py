@@ -26,7 +26,7 @@ from probes.images.prepare import median_short_side
 from probes.quality.label_errors import label_errors
 from probes.separability.linear_probe import cross_validate
 from recommender.pipeline.probed_network import probed_network
-from recommender.rules.scenario_rule import input_size
+from recommender.rules.input_size_rule import input_size
 
 BACKBONE = "efficientnet_lite0"
 IMAGES = 1000

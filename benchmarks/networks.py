@@ -27,7 +27,7 @@ from probes.similarity.drift import layer_drifts
 from recommender.pipeline.network_pass import run_network
 from recommender.pipeline.probed_network import probed_network
 from recommender.pipeline.probes import ProbeInput, similarity
-from recommender.rules.scenario_rule import input_size
+from recommender.rules.input_size_rule import input_size
 from recommender.rules.thresholds import DRIFT_THRESHOLD
 
 IMAGES, SOURCE_IMAGES = 200, 500

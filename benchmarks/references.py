@@ -22,7 +22,7 @@ from probes.similarity.similarity import unit_of
 from probes.similarity.standard_photos import load_standard_photos, measure_standard_photos
 from recommender.pipeline.make_reference import measure_cuts
 from recommender.pipeline.probed_network import probed_network
-from recommender.rules.scenario_rule import input_size
+from recommender.rules.input_size_rule import input_size
 
 NETWORKS = ("efficientnet_lite0", MOBILENET)
 SOURCE_IMAGES, IMAGES = 500, 200

@@ -117,7 +117,7 @@ def recommend(
     weights: str | os.PathLike[str] | None = None,
     pixels: str | None = None,
     trust: bool = False,
-    input_size: int | None = None,
+    input_size: int | str | None = None,
     engine: str = "auto",
     max_images: int = 1000,
     scenario: int | None = None,
@@ -139,7 +139,8 @@ def recommend(
         weights: a file with the weights of a `keras.applications` network; by default Keras downloads ImageNet's.
         pixels: scaling of the network's pixels, "-1..1" for example; measured if the network does not say it.
         trust: whether code and any operation in the backbone's file may run.
-        input_size: height and width of the network's input in px; by default chosen by the size of the images.
+        input_size: height and width of the network's input in px; by default chosen by the size of the images. "auto"
+            tries two or three sizes on up to 300 images, too.
         engine: what runs the network: "litert" or "tensorflow"; by default LiteRT, for which a backbone is converted at
             its first use, and TensorFlow where that is not possible.
         max_images: how many images to measure at most; the sample is stratified.
@@ -147,8 +148,8 @@ def recommend(
         check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
-        progress: called with the phase ("checking", "loading", before TensorFlow is imported, "converting", "network"
-            or "classifiers"), steps done and steps wanted.
+        progress: called with the phase ("checking", "loading", before TensorFlow is imported, "converting", "sizes",
+            "network" or "classifiers"), steps done and steps wanted.
 
     Raises:
         RecommendError: an argument is out of range.
@@ -172,12 +173,25 @@ def recommend(
     if check == "full":
         everything = inspect_everything(index, partial(report, "checking"))
         clock.lap("check")
+    from recommender.pipeline.loading import Loader
     from recommender.pipeline.pipeline import Pipeline
 
     pipeline = Pipeline(
         index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
     )
-    loaded = pipeline.load(backbone, weights, pixels, trust=trust, input_size=input_size, engine=engine)
+    loader = Loader(
+        index=index,
+        sample=sample,
+        backbone=backbone,
+        weights=weights,
+        pixels=pixels,
+        trust=trust,
+        engine=engine,
+        seed=seed,
+        progress=report,
+    )
+    loaded = loader.load(input_size)
+    clock.lap("load")
     decision = pipeline.measure_and_decide(loaded, everything)
     return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
 
@@ -188,10 +202,10 @@ def ready_model(data: Any, **arguments: Any) -> Any:
 
 
 def _check_arguments(
-    input_size: int | None, max_images: int, scenario: int | None, seed: int, check: str | None, engine: str
+    input_size: int | str | None, max_images: int, scenario: int | None, seed: int, check: str | None, engine: str
 ) -> None:
     for name, given, holds, expected in (
-        ("input_size", input_size, input_size is None or input_size >= SMALLEST_INPUT, f"at least {SMALLEST_INPUT} px"),
+        ("input_size", input_size, _is_size(input_size), f"at least {SMALLEST_INPUT} px, or 'auto'"),
         ("max_images", max_images, max_images >= SMALLEST_SAMPLE, f"at least {SMALLEST_SAMPLE}"),
         ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
         ("engine", engine, engine in ENGINES, "'auto', 'litert' or 'tensorflow'"),
@@ -200,3 +214,7 @@ def _check_arguments(
     ):
         if not holds:
             raise RecommendError(f"Expected `{name}` to be {expected}. Received: {given!r}.")
+
+
+def _is_size(given: int | str | None) -> bool:
+    return given in (None, "auto") or (isinstance(given, int) and given >= SMALLEST_INPUT)

@@ -35,6 +35,18 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: tuple[
     return dict(pair.split("=", 1) for pair in given) or None
 
 
+class _Size(click.ParamType[Any]):
+    """A number of pixels, or one of some words."""
+
+    name = "px"
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if value in self.words else click.IntRange(min=SMALLEST_INPUT).convert(value, param, ctx)
+
+
 data_panel, network_panel, answer_panel, training_panel, output_panel = (
     functools.partial(click.option, panel=title) for title in ("Data", "Network", "Answer", "Training", "Output")
 )
@@ -66,12 +78,9 @@ network = together(
         help="The pixel scaling that the network expects. Measured where it is not known.",
     ),
     trust,
-    network_panel(
-        "--input-size",
-        type=click.IntRange(min=SMALLEST_INPUT),
-        metavar="PX",
-        help="Side of the network's input. By default it follows the images.",
-    ),
+)
+size = network_panel(
+    "--input-size", type=_Size(), metavar="PX", help="Side of the network's input. By default it follows the images."
 )
 data = together(
     click.argument("data", type=click.Path(readable=False)),
@@ -85,6 +94,12 @@ data = together(
     ),
     sampling,
     network,
+    network_panel(
+        "--input-size",
+        type=_Size("auto"),
+        metavar="PX|auto",
+        help="Side of the network's input. By default it follows the images; auto tries two or three sizes, too.",
+    ),
     network_panel(
         "--engine",
         type=click.Choice(ENGINES),

@@ -168,6 +168,7 @@ def cuts(backbone: str, trust: bool) -> None:
 @click.argument("images", type=options.PATH)
 @options.sampling
 @options.network
+@options.size
 @options.form
 def reference(images: Path, as_json: bool, quiet: bool, **arguments: Any) -> None:
     """Measure images of the data that --backbone was trained on.

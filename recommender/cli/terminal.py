@@ -16,6 +16,7 @@ _TITLES = {
     "checking": "Checking every image",
     "loading": "Loading TensorFlow",
     "converting": "Converting the network, once",
+    "sizes": "Trying input sizes",
     "network": "Running the network over the images",
     "classifiers": "Fitting a classifier at each cut point",
     "augmentation": "Measuring which augmentations keep the labels",

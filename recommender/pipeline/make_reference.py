@@ -63,7 +63,7 @@ def make_reference(
     report = progress or no_progress
     report("loading", 0, 1)
     from builders.backbones.load import open_backbone
-    from recommender.pipeline.network_pass import with_scaling
+    from recommender.pipeline.loading import with_scaling
     from recommender.pipeline.probed_network import probed_network
 
     opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)

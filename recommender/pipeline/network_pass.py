@@ -2,55 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from builders.backbones.backbone import Backbone
-from builders.backbones.pixel_scaling import SCALINGS
-from builders.errors import BuildError
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import Sample
 from probes.data.splits import Rows
 from probes.errors import ProbeError
-from probes.images.decode import quiet_decoders
 from probes.images.image_facts import Inspection
-from probes.images.prepare import Skipped, readable
 from probes.network.features import Features, Network, extract
 from probes.quality.repeats import Repeats
-from probes.similarity.pixel_scaling import PICTURES, ScalingChoice, choose_scaling
 from probes.similarity.reference import Reference, find_reference
+from recommender.pipeline.loading import LoadedBackbone
 from recommender.pipeline.probed_network import probed_network
-from recommender.pipeline.programs import Program
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LoadedBackbone:
-    """A backbone at an input size, and what runs it."""
-
-    backbone: Backbone
-    scaling: ScalingChoice | None  # how the scaling of pixels was found; None if it was known
-    program: Program | None  # None if TensorFlow runs it
-
-
-def with_scaling(backbone: Backbone, index: ImageIndex, sample: Sample) -> tuple[Backbone, ScalingChoice | None]:
-    """The backbone with the scaling of its pixels in front; measured if it is not known."""
-    if backbone.scaling is not None:
-        return backbone, None
-    from builders.backbones.loaded import scaled
-
-    network = probed_network(backbone)
-    if not network.norms:
-        raise BuildError(
-            f"Expected to know how {backbone.name} wants its pixels scaled. Received: a network without BatchNorm to "
-            f"measure it by, and without a scaling layer. Name it with --pixels: {', '.join(SCALINGS)}."
-        )
-    with quiet_decoders():
-        pictures = readable(index, sample.train, network.input_size, network.channels, Skipped())
-        shown = [picture.pixels for picture in islice(pictures, PICTURES)]
-    candidates = {name: scaling.apply for name, scaling in SCALINGS.items()}
-    choice = choose_scaling(network, candidates, shown)
-    return scaled(backbone, SCALINGS[choice.name]), choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,21 +1,16 @@
 """One run: load the network, pass it over the sample, call the probes, apply the rules."""
 
-import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from builders.backbones.backbone import Backbone, OpenedBackbone
-from builders.backbones.load import resolve
-from builders.errors import BuildError
 from probes.data.dataset_size import DatasetSize
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import Sample
 from probes.errors import BrokenData, ProbeError
 from probes.images.image_facts import Inspection
-from probes.images.prepare import median_short_side
 from probes.measurements import Measurements
 from probes.network.features import Features
 from probes.quality.checked_data import CheckedData, InspectedData
@@ -25,17 +20,15 @@ from probes.separability.linear_probe import LinearProbe, fit_linear_probe, judg
 from recommender.pipeline import network_pass, probes
 from recommender.pipeline.data_checks import inspect_sample
 from recommender.pipeline.decision import Decision
-from recommender.pipeline.programs import Program, find_program, has_litert, make_program
+from recommender.pipeline.loading import LoadedBackbone
 from recommender.progress import Clock, Progress
 from recommender.rules import thresholds
 from recommender.rules.class_balance import class_weights, small_class
 from recommender.rules.cut_rule import alone_is_better
+from recommender.rules.input_size_rule import InputSizeChoice
 from recommender.rules.plan import Plan, plan_strategy, similarity_evidence
 from recommender.rules.scenario import Scenario
 from recommender.rules.scenario_rule import Verdict, choose_scenario
-from recommender.rules.scenario_rule import input_size as fitting_input_size
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,37 +43,7 @@ class Pipeline:
     progress: Progress
     clock: Clock
 
-    def load(
-        self, given: Any, weights: Any, pixels: str | None, *, trust: bool, input_size: int | None, engine: str
-    ) -> network_pass.LoadedBackbone:
-        """Load the network for the size of the images, with the scaling of its pixels in front.
-
-        Keras is needed for that only if there is no program of the network, or none is wanted.
-        """
-        kind, options = resolve(given, weights=weights, scaling=pixels, trust=trust)
-        identity = kind.identity(given, options)
-        identity = identity and f"{identity} {pixels}"
-        stored = find_program(identity) if identity and engine != "tensorflow" and has_litert() else None
-        if stored is None:
-            self.progress("loading", 0, 1)
-            opened = kind.open(given, options)
-        else:
-            opened = stored.opened(lambda size: kind.open(given, options).at(size))
-        if input_size is None and not opened.fixed:
-            side = median_short_side(self.index, self.sample.train)
-            wanted = opened.native_size if side is None else fitting_input_size(side, opened.native_size)
-            input_size = max(wanted, opened.smallest_size)
-        input_size = input_size or opened.native_size
-        backbone, scaling = network_pass.with_scaling(opened.at(input_size), self.index, self.sample)
-        program = stored if stored and stored.takes(input_size) else None
-        # What is only in memory, or has a scaling that depends on the images, can't be found again.
-        if program is None and (engine == "litert" or (engine == "auto" and identity and scaling is None)):
-            self.progress("converting", 0, 1)
-            program = _converted(backbone, opened, identity if scaling is None else None, engine)
-        self.clock.lap("load")
-        return network_pass.LoadedBackbone(backbone=backbone, scaling=scaling, program=program)
-
-    def measure_and_decide(self, loaded: network_pass.LoadedBackbone, everything: Inspection | None) -> Decision:
+    def measure_and_decide(self, loaded: LoadedBackbone, everything: Inspection | None) -> Decision:
         """Pass the network over the sample, call every probe, and apply the rules."""
         backbone = loaded.backbone
         passed, inspected = self._pass(loaded, everything)
@@ -95,7 +58,7 @@ class Pipeline:
             progress=partial(self.progress, "classifiers"),
         )
         self.clock.lap("network")
-        measured = self._probe(data, size)
+        measured = self._probe(data, size, loaded.size_choice)
         verdict, plan, probe = self._decide(measured, data)
         self.clock.lap("head")
         judged = probe.judged
@@ -130,7 +93,7 @@ class Pipeline:
         )
 
     def _pass(
-        self, loaded: network_pass.LoadedBackbone, everything: Inspection | None
+        self, loaded: LoadedBackbone, everything: Inspection | None
     ) -> tuple[network_pass.NetworkPass, Inspection]:
         """The pass over the sample, and facts of its images."""
         passed = network_pass.run_network(loaded, self.index, self.sample, partial(self.progress, "network"))
@@ -144,7 +107,7 @@ class Pipeline:
         network_pass.require_finite(loaded.backbone, passed.features)
         return passed, inspected
 
-    def _probe(self, data: probes.ProbeInput, size: DatasetSize) -> Measurements:
+    def _probe(self, data: probes.ProbeInput, size: DatasetSize, choice: InputSizeChoice | None) -> Measurements:
         """The records of all probes."""
         found = {}
         for name, probe in probes.PROBES.items():
@@ -156,7 +119,7 @@ class Pipeline:
             separability=found.pop("separability"),
             input_size=data.passed.backbone.input_size,
             n_held_out=int(data.rows.held_out.sum()),
-            extra=found,
+            extra={**({"input_size": choice} if choice else {}), **found},
         )
 
     def _decide(self, measured: Measurements, data: probes.ProbeInput) -> tuple[Verdict, Plan, LinearProbe]:
@@ -188,24 +151,6 @@ class Pipeline:
             balanced=data.balanced,
             class_counts=held_out or measured.size.file_counts,
         )
-
-
-def _converted(backbone: Backbone, opened: OpenedBackbone, identity: str | None, engine: str) -> Program | None:
-    """The backbone's program; None if it can't be converted and TensorFlow may run it."""
-    if not has_litert():
-        if engine == "auto":
-            _LOG.warning("Without the package ai-edge-litert TensorFlow runs the network, which takes longer.")
-            return None
-        raise BuildError(
-            "Expected the package ai-edge-litert to be installed. Received: no such package. Install it with "
-            "`pip install ai-edge-litert`, or leave out --engine."
-        )
-    try:
-        return make_program(backbone, opened, identity)
-    except BuildError:
-        if engine == "litert":
-            raise
-        return None
 
 
 def _head_blocks(data: probes.ProbeInput, plan: Plan) -> list[Any]:

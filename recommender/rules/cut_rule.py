@@ -51,13 +51,13 @@ def choose_cut(
     smooth = (weights / weights.sum(1, keepdims=True)) @ hits
     difference = smooth - smooth[prior]
     gain = np.round(difference.mean(1), 12)  # equal cuts are equal, whatever the order of the sums
-    error = np.array([_error(each, groups) for each in difference])
+    error = np.array([mean_error(each, groups) for each in difference])
     lower = gain - np.array([caution(cut, prior) for cut in range(len(depths))]) * error
     index = max(allowed, key=lambda cut: (lower[cut], cut == prior))
     return CutChoice(index=index, prior=prior, gain=float(gain[index]), gain_error=float(error[index]))
 
 
-def _error(difference: npt.NDArray[np.float64], groups: npt.ArrayLike) -> float:
+def mean_error(difference: npt.NDArray[np.float64], groups: npt.ArrayLike) -> float:
     """Standard error of a mean over images."""
     n = effective_size(difference, groups) if np.size(groups) else len(difference)
     return float(difference.std(ddof=1) / math.sqrt(n))
@@ -77,7 +77,7 @@ def alone_is_better(joined: npt.ArrayLike, alone: npt.ArrayLike, groups: npt.Arr
     if np.shape(alone) != np.shape(joined) or np.size(alone) < 2:
         return False
     difference = np.asarray(alone, np.float64) - np.asarray(joined, np.float64)
-    return bool(difference.mean() > thresholds.ALONE_CAUTION * _error(difference, groups))
+    return bool(difference.mean() > thresholds.ALONE_CAUTION * mean_error(difference, groups))
 
 
 def freeze_index(depths: Sequence[float], n_images: int) -> int:

@@ -12,14 +12,6 @@ from recommender.rules.cut_rule import choose_cut
 from recommender.rules.scenario import Amount, Scenario, Similarity
 
 
-def input_size(median_short_side_px: float, native_size_px: int) -> int:
-    """The multiple of 32 px nearest to the images' short side, from 96 px up to the backbone's native size."""
-    if median_short_side_px >= native_size_px:
-        return native_size_px
-    step = thresholds.INPUT_STEP
-    return min(native_size_px, max(thresholds.SMALLEST_INPUT, round(median_short_side_px / step) * step))
-
-
 def amount_margin(n_images: int, images_per_class: float) -> float:
     """How many times the plentiful threshold the data amounts to, in all and in the smallest class that counts."""
     return min(n_images / thresholds.PLENTIFUL_IMAGES, images_per_class / thresholds.PLENTIFUL_IMAGES_PER_CLASS)

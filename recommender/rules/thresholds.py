@@ -64,10 +64,17 @@ FINE_TUNE_LEARNING_RATE = 1e-4
 # accuracy from 83 to 56 % in five epochs; leaving it in inference mode, to 91 %.
 TRAIN_BATCH_NORM = False
 
-# Input size in px: the median short side, rounded to the step, within these ends.
+# Input size in px: so many times the median short side, rounded to the step, from the smallest up to the native size.
+# benchmarks/results/input_size.jsonl.
+INPUT_ENLARGEMENT = 4.0
+# Where the size is measured: sizes to try as shares of the rule's, the standard errors by which another one must be
+# better, and the accuracy that a faster one may lose, less a standard error.
+INPUT_SIZES_TRIED = (0.6, 1.4)
+INPUT_CAUTION = 2.0
+INPUT_LOSS = 0.01
 SMALLEST_INPUT = 96
 INPUT_STEP = 32
-# From here on an enlarged image is blurred as no image of the source was. docs/method.md.
+# Enlargement from which the page says that the similarity is to images that are enlarged as much.
 NOTABLE_ENLARGEMENT = 1.5
 
 # Largest class over smallest class from which classes count as unbalanced: the report says so, and each class has the

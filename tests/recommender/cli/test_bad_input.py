@@ -58,6 +58,7 @@ BAD = {  # what is wrong -> arguments, exit code, what the line says
     "too large a seed": (["data", "--seed", "4294967296"], USAGE, "'--seed'"),
     "an unknown pixel scaling": (["data", "--pixels", "0..7"], USAGE, "is not one of"),
     "a column without a name": (["data", "--column", "diagnosis"], USAGE, "Expected NAME=COLUMN"),
+    "an input size that is none": (["data", "--input-size", "large"], USAGE, "is not a valid integer"),
     "a budget that is no time": (["compare", "data", "--budget", "soon"], USAGE, "as 90s, 10m or 1h"),
     "a budget of less than a second": (["compare", "data", "--budget", "0.5s"], USAGE, "at least 1 s"),
     "negative epochs": (["fit", "data", "--epochs", "-1"], USAGE, "'--epochs'"),

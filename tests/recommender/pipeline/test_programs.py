@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import saved_modules
 from makes import vision_transformer
+from pictures import write_images
 from sklearn.datasets import load_sample_images
 from tiny import SIZE, tiny_network
 
@@ -324,3 +325,49 @@ def test_a_recommendation_by_a_stored_program_imports_neither_tensorflow_nor_ker
         done = run_python(code, *command, two_classes, "--backbone", file)
         assert done.returncode == 0, done.stderr
         assert "imported []" in done.stdout
+
+
+# --- the input size
+
+
+@pytest.fixture(scope="module")
+def open_file(tmp_path_factory):
+    """A .keras file for any input size."""
+    path = tmp_path_factory.mktemp("network") / "open.keras"
+    tiny_network(size=None).save(path)
+    return path
+
+
+@pytest.mark.parametrize("engine", ["litert", "tensorflow"])
+def test_the_measured_size_is_one_of_those_tried_and_is_what_is_built(two_classes, open_file, engine):
+    phases = []
+    found = recommend(
+        two_classes,
+        backbone=open_file,
+        input_size="auto",
+        engine=engine,
+        progress=lambda phase, *_: phases.append(phase),
+    )
+    choice = found.measurements.extra["input_size"]
+    assert choice.prior == 192  # four times the 48 px of the pictures
+    assert [each.size for each in choice.tried] == [128, 192, 224]
+    assert choice.n_images == 16
+    assert all(each.seconds > 0 for each in choice.tried)
+    assert "sizes" in phases
+    assert found.strategy.input_size == found.network.input_size == choice.size
+    assert found.build().get_layer("resizing").height == choice.size
+    written = found.to_dict()["probes"]["input_size"]
+    assert [each["size"] for each in written["tried"]] == [128, 192, 224]
+
+
+def test_a_network_of_one_size_has_nothing_to_choose(two_classes, file):
+    found = recommend(two_classes, backbone=file, input_size="auto")
+    assert found.strategy.input_size == SIZE
+    assert "input_size" not in found.measurements.extra
+
+
+def test_without_images_to_hold_out_the_rule_decides(tmp_path, open_file):
+    write_images(tmp_path / "data", {"flower": 1, "temple": 1})
+    found = recommend(tmp_path / "data", backbone=open_file, input_size="auto")
+    assert found.strategy.input_size == 192
+    assert "input_size" not in found.measurements.extra

@@ -85,22 +85,6 @@ def test_a_margin_near_a_threshold_is_a_close_call(n_images, excess, close):
     assert verdict(n_images, excess=excess).close is close
 
 
-@given(st.floats(1, 10_000), st.integers(32, 600))
-def test_the_input_size_is_native_or_a_multiple_of_the_step_near_the_images(side, native):
-    size = rules.input_size(side, native)
-    assert size <= native
-    if side >= native:
-        assert size == native
-    elif size != native:
-        assert size % thresholds.INPUT_STEP == 0
-        assert size == thresholds.SMALLEST_INPUT or abs(size - side) <= thresholds.INPUT_STEP / 2
-
-
-@pytest.mark.parametrize(("side", "size"), [(8, 96), (105, 96), (128, 128), (150, 160), (223, 224), (3000, 224)])
-def test_the_input_size_follows_the_images(side, size):
-    assert rules.input_size(side, 224) == size
-
-
 def hits(accuracies, n_images=200, seed=0):
     """Whether each image is right at each cut, with the same luck for an image at all cuts."""
     luck = np.random.default_rng(seed).random(n_images)
