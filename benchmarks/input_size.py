@@ -28,6 +28,7 @@ from probes.separability.linear_probe import fit_linear_probe
 from recommender.pipeline.probed_network import probed_network
 from recommender.pipeline.programs import make_program
 from recommender.rules.cut_rule import head_levels
+from recommender.rules.input_size_rule import choose_input_size, input_size, sizes_to_try
 
 PER_CLASS, SEEDS, TEST = (10, 30), (0, 1), 400
 SMALLEST, STEP = 96, 32
@@ -117,6 +118,13 @@ def with_evidence(row: dict, native: int, factor: float, caution: float) -> int:
     return best
 
 
+def measured(row: dict, native: int) -> int:
+    """What `--input-size auto` chooses; the times do not matter to it."""
+    prior = input_size(row["median_side"], native)
+    tried = sizes_to_try(prior, native)
+    return choose_input_size(prior, tried, [right(row, size) for size in tried], [0.0] * len(tried)).size
+
+
 def loss(row: dict, size: int) -> float:
     found = accuracies(row)
     return max(found.values()) - found[size]
@@ -138,6 +146,8 @@ def summarise(rows: list[dict], native: int) -> None:
 
     rules: dict[str, list[int]] = {
         "the rule of before: nearest to the short side": [nearest(row["median_side"], native, 1) for row in rows],
+        "the rule of `recommend`": [input_size(row["median_side"], native) for row in rows],
+        "the same with `--input-size auto`": [measured(row, native) for row in rows],
         "cross-validation alone": [cross_validated(row) for row in rows],
         "always native": [native for _ in rows],
         **{

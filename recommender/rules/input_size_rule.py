@@ -46,7 +46,7 @@ def sizes_to_try(prior: int, native_size_px: int) -> tuple[int, ...]:
 def choose_input_size(
     prior: int, sizes: Sequence[int], correct: npt.ArrayLike, seconds: Sequence[float], groups: npt.ArrayLike = ()
 ) -> InputSizeChoice:
-    """Leave the rule's size only for one that is clearly better, or for a faster one that is as good.
+    """Leave the rule's size only for one that is clearly better; a smaller one, which is faster, less clearly.
 
     Args:
         prior: the rule's size in px; one of `sizes`.
@@ -67,19 +67,14 @@ def choose_input_size(
         )
         for size, right, each, time in zip(sizes, hits, difference, seconds, strict=True)
     )
-    chosen = max(tried, key=lambda each: (each.gain if _is_better(each) else 0.0, each.size == prior))
-    if chosen.size == prior:
-        chosen = next((each for each in tried if each.size < prior and _is_as_good(each)), chosen)
+    chosen = max(tried, key=lambda each: (each.gain if _is_better(each, prior) else 0.0, each.size == prior))
     return InputSizeChoice(size=chosen.size, prior=prior, n_images=hits.shape[1], tried=tried)
 
 
-def _is_better(evidence: SizeEvidence) -> bool:
-    return evidence.gain > thresholds.INPUT_CAUTION * evidence.gain_error
-
-
-def _is_as_good(evidence: SizeEvidence) -> bool:
-    """Whether no more than a little is lost, surely."""
-    return evidence.gain - evidence.gain_error > -thresholds.INPUT_LOSS
+def _is_better(evidence: SizeEvidence, prior: int) -> bool:
+    smaller = evidence.size < prior
+    caution = thresholds.SMALLER_INPUT_CAUTION if smaller else thresholds.LARGER_INPUT_CAUTION
+    return evidence.gain > caution * evidence.gain_error
 
 
 def _rounded(wanted: float, native_size_px: int) -> int:

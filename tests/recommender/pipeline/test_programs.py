@@ -271,7 +271,7 @@ def test_the_oldest_programs_are_removed_beyond_the_limit(monkeypatch, cache):
 
 
 def test_without_litert_tensorflow_runs_the_network(measure, monkeypatch):
-    monkeypatch.setattr("recommender.pipeline.pipeline.has_litert", lambda: False)
+    monkeypatch.setattr("recommender.pipeline.loading.has_litert", lambda: False)
     assert measure()[0].network.engine == "tensorflow"
     with pytest.raises(BuildError, match="pip install ai-edge-litert"):
         measure(engine="litert")
@@ -349,15 +349,15 @@ def test_the_measured_size_is_one_of_those_tried_and_is_what_is_built(two_classe
         progress=lambda phase, *_: phases.append(phase),
     )
     choice = found.measurements.extra["input_size"]
-    assert choice.prior == 192  # four times the 48 px of the pictures
-    assert [each.size for each in choice.tried] == [128, 192, 224]
+    assert choice.prior == 224  # the pictures have 48 px
+    assert [each.size for each in choice.tried] == [160, 224]
     assert choice.n_images == 16
     assert all(each.seconds > 0 for each in choice.tried)
     assert "sizes" in phases
     assert found.strategy.input_size == found.network.input_size == choice.size
     assert found.build().get_layer("resizing").height == choice.size
     written = found.to_dict()["probes"]["input_size"]
-    assert [each["size"] for each in written["tried"]] == [128, 192, 224]
+    assert [each["size"] for each in written["tried"]] == [160, 224]
 
 
 def test_a_network_of_one_size_has_nothing_to_choose(two_classes, file):
@@ -369,5 +369,5 @@ def test_a_network_of_one_size_has_nothing_to_choose(two_classes, file):
 def test_without_images_to_hold_out_the_rule_decides(tmp_path, open_file):
     write_images(tmp_path / "data", {"flower": 1, "temple": 1})
     found = recommend(tmp_path / "data", backbone=open_file, input_size="auto")
-    assert found.strategy.input_size == 192
+    assert found.strategy.input_size == 224
     assert "input_size" not in found.measurements.extra
