@@ -86,7 +86,16 @@ MEMBERS = {
     "efficientnet_lite1": packaged("efficientnet_lite1", 64),
     "efficientnet_lite2": packaged("efficientnet_lite2", 64),
 }
-MARKS = dict.fromkeys(("an .h5 file", "a SavedModel", "efficientnet_lite1", "efficientnet_lite2"), SLOW)
+MARKS = dict.fromkeys(
+    (
+        "an .h5 file",
+        "a SavedModel",
+        "a small network of keras.applications",
+        "efficientnet_lite1",
+        "efficientnet_lite2",
+    ),
+    SLOW,
+)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in MEMBERS])

@@ -80,7 +80,7 @@ BACKBONES = {
     "a network of keras.applications": application,
 }
 MARKS = dict.fromkeys(
-    ("a SavedModel of TensorFlow alone", "a network of keras.applications", "a vision transformer"), SLOW
+    ("a SavedModel of TensorFlow alone", "a network of keras.applications", "a vision transformer", "with alpha"), SLOW
 )
 
 
@@ -249,6 +249,7 @@ def test_a_damaged_program_is_not_taken(stored, damage, caplog):
     assert "is damaged. It is made again." in caplog.text
 
 
+@SLOW
 def test_what_is_damaged_is_made_again(measure, cache):
     first, _ = measure()
     (file,) = cache.iterdir()
