@@ -19,32 +19,28 @@ Forward = Callable[[Any], Sequence[Any]]
 _BATCH = 8  # of the program: as fast as larger ones, in less memory
 
 
-def _readout(forward: Forward, n_cuts: int) -> Callable[[Any], list[Any]]:
-    """The tensors of a network as they are read."""
+def _read(tensors: Sequence[Any], n_cuts: int) -> list[Any]:
+    """What is read of a network's tensors."""
     import tensorflow as tf
 
     def over_positions(x: Any) -> Any:
         return tf.reduce_mean(x, tuple(range(1, x.shape.rank - 1))) if x.shape.rank > 2 else x
 
-    def read(pixels: Any) -> list[Any]:
-        outputs = list(forward(pixels))
-        pooled = [over_positions(x) for x in outputs[:n_cuts]]
-        moments = [over_positions(power) for x in outputs[n_cuts:-1] for power in (x, x * x)]
-        return [*pooled, *moments, over_positions(outputs[-1])]
-
-    return read
+    pooled = [over_positions(x) for x in tensors[:n_cuts]]
+    moments = [over_positions(power) for x in tensors[n_cuts:-1] for power in (x, x * x)]
+    return [*pooled, *moments, over_positions(tensors[-1])]
 
 
 def with_tensorflow(forward: Forward, n_cuts: int, shape: Sequence[int]) -> Run:
     """Compile a network for pictures of that shape."""
-    return with_constant_weights(_readout(forward, n_cuts), shape)
+    return with_constant_weights(lambda pixels: _read(forward(pixels), n_cuts), shape)
 
 
 def read_with_tensorflow(forward: Forward, n_cuts: int, pixels: FloatArray) -> list[FloatArray]:
     """What is read of one batch, without compiling anything."""
     import tensorflow as tf
 
-    return [np.asarray(output) for output in _readout(forward, n_cuts)(tf.convert_to_tensor(pixels))]
+    return [np.asarray(output) for output in _read(forward(tf.convert_to_tensor(pixels)), n_cuts)]
 
 
 def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[int]) -> Run:
@@ -69,10 +65,9 @@ def convert(forward: Forward, n_cuts: int, channels: int, size: int | None) -> b
     """
     import tensorflow as tf
 
-    read = _readout(forward, n_cuts)
-
     def program(pixels: Any) -> list[Any]:
-        return [*read(pixels), *(tf.shape(x) for x in list(forward(pixels))[:n_cuts])]
+        tensors = forward(pixels)
+        return [*_read(tensors, n_cuts), *(tf.shape(x) for x in tensors[:n_cuts])]
 
     signature = [tf.TensorSpec((None, size, size, channels), tf.float32)]
     function = tf.function(program, input_signature=signature, jit_compile=False)

@@ -3,12 +3,12 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from builders.backbones.backbone import Backbone, OpenedBackbone
-from builders.backbones.kind import OpenOptions
+from builders.backbones.kind import BackboneKind, OpenOptions
 from builders.backbones.load import resolve
 from builders.backbones.pixel_scaling import SCALINGS
 from builders.errors import BuildError
@@ -72,16 +72,13 @@ class Loader:
             return loaded
         choice = self._measured_size(opened, loaded)
         chosen = loaded if choice is None or choice.size == fitting else self._resized(opened, loaded, choice.size)
-        return LoadedBackbone(
-            backbone=chosen.backbone, scaling=loaded.scaling, program=loaded.program, size_choice=choice
-        )
+        return replace(chosen, size_choice=choice)
 
-    def _opened(self, kind: Any, options: OpenOptions, stored: Program | None) -> OpenedBackbone:
+    def _opened(self, kind: BackboneKind, options: OpenOptions, stored: Program | None) -> OpenedBackbone:
         if stored is not None:
             return stored.opened(lambda size: kind.open(self.backbone, options).at(size))
         self.progress("loading", 0, 1)
-        opened: OpenedBackbone = kind.open(self.backbone, options)
-        return opened
+        return kind.open(self.backbone, options)
 
     def _fitting_size(self, opened: OpenedBackbone) -> int:
         side = median_short_side(self.index, self.sample.train)
