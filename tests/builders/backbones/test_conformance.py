@@ -91,6 +91,7 @@ MARKS = dict.fromkeys(
         "an .h5 file",
         "a SavedModel",
         "a small network of keras.applications",
+        "efficientnet_lite0",
         "efficientnet_lite1",
         "efficientnet_lite2",
     ),
