@@ -66,9 +66,10 @@ class SavedModel(BackboneKind):
 
     def identity(self, given: Any, options: OpenOptions) -> str | None:
         path = as_path(given)
-        if path is None:
+        if path is None or not (path / "saved_model.pb").is_file():
             return None
-        content = digest(*sorted(each for each in path.rglob("*") if each.is_file()))
+        parts = (path / "saved_model.pb", *(path / "variables").rglob("*"), *(path / "assets").rglob("*"))
+        content = digest(*sorted(part for part in parts if part.is_file()))
         return content and f"{path.name} {content} {options.trust}"
 
     def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":

@@ -122,7 +122,9 @@ class Loader:
             network = probed_network(at.backbone, program=at.program)
             began = time.perf_counter()
             features = extract(self.index, some, network, report)
-            seconds = 1000 * (time.perf_counter() - began) / max(len(features.files), 1)
+            if len(set(features.labels.tolist())) < 2:
+                return None  # the pass over the whole sample says why
+            seconds = 1000 * (time.perf_counter() - began) / len(features.files)
             levels = head_levels([point.shape for point in at.backbone.points], len(at.backbone.points) - 1)
             blocks = [features.pooled[at.backbone.points[level].layer] for level in levels]
             correct = _cross_validated(blocks, Rows.of(features.labels), self.seed)

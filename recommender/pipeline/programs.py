@@ -81,7 +81,13 @@ class Program:
 
     def takes(self, size: int) -> bool:
         """Whether it runs at that input size in px."""
-        return self.facts.size in (None, size)
+        if self.facts.size not in (None, size):
+            return False
+        try:
+            self.runner(size).shapes()
+        except (RuntimeError, ValueError):  # an input too small for the network
+            return False
+        return True
 
     def runner(self, size: int) -> LiteRT:
         """The program at an input size in px."""
@@ -143,7 +149,10 @@ def find_program(identity: str) -> Program | None:
     if digest != _digest(rest):
         _LOG.warning("The converted network %s is damaged. It is made again.", path)
         return None
-    return Program(facts=msgspec.json.decode(facts, type=Facts), content=program)
+    try:
+        return Program(facts=msgspec.json.decode(facts, type=Facts), content=program)
+    except msgspec.DecodeError:  # of another state of this version
+        return None
 
 
 def make_program(backbone: Backbone, opened: OpenedBackbone, identity: str | None) -> Program:

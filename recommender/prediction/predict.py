@@ -194,8 +194,8 @@ def _exported(file: Path) -> Predictor:
     from builders.export.formats import FORMATS
     from probes.native_logs import hidden_native_logs
 
-    suffix = max((each.suffix for each in FORMATS.values() if file.name.endswith(each.suffix)), key=len)
-    description = file.with_name(file.name.removesuffix(suffix) + ".json")
+    suffixes = (each.suffix for each in FORMATS.values() if file.name.lower().endswith(each.suffix))
+    description = file.with_name(file.name[: -len(max(suffixes, key=len))] + ".json")
     expected = f"Expected {str(file)!r} to be a LiteRT model from a picture to the probabilities of classes. Received: "
     try:
         from ai_edge_litert.interpreter import Interpreter

@@ -11,8 +11,11 @@ from pictures import write_images
 from sklearn.datasets import load_sample_images
 from tiny import SIZE, tiny_network
 
+from builders.backbones.kind import OpenOptions
 from builders.backbones.load import open_backbone
+from builders.backbones.registry import kind_of
 from builders.errors import BuildError
+from probes.errors import ProbeError
 from probes.images.decode import resize
 from probes.network.features import Norm
 from recommender import recommend
@@ -404,3 +407,16 @@ def test_without_images_to_hold_out_the_rule_decides(tmp_path, open_file):
     found = recommend(tmp_path / "data", backbone=open_file, input_size="auto")
     assert found.strategy.input_size == 224
     assert "input_size" not in found.measurements.extra
+
+
+def test_sizes_are_not_compared_on_images_that_can_not_be_read(tmp_path, open_file):
+    for name in ("flower", "temple"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.jpg").write_text("no picture")
+    with pytest.raises(ProbeError, match="to hold a readable image"):
+        recommend(tmp_path, backbone=open_file, input_size="auto")
+
+
+def test_a_folder_that_holds_no_model_is_not_read(tmp_path):
+    (tmp_path / "large.bin").write_bytes(b"x")
+    assert kind_of(tmp_path).identity(tmp_path, OpenOptions()) is None

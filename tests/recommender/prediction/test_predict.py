@@ -294,6 +294,12 @@ def test_an_exported_model_without_its_description_numbers_the_classes(exported,
     assert any("by number" in note for note in opened.notes)
 
 
+def test_the_suffix_of_an_exported_model_may_be_in_upper_case(exported, home, tmp_path):
+    shutil.copy(exported, tmp_path / "model.TFLITE")
+    shutil.copy(home / "model.json", tmp_path)
+    assert open_predictor(tmp_path / "model.TFLITE").classes == ("flower", "temple")
+
+
 @pytest.mark.parametrize(
     ("content", "expected"), [(b"", "LiteRT model"), (b"TFL3" * 100, "LiteRT model"), (None, "No such file")]
 )
