@@ -112,7 +112,7 @@ def test_another_network_gives_photographs_scenario_1(shared_datasets, mobilenet
     options = ["--backbone", mobilenet["backbone"], "--weights", mobilenet["weights"], "--quiet"]
     done = run_cli(shared_datasets / "hymenoptera", *options)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("1 LINEAR_PROBE: mobilenet_0.75 at 160 px")
+    assert done.stdout.startswith("1 LINEAR_PROBE: mobilenet_0.75 at 224 px")
 
 
 @pytest.mark.parametrize(("name", "scenario"), [("brain_tumor_mri", 3)])
