@@ -31,7 +31,7 @@ from probes.data.sources.folder import index_folder
 from probes.data.splits import Rows
 from probes.evaluation import out_of_distribution as foreign
 from probes.evaluation.out_of_distribution import fit_detector, threshold_of
-from probes.separability.linear_probe import fit_rows
+from probes.separability.discriminant import fit
 
 TRAIN, CALIBRATE, MOST, FAR, LEFT_OUT = 300, 100, 700, 50, 4
 SMALL = (10, 20, 40, 100, 300)
@@ -141,8 +141,8 @@ def detector(x: np.ndarray, axes: int, labels: np.ndarray | None = None, *, resi
 
 def softmax(x: np.ndarray, labels: np.ndarray, widths: tuple[int, ...]) -> Score:
     """One less the largest probability of the classifier that a model's prediction layer starts from."""
-    classifier = fit_rows(x, Rows.of(labels), np.arange(len(x)), widths=widths)
-    return lambda other: 1 - classifier.predict_proba(other).max(1)
+    classifier = fit(x, Rows.of(labels), int(labels.max()) + 1, widths=widths)
+    return lambda other: 1 - classifier.probabilities(other).max(1)
 
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray, tuple[int, ...]], Score]] = {

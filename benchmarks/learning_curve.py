@@ -23,8 +23,8 @@ from scipy.optimize import nnls
 from builders.backbones.load import load_backbone
 from probes.data.image_index import ImageIndex
 from probes.data.splits import FOLDS, Rows
+from probes.separability.discriminant import fit
 from probes.separability.learning_curve import doubling_gain, learning_curve
-from probes.separability.linear_probe import fit_rows
 from recommender.pipeline.probed_network import probed_network
 
 BACKBONE, SIZE = "efficientnet_lite0", 128
@@ -94,7 +94,8 @@ def true_accuracy(
     found = []
     for _ in range(TRUTHS):
         some = rng.permutation(known)[: int(FITTED * len(known))]
-        classifier = fit_rows(features, Rows.of(labels), some, widths=[block.shape[1] for block in blocks])
+        widths = [block.shape[1] for block in blocks]
+        classifier = fit(features[some], Rows.of(labels[some]), int(labels.max()) + 1, widths=widths)
         found.append((classifier.predict(features[judging]) == labels[judging]).mean())
     return float(np.mean(found))
 

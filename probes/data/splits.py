@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -116,12 +117,18 @@ def _folds(rows: Rows, *, seed: int, folds: int) -> list[tuple[Labels, Labels]]:
     # Counted by first appearance, so that the folds depend on the order of the rows and not on how groups are numbered.
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     numbers = np.argsort(np.argsort(first))[inverse]
+    parts = _stratified(labels.tobytes(), numbers.astype(np.int64).tobytes(), folds, seed)
+    return [(training[train], training[held_out[n_groups[labels[held_out]] > 1]]) for train, held_out in parts]
+
+
+@lru_cache(maxsize=8)  # every probe wants the same folds, and a thousand images take a quarter of a second
+def _stratified(labels: bytes, groups: bytes, folds: int, seed: int) -> tuple[tuple[Labels, Labels], ...]:
+    of_class, of_group = np.frombuffer(labels, np.int64), np.frombuffer(groups, np.int64)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        parts = list(splitter.split(np.zeros(len(labels)), labels, numbers))
-    return [(training[train], training[held_out[n_groups[labels[held_out]] > 1]]) for train, held_out in parts]
+        return tuple(splitter.split(np.zeros(len(of_class)), of_class, of_group))
 
 
 def balanced_weights(labels: Labels, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageStat
+from PIL import Image
 
 from probes.data.image_index import SPLITS, Store
 from probes.images.decode import Picture, Source, UnreadableImage, in_order, read_picture, read_size, unreadable
@@ -83,7 +83,7 @@ def facts_of(picture: Picture, name: str) -> PictureFacts:
         digest = blake2b(f"{width}x{height}:".encode(), digest_size=_DIGEST_BYTES)
         digest.update(np.ascontiguousarray(picture.rgb).data)
         down, across = max(1, height // _GRID), max(1, width // _GRID)
-        luma = ImageStat.Stat(Image.fromarray(picture.rgb[::down, ::across]).convert("L"))
+        luma = np.asarray(Image.fromarray(picture.rgb[::down, ::across]).convert("L"))
         perceptual = perceptual_hash(picture.rgb)
     ending = suffix(name)
     return PictureFacts(
@@ -95,8 +95,8 @@ def facts_of(picture: Picture, name: str) -> PictureFacts:
         grey=picture.grey,
         rotated=picture.rotated,
         misnamed=ending in IMAGE_SUFFIXES and picture.format in _SUFFIXES and ending not in _SUFFIXES[picture.format],
-        brightness=luma.mean[0],
-        contrast=luma.stddev[0],
+        brightness=float(luma.mean()),
+        contrast=float(luma.std()),
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import Sample
-from probes.images.decode import quiet_decoders
+from probes.images.decode import in_order, quiet_decoders
 from probes.images.image_facts import PictureFacts
 from probes.images.prepare import Prepared, Skipped, readable
 from probes.network.readout import FloatArray, Run
@@ -149,9 +149,14 @@ def run_over(
     """Run the network once over a stream of prepared images, which may fill `skipped`; rows keep their order."""
     kept: list[Prepared] = []
     outputs: list[list[FloatArray]] = []
-    for batch in batches(pictures):
-        outputs.append(network.run(np.stack([item.pixels for item in batch])))
-        kept.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
+
+    def run(batch: list[Prepared]) -> tuple[list[Prepared], list[FloatArray]]:
+        found = network.run(np.stack([item.pixels for item in batch]))
+        return [replace(item, pixels=np.empty(0, np.float32)) for item in batch], found
+
+    for items, found in in_order(run, batches(pictures), workers=2, ahead=1):  # no core waits for the end of a batch
+        outputs.append(found)
+        kept.extend(items)
         if progress:
             progress(len(kept))
     joined = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]

@@ -8,10 +8,10 @@ class CutEvidence:
     """How well the classes separate at one cut point."""
 
     cut: str
-    accuracy: float  # of a regularised logistic regression on the pooled output, on held-out images
+    accuracy: float  # of the linear classifier on the pooled output, on held-out images
     standard_error: float
     neighbour_accuracy: float  # leave-one-out, of the nearest neighbour by cosine
-    correct: tuple[bool, ...]  # whether the logistic regression was right on each held-out image
+    correct: tuple[bool, ...]  # whether that was right on each held-out image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.splits import Rows, balanced_weights, held_out_splits
+from probes.data.splits import Labels, Rows, balanced_weights, held_out_splits
 from probes.evaluation.intervals import paired_gain
 from probes.images.prepare import Prepared
 from probes.network.features import Network, batches
+from probes.separability.discriminant import FloatArray, Split
 from probes.separability.linear_probe import (
-    FloatArray,
-    Labels,
-    Split,
     accuracy_error,
     cross_validate,
     joined,

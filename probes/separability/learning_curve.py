@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.splits import Rows, held_out_splits
-from probes.separability.linear_probe import FloatArray, Labels, fit_rows, joined, judged_rows
+from probes.data.splits import Labels, Rows, held_out_splits
+from probes.separability.discriminant import FloatArray, fit
+from probes.separability.linear_probe import joined, judged_rows
 
 # Of the training images of each fold: three doublings. Every fraction but the last is drawn twice.
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -63,13 +64,14 @@ def learning_curve(
     if len(fractions) < 2:
         return None
     features, widths = joined(blocks)
+    n_classes = int(rows.labels.max()) + 1
     rng = np.random.default_rng(seed)
     hits, sizes = np.zeros((len(fractions), len(rows))), np.zeros(len(fractions))
     for (train, held_out), known in zip(splits, weighing, strict=True):
         draws = nested_parts(rows, known, fractions[:-1], rng)
         fits = [(point, part, 0.5) for draw in draws for point, part in enumerate(draw)]
         for point, part, share in [*fits, (len(fractions) - 1, train, 1.0)]:
-            classifier = fit_rows(features, rows, part, widths=widths, balanced=balanced)
+            classifier = fit(features[part], rows.taken(part), n_classes, widths=widths, balanced=balanced)
             hits[point, held_out] += share * (classifier.predict(features[held_out]) == rows.labels[held_out])
             sizes[point] += share * np.count_nonzero(rows.weights[part]) / len(splits)
     judged = judged_rows(splits)

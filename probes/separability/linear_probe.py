@@ -1,84 +1,21 @@
 """The linear classifier that separability is measured with, and that a model's prediction layer starts from."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
 
-from probes.data.splits import Rows, balanced_weights, held_out_splits
+from probes.data.splits import Labels, Rows, held_out_splits
 from probes.evaluation.evaluation import Calibration, calibrate
 from probes.evaluation.intervals import effective_size
-
-# The penalty on the classifier's weights, per image: C = 1 / (PENALTY * images). Ours, from trials on the data sets of
-# docs/method.md: C from 0.1 to 1 was best at 10 images a class, from 0.03 to 0.3 at 1,000 images.
-PENALTY = 0.025
-_CONSTANT = 1e-6  # of the largest standard deviation: below it a feature is constant
-_UNSEEN = 12.0  # logits by which a class without an image starts below the others
-
-FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
-Split = tuple[Labels, Labels]
-
-
-class ParetoScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Centre each feature and divide it by the square root of its standard deviation.
-
-    Half-way between unscaled and standardised features: on pooled features full standardisation enlarges the many
-    rarely active channels. Blocks of features, of these `widths`, are scaled to the same mean variance, one over the
-    number of blocks. van den Berg et al., Centering, scaling, and transformations, BMC Genomics 7:142, 2006.
-    """
-
-    def __init__(self, widths: Sequence[int] | None = None) -> None:
-        self.widths = widths
-
-    def fit(self, X: npt.ArrayLike, y: object = None) -> "ParetoScaler":  # noqa: ARG002, N803
-        """Set `mean_` and `scale_`, each of shape (features,); the scale of a constant feature is infinity."""
-        values = np.asarray(X, np.float64)
-        widths = [values.shape[1]] if self.widths is None else list(self.widths)
-        self.mean_ = values.mean(0)
-        deviations = np.split(values.std(0), np.cumsum(widths)[:-1])
-        self.scale_ = np.concatenate([_pareto_scale(part) * np.sqrt(len(widths)) for part in deviations])
-        return self
-
-    def transform(self, X: npt.ArrayLike) -> FloatArray:  # noqa: N803
-        """Scale rows of shape (n, features)."""
-        return np.asarray((np.asarray(X, np.float64) - self.mean_) / self.scale_)
-
-
-def _pareto_scale(deviation: FloatArray) -> FloatArray:
-    varies = deviation > _CONSTANT * deviation.max(initial=0.0)
-    if not varies.any():
-        return np.full_like(deviation, np.inf)
-    spread = np.sqrt((deviation[varies] ** 2).mean())
-    # Dividing by sqrt(deviation) leaves each feature with the variance of its deviation; `level` makes their mean 1.
-    level = np.sqrt((deviation[varies] / spread).mean())
-    return np.where(varies, np.sqrt(np.where(varies, deviation, 1.0) * spread) * level, np.inf)
+from probes.separability.discriminant import FloatArray, Split, fit, fits
 
 
 def joined(blocks: Sequence[npt.ArrayLike]) -> tuple[FloatArray, list[int]]:
     """Blocks of features, each of shape (n, channels), side by side, and their widths."""
     parts = [np.asarray(block, np.float64) for block in blocks]
     return np.concatenate(parts, axis=1), [part.shape[1] for part in parts]
-
-
-def fit_rows(
-    features: FloatArray, rows: Rows, train: Labels, *, widths: Sequence[int] | None = None, balanced: bool = False
-) -> Pipeline:
-    """Pareto scaling and L2-regularised multinomial logistic regression, fitted on the row numbers `train`."""
-    labels, weights = rows.labels[train], rows.weights[train]
-    weights = balanced_weights(labels, weights) if balanced else weights / weights.mean()
-    regression = LogisticRegression(C=1.0 / (PENALTY * len(train)), max_iter=300, tol=1e-3)
-    classifier = make_pipeline(ParetoScaler(widths), regression)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a solver at its iteration limit is close enough
-        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        return classifier.fit(features[train], labels, logisticregression__sample_weight=weights)
 
 
 def cross_validate(
@@ -90,11 +27,11 @@ def cross_validate(
     balanced: bool = False,
 ) -> FloatArray:
     """Class probabilities of the rows that `held_out_splits` holds out, of shape (n, classes); others are 0."""
-    values = np.asarray(features)
-    probabilities = np.zeros((len(rows), int(rows.labels.max()) + 1))
-    for train, held_out in splits:
-        classifier = fit_rows(values, rows, train, widths=widths, balanced=balanced)
-        probabilities[np.ix_(held_out, classifier.classes_)] = classifier.predict_proba(values[held_out])
+    values, n_classes = np.asarray(features, np.float64), int(rows.labels.max()) + 1
+    probabilities = np.zeros((len(rows), n_classes))
+    classifiers = fits(values, rows, splits, n_classes, widths=widths, balanced=balanced)
+    for (_, held_out), classifier in zip(splits, classifiers, strict=True):
+        probabilities[held_out] = classifier.probabilities(values[held_out])
     return probabilities
 
 
@@ -182,17 +119,8 @@ def solve(
     """Kernel, of shape (features, classes), and bias of the classifier fitted on all training images."""
     features, widths = joined(blocks)
     train = np.flatnonzero(rows.training)
-    scaler, regression = fit_rows(features, rows, train, widths=widths, balanced=balanced)
-    seen, coefficients, intercept = regression.classes_, regression.coef_, regression.intercept_
-    if len(seen) == 2:  # one row for both: softmax(-z / 2, z / 2) is (1 - sigmoid(z), sigmoid(z))
-        coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
-        intercept = np.concatenate([-intercept / 2, intercept / 2])
-    folded = (coefficients / scaler.scale_).T
-    kernel = np.zeros((features.shape[1], n_classes))
-    bias = np.full(n_classes, float(intercept.min()) - _UNSEEN)
-    kernel[:, seen] = folded
-    bias[seen] = intercept - scaler.mean_ @ folded
-    return kernel, bias
+    classifier = fit(features[train], rows.taken(train), n_classes, widths=widths, balanced=balanced)
+    return classifier.kernel, classifier.bias
 
 
 def fit_linear_probe(

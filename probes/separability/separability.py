@@ -11,7 +11,6 @@ from probes.separability.evidence import CutEvidence, Separability
 from probes.separability.linear_probe import accuracy_error, cross_validate, judged_rows
 
 _CHUNK = 1000  # rows of the similarity matrix in memory at once
-_MAX_CLASSES = 50  # the cost of a classifier grows with the number of classes
 
 
 def neighbour_accuracy(features: npt.ArrayLike, rows: Rows) -> float:
@@ -27,17 +26,13 @@ def neighbour_accuracy(features: npt.ArrayLike, rows: Rows) -> float:
     return hits / len(judged)
 
 
-def _eligible(rows: Rows, seed: int) -> tuple[npt.NDArray[np.bool_], str]:
-    """The images of classes that can be held out, of at most `_MAX_CLASSES`, and a note on what was left out."""
+def _eligible(rows: Rows) -> tuple[npt.NDArray[np.bool_], str]:
+    """The images of classes that can be held out, and a note on what was left out."""
     classes = np.unique(rows.labels[rows.training])
     usable = classes[groups_per_class(rows)[classes] >= (1 if rows.held_out.any() else 2)]
-    notes = []
-    if single := len(classes) - len(usable):
-        notes.append(f"left out: {single} of {len(classes)} classes, with a single image or group of images")
-    if len(usable) > _MAX_CLASSES:
-        notes.append(f"cuts were compared on {_MAX_CLASSES} of {len(usable)} classes")
-        usable = np.random.default_rng(seed).choice(usable, _MAX_CLASSES, replace=False)
-    return np.isin(rows.labels, usable), "; ".join(notes)
+    single = len(classes) - len(usable)
+    note = f"left out: {single} of {len(classes)} classes, with a single image or group of images" if single else ""
+    return np.isin(rows.labels, usable), note
 
 
 def measure_separability(
@@ -52,7 +47,7 @@ def measure_separability(
 
     All cuts share the folds, so that their accuracies can be compared image by image.
     """
-    chosen, note = _eligible(rows, seed)
+    chosen, note = _eligible(rows)
     some = rows.only(chosen)
     n_classes = len(np.unique(some.labels))
     splits = held_out_splits(some, seed=seed) if n_classes > 1 else []

@@ -192,7 +192,7 @@ def _accuracy(found: "Decision") -> str:
     )
     return (
         f"Before any training the model is right on {judged.accuracy:.1%} ± {judged.standard_error:.1%} of new images, "
-        f"{how}: its prediction layer starts from a logistic regression.{balanced if found.class_weight else ''}"
+        f"{how}: its prediction layer starts from a linear classifier.{balanced if found.class_weight else ''}"
     )
 
 

@@ -123,7 +123,7 @@ class Size(Record):
 
 class CutEvidence(Record):
     cut: str
-    accuracy: Annotated[Share, note("Cross-validated, of a logistic regression on the pooled output.")]
+    accuracy: Annotated[Share, note("Cross-validated, of the linear classifier on the pooled output.")]
     standard_error: float
     neighbour_accuracy: Annotated[Share, note("Leave-one-out, of the nearest neighbour by cosine.")]
 

@@ -153,14 +153,14 @@ def mixed_sizes(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", [1, 2, 3, 4])
-def test_the_untrained_model_gives_scikit_learns_probabilities(mixed_sizes, tiny_file, scenario):
+def test_the_untrained_model_gives_the_probabilities_of_the_linear_classifier(mixed_sizes, tiny_file, scenario):
     """Files through the probe's pass, scaling and classifier, against `model.predict` on the same pictures."""
     from probes.data.sampling import draw_splits
     from probes.data.sources.folder import index_folder
     from probes.data.splits import Rows
     from probes.images.decode import read_picture
     from probes.network.features import extract
-    from probes.separability.linear_probe import fit_rows
+    from probes.separability.discriminant import fit
     from recommender import recommend
 
     found = recommend(mixed_sizes, scenario=scenario, backbone=tiny_file)
@@ -168,8 +168,7 @@ def test_the_untrained_model_gives_scikit_learns_probabilities(mixed_sizes, tiny
     features = extract(index, draw_splits(index, 1000, 0), found.network)
     blocks = [features.pooled[level] for level in found.strategy.head.levels]
     joined, rows = np.concatenate(blocks, axis=1), Rows.of(features.labels)
-    classifier = fit_rows(joined, rows, np.arange(len(rows)), widths=[block.shape[1] for block in blocks])
-    expected = classifier.predict_proba(joined)
+    expected = fit(joined, rows, found.n_classes, widths=[block.shape[1] for block in blocks]).probabilities(joined)
     model = found.build()
     for file, row in zip(features.files, expected, strict=True):
         pixels = read_picture(mixed_sizes / file).pixels[None]

@@ -5,20 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
-from sklearn.pipeline import make_pipeline
 
 from probes.data.splits import Rows, held_out_splits
-from probes.separability.linear_probe import (
-    PENALTY,
-    ParetoScaler,
-    accuracy_error,
-    cross_validate,
-    fit_linear_probe,
-    fit_rows,
-)
+from probes.separability.discriminant import PENALTY, Moments, fit, fits, pareto_scale
+from probes.separability.linear_probe import accuracy_error, fit_linear_probe
 from probes.separability.separability import measure_separability, neighbour_accuracy
 
 
@@ -33,39 +25,104 @@ def softmax(logits):
     return powers / powers.sum(1, keepdims=True)
 
 
+def pareto_scaled(values, widths=None):
+    return (values - values.mean(0)) / pareto_scale(values.std(0), widths)
+
+
 @settings(max_examples=30)
 @given(arrays(np.float64, 4, elements=st.floats(0.1, 50)), st.integers(0, 2**32 - 1))
 def test_pareto_scaling_divides_by_the_root_of_the_deviation(scales, seed):
     values = np.random.default_rng(seed).normal(size=(500, 4)) * scales
-    scaled = ParetoScaler().fit(values).transform(values)
+    scaled = pareto_scaled(values)
     deviation = scaled.std(0) / np.sqrt(values.std(0))
     assert deviation == pytest.approx(np.full(4, deviation[0]))
-    assert scaled.mean(0) == pytest.approx(np.zeros(4), abs=1e-12)
     assert (scaled**2).mean() == pytest.approx(1.0)
 
 
 def test_constant_features_become_zero():
-    values = np.array([[1.0, 5.0], [2.0, 5.0]])
-    assert (ParetoScaler().fit(values).transform(values)[:, 1] == 0).all()
-    assert (ParetoScaler().fit(np.ones((3, 2))).transform(np.full((1, 2), 7.0)) == 0).all()
+    assert (pareto_scaled(np.array([[1.0, 5.0], [2.0, 5.0]]))[:, 1] == 0).all()
+    assert (pareto_scaled(np.ones((3, 2))) == 0).all()
 
 
 def test_blocks_weigh_the_same_whatever_their_scale():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(size=(400, 4)), 100 * rng.normal(size=(400, 2))], axis=1)
-    scaled = ParetoScaler((4, 2)).fit(values).transform(values)
+    scaled = pareto_scaled(values, (4, 2))
     assert (scaled[:, :4] ** 2).mean() == pytest.approx(0.5)
     assert (scaled[:, 4:] ** 2).mean() == pytest.approx(0.5)
 
 
-def test_out_of_fold_probabilities_are_those_of_scikit_learn(digits):
-    features, labels = digits
+def gaussians(features, labels, weights):
+    """log of class shares and densities, a quarter of the latter, with the penalised covariance; by SciPy."""
+    scale = pareto_scale(np.sqrt(np.cov(features.T, aweights=weights, ddof=0).diagonal()))
+    x = features / scale
+    total = weights.sum()
+    classes = np.unique(labels)
+    means = [np.average(x[labels == each], axis=0, weights=weights[labels == each]) for each in classes]
+    about = x - np.array(means)[np.searchsorted(classes, labels)]
+    spread = np.cov(x.T, aweights=weights, ddof=0).trace()
+    within = (about.T * weights) @ about / total + PENALTY * spread / total * np.eye(x.shape[1])
+    shares = [weights[labels == each].sum() / total for each in classes]
+    return np.stack(
+        [
+            np.log(share) + multivariate_normal.logpdf(x, mean, within) / 4
+            for share, mean in zip(shares, means, strict=True)
+        ],
+        axis=1,
+    )
+
+
+@pytest.mark.parametrize("n_images", [40, 200])  # fewer than features, and more
+def test_the_classifier_is_that_of_gaussians_with_one_covariance(digits, n_images):
+    features, labels = digits[0][:n_images, 3:], digits[1][:n_images]
+    features = features[:, features.std(0) > 0]
+    weights = np.random.default_rng(0).uniform(0.5, 2, n_images)
+    weights /= weights.mean()
+    found = fit(features, Rows.of(labels, weights=weights), 10).probabilities(features)
+    assert found == pytest.approx(softmax(gaussians(features, labels, weights)), abs=1e-8)
+
+
+@pytest.mark.parametrize("n_images", [60, 200])
+def test_folds_share_their_sums_and_give_what_each_gives_alone(digits, n_images):
+    features, labels = digits[0][:n_images], digits[1][:n_images]
     rows = Rows.of(labels)
     splits = held_out_splits(rows, seed=3)
-    ours = cross_validate(features, rows, splits)
-    classifier = make_pipeline(ParetoScaler(), LogisticRegression(C=1 / (PENALTY * 160), max_iter=300, tol=1e-3))
-    theirs = cross_val_predict(classifier, features, labels, cv=splits, method="predict_proba")
-    assert ours == pytest.approx(theirs, abs=5e-3)  # ours has the penalty of each fold's own size
+    for (train, _), together in zip(splits, fits(features, rows, splits, 10, widths=(20, 44)), strict=True):
+        alone = fit(features[train], rows.taken(train), 10, widths=(20, 44))
+        assert together.probabilities(features) == pytest.approx(alone.probabilities(features), abs=1e-8)
+
+
+@given(st.integers(0, 30), st.booleans(), st.integers(0, 2**32 - 1))
+def test_the_moments_of_two_parts_add_up_to_those_of_the_whole(cut, products, seed):
+    rng = np.random.default_rng(seed)
+    features, indicators, weights = rng.normal(size=(30, 5)), np.eye(3)[rng.integers(3, size=30)], rng.uniform(size=30)
+
+    def of(part):
+        return Moments.of(features[part], indicators[part], weights[part], products=products)
+
+    whole, first, second = of(slice(None)), of(slice(cut)), of(slice(cut, None))
+    for found, expected in ((first + second, whole), (whole - first, second)):
+        assert found.weights == pytest.approx(expected.weights)
+        assert found.sums == pytest.approx(expected.sums)
+        assert found.squares == pytest.approx(expected.squares)
+        assert (found.products is None) == (not products)
+        assert not products or found.products == pytest.approx(expected.products)
+
+
+def test_images_of_weight_zero_change_nothing(digits):
+    features, labels = digits
+    weights = np.where(np.arange(200) < 150, 1.0, 0.0)
+    for width in (20, 64):
+        weighted = fit(features[:, :width], Rows.of(labels, weights=weights), 10)
+        plain = fit(features[:150, :width], Rows.of(labels[:150]), 10)
+        assert weighted.probabilities(features[:, :width]) == pytest.approx(
+            plain.probabilities(features[:, :width]), abs=1e-8
+        )
+
+
+def test_features_that_do_not_vary_leave_the_shares_of_the_classes():
+    found = fit(np.ones((4, 2)), Rows.of([0, 0, 0, 1]), 2).probabilities(np.zeros((1, 2)))
+    assert found == pytest.approx(np.array([[0.75, 0.25]]))
 
 
 @given(
@@ -100,13 +157,13 @@ def test_the_standard_error_of_a_perfect_accuracy_is_not_zero():
 
 
 @pytest.mark.parametrize("classes", [2, 5, 10])
-def test_the_folded_classifier_gives_scikit_learns_probabilities(digits, classes):
+def test_the_linear_probe_is_the_classifier_of_all_images(digits, classes):
     features, labels = digits
     chosen = labels < classes
     features, labels = features[chosen], labels[chosen]
     rows = Rows.of(labels)
     probe = fit_linear_probe([features[:, :20], features[:, 20:]], rows, classes, seed=0)
-    expected = fit_rows(features, rows, np.arange(len(rows)), widths=(20, 44)).predict_proba(features)
+    expected = fit(features, rows, classes, widths=(20, 44)).probabilities(features)
     logits = probe.temperature * (features @ probe.kernel + probe.bias)
     assert softmax(logits) == pytest.approx(expected, abs=1e-9)
 
@@ -150,12 +207,12 @@ def test_data_without_two_classes_of_two_images_have_no_evidence_and_the_reason(
     assert "two classes of at least two images" in found.note
 
 
-def test_many_classes_are_compared_on_some_of_them():
+def test_many_classes_take_part_all():
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(80), 2)
-    found = measure_separability({"a": rng.normal(size=(160, 4)) + labels[:, None]}, Rows.of(labels), seed=0)
-    assert found.n_classes == 50
-    assert "50 of 80 classes" in found.note
+    labels = np.repeat(np.arange(80), 4)
+    found = measure_separability({"a": 0.1 * rng.normal(size=(320, 4)) + labels[:, None]}, Rows.of(labels), seed=0)
+    assert (found.n_classes, found.note) == (80, "")
+    assert found.per_cut[0].accuracy > 0.5  # classes in a row hide none, as they would in a regression
 
 
 def test_the_same_seed_gives_the_same_evidence(digits):
