@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
 
 from probes.data.splits import Rows, held_out_splits
-from probes.separability.discriminant import PENALTY, Moments, fit, fits, pareto_scale
+from probes.separability.discriminant import OVERSTATED, PENALTY, Moments, fit, fits, pareto_scale
 from probes.separability.linear_probe import accuracy_error, fit_linear_probe
 from probes.separability.separability import measure_separability, neighbour_accuracy
 
@@ -53,7 +53,7 @@ def test_blocks_weigh_the_same_whatever_their_scale():
 
 
 def gaussians(features, labels, weights):
-    """log of class shares and densities, a quarter of the latter, with the penalised covariance; by SciPy."""
+    """Log of class shares and of tempered densities, with the penalised covariance; by SciPy."""
     scale = pareto_scale(np.sqrt(np.cov(features.T, aweights=weights, ddof=0).diagonal()))
     x = features / scale
     total = weights.sum()
@@ -65,7 +65,7 @@ def gaussians(features, labels, weights):
     shares = [weights[labels == each].sum() / total for each in classes]
     return np.stack(
         [
-            np.log(share) + multivariate_normal.logpdf(x, mean, within) / 4
+            np.log(share) + multivariate_normal.logpdf(x, mean, within) / OVERSTATED
             for share, mean in zip(shares, means, strict=True)
         ],
         axis=1,
