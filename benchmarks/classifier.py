@@ -4,9 +4,10 @@
 
 On every data set, with 10 and 30 images a class and with up to 1,000 images in all, both are fitted on features of the
 default backbone and judged on up to 600 other images: at four single cut points, and at all stages joined as a
-prediction layer on a frozen backbone reads them. Logistic regression is what netgraft had before: Pareto scaling, C = 40 / images.
-Log loss is that with the best temperature in cross-validation on the training images. A strength is the penalty as a
-share of an image's mean square. Results: benchmarks/results/classifier.jsonl, one line a cell; a run resumes.
+prediction layer on a frozen backbone reads them. Logistic regression is what netgraft had before: Pareto scaling,
+C = 40 / images. Log loss is that with the best temperature in cross-validation on the training images. A strength is
+the penalty as a share of an image's mean square. Results: benchmarks/results/classifier.jsonl, one line a cell; a run
+resumes.
 """
 
 import sys
