@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import saved_modules
+from keras_free import run_without_keras
 from makes import vision_transformer
 from pictures import write_images
 from sklearn.datasets import load_sample_images
@@ -349,18 +350,8 @@ def test_an_interrupted_conversion_leaves_nothing(measure, cache, monkeypatch):
 
 @pytest.mark.parametrize("command", [(), pytest.param(("check",), marks=SLOW)], ids=["recommend", "check"])
 def test_a_stored_program_needs_neither_tensorflow_nor_keras(run_python, two_classes, file, command):
-    code = (
-        "import sys\n"
-        "from recommender.cli import main\n"
-        "try:\n"
-        "    main(sys.argv[1:], prog_name='recommend')\n"
-        "finally:\n"
-        "    print('imported', sorted({'tensorflow', 'keras'} & set(sys.modules)))\n"
-    )
     recommend(two_classes, backbone=file)
-    done = run_python(code, *command, two_classes, "--backbone", file)
-    assert done.returncode == 0, done.stderr
-    assert "imported []" in done.stdout
+    run_without_keras(run_python, *command, two_classes, "--backbone", file)
 
 
 # --- the input size
