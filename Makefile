@@ -10,6 +10,10 @@ demo: $(STAMP)
 	$(BIN)/python examples/write_digits.py demo/digits
 	$(BIN)/recommend demo/digits --build demo/digits.keras
 
+# Each of the two processes has a core to itself: more threads would only wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export TF_NUM_INTRAOP_THREADS = 1
+test: export TF_NUM_INTEROP_THREADS = 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 

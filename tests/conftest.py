@@ -25,7 +25,8 @@ _MUCH_MEMORY = 1.5e9  # bytes
 settings.register_profile("netgraft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("netgraft")
 _FOLDERS = tempfile.TemporaryDirectory(prefix="netgraft_tests_")
-os.environ["NETGRAFT_CACHE"] = str(Path(_FOLDERS.name) / "cache")
+SHARED = Path(os.environ.setdefault("NETGRAFT_TESTS", _FOLDERS.name))  # workers inherit that of what starts them
+os.environ["NETGRAFT_CACHE"] = str(SHARED / "cache")
 os.environ["NETGRAFT_DATA"] = str(Path(_FOLDERS.name) / "data")
 
 
@@ -137,12 +138,15 @@ def shared_imagenet(shared_datasets):
 
 
 @pytest.fixture(scope="session")
-def tiny_file(tmp_path_factory):
-    """A saved network of a few blocks, to be given as `--backbone`."""
-    from tiny import tiny_network
+def tiny_file():
+    """A saved network of a few blocks, to be given as `--backbone`; all workers share it, and convert it once."""
+    path = SHARED / "tiny.keras"
+    if not path.exists():
+        from tiny import tiny_network
 
-    path = tmp_path_factory.mktemp("network") / "tiny.keras"
-    tiny_network().save(path)
+        made = SHARED / f"{os.getpid()}.keras"
+        tiny_network().save(made)
+        made.replace(path)
     return path
 
 

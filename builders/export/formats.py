@@ -66,6 +66,19 @@ def resized(pictures: Pixels, height: int, width: int) -> Pixels:
     )
 
 
+def run_litert(interpreter: Any, pictures: Pixels) -> Pixels:
+    """What a LiteRT interpreter of one picture returns for pictures of its size, of shape (n, classes)."""
+    import numpy as np
+
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    rows = []
+    for picture in pictures:
+        interpreter.set_tensor(taken["index"], picture[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(given["index"])[0])
+    return np.array(rows, np.float32)
+
+
 class SavedModel(ExportFormat):
     """A folder for TensorFlow Serving: the whole model, which runs without Keras and netgraft."""
 
@@ -103,24 +116,13 @@ class LiteRT(ExportFormat):
         return {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
 
     def run(self, path: Path, pictures: Pixels) -> Pixels:
-        import numpy as np
+        from ai_edge_litert.interpreter import Interpreter
 
-        if importlib.util.find_spec("ai_edge_litert") is not None:
-            from ai_edge_litert.interpreter import Interpreter
-        else:  # the same, which TensorFlow will drop
-            import tensorflow as tf
-
-            Interpreter = tf.lite.Interpreter  # noqa: N806
         interpreter = Interpreter(str(path))
         interpreter.allocate_tensors()
-        (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+        (taken,) = interpreter.get_input_details()
         _, height, width, _ = taken["shape"]
-        rows = []
-        for picture in resized(pictures, int(height), int(width)):
-            interpreter.set_tensor(taken["index"], picture[None])
-            interpreter.invoke()
-            rows.append(interpreter.get_tensor(given["index"])[0])
-        return np.array(rows, np.float32)
+        return run_litert(interpreter, resized(pictures, int(height), int(width)))
 
 
 class LiteRTDynamic(LiteRT):

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from builders.errors import BuildError, first_line
-from builders.graph.cut_search import Kind, Node, ancestors, bottlenecks, cut_indices
+from builders.graph.cut_search import Kind, Node, ancestors, cut_indices
 from builders.graph.layer_names import Named, free_name, stable_names
 from builders.graph.variables import size_of, trainable_variables
 
@@ -105,9 +105,10 @@ class LayerGraph:
         nodes = [Node(name="", kind=Kind.INPUT, parents=(), shape=self.input_shape)]
         counted: set[int] = set()
         for index, call in enumerate(self.calls, start=1):
-            layer, first = call.operation, id(call.operation) not in counted
-            counted.add(id(layer))
+            layer = call.operation
             weighted = isinstance(layer, keras.Layer) and bool(layer.weights)
+            first = weighted and id(layer) not in counted  # the weights of a layer count once
+            counted.add(id(layer))
             kind = getattr(layer, "kind", None)  # a segment of a SavedModel knows it
             if not isinstance(kind, Kind):
                 kind = _KINDS.get(type(layer).__name__, Kind.MIXING if weighted else Kind.OTHER)
@@ -118,11 +119,9 @@ class LayerGraph:
                 parents=tuple(dict.fromkeys(maker[number] for _, number in call.inputs)),
                 shape=call.shapes[0] if len(call.shapes) == 1 else None,
                 layers=int(getattr(layer, "weighted_layers", 1)) if mixing and first else 0,
-                parameters=size_of(layer.weights) if weighted and first else 0,
-                trainable=size_of(trainable_variables(layer)) if weighted and first else 0,
-                trainable_without_norm=size_of(trainable_variables(layer, batch_norm=False))
-                if weighted and first
-                else 0,
+                parameters=size_of(layer.weights) if first else 0,
+                trainable=size_of(trainable_variables(layer)) if first else 0,
+                trainable_without_norm=size_of(trainable_variables(layer, batch_norm=False)) if first else 0,
                 norm=isinstance(layer, keras.layers.BatchNormalization) or bool(getattr(layer, "norms", ())),
             )
             nodes.append(node)
@@ -148,13 +147,6 @@ class LayerGraph:
     def cuts(self) -> list[int]:
         """Indices in `nodes` of the cut points."""
         return cut_indices(self.nodes)
-
-    @property
-    def passages(self) -> list[int]:
-        """Indices in `nodes` with one output, through which every path from input to output passes."""
-        passed = bottlenecks(self.nodes)
-        single = [True, *(len(call.outputs) == 1 for call in self.calls)]
-        return [index for index in range(len(self.nodes)) if passed[index] and single[index]]
 
     def ancestors(self, wanted: Iterable[int]) -> set[int]:
         """Indices in `nodes` of the wanted nodes and of all that they depend on."""

@@ -32,8 +32,8 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
     Returns:
         A functional `keras.Model` from float32 images of shape (batch, height, width, channels) to the module's one
         output: a chain of `GraphSegment` layers, one between each two cut points and one for the head. Removing layers
-        cuts it, their `trainable` flags freeze it. A module that can't be split is one layer, and `why_whole` gives
-        the reason.
+        cuts it, their `trainable` flags freeze it. A module that can't be split is one layer, whose `whole`
+        gives the reason.
 
     Raises:
         BuildError: it can't be found, read or trusted, or does not map one batch of images to one tensor.
@@ -64,12 +64,6 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
         tensor = layer(tensor)
         layer.assign(graph.variables)
     return keras.Model(inputs, tensor, name=keras_name(_name(path_or_handle), "module", set()))
-
-
-def why_whole(model: Any) -> str | None:
-    """Why a module could not be split, in one sentence; None for one that was, and for models of other origin."""
-    reasons = (getattr(layer, "whole", None) for layer in model.layers)
-    return next((str(reason) for reason in reasons if reason), None)
 
 
 def _name(path_or_handle: str | Path) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold
 
+from probes.data.groups import by_first_appearance
+
 FOLDS = 5
 
 Labels = npt.NDArray[np.int64]
@@ -113,11 +115,8 @@ def _folds(rows: Rows, *, seed: int, folds: int) -> list[tuple[Labels, Labels]]:
     folds = int(min(folds, n_groups.max(initial=0)))
     if folds < 2:
         return []
-    labels, groups = rows.labels[training], rows.groups[training]
-    # Counted by first appearance, so that the folds depend on the order of the rows and not on how groups are numbered.
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    numbers = np.argsort(np.argsort(first))[inverse]
-    parts = _stratified(labels.tobytes(), numbers.astype(np.int64).tobytes(), folds, seed)
+    labels, groups = rows.labels[training], by_first_appearance(rows.groups[training])
+    parts = _stratified(labels.tobytes(), groups.tobytes(), folds, seed)
     return [(training[train], training[held_out[n_groups[labels[held_out]] > 1]]) for train, held_out in parts]
 
 

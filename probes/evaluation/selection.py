@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from probes.data.groups import by_first_appearance
 from probes.evaluation.intervals import accuracy_interval
 
 REPEATS = 51  # partitions of the images: an odd number has a median; ours
@@ -60,13 +61,11 @@ def second_half(
     n_images: int, *, seed: Sequence[int], groups: npt.ArrayLike | None, labels: npt.ArrayLike | None
 ) -> npt.NDArray[np.bool_]:
     """A random half of the images: no group is split, and, with labels, each class is halved."""
-    of_image = np.arange(n_images) if groups is None else np.asarray(groups)
-    # Numbered by first appearance, so that the halves do not depend on how groups are named.
-    _, first, inverse = np.unique(of_image, return_index=True, return_inverse=True)
-    numbers = np.argsort(np.argsort(first))[inverse]
+    numbers = np.arange(n_images) if groups is None else by_first_appearance(groups)
+    first = np.unique(numbers, return_index=True)[1]
     order = np.random.default_rng(seed).permutation(len(first))
     if labels is not None:
-        order = order[np.argsort(np.asarray(labels)[np.sort(first)][order], kind="stable")]
+        order = order[np.argsort(np.asarray(labels)[first][order], kind="stable")]
     dealt = np.empty(len(first), bool)
     dealt[order] = np.arange(len(first)) % 2 == 1
     return np.asarray(dealt[numbers])

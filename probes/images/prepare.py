@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.image_index import ImageIndex
-from probes.data.sampling import Draw
+from probes.data.sampling import Draw, Sample
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders, resize
 from probes.images.image_facts import PictureFacts, facts_of, open_picture, stored_size
 
@@ -87,6 +87,14 @@ def readable(
                 wanted.append(item.label)
             else:
                 yield item
+
+
+def readable_sample(
+    index: ImageIndex, sample: Sample, size: int, channels: int, skipped: Skipped
+) -> Iterator[Prepared]:
+    """Decoded pictures of both parts of a sample, as of `readable`, the training images first."""
+    yield from readable(index, sample.train, size, channels, skipped)
+    yield from readable(index, sample.validation, size, channels, skipped, validation=True)
 
 
 def median_short_side(index: ImageIndex, draw: Draw) -> float | None:

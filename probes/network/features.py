@@ -12,7 +12,7 @@ from probes.data.image_index import ImageIndex
 from probes.data.sampling import Sample
 from probes.images.decode import in_order, quiet_decoders
 from probes.images.image_facts import PictureFacts
-from probes.images.prepare import Prepared, Skipped, readable
+from probes.images.prepare import Prepared, Skipped, readable_sample
 from probes.network.readout import FloatArray, Run
 
 BATCH_SIZE = 16  # as fast as 32 on a CPU, in half the memory
@@ -128,16 +128,17 @@ def extract(index: ImageIndex, sample: Sample, network: Network, progress: Progr
     The order of the rows depends on the content of the images alone.
     """
     skipped = Skipped()
-
-    def pictures() -> Iterator[Prepared]:
-        for draw, validation in ((sample.train, False), (sample.validation, True)):
-            yield from readable(index, draw, network.input_size, network.channels, skipped, validation=validation)
-
+    pictures = readable_sample(index, sample, network.input_size, network.channels, skipped)
     report = (lambda done: progress(done, sample.n_wanted)) if progress else None
     with quiet_decoders():
-        found = run_over(network, pictures(), skipped, report)
-    order = sorted(range(len(found.files)), key=lambda row: (found.facts[row].digest, found.labels[row]))
-    return found.rows(np.array(order, int))
+        found = run_over(network, pictures, skipped, report)
+    return found.rows(content_order(found))
+
+
+def content_order(features: Features) -> npt.NDArray[np.int64]:
+    """Rows in an order that depends on the content of the images alone, of shape (n,)."""
+    keys = [(facts.digest, label) for facts, label in zip(features.facts, features.labels, strict=True)]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
 
 def run_over(

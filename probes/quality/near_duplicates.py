@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csgraph
 
+from probes.data.groups import by_first_appearance
 from probes.images.perceptual_hash import HASH_BYTES, LUMA_BYTES, NO_HASH
 
 # Figures: benchmarks/results/duplicates.jsonl. Most edits flip up to 20 bits, a crop of 2 % up to 40; pictures of
@@ -57,13 +58,11 @@ def near_duplicates(hashes: Sequence[bytes]) -> list[tuple[int, int]]:
     return sorted([*equal, *((i, j) for i, j in np.sort(links, 1).tolist())])
 
 
-def components(n: int, pairs: Sequence[tuple[int, int]]) -> Indices:
+def components(n: int, pairs: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
     """The connected components of n pictures under these pairs, of shape (n,), numbered by their first members."""
     left, right = np.asarray(pairs, np.intp).reshape(-1, 2).T
     graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(n, n))
-    labels = csgraph.connected_components(graph, directed=False)[1]
-    _, first, group = np.unique(labels, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first))[group], np.intp)
+    return by_first_appearance(csgraph.connected_components(graph, directed=False)[1])
 
 
 def _distance_limit(words: Words) -> int:

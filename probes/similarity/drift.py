@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from probes.data.groups import by_first_appearance
 from probes.network.features import Features
 
 N_RESAMPLES = 200
@@ -32,11 +33,10 @@ def plain_drift(means: npt.ArrayLike, squares: npt.ArrayLike) -> float:
 
 def bootstrap_weights(groups: npt.ArrayLike, n_resamples: int, seed: int) -> Array:
     """How often each resample takes each of n images: of shape (n_resamples, n). It takes whole groups."""
-    # By first appearance, so that the resamples do not depend on how groups are numbered.
-    _, first, inverse = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
-    n_groups, rng = len(first), np.random.default_rng(seed)
+    numbers, rng = by_first_appearance(groups), np.random.default_rng(seed)
+    n_groups = int(numbers.max()) + 1
     drawn = rng.multinomial(n_groups, np.full(n_groups, 1.0 / n_groups), size=n_resamples).astype(np.float64)
-    return np.asarray(drawn[:, np.argsort(np.argsort(first))[inverse]])
+    return np.asarray(drawn[:, numbers])
 
 
 def bootstrap_drift(

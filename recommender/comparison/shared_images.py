@@ -16,7 +16,7 @@ from probes.data.sampling import draw_splits
 from probes.data.splits import Rows, held_out_splits
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
-from probes.network.features import Features
+from probes.network.features import Features, content_order
 from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
 from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
@@ -25,7 +25,6 @@ from recommender.fit.images import (
     FloatArray,
     Numbers,
     SplitImages,
-    content_order,
     n_read,
     rows_of_everything,
     run_pass,

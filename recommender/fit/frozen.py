@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probes.evaluation.evaluation import apply_temperature, evaluate
+from probes.network.features import content_order
 from probes.separability.linear_probe import LinearProbe, fit_linear_probe
 from recommender.fit.data import notes_on
 from recommender.fit.finish import finish, fitted_detector
-from recommender.fit.images import content_order, n_read, rows_of_everything, run_pass, whole_sample
+from recommender.fit.images import n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import frozen_function
 from recommender.fit.plan import FitSession, phases
 from recommender.fit.result import LINEAR_PROBE, FitResult, TrainingPlan

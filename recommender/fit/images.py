@@ -1,6 +1,6 @@
 """The images of a training: one pass of the network over them, and which of them are held out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +11,8 @@ from probes.data.image_index import ImageIndex
 from probes.data.sampling import Draw, Sample
 from probes.data.splits import Rows, balanced_weights, held_out_splits
 from probes.images.decode import quiet_decoders
-from probes.images.prepare import Prepared, Skipped, readable
-from probes.network.features import Features, batches, features_of
+from probes.images.prepare import Prepared, Skipped, readable_sample
+from probes.network.features import Features, batches, content_order, features_of
 
 MOST_HELD_OUT = 2000  # images: an interval of at most 2 points; more would only make validation checks slower
 MOST_TRIALS = (
@@ -131,15 +131,11 @@ def run_pass(
     returns pooled features by name. Rows are in the order in which they were read.
     """
     skipped = Skipped()
+    pictures = readable_sample(index, sample, size, channels, skipped)
     kept: list[Prepared] = []
     pooled: list[dict[str, FloatArray]] = []
-
-    def pictures() -> Iterator[Prepared]:
-        for draw, validation in ((sample.train, False), (sample.validation, True)):
-            yield from readable(index, draw, size, channels, skipped, validation=validation)
-
     with quiet_decoders():
-        for batch in batches(pictures()):
+        for batch in batches(pictures):
             rows = np.arange(len(kept), len(kept) + len(batch))
             pooled.append(compute(rows, np.stack([item.pixels for item in batch])))
             kept.extend(replace(item, pixels=np.empty(0, np.float32)) for item in batch)
@@ -152,12 +148,6 @@ def run_pass(
 def n_read(features: Features) -> int:
     """Number of images that were read, with those that were skipped."""
     return len(features.files) + len(features.skipped.failures) + len(features.skipped.copies)
-
-
-def content_order(features: Features) -> Numbers:
-    """Rows in an order that depends on the content of the pictures alone, of shape (n,)."""
-    keys = [(facts.digest, label) for facts, label in zip(features.facts, features.labels, strict=True)]
-    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
 
 def rows_of_everything(index: ImageIndex, features: Features, seed: int) -> Rows:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from recommender.limits import LARGEST_SEED
 from recommender.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone
+    from builders.backbones.backbone import Backbone, OpenedBackbone
 
 _STEP, _SMALLEST = 64, 96  # px: input sizes that are measured for a network that takes any
 _FEWEST = 50  # images: with fewer the moments depend more on the images than on the source
@@ -64,49 +65,70 @@ def make_reference(
     report("loading", 0, 1)
     from builders.backbones.load import open_backbone
     from recommender.pipeline.loading import with_scaling
-    from recommender.pipeline.probed_network import probed_network
 
     opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
-    sizes = [input_size or opened.native_size]
-    if input_size is None and not opened.fixed:
-        smallest = max(_SMALLEST, opened.smallest_size)
-        sizes = [*range(smallest, opened.native_size - _STEP // 2, _STEP), opened.native_size]
-    drifts, moments, embeddings = [], [], []
+    sizes = _sizes(opened) if input_size is None else [input_size]
+    found = []
     for number, size in enumerate(sizes):
-        loaded, _ = with_scaling(opened.at(size), index, sample)
-        network = probed_network(loaded)
 
         def count(done: int, wanted: int, before: int = number) -> None:
             report("network", before * wanted + done, len(sizes) * wanted)
 
-        run = partial(extract, index, sample, progress=count)
-        if network.norms:
-            norms, features = network.norms, run(network)
-            drift = layer_drifts(features, seed=seed)[0]
-        else:
-            norms, drift, features = measure_cuts(loaded, run, seed=seed)
-            moments.append(tuple(np.stack([norm.centre, norm.scale]) for norm in norms))
-        if len(features.labels) < _FEWEST:
-            raise ProbeError(
-                f"Expected at least {_FEWEST} readable pictures of the source. Received: {len(features.labels)} in "
-                f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
-            )
-        drifts.append([drift])
-        embeddings.append(features.pooled[network.cuts[-1]])
+        loaded, _ = with_scaling(opened.at(size), index, sample)
+        found.append(_measured(loaded, partial(extract, index, sample, progress=count), pictures, seed))
     return save_reference(
         Reference(
             fingerprint=loaded.fingerprint,
             source=source or "",
-            layers=tuple(norm.layer for norm in norms),
+            layers=tuple(norm.layer for norm in found[-1].norms),
             sizes=np.array(sizes, np.float64),
             enlargements=np.ones(1),
-            drift=np.array(drifts),
+            drift=np.array([[each.drift] for each in found]),
             labels=(),
             embedding_sizes=np.array(sizes, np.float64),
-            embeddings=np.stack(embeddings).astype(np.float32),
-            moments=tuple(moments),
+            embeddings=np.stack([each.embeddings for each in found]).astype(np.float32),
+            moments=tuple(each.moments for each in found if each.moments),
         )
     )
+
+
+def _sizes(opened: "OpenedBackbone") -> list[int]:
+    """Input sizes in px at which the images are measured."""
+    if opened.fixed:
+        return [opened.native_size]
+    smallest = max(_SMALLEST, opened.smallest_size)
+    return [*range(smallest, opened.native_size - _STEP // 2, _STEP), opened.native_size]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Source:
+    """How a network sees the source's images at one input size."""
+
+    norms: tuple[Norm, ...]
+    drift: npt.NDArray[np.float64]  # at each of them
+    embeddings: FloatArray
+    moments: tuple[npt.NDArray[np.float64], ...]  # as in `Reference`
+
+
+def _measured(
+    backbone: "Backbone", run: Callable[[Network], Features], pictures: str | os.PathLike[str], seed: int
+) -> _Source:
+    from recommender.pipeline.probed_network import probed_network
+
+    network = probed_network(backbone)
+    moments: tuple[npt.NDArray[np.float64], ...] = ()
+    if network.norms:
+        norms, features = network.norms, run(network)
+        drift = layer_drifts(features, seed=seed)[0]
+    else:
+        norms, drift, features = measure_cuts(backbone, run, seed=seed)
+        moments = tuple(np.stack([norm.centre, norm.scale]) for norm in norms)
+    if len(features.labels) < _FEWEST:
+        raise ProbeError(
+            f"Expected at least {_FEWEST} readable pictures of the source. Received: {len(features.labels)} in "
+            f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
+        )
+    return _Source(norms=norms, drift=drift, embeddings=features.pooled[network.cuts[-1]], moments=moments)
 
 
 def measure_cuts(

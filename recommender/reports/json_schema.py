@@ -4,17 +4,13 @@
 """
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from recommender.json_records import Comparison, Count, Export, Fit, Record, ScenarioId, Share, TrainingPlan, note
 
-if TYPE_CHECKING:
-    pass
-
-_NORMAL_95 = 1.96  # standard errors on either side of a mean that hold 95 % of a normal distribution
 ScenarioName = Literal["LINEAR_PROBE", "PARTIAL_FINE_TUNE", "FULL_FINE_TUNE", "SHALLOW_FEATURES"]
 Source = Literal["folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream", "dataset"]
 

@@ -18,7 +18,7 @@ from recommender.errors import RecommendError
 from recommender.explanation.text import printable
 from recommender.fit.finish import fitted_detector
 from recommender.fit.inputs import StoredPictures
-from recommender.prediction.predict import write_detector
+from recommender.prediction.detector_file import write_detector
 from recommender.saving.model_card import labels_text, model_card
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class Written:
 
 def detector_of(found: "Decision") -> Detector | None:
     """The detector for a model whose backbone is unchanged; None where there are too few images."""
-    levels = found.strategy.head.levels
-    features = np.concatenate([found.features.pooled[level] for level in levels], axis=1)[found.rows.training]
+    features = np.concatenate(found.pooled_for_head(), axis=1)[found.rows.training]
     return fitted_detector(features, None, found.rows.groups[found.rows.training], found.seed)
 
 

@@ -114,6 +114,11 @@ def labels(model, count=6):
     return np.random.default_rng(2).normal(size=(count, *model.output_shape[1:])).astype(np.float32)
 
 
+def why_whole(model):
+    """Why a module is a single layer; None for one that was split."""
+    return next((layer.whole for layer in model.layers if getattr(layer, "whole", None)), None)
+
+
 def fitted(model, optimizer=None):
     """Which variables moved in two short runs of training, by path."""
     before = {weight.path: weight.numpy() for weight in model.weights}

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from saved_modules import convolve, fitted, pictures, plain, save_keras3, save_module
+from saved_modules import convolve, fitted, pictures, plain, save_keras3, save_module, why_whole
 
 from builders.errors import BuildError
-from builders.saved_model.load import load_saved_model, why_whole
+from builders.saved_model.load import load_saved_model
 from builders.surgery.cut import cut_points
 
 

@@ -15,9 +15,10 @@ from saved_modules import (
     plain,
     save_keras3,
     save_tf_keras,
+    why_whole,
 )
 
-from builders.saved_model.load import load_saved_model, why_whole
+from builders.saved_model.load import load_saved_model
 from builders.surgery.cut import cut, cut_points
 from builders.surgery.freeze import freeze
 

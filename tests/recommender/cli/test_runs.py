@@ -61,7 +61,7 @@ def weights(target):
 def fitted(folder, tiny, invoke, tmp_path_factory):
     """`recommend DATA --fit` in the older spelling, with a model and an export: (run, the model's path)."""
     target = tmp_path_factory.mktemp("built") / "model.keras"
-    older = ("--scenario", "3", "--steps", "12", "--fit", "--build", target, "--export", "saved_model")
+    older = ("--scenario", "3", "--steps", "4", "--fit", "--build", target, "--export", "saved_model")
     return invoke(folder, *tiny, *older), target
 
 
@@ -76,7 +76,7 @@ def test_the_plan_comes_before_the_checks_and_the_result_after_them(fitted):
 def test_an_older_spelling_costs_one_line_on_standard_error(fitted):
     done, _ = fitted
     assert re.fullmatch(
-        r"Deprecated: use `recommend fit '.*' .*--steps 12 --build \S+ --export saved_model`.\n", done.stderr
+        r"Deprecated: use `recommend fit '.*' .*--steps 4 --build \S+ --export saved_model`.\n", done.stderr
     )
 
 
@@ -94,8 +94,8 @@ def test_the_files_next_to_the_model_describe_it(fitted):
 def test_the_json_next_to_the_model_has_the_training_and_the_export(fitted):
     _, target = fitted
     description = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
-    assert description["fit"]["plan"]["schedule"]["steps"] == 12
-    assert description["fit"]["history"][-1]["step"] == 12
+    assert description["fit"]["plan"]["schedule"]["steps"] == 4
+    assert description["fit"]["history"][-1]["step"] == 4
     (export,) = description["exports"]
     assert export["format"] == "saved_model"
     assert export["largest_difference"] < 1e-3

@@ -50,7 +50,7 @@ def fitted(found):
 
 @pytest.fixture(scope="module")
 def tuned(whole):
-    return whole.fit(steps=12, augmentation=())
+    return whole.fit(steps=4, augmentation=())
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import saved_modules
+from keras_free import run_without_keras
 from makes import vision_transformer
 from pictures import write_images
 from sklearn.datasets import load_sample_images
@@ -26,7 +27,7 @@ from recommender.pipeline.programs import find_program, make_program
 SLOW = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache folder."""
     monkeypatch.setenv("NETGRAFT_CACHE", str(tmp_path / "cache"))
@@ -52,7 +53,7 @@ def of_channels(channels):
     return make
 
 
-def tiny_file(folder):
+def file_for_any_size(folder):
     tiny_network(size=None).save(folder / "tiny.keras")
     return folder / "tiny.keras"
 
@@ -74,7 +75,7 @@ def application(_folder):
 
 BACKBONES = {
     "a model in memory": lambda _: tiny_network(),
-    "a .keras file for any size": tiny_file,
+    "a .keras file for any size": file_for_any_size,
     "grey": of_channels(1),
     "with alpha": of_channels(4),
     "a vision transformer": lambda _: vision_transformer(),
@@ -89,7 +90,7 @@ MARKS = dict.fromkeys(
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in BACKBONES])
 def converted(request, tmp_path_factory):
-    """A backbone that Keras loaded, and its program."""
+    """A backbone that Keras loaded, its program, and both as the probes see them."""
     opened = open_backbone(BACKBONES[request.param](tmp_path_factory.mktemp("backbone")), scaling=None)
     backbone = opened.at(opened.native_size)
     if backbone.scaling is None:
@@ -97,14 +98,14 @@ def converted(request, tmp_path_factory):
         from builders.backbones.pixel_scaling import SCALINGS
 
         backbone = scaled(backbone, SCALINGS["0..1"])
-    return backbone, opened, make_program(backbone, opened, None)
+    program = make_program(backbone, opened, None)
+    return backbone, program, (probed_network(backbone), probed_network(backbone, program=program))
 
 
 @pytest.mark.parametrize("n", [1, 8, 11])
 def test_both_engines_read_the_same_numbers(converted, n):
-    backbone, _, program = converted
+    backbone, _, (theirs, ours) = converted
     pixels = photographs(n, backbone.input_size, backbone.channels)
-    theirs, ours = probed_network(backbone), probed_network(backbone, program=program)
     assert (theirs.engine, ours.engine) == ("tensorflow", "litert")
     assert (theirs.cuts, theirs.channels, theirs.input_size) == (ours.cuts, ours.channels, ours.input_size)
     assert [norm.layer for norm in theirs.norms] == [norm.layer for norm in ours.norms]
@@ -113,7 +114,7 @@ def test_both_engines_read_the_same_numbers(converted, n):
 
 
 def test_the_facts_are_those_of_the_loaded_network(converted):
-    backbone, _, program = converted
+    backbone, program, _ = converted
     again = program.opened(lambda _: pytest.fail("Keras was asked")).at(backbone.input_size)
     for name in ("name", "title", "source", "native_size", "channels", "scaling", "points", "fingerprint", "whole"):
         assert getattr(again, name) == getattr(backbone, name), name
@@ -170,10 +171,11 @@ def test_an_input_below_the_smallest_is_refused_as_without_a_program():
 
 
 @pytest.fixture
-def file(tmp_path):
-    """A .keras file."""
-    tiny_network().save(tmp_path / "tiny.keras")
-    return tmp_path / "tiny.keras"
+def file(cache):
+    """A .keras file that has no program in the cache."""
+    path = cache.parents[1] / "tiny.keras"
+    tiny_network().save(path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +284,7 @@ def test_a_cache_that_can_not_be_written_is_done_without(measure, cache):
     assert found.network.engine == "litert"
 
 
+@pytest.mark.usefixtures("cache")
 def test_two_may_convert_at_the_same_time(tiny):
     backbone, opened, _ = tiny
     threads = [threading.Thread(target=make_program, args=(backbone, opened, "tiny")) for _ in range(2)]
@@ -348,19 +351,9 @@ def test_an_interrupted_conversion_leaves_nothing(measure, cache, monkeypatch):
 
 
 @pytest.mark.parametrize("command", [(), pytest.param(("check",), marks=SLOW)], ids=["recommend", "check"])
-def test_a_stored_program_needs_neither_tensorflow_nor_keras(run_python, two_classes, file, command):
-    code = (
-        "import sys\n"
-        "from recommender.cli import main\n"
-        "try:\n"
-        "    main(sys.argv[1:], prog_name='recommend')\n"
-        "finally:\n"
-        "    print('imported', sorted({'tensorflow', 'keras'} & set(sys.modules)))\n"
-    )
-    recommend(two_classes, backbone=file)
-    done = run_python(code, *command, two_classes, "--backbone", file)
-    assert done.returncode == 0, done.stderr
-    assert "imported []" in done.stdout
+def test_a_stored_program_needs_neither_tensorflow_nor_keras(run_python, two_classes, tiny_file, command):
+    recommend(two_classes, backbone=tiny_file)
+    run_without_keras(run_python, *command, two_classes, "--backbone", tiny_file)
 
 
 # --- the input size
@@ -396,8 +389,8 @@ def test_the_measured_size_is_one_of_those_tried_and_is_what_is_built(two_classe
     assert [each["size"] for each in written["tried"]] == [160, 224]
 
 
-def test_a_network_of_one_size_has_nothing_to_choose(two_classes, file):
-    found = recommend(two_classes, backbone=file, input_size="auto")
+def test_a_network_of_one_size_has_nothing_to_choose(two_classes, tiny_file):
+    found = recommend(two_classes, backbone=tiny_file, input_size="auto")
     assert found.strategy.input_size == SIZE
     assert "input_size" not in found.measurements.extra
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from probes.evaluation.out_of_distribution import fit_detector
 from recommender.errors import RecommendError
-from recommender.prediction.predict import load_detector, write_detector
+from recommender.prediction.detector_file import load_detector, write_detector
 
 
 @pytest.fixture

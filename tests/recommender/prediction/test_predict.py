@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from keras_free import run_without_keras
 from pictures import write_images
 from PIL import Image
 
@@ -17,7 +18,9 @@ from probes.evaluation.out_of_distribution import fit_detector
 from probes.images.decode import read_picture
 from recommender.atomic_files import write_model
 from recommender.errors import RecommendError
-from recommender.prediction.predict import open_predictor, predict, predictor_of, write_detector
+from recommender.prediction.built_model import predictor_of
+from recommender.prediction.detector_file import write_detector
+from recommender.prediction.predict import open_predictor, predict
 
 SUFFIXES = (".keras", ".json", ".features.npz")
 
@@ -273,18 +276,7 @@ def test_an_exported_model_predicts_as_the_model_does(exported, home, predictor)
 
 
 def test_an_exported_model_predicts_without_tensorflow(exported, home, run_python):
-    code = (
-        "import sys\n"
-        "from recommender.cli import main\n"
-        "try:\n"
-        "    main(sys.argv[1:], prog_name='recommend')\n"
-        "finally:\n"
-        "    print('imported', sorted({'tensorflow', 'keras'} & set(sys.modules)))\n"
-    )
-    done = run_python(code, "predict", exported, home / "new")
-    assert done.returncode == 0, done.stderr
-    assert "temple" in done.stdout
-    assert "imported []" in done.stdout
+    assert "temple" in run_without_keras(run_python, "predict", exported, home / "new")
 
 
 def test_an_exported_model_without_its_description_numbers_the_classes(exported, tmp_path):

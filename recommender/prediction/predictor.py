@@ -1,0 +1,51 @@
+"""A model that is ready to predict, and the names of its classes."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probes.evaluation.out_of_distribution import Detector
+from recommender.errors import RecommendError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictor:
+    """A model that is ready to predict.
+
+    `run` takes pixels 0..255 of shape (n, size, size, channels) and returns the features that the detector reads, if
+    there is one, and probabilities of shape (n, classes).
+    """
+
+    run: Callable[[Any], Sequence[Any]]
+    size: int
+    channels: int
+    classes: tuple[str, ...]
+    detector: Detector | None
+    notes: tuple[str, ...] = ()  # what a user should know, a line each
+
+
+def described_names(path: Path) -> tuple[str, ...] | None:
+    """From the description of a model; None where there is none."""
+    try:
+        dataset = json.loads(path.read_text(encoding="utf-8"))["dataset"]
+        return tuple(str(name) for name in dataset.get("classes") or dataset["class_counts"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecommendError(
+            f"Expected {str(path)!r} to describe the model and name its classes. Received: one that does not "
+            f"({type(error).__name__}). Build the model again, or remove the file."
+        ) from error
+
+
+def checked_names(class_names: Sequence[str] | None, n_classes: int, title: str) -> tuple[str, ...]:
+    """The names of a model's classes; their numbers if they have none."""
+    names = tuple(str(number) for number in range(n_classes)) if class_names is None else tuple(class_names)
+    if len(names) != n_classes:
+        raise RecommendError(
+            f"Expected the names of {n_classes} classes for {title!r}. Received: {len(names)}. The .json file must be "
+            "the one that was written with the model."
+        )
+    return names
