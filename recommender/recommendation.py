@@ -134,8 +134,8 @@ def recommend(
             by split: "train", "validation", "test".
         columns: names of a manifest's columns if they are not path, label, split, group and weight.
         class_names: names of the labels 0, 1, … if these are numbers.
-        backbone: a name of the registry (`recommend backbones`), a .keras or .h5 file, a folder with a SavedModel, a
-            TensorFlow Hub handle, or a `keras.Model`.
+        backbone: a name of the registry (`recommend backbones`), "kerashub:PRESET", a .keras or .h5 file, a folder with
+            a SavedModel, a TensorFlow Hub handle, or a `keras.Model`.
         weights: a file with the weights of a `keras.applications` network; by default Keras downloads ImageNet's.
         pixels: scaling of the network's pixels, "-1..1" for example; measured if the network does not say it.
         trust: whether code and any operation in the backbone's file may run.

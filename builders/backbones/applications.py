@@ -16,6 +16,13 @@ from builders.backbones.pixel_scaling import SCALINGS
 from builders.errors import BuildError
 
 
+@contextlib.contextmanager
+def downloads_off_stdout() -> Iterator[None]:
+    """Keras reports a download on standard output, which is reserved for the result."""
+    with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
+        yield
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationSpec(BackboneSpec):
     """A network of `keras.applications`."""
@@ -39,10 +46,8 @@ class ApplicationSpec(BackboneSpec):
     def pretrained(self, size: int, weights: StrPath | None) -> Any:
         if weights is not None:
             return self._restored(size, weights)
-        # Keras reports a download on standard output, which is reserved for the result.
-        out = sys.stderr if sys.stderr.isatty() else io.StringIO()
         try:
-            with contextlib.redirect_stdout(out), warnings.catch_warnings():
+            with downloads_off_stdout(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
                 return self._network(size, "imagenet")
         except Exception as error:  # Keras raises a bare Exception if it can't fetch a file

@@ -91,8 +91,13 @@ class SavedModel(BackboneKind):
         return replace(opened, at=at, fixed=False)
 
 
-def opened_model(model: Any, name: str, scaling: PixelScaling | None) -> "OpenedBackbone":
-    """A model as a backbone. Without a scaling, that of its first layers is found; else it stays unknown."""
+def opened_model(
+    model: Any, name: str, scaling: PixelScaling | None, native_size: int | None = None
+) -> "OpenedBackbone":
+    """A model as a backbone. Without a scaling, that of its first layers is found; else it stays unknown.
+
+    `native_size` in px is that of a model that takes any size, if it is known.
+    """
     import keras
 
     from builders.backbones.backbone import OpenedBackbone
@@ -106,19 +111,19 @@ def opened_model(model: Any, name: str, scaling: PixelScaling | None) -> "Opened
 
     def at(size: int) -> "Backbone":
         network = model if (height, width) == (size, size) else _resized(graph, size)
-        bare = replace(bare_backbone(network, name, size), native_size=native_size)
+        bare = replace(bare_backbone(network, name, size), native_size=native)
         chosen = scaling or (SCALINGS["0..255"] if _scales_itself(graph) else None)
         return bare if chosen is None else scaled(bare, chosen)
 
     first = graph.calls[0].operation
     if isinstance(first, keras.layers.Resizing) and first.height == first.width:  # as models of `build` do
-        native_size, fixed = first.height, True
+        native, fixed = first.height, True
     elif height is None or width is None:
-        native_size, fixed = _OPEN_SIZE, False
+        native, fixed = native_size or _OPEN_SIZE, False
     else:
-        native_size = height if height == width else max(32, round((height * width) ** 0.5 / 32) * 32)
+        native = height if height == width else max(32, round((height * width) ** 0.5 / 32) * 32)
         fixed = True
-    return OpenedBackbone(native_size=native_size, fixed=fixed, at=at)
+    return OpenedBackbone(native_size=native, fixed=fixed, at=at)
 
 
 def _require_images(graph: "LayerGraph", *, feature_maps: bool) -> None:

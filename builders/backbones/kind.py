@@ -29,6 +29,11 @@ class OpenOptions:
 class BackboneKind(ABC):
     """One kind of backbone that a user can give. `recognises` and `check` import neither Keras nor TensorFlow."""
 
+    @property
+    def listing(self) -> str | None:
+        """Its line in `recommend backbones`; None if it has no name."""
+        return None
+
     @abstractmethod
     def recognises(self, given: Any) -> bool:
         """Whether it is a backbone of this kind."""
@@ -57,6 +62,10 @@ class BackboneSpec(BackboneKind):
     licence: str  # of the weights
     paper: str  # that describes it
     source: str = "ImageNet"  # the data set that the weights were trained on
+
+    @property
+    def listing(self) -> str:
+        return f"{self.name:22} {self.native_size} px  {self.paper:16}  {self.availability}"
 
     @property
     @abstractmethod

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from builders.backbones.applications import APPLICATIONS
+from builders.backbones.kerashub import KerasHub
 from builders.backbones.keras_model import KerasFile, KerasModel, SavedModel
 from builders.backbones.kind import BackboneKind, BackboneSpec, as_path, plain_name
 from builders.backbones.packaged import PACKAGED
 from builders.errors import BuildError
 
 KINDS: tuple[BackboneKind, ...] = (  # the first one that recognises what was given opens it
+    KerasHub(),
     KerasFile(),
     SavedModel(),
     *PACKAGED,

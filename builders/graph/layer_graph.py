@@ -8,9 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from builders.errors import BuildError, first_line
+from builders.errors import BuildError
 from builders.graph.cut_search import Kind, Node, ancestors, cut_indices
+from builders.graph.layer_copies import copied_layer, copy_weights
 from builders.graph.layer_names import Named, free_name, stable_names
+from builders.graph.nested_models import functional, inner_model
 from builders.graph.variables import size_of, trainable_variables
 
 _CLASSES = {  # of layers and operations, by what they do to a feature map
@@ -19,9 +21,9 @@ _CLASSES = {  # of layers and operations, by what they do to a feature map
         "Activation BatchNormalization Dropout ELU GaussianDropout GaussianNoise GroupNormalization Identity "
         "LayerNormalization LeakyReLU Normalization PReLU ReLU Rescaling RMSNormalization SpatialDropout2D "
         "UnitNormalization LayerScale Relu Relu6 Sigmoid Silu Gelu Elu Selu HardSigmoid HardSilu HardSwish Tanh "
-        "LeakyRelu Softplus Swish Add Subtract Divide TrueDivide Clip Maximum Minimum"
+        "LeakyRelu Softplus Swish Add Subtract Divide TrueDivide Clip Maximum Minimum HGNetV2LearnableAffineBlock"
     ),
-    Kind.GATE: "Multiply",
+    Kind.GATE: "Multiply SqueezeAndExcite2D",
     Kind.PADDING: "ZeroPadding1D ZeroPadding2D Cropping2D Pad",
     Kind.GLOBAL_POOLING: "GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D",
     Kind.DEPTHWISE: "DepthwiseConv1D DepthwiseConv2D",
@@ -41,6 +43,7 @@ class Call:
     inputs: tuple[tuple[int, int], ...]
     outputs: tuple[int, ...]  # numbers of its output values
     shapes: tuple[tuple[int | None, ...], ...]  # their shapes without the batch
+    single: bool = True  # whether the first of them is the only one that is read
 
 
 class LayerGraph:
@@ -65,7 +68,7 @@ class LayerGraph:
         for call in reversed(_renamed(found)):
             if needed.intersection(call.outputs):
                 needed.update(number for _, number in call.inputs)
-                calls.append(call)
+                calls.append(replace(call, single=not needed.intersection(call.outputs[1:])))
         self.calls = tuple(reversed(calls))
         self.nodes = self._nodes()
         if None not in self.input_shape and any(None in (node.shape or ()) for node in self.nodes):
@@ -82,9 +85,10 @@ class LayerGraph:
                 if node.is_input:
                     continue
                 read = tuple((id(tensor), known[id(tensor)]) for tensor in node.arguments.keras_tensors)
-                if isinstance(node.operation, keras.Model):
-                    inner = functional(node.operation, node.arguments.keras_tensors)
-                    numbers = self._unroll(inner, [number for _, number in read], f"{node.operation.name}_", found)
+                inner, places = inner_model(node)
+                if inner is not None:
+                    made = self._unroll(inner, [number for _, number in read], f"{node.operation.name}_", found)
+                    numbers = [-1 if place is None else made[place] for place in places]
                 else:
                     numbers = list(range(self._n_values, self._n_values + len(node.outputs)))
                     self._n_values += len(numbers)
@@ -112,12 +116,14 @@ class LayerGraph:
             kind = getattr(layer, "kind", None)  # a segment of a SavedModel knows it
             if not isinstance(kind, Kind):
                 kind = _KINDS.get(type(layer).__name__, Kind.MIXING if weighted else Kind.OTHER)
+            if kind is Kind.MIXING and 1 < getattr(layer, "groups", 1) == call.shapes[0][-1]:
+                kind = Kind.DEPTHWISE
             mixing = kind in (Kind.MIXING, Kind.DEPTHWISE)
             node = Node(
                 name=call.name,
                 kind=kind,
                 parents=tuple(dict.fromkeys(maker[number] for _, number in call.inputs)),
-                shape=call.shapes[0] if len(call.shapes) == 1 else None,
+                shape=call.shapes[0] if call.single else None,
                 layers=int(getattr(layer, "weighted_layers", 1)) if mixing and first else 0,
                 parameters=size_of(layer.weights) if first else 0,
                 trainable=size_of(trainable_variables(layer)) if first else 0,
@@ -204,53 +210,19 @@ class LayerGraph:
         def copy(step: Call) -> Any:
             key = id(step.operation)
             if key not in copies:
-                copies[key] = step.operation, _copied_layer(step.operation, step.name)
+                copies[key] = step.operation, copied_layer(step.operation, step.name)
             return copies[key][1]
 
         outputs = self.run(inputs, wanted, copy)
         for old, new in copies.values():
             if isinstance(new, keras.Layer) and new.weights:
-                _copy_weights(old, new)
+                copy_weights(old, new)
         return outputs
 
     def model_of(self, place: int, *, share: bool = False) -> Any:
         """A flat `keras.Model` from the network's input to the output of a node."""
         inputs = self.input_layer()
         return keras.Model(inputs, self.copy_onto(inputs, [place], share=share)[0], name=self.title)
-
-
-def functional(model: Any, inputs: Sequence[Any] = ()) -> Any:
-    """The model itself, the functional model inside a sequential one, or a trace of a subclassed model's `call`.
-
-    `inputs` are symbolic tensors of the shapes that it is called on, if known.
-    """
-    if hasattr(model, "_nodes_by_depth"):
-        return model
-    sequential = isinstance(model, keras.Sequential)
-    if sequential and model._functional is not None:
-        return model._functional
-    own = [variable.name for variable in model._trainable_variables + model._non_trainable_variables]
-    if own:
-        raise BuildError(
-            f"Expected the weights of {model.name} to belong to its layers. Received: a subclassed model with weights "
-            f"of its own ({', '.join(own[:3])}). Move them into a layer."
-        )
-    config = model.get_build_config() or {}
-    built = [config["input_shape"]] if config.get("input_shape") else list((config.get("shapes_dict") or {}).values())
-    shapes = [tensor.shape for tensor in inputs] or built
-    if sequential or not shapes:
-        raise BuildError(
-            f"Expected {model.name} to be built. Received: a model without an input shape, since it was never called. "
-            "Call it on a batch of images first."
-        )
-    symbolic = [keras.Input(batch_shape=(None, *shape[1:])) for shape in shapes]
-    try:
-        return keras.Model(symbolic, model.call(*symbolic), name=model.name)
-    except Exception as error:  # the `call` is the user's code
-        raise BuildError(
-            f"Expected the layers of {model.name} to be visible. Received: a subclassed model whose `call` does not "
-            f"run on symbolic tensors ({first_line(error)}). Pass the functional model inside it."
-        ) from error
 
 
 def _renamed(found: Sequence[tuple[Call, str]]) -> list[Call]:
@@ -267,29 +239,3 @@ def _renamed(found: Sequence[tuple[Call, str]]) -> list[Call]:
         times[key] += 1
         calls.append(replace(call, name=names[key] + (f"@{times[key]}" if times[key] > 1 else "")))
     return calls
-
-
-def _copied_layer(operation: Any, name: str) -> Any:
-    """A new layer or operation with the name of its call; its weights are set later."""
-    try:
-        config = operation.get_config()
-        if "name" in config:
-            config["name"] = name.partition("@")[0]
-        return type(operation).from_config(config)
-    except Exception as error:  # a layer of the user's own may lack get_config
-        raise BuildError(
-            f"Expected the layer {name!r} ({type(operation).__name__}) to be copied from its configuration. "
-            f"Received: {first_line(error)}. Give the class a get_config, or share the layers with share=True."
-        ) from error
-
-
-def _copy_weights(old: Any, new: Any) -> None:
-    """Copy weights and trainable flags between two layers of the same configuration."""
-    new.set_weights([weight.numpy() for weight in old.weights])
-    # Flags of layers inside a layer and of single variables are in no configuration.
-    for parts in ((old._flatten_layers(), new._flatten_layers()), (old.weights, new.weights)):
-        for part, copied in zip(*parts, strict=True):
-            if part.trainable != copied.trainable:
-                copied.trainable = part.trainable
-    if hasattr(new, "finalize_state"):  # keras.layers.Normalization computes with derived values
-        new.finalize_state()

@@ -141,7 +141,7 @@ def _reads(graph: LayerGraph, entry: int) -> tuple[int, ...]:
             active.add(index)
     tail = _descendants(graph, active)
     ends = sorted({parent for index in tail for parent in graph.nodes[index].parents} - tail)
-    kept = all(graph.ancestors([end]).intersection(frozen) and len(graph.calls[end - 1].outputs) == 1 for end in ends)
+    kept = all(graph.ancestors([end]).intersection(frozen) and graph.calls[end - 1].single for end in ends)
     return tuple(ends) if frozen and kept else (entry,)
 
 

@@ -142,10 +142,10 @@ def compare(command: str, /, **arguments: Any) -> None:
 @options.command("backbones")
 def backbones() -> None:
     """List the networks that have a name."""
-    from builders.backbones.registry import BACKBONES
+    from builders.backbones.registry import KINDS
 
-    for spec in BACKBONES.values():
-        click.echo(f"{spec.name:22} {spec.native_size} px  {spec.paper:16}  {spec.availability}")
+    for line in filter(None, (kind.listing for kind in KINDS)):
+        click.echo(line)
 
 
 @options.command("cuts")

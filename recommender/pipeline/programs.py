@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from builders.backbones.backbone import Backbone, OpenedBackbone
-from builders.backbones.pixel_scaling import LITE_SCALING, SCALINGS, PixelScaling
+from builders.backbones.pixel_scaling import PixelScaling
 from builders.errors import BuildError, first_line
 from builders.graph.cut_search import CutPoint, Node, stride_of
 from probes.network.features import Norm
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from builders.graph.layer_graph import LayerGraph
 
 MOST_BYTES = 2 * 1024**3  # of all programs in the cache
-_FORMAT = 1  # of the files; another number makes old ones unknown
+_FORMAT = 2  # of the files; another number makes old ones unknown
 _TOLERANCE = 1e-3  # of an output's largest value, between TensorFlow and the program
 _SUFFIX = ".program"
 _LOG = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Facts:
     smallest_size: int
     fixed: bool
     channels: int
-    scaling: str
+    scaling: PixelScaling
     points: tuple[CutPoint, ...]  # at any input size
     nodes: tuple[Node, ...]
     fingerprint: str
@@ -121,7 +121,7 @@ class Program:
             native_size=facts.native_size,
             input_size=size,
             channels=facts.channels,
-            scaling=_scaling(facts.scaling),
+            scaling=facts.scaling,
             points=points,
             nodes=facts.nodes,
             fingerprint=facts.fingerprint,
@@ -209,7 +209,7 @@ def _facts(backbone: Backbone, opened: OpenedBackbone, norms: tuple[Norm, ...], 
         smallest_size=opened.smallest_size,
         fixed=opened.fixed,
         channels=backbone.channels,
-        scaling=backbone.scaling.name,
+        scaling=backbone.scaling,
         points=backbone.points,
         nodes=tuple(channels_only),
         fingerprint=backbone.fingerprint,
@@ -218,10 +218,6 @@ def _facts(backbone: Backbone, opened: OpenedBackbone, norms: tuple[Norm, ...], 
         taps=tuple(Tap(layer=norm.layer, centre=norm.centre.tolist(), scale=norm.scale.tolist()) for norm in norms),
         size=size,
     )
-
-
-def _scaling(name: str) -> PixelScaling:
-    return LITE_SCALING if name == LITE_SCALING.name else SCALINGS[name]
 
 
 def _digest(content: bytes) -> bytes:
