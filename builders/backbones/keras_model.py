@@ -176,6 +176,9 @@ def _resized(graph: "LayerGraph", size: int) -> Any:
         except Exception as error:  # noqa: BLE001  # layers raise many kinds of exception for a wrong shape
             failure = error
             continue
+        if output.shape[-1] != graph.nodes[wanted].width:  # a Reshape of fixed extents moved positions into channels
+            failure = ValueError(f"{output.shape[-1]} channels at the end in place of {graph.nodes[wanted].width}")
+            continue
         return keras.Model(inputs, output, name=graph.title)
     raise BuildError(
         f"Expected {graph.title} to take pictures of {size} px. Received: a network for {graph.input_shape} alone "

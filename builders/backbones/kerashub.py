@@ -1,6 +1,7 @@
 """Presets of KerasHub, `kerashub:PRESET`, and its models in memory. Keras-free until one is loaded."""
 
 import difflib
+import importlib
 import importlib.util
 import inspect
 import os
@@ -115,16 +116,27 @@ def _is_path(preset: str) -> bool:
     return "://" not in preset and (os.sep in preset or preset.startswith("."))
 
 
+def _hub() -> Any:
+    """The package."""
+    try:
+        return importlib.import_module("keras_hub")
+    except Exception as error:  # of what it needs, a part is missing or does not fit
+        raise BuildError(
+            f"Expected the package keras-hub to be whole. Received: {first_line(error)}. Install it again with "
+            f"`{_INSTALL}`."
+        ) from error
+
+
 def _require_images(preset: str) -> None:
     """Refuse a preset that is unknown or not of an image network, before its weights are fetched."""
-    import keras_hub
+    hub = _hub()
     from keras_hub.src.utils.preset_utils import get_preset_loader
 
-    known = keras_hub.models.Backbone.presets
+    known = hub.models.Backbone.presets
     if preset not in known and "://" not in preset and not Path(preset).exists():
         near = ", ".join(difflib.get_close_matches(preset, known, n=3, cutoff=0.4)) or "resnet_50_imagenet"
         raise BuildError(
-            f"Expected a preset of KerasHub {keras_hub.__version__}, or a folder with one. Received: {preset!r}. "
+            f"Expected a preset of KerasHub {hub.__version__}, or a folder with one. Received: {preset!r}. "
             f"Nearest: {near}. {_PRESETS} lists them."
         )
     made_by = _fetched(preset, lambda: get_preset_loader(preset).check_backbone_class())
@@ -138,11 +150,10 @@ def _require_images(preset: str) -> None:
 
 def _converter(preset: str) -> Any:
     """The layer that prepares pictures for a preset; None if it has none."""
-    import keras_hub
 
     def load() -> Any:
         try:
-            return keras_hub.layers.ImageConverter.from_preset(preset)
+            return _hub().layers.ImageConverter.from_preset(preset)
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -155,9 +166,7 @@ def _converter(preset: str) -> Any:
 
 def _loaded(preset: str, **shape: Any) -> Any:
     """The network of a preset with its weights, computing in float32."""
-    import keras_hub
-
-    return _fetched(preset, lambda: keras_hub.models.Backbone.from_preset(preset, dtype="float32", **shape))
+    return _fetched(preset, lambda: _hub().models.Backbone.from_preset(preset, dtype="float32", **shape))
 
 
 def _fetched(preset: str, load: Any) -> Any:
@@ -165,6 +174,8 @@ def _fetched(preset: str, load: Any) -> Any:
     try:
         with downloads_off_stdout():
             return load()
+    except BuildError:
+        raise
     except Exception as error:  # KerasHub, Kaggle and Hugging Face raise nearly any exception
         if Path(preset).is_dir():
             expected, action = f"{preset!r} to hold a whole preset of KerasHub", "Write it again with save_to_preset."

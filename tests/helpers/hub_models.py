@@ -5,6 +5,7 @@ import pytest
 
 SIZE = 64  # px
 BLOCKS = 3  # of the vision transformer
+SCALED = {"image_size": (SIZE, SIZE), "scale": 1 / 127.5, "offset": -1.0}
 
 
 def hub():
@@ -14,7 +15,7 @@ def hub():
 
 def resnet(**arguments):
     return hub().models.ResNetBackbone(
-        input_conv_filters=[8],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
         stackwise_num_filters=[64, 64],
         stackwise_num_blocks=[1, 2],
@@ -36,7 +37,6 @@ def efficientnet():
         stackwise_strides=[1, 2, 2],
         stackwise_squeeze_and_excite_ratios=[0, 0, 0.25],
         stackwise_block_types=["fused", "fused", "unfused"],
-        num_features=64,
     )
 
 
@@ -87,6 +87,12 @@ def dinov2():
     )
 
 
+def swin():
+    return hub().models.SwinTransformerBackbone(
+        image_shape=(SIZE, SIZE, 3), embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4
+    )
+
+
 def saved(backbone, folder, **converter):
     """The backbone as a preset in a folder, with a converter of images if its arguments are given."""
     backbone.save_to_preset(folder)
@@ -99,3 +105,6 @@ def saved(backbone, folder, **converter):
 def seeded(make, **arguments):
     keras.utils.set_random_seed(0)
     return make(**arguments)
+
+
+MAKES = (resnet, efficientnet, mobilenet, vit)

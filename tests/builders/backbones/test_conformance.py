@@ -4,6 +4,7 @@ import gc
 from dataclasses import dataclass
 from typing import Any
 
+import hub_models
 import keras
 import numpy as np
 import pytest
@@ -71,6 +72,14 @@ def small_application(_folder):
     return Member(given=network, size=32, scaling="-1..1", bare=network)
 
 
+def preset(make):
+    def save(folder):
+        network = hub_models.seeded(make)
+        return Member(given=hub_models.saved(network, folder, **hub_models.SCALED), size=hub_models.SIZE, bare=network)
+
+    return save
+
+
 def packaged(name, size):
     return lambda _folder: Member(given=name, size=size, bare=BACKBONES[name].pretrained(size, None))
 
@@ -82,6 +91,7 @@ MEMBERS = {
     "an .h5 file": tiny_saved(".h5"),
     "a SavedModel": tiny_saved_model,
     "a small network of keras.applications": small_application,
+    **{f"{make.__name__} of KerasHub": preset(make) for make in hub_models.MAKES},
     "efficientnet_lite0": packaged("efficientnet_lite0", 64),
     "efficientnet_lite1": packaged("efficientnet_lite1", 64),
     "efficientnet_lite2": packaged("efficientnet_lite2", 64),
@@ -91,6 +101,7 @@ MARKS = dict.fromkeys(
         "an .h5 file",
         "a SavedModel",
         "a small network of keras.applications",
+        *(name for name in MEMBERS if name.endswith("KerasHub")),
         "efficientnet_lite0",
         "efficientnet_lite1",
         "efficientnet_lite2",
@@ -115,7 +126,7 @@ def test_it_opens_at_the_wanted_size(member, backbone):
     assert backbone.network.input_shape == (None, member.size, member.size, 3)
     assert (backbone.input_size, backbone.channels) == (member.size, 3)
     assert backbone.points[-1].depth == 1.0
-    assert not backbone.has_composite_layers
+    assert backbone.has_composite_layers == (getattr(member.bare, "name", "") == "vi_t_backbone")
 
 
 @pytest.mark.parametrize("check", NETWORK, ids=lambda check: check.__name__)

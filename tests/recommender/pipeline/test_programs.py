@@ -2,6 +2,7 @@
 
 import threading
 
+import hub_models
 import keras
 import numpy as np
 import pytest
@@ -73,6 +74,10 @@ def application(_folder):
     return keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(64, 64, 3))
 
 
+def preset(make):
+    return lambda folder: hub_models.saved(hub_models.seeded(make), folder, **hub_models.SCALED)
+
+
 BACKBONES = {
     "a model in memory": lambda _: tiny_network(),
     "a .keras file for any size": file_for_any_size,
@@ -82,9 +87,14 @@ BACKBONES = {
     "a SavedModel": saved_model,
     "a SavedModel of TensorFlow alone": whole_module,
     "a network of keras.applications": application,
+    **{f"{make.__name__} of KerasHub": preset(make) for make in hub_models.MAKES},
 }
 MARKS = dict.fromkeys(
-    ("a SavedModel of TensorFlow alone", "a network of keras.applications", "a vision transformer", "with alpha"), SLOW
+    (
+        *("a SavedModel of TensorFlow alone", "a network of keras.applications", "a vision transformer", "with alpha"),
+        *(name for name in BACKBONES if name.endswith("KerasHub")),
+    ),
+    SLOW,
 )
 
 
