@@ -13,7 +13,7 @@ from builders.errors import BuildError
 def open_backbone(
     backbone: Any, *, weights: StrPath | None = None, scaling: str | None = None, trust: bool = False
 ) -> OpenedBackbone:
-    """Open a name of the registry, `kerashub:PRESET`, a Keras file, a SavedModel's folder or handle, or a `keras.Model`.
+    """Open a name of the registry, `kerashub:PRESET`, a Keras file, a SavedModel's folder or handle, or a model.
 
     `weights` is a file for a `keras.applications` network, by default Keras fetches ImageNet's; `scaling` a key of
     `SCALINGS`, by default as the registry says, else unknown; `trust` lets code and any operation in the file run.

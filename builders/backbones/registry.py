@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from builders.backbones.applications import APPLICATIONS
-from builders.backbones.kerashub import KerasHub
 from builders.backbones.keras_model import KerasFile, KerasModel, SavedModel
+from builders.backbones.kerashub import KerasHub
 from builders.backbones.kind import BackboneKind, BackboneSpec, as_path, plain_name
 from builders.backbones.packaged import PACKAGED
 from builders.errors import BuildError

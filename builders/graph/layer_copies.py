@@ -39,19 +39,23 @@ def _constructed_with(operation: Any) -> dict[str, Any] | None:
     made_by = type(operation)
     if not made_by.__module__.startswith("keras_hub.") and made_by is not keras.layers.Identity:
         return None
-    base = {"name": operation.name, "dtype": operation.dtype_policy.name}
+    base: dict[str, Any] = {"name": operation.name, "dtype": operation.dtype_policy.name}
     if operation._auto_config is not None:  # Keras keeps them if all are words and numbers
-        return base | operation._auto_config.config
+        return {**base, **operation._auto_config.config}
     try:
         given = operation.get_config()
     except (NotImplementedError, TypeError):
         given = {}
-    parents = [each for each in made_by.__mro__ if issubclass(each, keras.layers.Layer)]
-    taken = {name for each in parents for name in inspect.signature(each.__init__).parameters}
-    kept = {name: getattr(operation, name, ...) for name in inspect.signature(made_by.__init__).parameters}
+    taken = {name for each in made_by.__mro__ if issubclass(each, keras.layers.Layer) for name in _arguments(each)}
+    kept = {name: getattr(operation, name, ...) for name in _arguments(made_by)}
     classes = {name: _class_config(value) for name, value in kept.items() if inspect.isclass(value)}
     simple = {name: value for name, value in kept.items() if isinstance(value, _SIMPLE)}
     return base | classes | simple | {name: value for name, value in given.items() if name in taken}
+
+
+def _arguments(made_by: Any) -> list[str]:
+    """What a class takes."""
+    return list(inspect.signature(made_by.__init__).parameters)
 
 
 def _class_config(made_by: type) -> dict[str, Any]:

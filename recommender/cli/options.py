@@ -64,8 +64,8 @@ network = together(
         type=click.Path(readable=False),
         default="efficientnet_lite0",
         metavar="NAME|PATH",
-        help="Pretrained network: a name of `recommend backbones`, kerashub:PRESET, a .keras or .h5 file, a SavedModel or "
-        "a hub handle.",
+        help="Pretrained network: a name of `recommend backbones`, kerashub:PRESET, a .keras or .h5 file, a SavedModel "
+        "or a hub handle.",
     ),
     network_panel(
         "--weights",
