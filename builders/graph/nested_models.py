@@ -54,11 +54,11 @@ def inner_model(node: Any) -> tuple[Any, list[int | None]]:
 
 
 def _holds_blocks(operation: Any) -> bool:
-    """Whether a layer, none of Keras's own, is a stack of blocks, or a block with BatchNorm inside.
+    """Whether a layer of KerasHub is a stack of blocks, or a block with BatchNorm inside.
 
-    All its weights belong to layers in it. A transformer's block stays whole.
+    All its weights belong to layers in it. A transformer's block stays whole, and so does a layer of the user's own.
     """
-    if not isinstance(operation, keras.Layer) or type(operation).__module__.startswith("keras."):
+    if not isinstance(operation, keras.Layer) or not type(operation).__module__.startswith("keras_hub."):
         return False
     if operation._trainable_variables or operation._non_trainable_variables:
         return False
