@@ -73,8 +73,6 @@ def test_a_vision_transformer_has_a_cut_point_after_each_block(vit, vit_preset):
     assert [(point.layer, point.shape) for point in backbone.points] == [(name, (17, 16)) for name in BLOCKS]
     pixels = pictures(backbone.network)
     assert answer(backbone.network, pixels) == pytest.approx(answer(vit, backbone.scaling.apply(pixels)), abs=1e-4)
-    with pytest.raises(BuildError, match=r"to take pictures of 96 px. Received: a network for 64 px alone"):
-        opened.at(96)
 
 
 def test_its_own_scaling_and_size_are_those_of_its_image_converter(tmp_path):
@@ -159,6 +157,12 @@ def test_names_without_a_preset_are_refused(monkeypatch):
     monkeypatch.setattr(hub.src.utils.preset_utils, "get_file", fail)
     with pytest.raises(BuildError, match=r"'resnet_50_imagenet' to be fetched. Received: no route to kaggle.com"):
         open_backbone("kerashub:resnet_50_imagenet")
+
+
+@SLOW
+def test_another_size_is_refused_where_position_embeddings_are_fixed(vit_preset):
+    with pytest.raises(BuildError, match=r"to take pictures of 96 px. Received: a network for 64 px alone"):
+        open_backbone(vit_preset).at(96)
 
 
 @SLOW
