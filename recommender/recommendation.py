@@ -1,12 +1,13 @@
 """The library's two calls: `recommend` and `ready_model`."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from builders.backbones.registry import check_backbone
+from builders.backbones.candidates import candidates, is_auto
 from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
 from probes.images.inspect_all import inspect_everything
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from builders.training.schedule import Schedule
     from builders.training.state import Check
     from recommender.fit.result import FitResult, TrainingPlan
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +138,8 @@ def recommend(
         columns: names of a manifest's columns if they are not path, label, split, group and weight.
         class_names: names of the labels 0, 1, … if these are numbers.
         backbone: a name of the registry (`recommend backbones`), "kerashub:PRESET", a .keras or .h5 file, a folder with
-            a SavedModel, a TensorFlow Hub handle, or a `keras.Model`.
+            a SavedModel, a TensorFlow Hub handle, or a `keras.Model`. Of a list of them the one that fits the images is
+            chosen; "auto", alone or in a list, stands for the named networks whose weights are on this machine.
         weights: a file with the weights of a `keras.applications` network; by default Keras downloads ImageNet's.
         pixels: scaling of the network's pixels, "-1..1" for example; measured if the network does not say it.
         trust: whether code and any operation in the backbone's file may run.
@@ -148,16 +152,18 @@ def recommend(
         check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
-        progress: called with the phase ("checking", "loading", before TensorFlow is imported, "converting", "sizes",
-            "network" or "classifiers"), steps done and steps wanted.
+        progress: called with the phase ("checking", "loading", before TensorFlow is imported, "converting",
+            "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted.
 
     Raises:
         RecommendError: an argument is out of range.
         ProbeError: the data can't be measured.
-        BuildError: the backbone is unknown, can't be read or is no image network, or its weights are missing.
+        BuildError: a backbone is unknown, can't be read or is no image network, or its weights are missing.
     """
     _check_arguments(input_size, max_images, scenario, seed, check, engine)
-    check_backbone(backbone)
+    tried = candidates(backbone, weights)
+    if len(tried) == 1 and is_auto(backbone):
+        _LOG.warning("There is nothing to choose: %s is the only network whose weights are here.", tried[0].name)
     clock, report = Clock(), progress or no_progress
     index = open_source(
         data,
@@ -173,24 +179,28 @@ def recommend(
     if check == "full":
         everything = inspect_everything(index, partial(report, "checking"))
         clock.lap("check")
+    from recommender.pipeline.choosing import load
     from recommender.pipeline.loading import Loader
     from recommender.pipeline.pipeline import Pipeline
 
     pipeline = Pipeline(
         index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
     )
-    loader = Loader(
-        index=index,
-        sample=sample,
-        backbone=backbone,
-        weights=weights,
-        pixels=pixels,
-        trust=trust,
-        engine=engine,
-        seed=seed,
-        progress=report,
-    )
-    loaded = loader.load(input_size)
+    loaders = [
+        Loader(
+            index=index,
+            sample=sample,
+            backbone=each.given,
+            weights=each.weights,
+            pixels=pixels,
+            trust=trust,
+            engine=engine,
+            seed=seed,
+            progress=report,
+        )
+        for each in tried
+    ]
+    loaded = load(list(zip(tried, loaders, strict=True)), input_size)
     clock.lap("load")
     decision = pipeline.measure_and_decide(loaded, everything)
     return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})

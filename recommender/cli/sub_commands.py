@@ -167,7 +167,8 @@ def cuts(backbone: str, trust: bool) -> None:
 @options.command("reference")
 @click.argument("images", type=options.PATH)
 @options.sampling
-@options.network
+@options.backbone
+@options.weights_of_network
 @options.size
 @options.form
 def reference(images: Path, as_json: bool, quiet: bool, **arguments: Any) -> None:

@@ -16,6 +16,7 @@ _TITLES = {
     "checking": "Checking every image",
     "loading": "Loading TensorFlow",
     "converting": "Converting the network, once",
+    "backbones": "Trying networks",
     "sizes": "Trying input sizes",
     "network": "Running the network over the images",
     "classifiers": "Fitting a classifier at each cut point",

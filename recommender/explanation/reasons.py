@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from probes.quality.findings import count
 from recommender.rules import thresholds
+from recommender.rules.backbone_rule import BackboneChoice, BackboneEvidence
 from recommender.rules.class_balance import small_class
 from recommender.rules.cut_rule import caution
 from recommender.rules.scenario import Amount, Scenario, Similarity
@@ -18,7 +19,7 @@ _MAKE_REFERENCE = "`recommend reference IMAGES --backbone ...`"
 
 def explain(found: "Decision") -> tuple[str, ...]:
     """Why this scenario and this strategy."""
-    parts = (_override, _amount, _similarity, _resolution, _cut, _freeze, _accuracy, _runner_up)
+    parts = (_override, _backbone, _amount, _similarity, _resolution, _cut, _freeze, _accuracy, _runner_up)
     return tuple(reason for part in parts if (reason := part(found)))
 
 
@@ -89,6 +90,41 @@ def _override(found: "Decision") -> str:
     if ruled is None:
         return ""
     return f"You asked for scenario {chosen.id} ({chosen.name}); the rules would choose {ruled.id} ({ruled.name})."
+
+
+def _backbone(found: "Decision") -> str:
+    choice: BackboneChoice | None = found.measurements.extra.get("backbone")
+    if choice is None:
+        return ""
+    chosen, others = choice.tried[0], choice.tried[1:]
+    among = f"{choice.name} was chosen among {len(choice.tried)} networks"
+    if choice.leader is None:
+        best = "the first that was named; the accuracy of none on ImageNet is known"
+        if chosen.imagenet_accuracy is not None:
+            best = f"the one with the best accuracy on ImageNet, {chosen.imagenet_accuracy:.1f}%"
+        return f"{among} without a comparison, since no images can be held out: it is {best}."
+    leader = next(each for each in choice.tried if each.name == choice.leader)
+    lead = f"a linear classifier on it is right on {leader.accuracy or 0:.1%} ± {leader.standard_error or 0:.1%}"
+    if leader.imagenet_accuracy is not None:
+        lead += (
+            f" (its accuracy on ImageNet, {leader.imagenet_accuracy:.1f}%, counts as "
+            f"{thresholds.BACKBONE_PRIOR_IMAGES} more images)"
+        )
+    on = f"{among} on {count(chosen.n_images, 'image')}"
+    if leader is not chosen:
+        return (
+            f"{on}: {leader.name} leads, {lead}; {chosen.name}, with {_points(chosen)} points, is within "
+            f"{thresholds.BACKBONE_TIED:g} standard error of it and takes "
+            f"{chosen.multiply_adds / leader.multiply_adds:.0%} of the computation."
+        )
+    tied = [each for each in others if not each.dropped]
+    next_one = f"The next, {tied[0].name}, gains {_points(tied[0])} points." if tied else "The others are surely worse."
+    return f"{on}: {lead}. {next_one}"
+
+
+def _points(evidence: BackboneEvidence) -> str:
+    """Gain over the leader."""
+    return f"{100 * (evidence.gain or 0):+.1f} ± {100 * (evidence.gain_error or 0):.1f}"
 
 
 def _amount(found: "Decision") -> str:

@@ -1,9 +1,8 @@
 """The backbone at an input size that fits the images, and what runs it."""
 
 import logging
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -13,20 +12,15 @@ from builders.backbones.load import resolve
 from builders.backbones.pixel_scaling import SCALINGS
 from builders.errors import BuildError
 from probes.data.image_index import ImageIndex
-from probes.data.sampling import Sample, draw_splits
-from probes.data.splits import Rows, held_out_splits
+from probes.data.sampling import Sample
 from probes.images.decode import quiet_decoders
 from probes.images.prepare import Skipped, median_short_side, readable
-from probes.network.features import extract
-from probes.separability.linear_probe import cross_validate, joined, judged_rows
 from probes.similarity.pixel_scaling import PICTURES, ScalingChoice, choose_scaling
 from recommender.pipeline.probed_network import probed_network
 from recommender.pipeline.programs import Program, find_program, has_litert, make_program
 from recommender.progress import Progress
-from recommender.rules.cut_rule import head_levels
-from recommender.rules.input_size_rule import InputSizeChoice, choose_input_size, input_size, sizes_to_try
+from recommender.rules.input_size_rule import input_size
 
-TRIED_IMAGES = 300  # on which input sizes are compared
 _LOG = logging.getLogger(__name__)
 
 
@@ -35,9 +29,21 @@ class LoadedBackbone:
     """A backbone at an input size, and what runs it."""
 
     backbone: Backbone
+    opened: OpenedBackbone  # gives it at other sizes
     scaling: ScalingChoice | None  # how the scaling of pixels was found; None if it was known
     program: Program | None  # None if TensorFlow runs it
-    size_choice: InputSizeChoice | None = None  # None if the size was not measured
+    choices: Mapping[str, Any] = field(default_factory=dict)  # records of what was chosen by measuring, by name
+
+    def at(self, size: int) -> "LoadedBackbone":
+        """The same backbone at another size in px, with the same scaling."""
+        opened = self.program.opened(self.opened.at) if self.program else self.opened
+        backbone = opened.at(size)
+        if backbone.scaling is None:
+            from builders.backbones.loaded import scaled
+
+            backbone = scaled(backbone, SCALINGS[self.scaling.name]) if self.scaling else backbone
+        program = self.program if self.program and self.program.takes(size) else None
+        return replace(self, backbone=backbone, program=program)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +60,8 @@ class Loader:
     seed: int
     progress: Progress
 
-    def load(self, size: int | str | None) -> LoadedBackbone:
-        """The backbone at an input size: the given one, by default that of the rule; "auto" measures it.
+    def load(self, size: int | None = None) -> LoadedBackbone:
+        """The backbone at an input size in px, by default that of the rule.
 
         Keras is needed for that only if there is no program of the network, or none is wanted.
         """
@@ -64,15 +70,9 @@ class Loader:
         identity = identity and f"{identity} {self.pixels}"
         stored = find_program(identity) if identity and self.engine != "tensorflow" and has_litert() else None
         opened = self._opened(kind, options, stored)
-        if isinstance(size, int):
-            return self._at(size, opened, stored, identity)
-        fitting = opened.native_size if opened.fixed else self._fitting_size(opened)
-        loaded = self._at(fitting, opened, stored, identity)
-        if size is None or opened.fixed:
-            return loaded
-        choice = self._measured_size(opened, loaded)
-        chosen = loaded if choice is None or choice.size == fitting else self._resized(opened, loaded, choice.size)
-        return replace(chosen, size_choice=choice)
+        if size is None:
+            size = opened.native_size if opened.fixed else self._fitting_size(opened)
+        return self._at(size, opened, stored, identity)
 
     def _opened(self, kind: BackboneKind, options: OpenOptions, stored: Program | None) -> OpenedBackbone:
         if stored is not None:
@@ -94,55 +94,7 @@ class Loader:
         if program is None and (self.engine == "litert" or (self.engine == "auto" and lasting)):
             self.progress("converting", 0, 1)
             program = _converted(backbone, opened, lasting, self.engine)
-        return LoadedBackbone(backbone=backbone, scaling=scaling, program=program)
-
-    def _resized(self, opened: OpenedBackbone, loaded: LoadedBackbone, size: int) -> LoadedBackbone:
-        """The same backbone at another size, with the same scaling."""
-        backbone = (loaded.program.opened(opened.at) if loaded.program else opened).at(size)
-        if backbone.scaling is None:
-            from builders.backbones.loaded import scaled
-
-            backbone = scaled(backbone, SCALINGS[loaded.scaling.name]) if loaded.scaling else backbone
-        program = loaded.program if loaded.program and loaded.program.takes(size) else None
-        return LoadedBackbone(backbone=backbone, scaling=loaded.scaling, program=program)
-
-    def _measured_size(self, opened: OpenedBackbone, loaded: LoadedBackbone) -> InputSizeChoice | None:
-        """The size that some of the images favour; None if they are too few for cross-validation."""
-        prior = loaded.backbone.input_size
-        sizes = [size for size in sizes_to_try(prior, opened.native_size) if size >= opened.smallest_size]
-        some = draw_splits(self.index, TRIED_IMAGES, self.seed)
-        found: list[tuple[float, Any]] = []
-        for number, size in enumerate(sizes):
-            at = loaded if size == prior else self._resized(opened, loaded, size)
-            done = number * some.n_wanted
-
-            def report(n: int, _: int, before: int = done) -> None:
-                self.progress("sizes", before + n, len(sizes) * some.n_wanted)
-
-            network = probed_network(at.backbone, program=at.program)
-            began = time.perf_counter()
-            features = extract(self.index, some, network, report)
-            if len(set(features.labels.tolist())) < 2:
-                return None  # the pass over the whole sample says why
-            seconds = 1000 * (time.perf_counter() - began) / len(features.files)
-            levels = head_levels([point.shape for point in at.backbone.points], len(at.backbone.points) - 1)
-            blocks = [features.pooled[at.backbone.points[level].layer] for level in levels]
-            correct = _cross_validated(blocks, Rows.of(features.labels), self.seed)
-            if correct is None:
-                return None
-            found.append((seconds, correct))
-        return choose_input_size(prior, sizes, [correct for _, correct in found], [seconds for seconds, _ in found])
-
-
-def _cross_validated(blocks: Sequence[Any], rows: Rows, seed: int) -> Any:
-    """Whether a linear classifier is right on each image that it was not fitted on; None if none can be held out."""
-    splits = held_out_splits(rows, seed=seed)
-    if not splits:
-        return None
-    features, widths = joined(blocks)
-    probabilities = cross_validate(features, rows, splits, widths=widths)
-    judged = judged_rows(splits)
-    return probabilities[judged].argmax(1) == rows.labels[judged]
+        return LoadedBackbone(backbone=backbone, opened=opened, scaling=scaling, program=program)
 
 
 def _converted(backbone: Backbone, opened: OpenedBackbone, identity: str | None, engine: str) -> Program | None:

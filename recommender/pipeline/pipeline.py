@@ -1,5 +1,6 @@
 """One run: load the network, pass it over the sample, call the probes, apply the rules."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,7 +26,6 @@ from recommender.progress import Clock, Progress
 from recommender.rules import thresholds
 from recommender.rules.class_balance import class_weights, small_class
 from recommender.rules.cut_rule import alone_is_better
-from recommender.rules.input_size_rule import InputSizeChoice
 from recommender.rules.plan import Plan, plan_strategy, similarity_evidence
 from recommender.rules.scenario import Scenario
 from recommender.rules.scenario_rule import Verdict, choose_scenario
@@ -58,7 +58,7 @@ class Pipeline:
             progress=partial(self.progress, "classifiers"),
         )
         self.clock.lap("network")
-        measured = self._probe(data, size, loaded.size_choice)
+        measured = self._probe(data, size, loaded.choices)
         verdict, plan, probe = self._decide(measured, data)
         self.clock.lap("head")
         judged = probe.judged
@@ -107,7 +107,7 @@ class Pipeline:
         network_pass.require_finite(loaded.backbone, passed.features)
         return passed, inspected
 
-    def _probe(self, data: probes.ProbeInput, size: DatasetSize, choice: InputSizeChoice | None) -> Measurements:
+    def _probe(self, data: probes.ProbeInput, size: DatasetSize, choices: Mapping[str, Any]) -> Measurements:
         """The records of all probes."""
         found = {}
         for name, probe in probes.PROBES.items():
@@ -119,7 +119,7 @@ class Pipeline:
             separability=found.pop("separability"),
             input_size=data.passed.backbone.input_size,
             n_held_out=int(data.rows.held_out.sum()),
-            extra={**({"input_size": choice} if choice else {}), **found},
+            extra={**choices, **found},
         )
 
     def _decide(self, measured: Measurements, data: probes.ProbeInput) -> tuple[Verdict, Plan, LinearProbe]:

@@ -212,7 +212,7 @@ class Recommendation(Record):
     ]
     n_held_out: Annotated[Count, note("Images of the user's validation split.")]
     class_weight: Annotated[list[float] | None, note("For training, by label, where the classes are unbalanced.")]
-    probes: Annotated[dict[str, Any], note("Records of further probes, by name.")]
+    probes: Annotated[dict[str, Any], note("Further records by name; input_size and backbone if these were measured.")]
     findings: Annotated[list[Finding], note("Problems of the data, the worst first; see docs/checks.md.")]
     reasons: Annotated[list[str], Meta(min_length=1)]
     warnings: list[str]

@@ -14,6 +14,7 @@ from recommender.fit.plan import planned
 from recommender.pipeline.decision import Decision
 from recommender.reports.console import bullets, grid, print_plainly
 from recommender.rules import thresholds
+from recommender.rules.backbone_rule import BackboneChoice
 from recommender.rules.class_balance import small_class
 from recommender.rules.input_size_rule import InputSizeChoice
 from recommender.rules.scenario import Similarity
@@ -29,6 +30,8 @@ _BAR, _SMALL_BAR = 16, 8  # characters
 def print_page(found: Decision, console: Console) -> None:
     """Print the whole page."""
     parts: list[RenderableType] = [_headline(found), Text(), _measures(found), Text(), _depths(found), Text()]
+    if choice := found.measurements.extra.get("backbone"):
+        parts += [Text("Networks tried", "bold"), _networks(choice), Text()]
     parts += [Text("What is built", "bold"), _strategy(found), Text(), bullets("Why", explain(found))]
     if notes := cautions(found):
         parts += [Text(), bullets("Warnings", notes)]
@@ -148,6 +151,34 @@ def _depths(found: Decision) -> Table:
             "" if right is None else f"{right:6.1%} {_bar(right, _SMALL_BAR)}",
             f"◀ {', '.join(marked)}" if marked else "",
             style="" if point.depth <= strategy.cut_depth else "dim",
+        )
+    return table
+
+
+def _networks(choice: BackboneChoice) -> Table:
+    """What each network that was tried gives and costs."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("Network", overflow="fold", min_width=18)
+    for name in ("px", "Accuracy", "Gain", "ms", "MB", "Images"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for each in choice.tried:
+        measured = ("",) * 3
+        if each.accuracy is not None and each.gain is not None:
+            error, gain_error = each.standard_error or 0, each.gain_error or 0
+            gain = "leads" if each.name == choice.leader else f"{100 * each.gain:+.1f} ± {100 * gain_error:.1f}"
+            measured = (f"{each.accuracy:.1%} ± {error:.1%}", gain, f"{each.milliseconds:.1f}")
+        accuracy, gain, milliseconds = measured
+        table.add_row(
+            clean(each.name),
+            f"{each.input_size}",
+            accuracy,
+            gain,
+            milliseconds,
+            f"{each.megabytes:.1f}",
+            f"{each.n_images:,}",
+            "◀ chosen" if each is choice.tried[0] else "dropped" if each.dropped else "",
+            style="dim" if each.dropped else "",
         )
     return table
 

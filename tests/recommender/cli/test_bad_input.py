@@ -31,6 +31,22 @@ BAD = {  # what is wrong -> arguments, exit code, what the line says
     "an unknown backbone": (["data", "--backbone", "resnet51"], USER, "'resnet51'. Nearest: resnet50"),
     "an unknown backbone, to list cuts": (["cuts", "resnet51"], USER, "Nearest: resnet50"),
     "a backbone that is no file": (["data", "--backbone", "./none.keras"], USER, "'./none.keras', which is none"),
+    "a backbone given twice": (
+        ["data", "--backbone", "resnet50", "--backbone", "ResNet-50"],
+        USER,
+        "named once. Received: 'resnet50' twice",
+    ),
+    "weights for no network": (["data", "--backbone", "auto", "--weights", "w.h5"], USER, "Name the one that the file"),
+    "an unknown one of several backbones": (
+        ["data", "--backbone", "auto", "--backbone", "resnet51"],
+        USER,
+        "Nearest: resnet50",
+    ),
+    "several backbones for a reference": (
+        ["reference", "nowhere", "--backbone", "auto"],
+        USER,
+        "Received: 'auto'. Nearest",
+    ),
     "a model in a missing folder": (["data", "--build", "missing/m.keras"], USER, "whose folder does not exist"),
     "a model below a file": (["data", "--build", "file.txt/m.keras"], USER, "whose folder does not exist"),
     "a model of another suffix": (["data", "--build", "m.h5"], USER, "Give it the suffix .keras"),
