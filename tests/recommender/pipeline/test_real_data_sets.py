@@ -101,6 +101,20 @@ def test_the_command_lists_the_cut_points_of_a_network_without_its_weights(run_c
     assert any(line.startswith("block_8_add ") for line in lines)
 
 
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"])
+def test_the_built_model_sees_what_the_program_saw(shared_datasets, name):
+    folder = shared_datasets / "flowers5"
+    found = recommend(folder, backbone=name, max_images=40, engine="litert")
+    features = np.concatenate([found.features.pooled[level] for level in found.strategy.head.levels], axis=1)
+    logits = features @ found.probe.kernel + found.probe.bias
+    expected = np.exp(logits - logits.max(1, keepdims=True))
+    expected /= expected.sum(1, keepdims=True)
+    model = found.build()
+    for file, probabilities in zip(found.features.files, expected, strict=True):
+        given = model.predict(read_picture(folder / file).pixels[None], verbose=0)[0]
+        assert given == pytest.approx(probabilities, abs=1e-3)
+
+
 @pytest.fixture(scope="session")
 def mobilenet(shared_datasets):
     """Options that name the second backbone and its genuine weights."""
