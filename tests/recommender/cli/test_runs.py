@@ -116,7 +116,7 @@ def test_options_reach_the_library(invoke, measured):
         "max_images": 20,
         "input_size": 64,
         "pixels": "0..1",
-        "backbone": "vgg16",
+        "backbone": ("vgg16",),
         "weights": Path("w.h5"),
         "trust": True,
         "engine": "litert",
