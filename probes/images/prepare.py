@@ -14,7 +14,7 @@ from probes.data.sampling import Draw, Sample
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders, resize
 from probes.images.image_facts import PictureFacts, facts_of, open_picture, stored_size
 
-_AHEAD = 32  # decoded pictures that wait for the network at most
+_AHEAD = 16  # decoded pictures that wait for the network at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float32]
 Run = Callable[[FloatArray], list[FloatArray]]
 # From such pixels as a tensor to tensors: at the cuts, at the norms less their centre, and the network's own output.
 Forward = Callable[[Any], Sequence[Any]]
-_PART = 4  # pictures that an interpreter takes at once: as fast as more, in less memory
+_PART = 2  # pictures that an interpreter takes at once: as fast as more, in less memory
 _INTERPRETERS = 4  # at most; with more cores, each has several threads
 
 
