@@ -6,7 +6,8 @@ On every data set and for each seed, the linear probe of all stages is fitted wi
 training images, and judged on up to 300 others. `cross_validated` holds whether it is right on each training image,
 which is all that a rule may see. The summary compares rules by the points that they lose against the best network,
 which is known only with hindsight and chosen on the test images themselves, so that all losses are a little too high.
-Results: benchmarks/results/backbone_choice.jsonl, one line a cell; a run resumes.
+Results: benchmarks/results/backbone_choice.jsonl, one line a cell, so far of the logistic regression that came before;
+a run resumes: remove the file to measure the classifier of now.
 """
 
 import argparse

@@ -192,7 +192,7 @@ def recommend(
             sample=sample,
             backbone=each.given,
             weights=each.weights,
-            pixels=pixels,
+            pixels=pixels if len(tried) == 1 or not each.registered else None,  # which know their own
             trust=trust,
             engine=engine,
             seed=seed,

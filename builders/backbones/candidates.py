@@ -30,6 +30,11 @@ class Candidate:
         return str(named)
 
     @property
+    def registered(self) -> bool:
+        """Whether it is a network of the registry."""
+        return isinstance(kind_of(self.given), BackboneSpec)
+
+    @property
     def imagenet_accuracy(self) -> float | None:
         """Top-1 in % of a registered network with its own weights."""
         kind = kind_of(self.given)

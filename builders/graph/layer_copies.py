@@ -18,7 +18,8 @@ def copied_layer(operation: Any, name: str) -> Any:
         copied = type(operation).from_config(dict(config))
         if known is not None:
             # Keras saves it with what it can be made from. Its first call builds it; `build` alone does not always.
-            copied.get_config, copied.get_build_config = lambda: dict(config), lambda: None
+            copied.get_config = lambda: config if copied.trainable else {**config, "trainable": False}
+            copied.get_build_config = lambda: None
         return copied
     except Exception as error:  # a layer of the user's own may lack get_config
         raise BuildError(

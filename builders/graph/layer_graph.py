@@ -111,7 +111,8 @@ class LayerGraph:
         for index, call in enumerate(self.calls, start=1):
             layer = call.operation
             weighted = isinstance(layer, keras.Layer) and bool(layer.weights)
-            first = weighted and id(layer) not in counted  # the weights of a layer count once
+            new = id(layer) not in counted
+            first = weighted and new  # the weights of a layer count once
             counted.add(id(layer))
             kind = getattr(layer, "kind", None)  # a segment of a SavedModel knows it
             if not isinstance(kind, Kind):
@@ -124,7 +125,7 @@ class LayerGraph:
                 kind=kind,
                 parents=tuple(dict.fromkeys(maker[number] for _, number in call.inputs)),
                 shape=call.shapes[0] if call.single else None,
-                layers=int(getattr(layer, "weighted_layers", 1)) if mixing and first else 0,
+                layers=int(getattr(layer, "weighted_layers", 1)) if mixing and new else 0,
                 parameters=size_of(layer.weights) if first else 0,
                 trainable=size_of(trainable_variables(layer)) if first else 0,
                 trainable_without_norm=size_of(trainable_variables(layer, batch_norm=False)) if first else 0,

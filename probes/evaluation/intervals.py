@@ -42,6 +42,20 @@ def accuracy_interval(correct: npt.ArrayLike, groups: npt.ArrayLike | None) -> t
     return wilson(float(np.asarray(correct, bool).mean()) * n_effective, n_effective)
 
 
+def accuracy_error(
+    correct: npt.NDArray[np.bool_], weights: npt.NDArray[np.float64] | None = None, groups: npt.ArrayLike | None = None
+) -> float:
+    """Standard error of an accuracy, with one success and one failure added so that it is never 0.
+
+    Weighted images count as (sum of weights)² / sum of weights² images (Kish, Survey sampling, 1965); those of one
+    group may be correlated. Agresti and Coull, Approximate is better than "exact" for interval estimation, 1998.
+    """
+    counted = np.ones(len(correct)) if weights is None else np.asarray(weights, np.float64)
+    n_images = counted.sum() ** 2 / (counted**2).sum() * effective_size(correct, groups) / len(correct)
+    share = (np.average(correct, weights=counted) * n_images + 1) / (n_images + 2)
+    return float(np.sqrt(share * (1 - share) / (n_images + 2)))
+
+
 def effective_size(values: npt.ArrayLike, groups: npt.ArrayLike | None) -> float:
     """The number of independent images whose mean value has the same variance as that of n images in groups.
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeClassifier
 
+from probes.evaluation.intervals import accuracy_error
 from probes.images.image_facts import Records
-from probes.separability.linear_probe import accuracy_error
 
 FOLDS = 5
 KINDS = ("format", "size", "mode", "brightness")

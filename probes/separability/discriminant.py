@@ -139,10 +139,14 @@ def fits(
 ) -> Iterator[Classifier]:
     """The classifier of each split's training rows, by the smaller matrix: of pairs of features, or of pairs of images.
 
-    Those of features are summed once for all splits. With `balanced`, each class has the same weight.
+    Sums over images of equal weights are taken once for all splits. With `balanced`, each class has the same weight.
     """
     training = np.unique(np.concatenate([train for train, _ in splits]))
     own = rows.taken(training)
+    if len(splits) > 1 and (balanced or np.ptp(own.weights) > 0):  # each split weighs its own images
+        for train, _ in splits:
+            yield fit(features[train], rows.taken(train), n_classes, widths=widths, balanced=balanced)
+        return
     weights, indicators = np.zeros(len(rows)), np.eye(n_classes)[rows.labels]
     weights[training] = balanced_weights(own.labels, own.weights) if balanced else own.weights
     weights *= np.count_nonzero(weights) / weights.sum()

@@ -13,16 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.splits import Labels, Rows, balanced_weights, held_out_splits
-from probes.evaluation.intervals import paired_gain
+from probes.evaluation.intervals import accuracy_error, paired_gain
 from probes.images.prepare import Prepared
 from probes.network.features import Network, batches
 from probes.separability.discriminant import FloatArray, Split
-from probes.separability.linear_probe import (
-    accuracy_error,
-    cross_validate,
-    joined,
-    judged_rows,
-)
+from probes.separability.linear_probe import cross_validate, joined, judged_rows
 
 SMALLEST_AREA = 0.7  # share of the image's area that a crop keeps at least; what training crops
 BRIGHTNESS = 0.2  # largest relative change of brightness

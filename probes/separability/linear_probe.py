@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from probes.data.splits import Labels, Rows, held_out_splits
 from probes.evaluation.evaluation import Calibration, calibrate
-from probes.evaluation.intervals import effective_size
+from probes.evaluation.intervals import accuracy_error
 from probes.separability.discriminant import FloatArray, Split, fit, fits
 
 
@@ -38,20 +38,6 @@ def cross_validate(
 def judged_rows(splits: Sequence[Split]) -> Labels:
     """The rows that some split holds out, ascending."""
     return np.sort(np.concatenate([held_out for _, held_out in splits]))
-
-
-def accuracy_error(
-    correct: npt.NDArray[np.bool_], weights: FloatArray | None = None, groups: Labels | None = None
-) -> float:
-    """Standard error of an accuracy, with one success and one failure added so that it is never 0.
-
-    Weighted images count as (sum of weights)² / sum of weights² images (Kish, Survey sampling, 1965); those of one
-    group may be correlated. Agresti and Coull, Approximate is better than "exact" for interval estimation, 1998.
-    """
-    counted = np.ones(len(correct)) if weights is None else np.asarray(weights, np.float64)
-    n_images = counted.sum() ** 2 / (counted**2).sum() * effective_size(correct, groups) / len(correct)
-    share = (np.average(correct, weights=counted) * n_images + 1) / (n_images + 2)
-    return float(np.sqrt(share * (1 - share) / (n_images + 2)))
 
 
 def class_shares(labels: Labels, class_counts: Sequence[int] | None) -> FloatArray:

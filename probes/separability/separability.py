@@ -7,8 +7,9 @@ import numpy.typing as npt
 from sklearn.preprocessing import normalize
 
 from probes.data.splits import Rows, groups_per_class, held_out_splits
+from probes.evaluation.intervals import accuracy_error
 from probes.separability.evidence import CutEvidence, Separability
-from probes.separability.linear_probe import accuracy_error, cross_validate, judged_rows
+from probes.separability.linear_probe import cross_validate, judged_rows
 
 _CHUNK = 1000  # rows of the similarity matrix in memory at once
 

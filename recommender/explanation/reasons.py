@@ -112,9 +112,10 @@ def _backbone(found: "Decision") -> str:
         )
     on = f"{among} on {count(chosen.n_images, 'image')}"
     if leader is not chosen:
+        counted = "with the accuracy on ImageNet counted, " if leader.imagenet_accuracy is not None else ""
         return (
-            f"{on}: {leader.name} leads, {lead}; {chosen.name}, with {_points(chosen)} points, is within "
-            f"{thresholds.BACKBONE_TIED:g} standard error of it and takes "
+            f"{on}: {leader.name} leads, {lead}; {counted}{chosen.name} ({_points(chosen)} points on the images) "
+            f"is within {thresholds.BACKBONE_TIED:g} standard error of it and takes "
             f"{chosen.multiply_adds / leader.multiply_adds:.0%} of the computation."
         )
     tied = [each for each in others if not each.dropped]

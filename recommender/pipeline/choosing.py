@@ -12,7 +12,7 @@ from builders.errors import BuildError
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import Draw, Sample, draw_splits
 from probes.data.splits import held_out_splits
-from probes.network.features import Features, Network, extract, in_one
+from probes.network.features import Features, Network, content_order, extract, in_one
 from probes.quality.repeats import find_repeats
 from probes.separability.linear_probe import cross_validate, joined, judged_rows
 from recommender.pipeline.data_checks import inspect_sample
@@ -59,9 +59,10 @@ class _Trial:
     def judged(self, index: ImageIndex, seed: int) -> tuple[dict[str, bool], dict[str, int]] | None:
         """For each held-out image whether the classifier is right, and its group; None if none can be held out."""
         read = in_one(self.parts)
-        if len(set(read.labels[~read.validation].tolist())) < 2:
+        weights = np.array([index.weights.get(name, 1.0) for name in read.files])
+        if len(set(read.labels[~read.validation & (weights > 0)].tolist())) < 2:
             return None  # the pass over the whole sample says why
-        features = read.rows(np.argsort(read.files))  # the same order for every network
+        features = read.rows(_without_copies(read))
         seen = inspect_sample(index, features, with_test=0, seed=seed)
         rows = rows_of(index, features, seen, find_repeats(seen, index))
         splits = held_out_splits(rows, seed=seed)
@@ -73,6 +74,13 @@ class _Trial:
         return {name: bool(right[row]) for name, row in held_out}, {
             name: int(rows.groups[row]) for name, row in held_out
         }
+
+
+def _without_copies(read: Features) -> Any:
+    """The first row of each image, in the order of content: the same for every network, whatever the files' names."""
+    order = content_order(read)
+    keys = [(read.facts[row].digest, read.labels[row], read.validation[row]) for row in order]
+    return np.array([row for row, key, before in zip(order, keys, [None, *keys], strict=False) if key != before], int)
 
 
 def load(candidates: Sequence[tuple[Candidate, Loader]], size: int | str | None) -> LoadedBackbone:
@@ -89,15 +97,16 @@ def _chosen(candidates: Sequence[tuple[Candidate, Loader]], size: int | None) ->
     """The candidate that the rule chooses, tried on a growing sample."""
     loader = candidates[0][1]
     trials = [_trial(_loaded(candidate, each, size)) for candidate, each in candidates]
+    names = _distinct([trial.loaded.backbone.name for trial in trials])
     tried = [
         BackboneEvidence(
-            name=candidate.name,
+            name=name,
             input_size=trial.loaded.backbone.input_size,
             imagenet_accuracy=candidate.imagenet_accuracy,
             multiply_adds=trial.loaded.backbone.multiply_adds,
             megabytes=trial.loaded.backbone.megabytes,
         )
-        for (candidate, _), trial in zip(candidates, trials, strict=True)
+        for name, (candidate, _), trial in zip(names, candidates, trials, strict=True)
     ]
     for n_images in sample_sizes(loader.sample.n_wanted):
         standing = [number for number, each in enumerate(tried) if not each.dropped]
@@ -112,6 +121,12 @@ def _chosen(candidates: Sequence[tuple[Candidate, Loader]], size: int | None) ->
     choice = choose_backbone(tried)
     chosen = next(trial for trial, each in zip(trials, tried, strict=True) if each is choice.tried[0])
     return replace(chosen.loaded, choices={"backbone": choice})
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of which the second that is equal gets a (2)."""
+    times = [names[: at + 1].count(name) for at, name in enumerate(names)]
+    return [name if n == 1 else f"{name} ({n})" for name, n in zip(names, times, strict=True)]
 
 
 def _loaded(candidate: Candidate, loader: Loader, size: int | None) -> LoadedBackbone:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from probes.evaluation.intervals import accuracy_error
 from recommender.rules import thresholds
 from recommender.rules.cut_rule import mean_error
 
@@ -67,7 +68,7 @@ def with_evidence(
             known,
             n_images=hits.shape[1],
             accuracy=float(right.mean()),
-            standard_error=mean_error(right, groups),
+            standard_error=accuracy_error(right > 0, groups=np.asarray(groups) if np.size(groups) else None),
             expected=float(blend),
             gain=float(each.mean()),
             gain_error=error,

@@ -274,6 +274,9 @@ def test_a_saved_model_loads_where_only_keras_is_imported_and_is_exported(make, 
     np.save(tmp_path / "y.npy", model.predict(pixels, verbose=0))
     done = run_python(LOAD, *(tmp_path / name for name in ("m.keras", "x.npy", "y.npy")))
     assert done.stdout.strip().endswith("True"), done.stderr
+    again = keras.models.load_model(tmp_path / "m.keras", compile=False)
+    frozen = [[(layer.trainable, len(layer.trainable_weights)) for layer in each.layers] for each in (model, again)]
+    assert frozen[0] == frozen[1]
     for form in ("litert", "saved_model"):
         assert export_model(model, tmp_path / "exported", form, pixels).largest_difference < 1e-4
 

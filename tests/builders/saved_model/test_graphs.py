@@ -166,3 +166,18 @@ def test_a_variable_that_is_used_twice_stays_one(tmp_path):
     model = load_saved_model(tmp_path / "module")
     assert [point.layer for point in cut_points(model)] == ["Relu", "Relu_2"]
     assert [weight.path for weight in model.weights] == ["Relu/kernel", "Relu_2/inner"]
+
+
+def test_layers_whose_weights_are_constants_count(tmp_path):
+    module, kernels = tf.Module(), [np.full((3, 3, 3, 3), 0.1, np.float32)] * 3
+
+    def forward(x):
+        for kernel in kernels:
+            x = tf.nn.relu(tf.nn.conv2d(x, tf.constant(kernel), 1, "SAME"))
+        return x
+
+    module.__call__ = tf.function(forward, input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)])
+    tf.saved_model.save(module, tmp_path / "module")
+    assert [point.depth for point in cut_points(load_saved_model(tmp_path / "module"))] == pytest.approx(
+        [1 / 3, 2 / 3, 1]
+    )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from probes.data.splits import Rows, balanced_weights, groups_per_class, held_out_splits
-from probes.separability.linear_probe import accuracy_error, balanced_accuracy, class_shares, fit_linear_probe
+from probes.evaluation.intervals import accuracy_error
+from probes.separability.linear_probe import balanced_accuracy, class_shares, fit_linear_probe
 from probes.separability.separability import measure_separability, neighbour_accuracy
 
 

@@ -10,6 +10,7 @@ from pictures import photograph
 from PIL import Image, ImageEnhance
 
 from probes.data.sources.folder import index_folder
+from probes.evaluation.intervals import accuracy_error
 from probes.images.image_facts import RECORD, inspect, record
 from probes.quality.shortcuts import (
     KINDS,
@@ -21,7 +22,6 @@ from probes.quality.shortcuts import (
     set_accuracy,
     shortcuts,
 )
-from probes.separability.linear_probe import accuracy_error
 
 CLASSES = ("ants", "bees", "wasps")
 

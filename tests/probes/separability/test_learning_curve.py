@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from probes.data.splits import Rows, held_out_splits
+from probes.evaluation.intervals import accuracy_error
 from probes.separability.learning_curve import FRACTIONS, curve_of, doubling_gain, learning_curve, nested_parts
-from probes.separability.linear_probe import accuracy_error, judge
+from probes.separability.linear_probe import judge
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
 
 from probes.data.splits import Rows, held_out_splits
+from probes.evaluation.intervals import accuracy_error
 from probes.separability.discriminant import OVERSTATED, PENALTY, Moments, fit, fits, pareto_scale
-from probes.separability.linear_probe import accuracy_error, fit_linear_probe
+from probes.separability.linear_probe import fit_linear_probe
 from probes.separability.separability import measure_separability, neighbour_accuracy
 
 
@@ -83,12 +84,17 @@ def test_the_classifier_is_that_of_gaussians_with_one_covariance(digits, n_image
 
 
 @pytest.mark.parametrize("n_images", [60, 200])
-def test_folds_share_their_sums_and_give_what_each_gives_alone(digits, n_images):
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_folds_share_their_sums_and_give_what_each_gives_alone(digits, n_images, balanced, weighted):
     features, labels = digits[0][:n_images], digits[1][:n_images]
-    rows = Rows.of(labels)
+    groups = np.where((labels == 0) & (np.arange(n_images) % 3 > 0), n_images, np.arange(n_images))  # one large group
+    weights = np.random.default_rng(0).uniform(0.1, 9, n_images) if weighted else None
+    rows = Rows.of(labels, groups, weights=weights)
     splits = held_out_splits(rows, seed=3)
-    for (train, _), together in zip(splits, fits(features, rows, splits, 10, widths=(20, 44)), strict=True):
-        alone = fit(features[train], rows.taken(train), 10, widths=(20, 44))
+    found = fits(features, rows, splits, 10, widths=(20, 44), balanced=balanced)
+    for (train, _), together in zip(splits, found, strict=True):
+        alone = fit(features[train], rows.taken(train), 10, widths=(20, 44), balanced=balanced)
         assert together.probabilities(features) == pytest.approx(alone.probabilities(features), abs=1e-8)
 
 

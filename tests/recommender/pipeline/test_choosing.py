@@ -51,12 +51,12 @@ def found(data, files):
 
 def test_the_network_that_sees_something_is_chosen(found, files):
     choice = found.measurements.extra["backbone"]
-    assert choice.name == choice.leader == str(files[1])
-    assert [each.name for each in choice.tried] == [str(files[1]), str(files[0])]
+    assert choice.name == choice.leader == files[1].stem
+    assert [each.name for each in choice.tried] == [files[1].stem, files[0].stem]
     best, worst = choice.tried
     assert worst.dropped
     assert (best.n_images, worst.n_images) == (20, 20)  # nothing is left to compare with
-    assert best.accuracy > 0.8
+    assert best.accuracy > 0.7
     assert best.milliseconds > 0
     assert best.megabytes == worst.megabytes > 0
     assert best.multiply_adds == worst.multiply_adds > 0
@@ -66,8 +66,8 @@ def test_the_network_that_sees_something_is_chosen(found, files):
 def test_the_answer_is_the_one_of_naming_the_chosen_network(found, data, files):
     alone = recommend(data, backbone=files[1], input_size=SIZE).to_dict()
     chosen = found.to_dict()
-    assert chosen["probes"].pop("backbone")["name"] == str(files[1])
-    assert chosen["reasons"].pop(0).startswith(f"{files[1]} was chosen among 2 networks on")
+    assert chosen["probes"].pop("backbone")["name"] == files[1].stem
+    assert chosen["reasons"].pop(0).startswith(f"{files[1].stem} was chosen among 2 networks on")
     for document in (alone, chosen):
         del document["seconds"]
     assert chosen == alone
@@ -106,7 +106,7 @@ def test_without_images_to_hold_out_it_is_the_first_and_the_page_says_so(tmp_pat
     write_images(tmp_path / "data", {"flower": 1, "temple": 1})
     found = recommend(tmp_path / "data", backbone=list(files), input_size=SIZE)
     choice = found.measurements.extra["backbone"]
-    assert (choice.name, choice.leader) == (str(files[0]), None)
+    assert (choice.name, choice.leader) == (files[0].stem, None)
     assert "without a comparison, since no images can be held out: it is the first that was named" in found.reasons[0]
 
 
