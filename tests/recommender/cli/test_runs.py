@@ -123,7 +123,7 @@ def test_options_reach_the_library(invoke, measured):
         "scenario": 2,
         "check": None,
     }
-    assert (second["check"], second["backbone"], second["max_images"]) == ("full", "efficientnet_lite0", 1000)
+    assert (second["check"], second["backbone"], second["max_images"]) == ("full", ("efficientnet_lite0",), 1000)
 
 
 @pytest.mark.usefixtures("measured")
