@@ -168,7 +168,8 @@ def test_the_untrained_model_gives_the_probabilities_of_the_linear_classifier(mi
     features = extract(index, draw_splits(index, 1000, 0), found.network)
     blocks = [features.pooled[level] for level in found.strategy.head.levels]
     joined, rows = np.concatenate(blocks, axis=1), Rows.of(features.labels)
-    expected = fit(joined, rows, int(features.labels.max()) + 1, widths=[block.shape[1] for block in blocks]).probabilities(joined)
+    classifier = fit(joined, rows, int(features.labels.max()) + 1, widths=[block.shape[1] for block in blocks])
+    expected = classifier.probabilities(joined)
     model = found.build()
     for file, row in zip(features.files, expected, strict=True):
         pixels = read_picture(mixed_sizes / file).pixels[None]
