@@ -95,7 +95,7 @@ MEMBERS = {
     "an .h5 file": tiny_saved(".h5"),
     "a SavedModel": tiny_saved_model,
     "a small network of keras.applications": small_application,
-    **{f"{make.__name__} of KerasHub": preset(make) for make in hub_models.MAKES},
+    **{f"{make.__name__} of KerasHub": preset(make) for make in (hub_models.mobilenet, hub_models.vit)},
     "efficientnet_lite0": packaged("efficientnet_lite0", 64),
     "efficientnet_lite1": packaged("efficientnet_lite1", 64),
     "efficientnet_lite2": packaged("efficientnet_lite2", 64),
