@@ -147,7 +147,7 @@ def test_fine_tuning_that_helps_is_repeated_on_all_images_and_its_gain_is_report
     assert result.evaluation.n == len({name for name, _ in result.held_out}) == result.trials * 24
     names, labels = zip(*result.held_out, strict=True)
     predicted = result.model.predict(pixels_of(found, names), verbose=0).argmax(1)
-    assert (predicted == np.array(labels)).mean() == 1.0  # they are training images now
+    assert (predicted == np.array(labels)).mean() > 0.95  # they are training images now
     assert result.detector is not None
 
 
