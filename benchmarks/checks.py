@@ -57,7 +57,7 @@ def main(names: list[str]) -> None:
         for kind, copy in (
             ("plain", None),
             ("same", lambda path, target: target.symlink_to(path)),
-            ("anew", resaved),
+            ("resaved", resaved),
         ):
             with tempfile.TemporaryDirectory() as target:
                 again = recommend(doubled(chosen, Path(target), copy), max_images=2 * IMAGES)

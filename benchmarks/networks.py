@@ -89,7 +89,7 @@ def score(name: str, folder: ImageIndex, network: str, size: int) -> dict:
     data = ProbeInput(passed=passed, rows=rows, class_names=folder.class_names, balanced=False, seed=0)
     by_photographs = similarity(replace(data, passed=replace(passed, reference=None)))
     found = {"set": name, "network": network, "input_size": size, "unit": round(by_photographs.unit, 3)}
-    found["yardstick"] = round(by_photographs.excess, 4)
+    found["photographs"] = round(by_photographs.excess, 4)
     if passed.reference is not None:
         found["reference"] = round(similarity(data).excess, 4)
     return found
@@ -107,10 +107,10 @@ def measure_scores(results: ResultFile) -> None:
 
 def report(rows: list[dict]) -> None:
     """Excess drift of every set to every network, and how alike they rank the sets."""
-    columns = [(network, basis) for network in BACKBONES for basis in ("reference", "yardstick")]
-    columns.append((MOBILENET, "yardstick"))
+    columns = [(network, basis) for network in BACKBONES for basis in ("reference", "photographs")]
+    columns.append((MOBILENET, "photographs"))
     value = {
-        (row["network"], basis, row["set"]): row.get(basis) for row in rows for basis in ("reference", "yardstick")
+        (row["network"], basis, row["set"]): row.get(basis) for row in rows for basis in ("reference", "photographs")
     }
     sets = sorted({row["set"] for row in rows}, key=lambda name: value["efficientnet_lite0", "reference", name])
     print("| set | " + " | ".join(f"{network}, {basis}" for network, basis in columns) + " |")

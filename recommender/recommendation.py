@@ -186,19 +186,10 @@ def recommend(
     pipeline = Pipeline(
         index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
     )
+    loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
+    own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling
     loaders = [
-        Loader(
-            index=index,
-            sample=sample,
-            backbone=each.given,
-            weights=each.weights,
-            pixels=pixels if len(tried) == 1 or not each.registered else None,  # which know their own
-            trust=trust,
-            engine=engine,
-            seed=seed,
-            progress=report,
-        )
-        for each in tried
+        loader(backbone=each.given, weights=each.weights, pixels=own if each.registered else pixels) for each in tried
     ]
     loaded = load(list(zip(tried, loaders, strict=True)), input_size)
     clock.lap("load")

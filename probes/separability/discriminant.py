@@ -147,7 +147,11 @@ def fits(
         for train, _ in splits:
             yield fit(features[train], rows.taken(train), n_classes, widths=widths, balanced=balanced)
         return
-    weights, indicators = np.zeros(len(rows)), np.eye(n_classes)[rows.labels]
+    # Only classes that have images take memory: a sample of a thousand images may be of ten thousand classes.
+    classes, numbers = np.unique(own.labels, return_inverse=True)
+    labels, indicators = np.zeros(len(rows), np.int64), np.zeros((len(rows), len(classes)))
+    labels[training], indicators[training] = numbers, np.eye(len(classes))[numbers]
+    weights = np.zeros(len(rows))
     weights[training] = balanced_weights(own.labels, own.weights) if balanced else own.weights
     weights *= np.count_nonzero(weights) / weights.sum()
     shift = features[training].mean(0)  # so that no digits are lost in sums of squares
@@ -159,7 +163,11 @@ def fits(
     parts = [moments(np.setdiff1d(training, train)) for train, _ in splits]
     whole = moments(training) if len(parts) == 1 else reduce(add, parts, moments(_in_all(splits)))
     for (train, _), part in zip(splits, parts, strict=True):
-        yield _classifier(whole - part, features[train] - shift, rows.labels[train], weights[train], widths, shift)
+        found, seen = _classifier(whole - part, features[train] - shift, labels[train], weights[train], widths)
+        kernel = np.zeros((features.shape[1], n_classes))
+        bias = np.full(n_classes, found.bias.min() - _UNSEEN)
+        kernel[:, classes[seen]], bias[classes[seen]] = found.kernel, found.bias - shift @ found.kernel
+        yield Classifier(kernel=kernel, bias=bias)
 
 
 def _in_all(splits: Sequence[Split]) -> Labels:
@@ -173,9 +181,8 @@ def _classifier(
     labels: Labels,
     weights: FloatArray,
     widths: Sequence[int] | None,
-    shift: FloatArray,
-) -> Classifier:
-    """From the moments of the training images, or from these themselves where products are unknown."""
+) -> tuple[Classifier, npt.NDArray[np.bool_]]:
+    """From the moments of the training images, or from these themselves where products are unknown; which classes."""
     seen = known.weights > 0.5 * weights[weights > 0].min()  # and not the rounding error of a difference
     mean, scale = known.mean, pareto_scale(known.deviation, widths)
     class_means = known.sums[seen] / known.weights[seen, None]
@@ -193,7 +200,5 @@ def _classifier(
         kernel = (centred.T - about.T @ linalg.solve(pairs, about @ centred.T, assume_a="pos")) / penalty
     kernel *= total / OVERSTATED
     bias = np.log(known.weights[seen] / total) - 0.5 * np.einsum("cf,fc->c", centred, kernel)
-    every_kernel, every_bias = np.zeros((len(scale), len(seen))), np.full(len(seen), bias.min() - _UNSEEN)
-    every_kernel[:, seen] = kernel / scale[:, None]
-    every_bias[seen] = bias - (mean + shift) @ every_kernel[:, seen]
-    return Classifier(kernel=every_kernel, bias=every_bias)
+    plain = kernel / scale[:, None]
+    return Classifier(kernel=plain, bias=bias - mean @ plain), seen
