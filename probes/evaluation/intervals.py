@@ -18,6 +18,11 @@ class Gain:
     high: float
 
     @property
+    def standard_error(self) -> float:
+        """Of the difference."""
+        return (self.high - self.low) / 2 / _Z
+
+    @property
     def clear(self) -> bool:
         """Whether b is better than a by the interval."""
         return self.low > 0

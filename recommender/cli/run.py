@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import rich_click as click
 
@@ -82,7 +82,8 @@ def run(command: str, /, **arguments: Any) -> None:
         description["comparison"] = comparison.to_dict()
     if request.fit is not None:
         result = _fit(found, request, request.fit)
-        description["fit"] = result.to_dict()
+        found = cast("Recommendation", result.found)
+        description = {**found.to_dict(), "fit": result.to_dict()}
     if request.target is not None:
         if comparison is not None:
             from recommender.reports.json_output import as_compared

@@ -91,8 +91,7 @@ def advice_of(found: Decision) -> Candidate:
 
 def _planned(found: Decision, scenario: Scenario) -> Strategy:
     """A scenario as the rules would build it."""
-    verdict = replace(found.verdict, scenario=scenario)
-    return plan_strategy(found.strategy.backbone, found.plan.cuts, verdict, found.measurements).strategy
+    return plan_strategy(found.strategy.backbone, found.plan.cuts, scenario, found.measurements).strategy
 
 
 def _with_advice(found: Decision, made: Sequence[Candidate], *, frozen: bool) -> list[Candidate]:

@@ -8,11 +8,17 @@ from recommender.rules import thresholds
 from recommender.rules.backbone_rule import BackboneChoice, BackboneEvidence
 from recommender.rules.class_balance import small_class
 from recommender.rules.cut_rule import caution
-from recommender.rules.scenario import Amount, Scenario, Similarity
-from recommender.rules.scenario_rule import amount, similarity_verdict
+from recommender.rules.scenario import Scenario, Similarity
+from recommender.rules.scenario_rule import similarity_verdict
 
 if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
+
+
+def rounded(number: float) -> str:
+    """A number of images with two significant digits."""
+    return f"{float(f'{number:.2g}'):,.0f}"
+
 
 _MAKE_REFERENCE = "`recommend reference IMAGES --backbone ...`"
 
@@ -129,13 +135,15 @@ def _points(evidence: BackboneEvidence) -> str:
 
 
 def _amount(found: "Decision") -> str:
-    size = found.measurements.size
-    small, which = small_class(size.class_counts), _small_class(size.n_classes)
-    plentiful = amount(size.n_images, small) is Amount.PLENTIFUL
+    size, verdict = found.measurements.size, found.verdict
+    outcomes, small = verdict.outcomes, small_class(size.class_counts)
+    tuned = max(Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE, key=outcomes.expected)
+    low, high = outcomes.interval(tuned)
     return (
-        f"The data are {'plentiful' if plentiful else 'limited'}: {count(size.n_images, 'image')} in "
-        f"{size.n_classes:,} classes, {small:,} in {which}; fine-tuning pays {'' if plentiful else 'only '}from "
-        f"{thresholds.PLENTIFUL_IMAGES:,} images and {thresholds.PLENTIFUL_IMAGES_PER_CLASS} in {which}."
+        f"There are {count(size.n_images, 'image')} in {size.n_classes:,} classes, {small:,} in "
+        f"{_small_class(size.n_classes)}. Fine-tuning (scenario {tuned.id}) is expected to reach "
+        f"{outcomes.expected(tuned):.1%} (90 % interval {low:.1%} to {high:.1%}); for this task it pays from about "
+        f"{rounded(verdict.images_needed)} images."
     )
 
 
@@ -168,8 +176,8 @@ def _similarity_by_cuts(found: "Decision") -> str:
     return (
         f"The similarity to {source_of(found)} could not be measured: {found.backbone.title} has no BatchNorm, and "
         f"there is no reference for it. The classifiers alone say {'like' if similar else 'unlike'}, since {which}. "
-        f"That agrees with the measurement in {thresholds.CUTS_AGREEMENT:.0%} of our data sets, and the confidence is "
-        f"lower by as much. Make a reference from images of what it was trained on: {_MAKE_REFERENCE}."
+        f"That agrees with the measurement in {thresholds.CUTS_AGREEMENT:.0%} of our data sets, and the confidence "
+        f"takes account of it. Make a reference from images of what it was trained on: {_MAKE_REFERENCE}."
     )
 
 
@@ -234,20 +242,10 @@ def _accuracy(found: "Decision") -> str:
 
 
 def _runner_up(found: "Decision") -> str:
-    verdict, size, similarity = found.verdict, found.measurements.size, found.measurements.similarity
-    close = "This is a close call; try both. " if verdict.close else ""
-    if verdict.overridden is not None:
-        condition = "the rules' own choice"
-    elif verdict.nearer is Amount.PLENTIFUL and size.n_images < thresholds.PLENTIFUL_IMAGES:
-        condition = f"it would take {count(thresholds.PLENTIFUL_IMAGES - size.n_images, 'more image')}"
-    elif verdict.nearer is Amount.PLENTIFUL:
-        condition = f"it would take {thresholds.PLENTIFUL_IMAGES_PER_CLASS} images in {_small_class(size.n_classes)}"
-    elif verdict.nearer is Amount.LIMITED:
-        condition = f"it would be right below {thresholds.PLENTIFUL_IMAGES:,} images"
-    elif similarity is None:
-        like = "unlike" if verdict.similarity is Similarity.SIMILAR else "like"
-        condition = f"it would be right if the images are {like} {source_of(found)}"
-    else:
-        side = "above" if verdict.nearer is Similarity.DISSIMILAR else "below"
-        condition = f"drift would have to be {side} {thresholds.DRIFT_THRESHOLD:.3f}, and is {similarity.excess:.3f}"
-    return f"{close}The runner-up is {verdict.runner_up.id} ({verdict.runner_up.name}): {condition}."
+    verdict = found.verdict
+    close = "This is too close to call; try both. " if verdict.close else ""
+    chosen, other = (verdict.outcomes.expected(each) for each in (verdict.scenario, verdict.runner_up))
+    return (
+        f"{close}The runner-up is {verdict.runner_up.id} ({verdict.runner_up.name}): {other:.1%} are expected of it, "
+        f"{chosen:.1%} of {verdict.scenario.id}."
+    )

@@ -45,7 +45,9 @@ def finish(session: FitSession, **known: Any) -> FitResult:
         hold_batch_norm(session.model, train_batch_norm=session.found.strategy.train_batch_norm)
     compile_model(session.model, session.found.strategy.learning_rate)
     session.clock.lap("judge")
-    return FitResult(model=session.model, seconds=session.clock.seconds, peak_memory=peak_memory(), **known)
+    return FitResult(
+        model=session.model, found=session.found, seconds=session.clock.seconds, peak_memory=peak_memory(), **known
+    )
 
 
 def peak_memory() -> int | None:

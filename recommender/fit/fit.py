@@ -1,6 +1,7 @@
 """Train what was recommended; with a frozen backbone that is the linear probe on all images, solved at once."""
 
 import importlib.util
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from builders.surgery.frozen_split import split_frozen
@@ -8,7 +9,7 @@ from recommender.errors import RecommendError
 from recommender.fit.fine_tuning import fit_tuned
 from recommender.fit.frozen import fit_frozen
 from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession, check_choices
-from recommender.fit.result import FitResult
+from recommender.fit.result import FINE_TUNED, FitResult
 from recommender.progress import Clock
 
 if TYPE_CHECKING:
@@ -18,8 +19,23 @@ _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
-    """Train the model of a recommendation; `recommender.Recommendation.fit` documents the arguments."""
+    """Train the model of a recommendation; `recommender.Recommendation.fit` documents the arguments.
+
+    Where fine-tuning may be clearly better than the frozen model that is recommended, trials decide between the two.
+    """
     _check_options(options)
+    rival = None if model is not None else found.verdict.rival
+    if rival is None:
+        return _fit(found, model, options)
+    tried = _fit(found.with_scenario(rival, by_trial=True), None, replace(options, force=False))
+    if tried.chosen == FINE_TUNED or tried.interrupted:
+        return tried
+    frozen = _fit(found, None, options.of_no_training())
+    seen = {name: getattr(tried, name) for name in ("gain", "trials", "history")}
+    return replace(frozen, notes=(*tried.notes, *frozen.notes), **seen)
+
+
+def _fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
     clock = Clock()
     given = model is not None
     model = model if given else found.build()

@@ -15,6 +15,7 @@ from recommender.fit.result import TrainingPlan
 from recommender.limits import LARGEST_SEED
 from recommender.progress import Clock, Progress
 from recommender.rules.class_balance import class_weights
+from recommender.rules.plan import plan_strategy
 from recommender.rules.scenario import Similarity
 from recommender.rules.scenario_rule import similarity_verdict
 
@@ -52,6 +53,21 @@ class FitOptions:
         """The callback for the progress of one phase."""
         progress = self.progress
         return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
+
+    def of_no_training(self) -> "FitOptions":
+        """The options without those that speak of fine-tuning."""
+        return replace(
+            self,
+            epochs=None,
+            steps=None,
+            batch_size=None,
+            learning_rate=None,
+            augmentation=None,
+            callbacks=(),
+            logs=None,
+            resume=False,
+            force=False,
+        )
 
     def schedule(self, n_images: int, *, dissimilar: bool = False) -> Schedule:
         """The schedule of fine-tuning, as by `plan_schedule`."""
@@ -99,7 +115,9 @@ def check_choices(augmentation: Sequence[str] | None, seed: int) -> None:
 
 def planned(found: "Decision") -> TrainingPlan:
     """What `fit` will do. Augmentation and time are not known before it starts."""
-    size, strategy = found.measurements.size, found.strategy
+    size, strategy, rival = found.measurements.size, found.strategy, found.verdict.rival
+    if rival is not None:
+        strategy = plan_strategy(found.backbone.name, found.plan.cuts, rival, found.measurements).strategy
     n_images = min(size.n_images, sum(len(names) for names in found.index.files))  # of a stream, a sample
     head = (sum(_channels(found, level) for level in strategy.head.levels) + 1) * strategy.head.classes
     frozen = strategy.freeze == strategy.cut and n_images <= SOLVED_AT_ONCE

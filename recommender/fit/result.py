@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from probes.evaluation.evaluation import Evaluation
     from probes.evaluation.intervals import Gain
     from probes.evaluation.out_of_distribution import Detector
+    from recommender.pipeline.decision import Decision
 
 _DENSE = 200 * 200  # cells of a confusion matrix that is written whole
 _JUDGED = ("balanced_accuracy", "confusion", "precision", "recall", "log_loss")  # of an evaluation
@@ -41,6 +42,7 @@ class FitResult:
     """A trained model, and its accuracy on images that it was not trained on, None if no image can be held out."""
 
     model: Any = field(repr=False)  # compiled; fine-tuned only where that is surely better than the frozen model
+    found: "Decision" = field(repr=False)  # that the model follows; a trial may have chosen another scenario
     plan: TrainingPlan  # what was planned
     chosen: str  # "fine_tuned"; "linear_probe", the frozen model, if that was not surely better; or "as_given"
     judged_by: str  # "cross-validation", "held-out part", "validation", or "nothing"

@@ -1,14 +1,15 @@
 """The record of an answer: the measurements, the choice, and the linear classifier."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from builders.strategy import Strategy
 from probes.measurements import Measurements
 from probes.quality.findings import Finding
+from probes.separability.linear_probe import fit_linear_probe
 from recommender.rules.class_balance import class_weights
-from recommender.rules.plan import Plan
+from recommender.rules.plan import Plan, plan_strategy
 from recommender.rules.scenario import Scenario
 from recommender.rules.scenario_rule import Verdict
 
@@ -76,6 +77,19 @@ class Decision:
     def pooled_for_head(self) -> list[Any]:
         """What the prediction layer reads of the measured images: pooled features, of shape (n, channels) each."""
         return [self.features.pooled[level] for level in self.strategy.head.levels]
+
+    def with_scenario(self, scenario: Scenario, *, by_trial: bool = False) -> Self:
+        """The same measurements with another scenario, which the user asks for or a trial shows to be the best."""
+        plan = plan_strategy(self.backbone.name, self.plan.cuts, scenario, self.measurements)
+        probe = fit_linear_probe(
+            [self.features.pooled[level] for level in plan.strategy.head.levels],
+            self.rows,
+            plan.strategy.head.classes,
+            seed=self.seed,
+            balanced=self.class_weight is not None,
+        )
+        verdict = self.verdict.with_scenario(scenario, by_trial=by_trial)
+        return replace(self, verdict=verdict, plan=plan, probe=probe)
 
     def build(self) -> Any:
         """Build a new model: compiled, its prediction layer started from the linear probe."""

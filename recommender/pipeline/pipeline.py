@@ -10,7 +10,9 @@ import numpy as np
 from probes.data.dataset_size import DatasetSize
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import Sample
+from probes.data.splits import balanced_weights
 from probes.errors import BrokenData, ProbeError
+from probes.evaluation.intervals import effective_size, paired_gain
 from probes.images.image_facts import Inspection
 from probes.measurements import Measurements
 from probes.network.features import Features
@@ -26,9 +28,10 @@ from recommender.progress import Clock, Progress
 from recommender.rules import thresholds
 from recommender.rules.class_balance import class_weights, small_class
 from recommender.rules.cut_rule import alone_is_better
-from recommender.rules.plan import Plan, plan_strategy, similarity_evidence
-from recommender.rules.scenario import Scenario
-from recommender.rules.scenario_rule import Verdict, choose_scenario
+from recommender.rules.outcomes import Task
+from recommender.rules.plan import Plan, plan_strategy, similarity_of
+from recommender.rules.scenario import Scenario, Similarity
+from recommender.rules.scenario_rule import Verdict, decide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +127,24 @@ class Pipeline:
 
     def _decide(self, measured: Measurements, data: probes.ProbeInput) -> tuple[Verdict, Plan, LinearProbe]:
         """The scenario, its plan, and the linear classifier that the prediction layer starts from."""
+        cuts = data.passed.backbone.points
+        frozen = (Scenario.LINEAR_PROBE, Scenario.SHALLOW_FEATURES)
+        whole, cut = (self._frozen(data, measured, scenario) for scenario in frozen)
+        task = _task(measured, data, whole[1], cut[1] if len(cuts) > 1 else None, similarity_of(measured, cuts))
+        forced = None if self.scenario is None else Scenario.numbered(self.scenario)
+        verdict = decide(task, forced=forced)
+        if verdict.scenario is Scenario.SHALLOW_FEATURES:
+            return verdict, *cut
+        if verdict.scenario is Scenario.LINEAR_PROBE:
+            return verdict, *whole
+        plan = plan_strategy(data.passed.backbone.name, cuts, verdict.scenario, measured)
+        alone = len(whole[0].strategy.head.levels) == 1
+        return verdict, plan.reading_the_cut_alone() if alone else plan, whole[1]
+
+    def _frozen(self, data: probes.ProbeInput, measured: Measurements, scenario: Scenario) -> tuple[Plan, LinearProbe]:
+        """The plan of a scenario that trains no layer of the backbone, and its classifier."""
         backbone = data.passed.backbone
-        verdict = choose_scenario(
-            n_images=measured.size.n_images,
-            images_per_class=small_class(measured.size.class_counts),
-            evidence=similarity_evidence(measured, backbone.points, self.seed),
-            forced=None if self.scenario is None else Scenario.numbered(self.scenario),
-        )
-        plan = plan_strategy(backbone.name, backbone.points, verdict, measured)
+        plan = plan_strategy(backbone.name, backbone.points, scenario, measured)
         probe = self._linear_probe(data, plan, measured)
         if len(plan.strategy.head.levels) > 1:
             evidence = {cut.cut: cut.correct for cut in measured.separability.per_cut}
@@ -139,7 +152,7 @@ class Pipeline:
             if alone_is_better(probe.correct, alone, measured.separability.groups):
                 plan = plan.reading_the_cut_alone()
                 probe = self._linear_probe(data, plan, measured)
-        return verdict, plan, probe
+        return plan, probe
 
     def _linear_probe(self, data: probes.ProbeInput, plan: Plan, measured: Measurements) -> LinearProbe:
         held_out = [len(names) for names in self.index.validation] if measured.n_held_out else None
@@ -151,6 +164,30 @@ class Pipeline:
             balanced=data.balanced,
             class_counts=held_out or measured.size.file_counts,
         )
+
+
+def _task(
+    measured: Measurements, data: probes.ProbeInput, whole: LinearProbe, cut: LinearProbe | None, similarity: Similarity
+) -> Task:
+    """What the rules read; accuracies are balanced where every class has the same weight."""
+    judged, size, n_judged, gain, error = whole.judged, measured.size, 0.0, 0.0, 1.0
+    if judged is not None:
+        rows = data.rows.taken(judged.rows)
+        weights = balanced_weights(rows.labels, np.ones(len(rows.labels))) if data.balanced else None
+        n_judged = effective_size(judged.correct, rows.groups)
+        if cut is not None:
+            paired = paired_gain(judged.correct, cut.correct, rows.groups, weights)
+            gain, error = paired.difference, paired.standard_error
+    return Task(
+        n_images=size.n_images,
+        images_per_class=small_class(size.class_counts),
+        excess_drift=None if measured.similarity is None else measured.similarity.excess,
+        similarity=similarity,
+        accuracy=None if judged is None else (judged.balanced_accuracy if data.balanced else judged.accuracy),
+        n_judged=n_judged,
+        cut_gain=None if cut is None else gain,
+        cut_gain_error=error,
+    )
 
 
 def _head_blocks(data: probes.ProbeInput, plan: Plan) -> list[Any]:

@@ -16,6 +16,7 @@ from recommender.reports.json_schema import (
     Cut,
     Dataset,
     Drift,
+    Expected,
     Freeze,
     Head,
     ImagesPerClass,
@@ -29,8 +30,7 @@ from recommender.reports.json_schema import (
 )
 from recommender.rules import thresholds
 from recommender.rules.class_balance import imbalance, small_class
-from recommender.rules.plan import similarity_evidence
-from recommender.rules.scenario_rule import amount, amount_margin, choose_scenario, drift_margin, similarity_verdict
+from recommender.rules.scenario_rule import drift_margin, similarity_verdict
 from recommender.versions import versions
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def as_dict(found: "Decision") -> dict[str, Any]:
     size, smallest = measured.size, small_class(measured.size.class_counts)
     return Recommendation.of(
         found,
-        schema_version=5,
+        schema_version=6,
         dataset=_dataset(size),
         backbone=Backbone.of(
             backbone,
@@ -55,7 +55,7 @@ def as_dict(found: "Decision") -> dict[str, Any]:
             cut_points=backbone.points,
         ),
         similarity=_similarity(found),
-        size=Size(amount(size.n_images, smallest).value, amount_margin(size.n_images, smallest), smallest),
+        size=Size(found.scenario.amount.value, size.n_images / found.verdict.images_needed, smallest),
         separability=measured.separability,
         scenario=_scenario(found),
         strategy=_strategy(found),
@@ -75,13 +75,8 @@ def as_dict(found: "Decision") -> dict[str, Any]:
 
 def as_compared(found: "Decision", comparison: "Comparison") -> dict[str, Any]:
     """The keys that describe the model, for the preferred strategy of a comparison in place of the recommended one."""
-    row, measured = comparison.preferred, found.measurements
-    verdict = choose_scenario(
-        n_images=measured.size.n_images,
-        images_per_class=small_class(measured.size.class_counts),
-        evidence=similarity_evidence(measured, found.plan.cuts, found.seed),
-        forced=row.scenario,
-    )
+    row = comparison.preferred
+    verdict = found.verdict.with_scenario(row.scenario)
     chosen = replace(found, plan=replace(found.plan, strategy=row.strategy, cut_choice=None), verdict=verdict)
     low, high = row.interval
     described = {
@@ -137,6 +132,14 @@ def _scenario(found: "Decision") -> Scenario:
         confidence=verdict.confidence,
         close_call=verdict.close,
         runner_up=verdict.runner_up,
+        gap=verdict.gap,
+        textbook=verdict.textbook.id,
+        images_needed=verdict.images_needed,
+        expected=[
+            Expected(scenario.id, verdict.outcomes.expected(scenario), *verdict.outcomes.interval(scenario))
+            for scenario in verdict.outcomes.scenarios
+        ],
+        rival=None if verdict.rival is None else verdict.rival.id,
         overridden=None if verdict.overridden is None else verdict.overridden.id,
     )
 

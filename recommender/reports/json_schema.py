@@ -113,7 +113,7 @@ class Similarity(Record):
 
 class Size(Record):
     verdict: Literal["limited", "plentiful"]
-    margin: Annotated[float, note("Amount of data over the plentiful threshold.")]
+    margin: Annotated[float, note("Images over those from which fine-tuning is expected to pay.")]
     images_in_small_class: Annotated[Count, note("Of the smallest class; beyond 50 classes a few may be smaller.")]
 
 
@@ -137,12 +137,24 @@ class RunnerUp(Record):
     name: ScenarioName
 
 
+class Expected(Record):
+    scenario: int
+    accuracy: Annotated[Share, note("Expected on new images.")]
+    low: Annotated[Share, note("Lower end of the 90 % interval.")]
+    high: Share
+
+
 class Scenario(Record):
     id: ScenarioId
     name: ScenarioName
-    confidence: Annotated[Share, note("Share of bootstrap resamples that give this scenario.")]
-    close_call: Annotated[bool, note("Whether a margin is within a quarter of its threshold.")]
+    confidence: Annotated[Share, note("Probability that no scenario is better by more than one point.")]
+    close_call: Annotated[bool, note("Whether the confidence is below 0.6: too close to call.")]
     runner_up: RunnerUp
+    gap: Annotated[float, note("Expected accuracy less that of the runner-up.")]
+    textbook: Annotated[ScenarioId, note("What the textbook's table says by amount and similarity alone.")]
+    images_needed: Annotated[float, note("From about how many images fine-tuning is expected to pay.")]
+    expected: Annotated[list[Expected], note("Of each possible scenario, after training; the cheapest first.")]
+    rival: Annotated[ScenarioId | None, note("Fine-tuning that may be clearly better: `fit` tries it.")]
     overridden: Annotated[ScenarioId | None, note("What the rules chose, where the user or `compare` chose another.")]
 
 

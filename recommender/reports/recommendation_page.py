@@ -15,10 +15,9 @@ from recommender.pipeline.decision import Decision
 from recommender.reports.console import bullets, grid, print_plainly
 from recommender.rules import thresholds
 from recommender.rules.backbone_rule import BackboneChoice
-from recommender.rules.class_balance import small_class
 from recommender.rules.input_size_rule import InputSizeChoice
 from recommender.rules.scenario import Similarity
-from recommender.rules.scenario_rule import amount, similarity_verdict
+from recommender.rules.scenario_rule import similarity_verdict
 
 if TYPE_CHECKING:
     from builders.graph.cut_search import CutPoint
@@ -84,7 +83,6 @@ def _headline(found: Decision) -> Text:
 def _measures(found: Decision) -> Table:
     size, similarity = found.measurements.size, found.measurements.similarity
     rows: list[tuple[str, str | Text]] = [("Data", _data_line(size))]
-    rows.append(("Size", f"{amount(size.n_images, small_class(size.class_counts))}"))
     if similarity is None:
         score = "not measured: the network has no BatchNorm, and there is no reference for it"
         return grid(*rows, ("Similarity", score))

@@ -85,7 +85,7 @@ def freeze_index(depths: Sequence[float], n_images: int) -> int:
 
     That share of the backbone's weighted layers never falls with more images.
     """
-    tenfolds = math.log10(max(n_images, thresholds.PLENTIFUL_IMAGES) / thresholds.PLENTIFUL_IMAGES)
+    tenfolds = math.log10(max(n_images, thresholds.TRAINABLE_SHARE_IMAGES) / thresholds.TRAINABLE_SHARE_IMAGES)
     share = thresholds.TRAINABLE_SHARE + thresholds.TRAINABLE_SHARE_PER_TENFOLD * tenfolds
     frozen = 1.0 - min(share, thresholds.MOST_TRAINABLE_SHARE)
     return max((index for index, depth in enumerate(depths[:-1]) if depth <= frozen), default=0)

@@ -8,8 +8,8 @@ from builders.strategy import HeadSpec, Strategy
 from probes.measurements import Measurements
 from recommender.rules import thresholds
 from recommender.rules.cut_rule import CutChoice, choose_cut, freeze_index, head_levels
-from recommender.rules.scenario import Scenario
-from recommender.rules.scenario_rule import SimilarityEvidence, Verdict, similarity_by_cuts, similarity_by_drift
+from recommender.rules.scenario import Scenario, Similarity
+from recommender.rules.scenario_rule import similarity_by_cuts, similarity_verdict
 
 if TYPE_CHECKING:
     from builders.graph.cut_search import CutPoint
@@ -29,22 +29,19 @@ class Plan:
         return replace(self, strategy=replace(self.strategy, head=head))
 
 
-def similarity_evidence(measured: Measurements, cuts: "Sequence[CutPoint]", seed: int) -> SimilarityEvidence:
-    """What is known of the similarity: by drift, or if none could be measured by how the cuts compare."""
+def similarity_of(measured: Measurements, cuts: "Sequence[CutPoint]") -> Similarity:
+    """Whether the images are like the source's: by drift, or if none could be measured by how the cuts compare."""
     if measured.similarity is not None:
-        found = measured.similarity
-        return similarity_by_drift(found.score, found.replicates, found.excess)
+        return similarity_verdict(measured.similarity.score)
     depths, groups = [point.depth for point in cuts], measured.separability.groups
-    return similarity_by_cuts(depths, _correct(measured, cuts), seed=seed, groups=groups)
+    return similarity_by_cuts(depths, _correct(measured, cuts), groups)
 
 
-def plan_strategy(backbone: str, cuts: "Sequence[CutPoint]", verdict: Verdict, measured: Measurements) -> Plan:
-    """Where to cut, what to freeze, and which head, for the chosen scenario."""
-    scenario, depths, correct = verdict.scenario, [point.depth for point in cuts], _correct(measured, cuts)
+def plan_strategy(backbone: str, cuts: "Sequence[CutPoint]", scenario: Scenario, measured: Measurements) -> Plan:
+    """Where to cut, what to freeze, and which head, for a scenario."""
+    depths, correct = [point.depth for point in cuts], _correct(measured, cuts)
     choice, groups = None, measured.separability.groups
-    if scenario is Scenario.LINEAR_PROBE:
-        choice = choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH, groups=groups)
-    elif scenario is Scenario.SHALLOW_FEATURES and len(cuts) > 1:  # some block is cut away, if the network can be cut
+    if scenario is Scenario.SHALLOW_FEATURES and len(cuts) > 1:  # some block is cut away, if the network can be cut
         earlier = range(len(cuts) - 1)
         middle = thresholds.MIDDLE_CUT_DEPTH
         choice = choose_cut(depths, correct, prior_depth=middle, candidates=earlier, groups=groups)

@@ -36,6 +36,11 @@ class Scenario(enum.Enum):
     def __init__(self, number: int, amount: Amount, similarity: Similarity) -> None:
         self.id, self.amount, self.similarity, self.recipe = number, amount, similarity, RECIPES[number]
 
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether layers of the backbone train."""
+        return self.amount is Amount.PLENTIFUL
+
     @classmethod
     def of(cls, amount: Amount, similarity: Similarity) -> "Scenario":
         """The scenario for these two answers."""

@@ -1,25 +1,14 @@
 """From measurements to one of the four scenarios. Pure."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
 import numpy.typing as npt
 
 from recommender.rules import thresholds
 from recommender.rules.cut_rule import choose_cut
-from recommender.rules.scenario import Amount, Scenario, Similarity
-
-
-def amount_margin(n_images: int, images_per_class: float) -> float:
-    """How many times the plentiful threshold the data amounts to, in all and in the smallest class that counts."""
-    return min(n_images / thresholds.PLENTIFUL_IMAGES, images_per_class / thresholds.PLENTIFUL_IMAGES_PER_CLASS)
-
-
-def amount(n_images: int, images_per_class: float) -> Amount:
-    """Whether there is enough data to fine-tune; arguments as of `amount_margin`."""
-    return Amount.PLENTIFUL if amount_margin(n_images, images_per_class) >= 1 else Amount.LIMITED
+from recommender.rules.outcomes import Outcomes, Task, cheapest_within, images_needed, outcomes
+from recommender.rules.scenario import Scenario, Similarity
 
 
 def drift_margin(excess_drift: float) -> float:
@@ -32,56 +21,14 @@ def similarity_verdict(score: float) -> Similarity:
     return Similarity.SIMILAR if score >= thresholds.SIMILAR_SCORE else Similarity.DISSIMILAR
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimilarityEvidence:
-    """What is known of the similarity."""
-
-    verdict: Similarity
-    replicates: tuple[Similarity, ...]  # the verdict of each bootstrap resample of the images; may be empty
-    margin: float | None  # how many times the threshold the evidence amounts to, up to 1 if similar; None without drift
-    trust: float = 1.0  # share of data sets in which this kind of evidence is right
-
-
-def similarity_by_drift(score: float, score_replicates: Sequence[float], excess_drift: float) -> SimilarityEvidence:
-    """From the similarity score, those of the resamples, and the excess drift."""
-    return SimilarityEvidence(
-        verdict=similarity_verdict(score),
-        replicates=tuple(similarity_verdict(value) for value in score_replicates),
-        margin=drift_margin(excess_drift),
-    )
-
-
-def similarity_by_cuts(
-    depths: Sequence[float], correct: npt.ArrayLike, *, seed: int, groups: npt.ArrayLike = ()
-) -> SimilarityEvidence:
+def similarity_by_cuts(depths: Sequence[float], correct: npt.ArrayLike, groups: npt.ArrayLike = ()) -> Similarity:
     """Without drift, images count as dissimilar if an earlier cut is clearly better than the last one.
 
     This reverses the textbook's premise: if the last blocks do worse than earlier ones, they are too specialised.
-    `depths`, `correct` and `groups` are those of `choose_cut`; resamples take whole groups.
+    Arguments as of `choose_cut`.
     """
-    hits = np.asarray(correct, np.float64).reshape(len(depths), -1)
-
-    n_images = hits.shape[1]
-    of_image = np.asarray(groups, np.int64) if np.size(groups) else np.arange(n_images)
-    _, first, inverse = np.unique(of_image, return_index=True, return_inverse=True)
-    members = [np.flatnonzero(inverse == number) for number in np.argsort(first)]
-
-    def verdict(columns: npt.NDArray[np.float64], of_column: npt.ArrayLike = groups) -> Similarity:
-        choice = choose_cut(depths, columns, prior_depth=thresholds.TOP_CUT_DEPTH, groups=of_column)
-        return Similarity.SIMILAR if depths[choice.index] > thresholds.SPECIALISED_DEPTH else Similarity.DISSIMILAR
-
-    def resampled() -> Similarity:
-        drawn = [members[number] for number in rng.integers(len(members), size=len(members))]
-        of_column = np.repeat(np.arange(len(drawn)), [len(part) for part in drawn])
-        return verdict(hits[:, np.concatenate(drawn)], of_column if len(members) < n_images else ())
-
-    rng = np.random.default_rng(seed)
-    return SimilarityEvidence(
-        verdict=verdict(hits),
-        replicates=tuple(resampled() for _ in range(thresholds.SIMILARITY_RESAMPLES if len(members) > 1 else 0)),
-        margin=None,
-        trust=thresholds.CUTS_AGREEMENT,
-    )
+    choice = choose_cut(depths, correct, prior_depth=thresholds.TOP_CUT_DEPTH, groups=groups)
+    return Similarity.SIMILAR if depths[choice.index] > thresholds.SPECIALISED_DEPTH else Similarity.DISSIMILAR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,46 +36,65 @@ class Verdict:
     """The scenario, and how sure it is."""
 
     scenario: Scenario
-    confidence: float  # share of resamples that give the same scenario, times the trust in the evidence, 0 to 1
-    runner_up: Scenario  # across the nearer threshold, or the rules' own choice where it is overridden
-    similarity: Similarity
-    nearer: Amount | Similarity  # the answer across the nearer threshold
-    close: bool  # whether a threshold is too near for the choice to be relied on
+    confidence: float  # probability that no scenario is better by over `thresholds.NEARLY_BEST`, 0 to 1
+    runner_up: Scenario  # of the others the best, or the rules' own choice where it is overridden
+    gap: float  # expected accuracy less that of the runner-up, -1 to 1
+    close: bool  # whether the confidence is too low to rely on the choice
     overridden: Scenario | None  # what the rules would have chosen, if the user asked for another
+    settled: bool  # whether the user, or a trial, chose the scenario
+    task: Task = field(repr=False)
+    outcomes: Outcomes = field(repr=False, compare=False)
+
+    @property
+    def similarity(self) -> Similarity:
+        """Whether the images are like the source's."""
+        return self.task.similarity
+
+    @property
+    def images_needed(self) -> float:
+        """From about how many images on fine-tuning is expected to be better than freezing."""
+        return images_needed(self.task)
+
+    @property
+    def textbook(self) -> Scenario:
+        """What the textbook's table says of as many images, this similar to the source's, before more is measured."""
+        return Scenario.of(self.scenario.amount, self.similarity)
+
+    @property
+    def rival(self) -> Scenario | None:
+        """The fine-tuning that may be clearly better than the frozen model that was chosen, and is worth a trial."""
+        if self.scenario.fine_tunes or self.settled:
+            return None
+        tuned = max(Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE, key=self.outcomes.expected)
+        chance = self.outcomes.chance_better(tuned, self.scenario, thresholds.NEARLY_BEST)
+        return tuned if chance > thresholds.WORTH_A_TRIAL else None
+
+    def with_scenario(self, scenario: Scenario, *, by_trial: bool = False) -> "Verdict":
+        """The verdict where the user asks for a scenario, or where a trial shows that it is the best."""
+        ruled = scenario if by_trial else self.overridden or self.scenario
+        return decide(self.task, forced=scenario, ruled=ruled)
 
 
-def choose_scenario(
-    *,
-    n_images: int,
-    images_per_class: float,
-    evidence: SimilarityEvidence,
-    forced: Scenario | None = None,
-) -> Verdict:
-    """Answer both questions; `images_per_class` of the smallest class that counts, `forced` by the user."""
-    size, similarity = amount(n_images, images_per_class), evidence.verdict
-    ruled = Scenario.of(size, similarity)
+def decide(task: Task, *, forced: Scenario | None = None, ruled: Scenario | None = None) -> Verdict:
+    """The cheapest scenario that is expected to be about as good as the best one; `forced` by the user."""
+    expected = outcomes(task)
+    possible = expected.scenarios
+    ruled = ruled or cheapest_within(expected, thresholds.WORTH_ITS_COST)
     chosen = forced or ruled
+    if chosen not in possible:  # the network can't be cut: it is used whole
+        expected = expected.with_copy(chosen, of=Scenario.LINEAR_PROBE)
     overridden = ruled if chosen is not ruled else None
-    resampled = [Scenario.of(size, value) for value in (evidence.replicates or (similarity,))]
-
-    other_size = next(other for other in Amount if other is not size)
-    other_similarity = next(other for other in Similarity if other is not similarity)
-    size_margin, drift = amount_margin(n_images, images_per_class), evidence.margin
-    size_distance = abs(math.log(max(size_margin, 1e-9)))
-    drift_distance = 0.0 if drift is None else abs(math.log(max(drift, 1e-2)))
-    by_size = size_distance < drift_distance
-    across = Scenario.of(other_size, similarity) if by_size else Scenario.of(size, other_similarity)
+    others = [scenario for scenario in possible if scenario is not chosen]
+    runner_up = overridden or max(others, key=expected.expected)
+    confidence = expected.chance(chosen, thresholds.NEARLY_BEST)
     return Verdict(
         scenario=chosen,
-        confidence=evidence.trust * sum(scenario is chosen for scenario in resampled) / len(resampled),
-        runner_up=overridden or across,
-        similarity=similarity,
-        nearer=other_size if by_size else other_similarity,
-        close=drift is None or _is_close(size_margin) or _is_close(drift),
+        confidence=confidence,
+        runner_up=runner_up,
+        gap=expected.expected(chosen) - expected.expected(runner_up),
+        close=confidence < thresholds.CLOSE_CALL,
         overridden=overridden,
+        settled=forced is not None,
+        task=task,
+        outcomes=expected,
     )
-
-
-def _is_close(margin: float) -> bool:
-    """Whether a margin is too near to 1, its threshold, to be relied on."""
-    return 1 / thresholds.CLOSE_CALL < margin < thresholds.CLOSE_CALL

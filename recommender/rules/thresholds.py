@@ -4,14 +4,54 @@
 Values marked provisional rest on few data sets and await a benchmark of all four scenarios.
 """
 
-# Plentiful data: both must hold. Provisional.
-# pilot: fine-tuning was ahead of a linear classifier by 2 points on photographs and by 10 on spectrograms from about a
-# thousand images on; with 40 to 200 images it lost or tied on five of six data sets.
-PLENTIFUL_IMAGES = 1000
-# pilot: at 20 images a class fine-tuning still lost or tied on four of five data sets.
-# It has to hold for the small classes: a network learns a class of 12 images from 12 images, however many the other
-# classes have, and balanced accuracy gives that class the same weight as any other.
-PLENTIFUL_IMAGES_PER_CLASS = 20
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A linear rule that was fitted to cells of benchmarks/regret: `Task.features` times coefficients."""
+
+    coefficients: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]  # of the coefficients
+    spread: float  # standard deviation around the line, over data sets and cells
+
+
+# A task at which the regressors of the lines are near 0.
+TYPICAL_IMAGES_PER_CLASS = 20.0
+TYPICAL_IMAGES = 200.0
+TYPICAL_ACCURACY = 0.8  # where nothing can be cross-validated
+MOST_EXCESS = 0.3  # a drift beyond that counts as this
+# Logarithm of the error of full fine-tuning over that of the best frozen model.
+FULL = Line(
+    coefficients=(0.0, -0.15, -0.1, -0.25, -0.1),
+    covariance=((0.04, 0, 0, 0, 0), (0, 0.01, 0, 0, 0), (0, 0, 0.01, 0, 0), (0, 0, 0, 0.01, 0), (0, 0, 0, 0, 0.01)),
+    spread=0.4,
+)
+# Logarithm of the error of partial fine-tuning over that of full fine-tuning.
+PARTIAL_LESS_FULL = Line(
+    coefficients=(0.0, 0.0, 0.0, 0.1, 0.0),
+    covariance=((0.04, 0, 0, 0, 0), (0, 0.01, 0, 0, 0), (0, 0, 0.01, 0, 0), (0, 0, 0, 0.01, 0), (0, 0, 0, 0, 0.01)),
+    spread=0.3,
+)
+ERROR_SPREAD = 0.2
+CUT_GAIN_SIMILAR = -0.02
+CUT_GAIN_DISSIMILAR = 0.015
+CUT_GAIN_SPREAD = 0.02
+CUT_GAIN_ERROR = 0.01
+EXCESS_SIMILAR = 0.02
+EXCESS_DISSIMILAR = 0.2
+# Images of a class below which the model card names it.
+FEW_IMAGES = 20
+
+# A scenario has to be expected to be better than a cheaper one by this much, in accuracy, to be worth its cost. Ours.
+WORTH_ITS_COST = 0.005
+# Confidence is the probability that no scenario is better by more than this, in accuracy.
+NEARLY_BEST = 0.01
+# Probability that fine-tuning is better than the frozen model by more than that, from which `fit` tries it.
+WORTH_A_TRIAL = 0.2
+# Confidence below which the answer is "too close to call".
+CLOSE_CALL = 0.6
+
 # Share of the classes that may be smaller, rounded down: none of up to 50 classes, 19 of a thousand. So one rare class
 # does not decide for a thousand others. Ours.
 NEGLIGIBLE_CLASSES = 0.02
@@ -26,14 +66,9 @@ SIMILAR_SCORE = 0.5
 
 # Without drift: images count as dissimilar if a cut no deeper than this is clearly better than the last one.
 SPECIALISED_DEPTH = 0.9
-SIMILARITY_RESAMPLES = 200
 # Share of cells in which that verdict agrees with the one by drift. benchmarks/results/scenarios.jsonl: in 16 of 26;
 # the others are out-of-distribution images that it takes for similar ones.
 CUTS_AGREEMENT = 0.62
-
-# A margin within this factor of a threshold is a close call. Confidence does not show it: it resamples the images, and
-# the thresholds are provisional. Ours.
-CLOSE_CALL = 1.25
 
 # Cut depth that the rule starts from, as a share of the backbone's weighted layers.
 TOP_CUT_DEPTH = 1.0
@@ -49,9 +84,10 @@ ALONE_CAUTION = 1.0
 # Accuracy at neighbouring cuts is averaged with a Gaussian kernel of this width in depth.
 CUT_SMOOTHING = 0.05
 
-# Share of the backbone's weighted layers that trains in a partial fine-tune: this much at PLENTIFUL_IMAGES and this
+# Share of the backbone's weighted layers that trains in a partial fine-tune: this much up to so many images, and this
 # much more with every tenfold, up to the most. Provisional.
 # pilot: with 1,000 photographs the last four of 16 blocks came within a point of training everything.
+TRAINABLE_SHARE_IMAGES = 1000
 TRAINABLE_SHARE = 0.25
 TRAINABLE_SHARE_PER_TENFOLD = 0.25
 MOST_TRAINABLE_SHARE = 0.85

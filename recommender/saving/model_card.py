@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from probes.evaluation.intervals import wilson
 from recommender.explanation.text import clean
 from recommender.rules.scenario import Scenario
-from recommender.rules.thresholds import PLENTIFUL_IMAGES_PER_CLASS
+from recommender.rules.thresholds import FEW_IMAGES
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -57,7 +57,7 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
     n_judged = (fit or description)["n_held_out"] or description["separability"]["n_images"]
     if compared and not fit:
         n_judged = comparison["n_judged"]
-    few = sorted((count, name) for name, count in data["class_counts"].items() if count < PLENTIFUL_IMAGES_PER_CLASS)
+    few = sorted((count, name) for name, count in data["class_counts"].items() if count < FEW_IMAGES)
     text = _template().render(
         {"fit": None, "comparison": None, "exports": (), **description},
         compared=compared,
@@ -77,7 +77,7 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
             for key in ("expected_accuracy", "expected_balanced_accuracy")
         },
         few=[f"{name} ({count:,})" for count, name in few],
-        plentiful=PLENTIFUL_IMAGES_PER_CLASS,
+        plentiful=FEW_IMAGES,
         command=command,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

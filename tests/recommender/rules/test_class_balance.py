@@ -5,15 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.rules import scenario_rule as rules
 from recommender.rules.class_balance import class_weights, imbalance, small_class
-from recommender.rules.scenario import Amount
 
 
-def test_five_thousand_images_of_which_one_class_has_twelve_are_not_plentiful():
-    counts = [554] * 9 + [12]
-    assert rules.amount(sum(counts), small_class(counts)) is Amount.LIMITED
-    assert rules.amount(sum(counts), small_class([500] * 9 + [20])) is Amount.PLENTIFUL
+def test_of_few_classes_the_smallest_counts():
+    assert small_class([554] * 9 + [12]) == 12
 
 
 @pytest.mark.parametrize(("n_classes", "negligible"), [(2, 0), (50, 0), (51, 1), (101, 2), (1000, 19)])

@@ -1,0 +1,260 @@
+"""What each way of transfer learning gives, on 13 data sets with few to many images.
+
+    python -m benchmarks.regret.grid [SET...] [--part K OF]
+
+A cell is a data set, a number of training images of each class, and a seed; of each class up to 60 images, a third at
+most, are kept out of everything and judge. In the `frozen` arm a classifier is fitted at every cut point, alone and
+joined with the earlier stages. In the others the product's own training runs on all training images, without trials:
+`full` (scenario 3), `partial` (scenario 2) and `plain`, a recipe that many people use: the last stage alone read by the
+prediction layer, the last weights taken, scale and offset of BatchNorm frozen, shifts and brightness as augmentation.
+A quarter as many images as train, if there are so many, are shown to the start and to the end of each training: that is
+what a trial on held-out images would have seen. Input is the rule's size, 128 px at most, so that a training takes
+minutes. `seconds` are of one processor.
+
+Results: benchmarks/results/regret.jsonl, one line an arm; a run resumes. `--part 0 2` and `--part 1 2` share the work
+between two processes; the first arms of all data sets come first.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import ResultFile, data_sets, features_of, linked_folder
+
+from builders.surgery.frozen_split import split_frozen
+from builders.training.batches import predict, quiet_tracing
+from builders.training.data import Examples, Pictures
+from builders.training.trainer import Trainer, between
+from probes.data.image_index import ImageIndex
+from probes.evaluation.evaluation import log_losses
+from probes.images.decode import quiet_decoders, read_picture, resize
+from probes.separability.discriminant import fit
+from probes.separability.linear_probe import fit_linear_probe
+from recommender import recommend
+from recommender.fit.data import linear_probe, read_all
+from recommender.fit.plan import FitOptions, FitSession, is_dissimilar
+from recommender.progress import Clock
+from recommender.recommendation import Recommendation
+from recommender.rules.cut_rule import head_levels
+from recommender.rules.input_size_rule import input_size
+from recommender.rules.plan import plan_strategy
+from recommender.rules.scenario import Scenario
+
+TEST, LARGEST_SIZE, ALL = 60, 128, 320
+SHARES = (0.0, 0.5, 0.75, 1.0)  # of the end in averages of weights with the start
+SCENARIOS = {"full": Scenario.FULL_FINE_TUNE, "partial": Scenario.PARTIAL_FINE_TUNE, "plain": Scenario.FULL_FINE_TUNE}
+_ABOVE = ((40, 0), (10, 0), (160, 0), (20, 1), (80, 1))
+# In this order, so that a part of the grid says something of every data set.
+COLUMNS = (
+    *((40, 0, "frozen"), (40, 0, "full"), (10, 0, "frozen"), (10, 0, "full"), (160, 0, "frozen"), (40, 0, "partial")),
+    *((20, 1, "frozen"), (20, 1, "full"), (160, 0, "full"), (80, 1, "frozen"), (10, 0, "plain"), (80, 1, "full")),
+    *((40, 0, "plain"), (160, 0, "partial"), (10, 0, "partial"), (ALL, 0, "frozen"), (ALL, 0, "full")),
+    *((n, seed, "frozen") for seed in (0, 1) for n in (5, 10, 20, 40, 80, 160) if (n, seed) not in _ABOVE),
+)
+
+Files = list[tuple[int, str]]
+
+
+def parts(folder: ImageIndex, per_class: int, seed: int) -> tuple[list[list[str]], Files, Files]:
+    """Files that train, by class; those that a trial holds out; those that judge. The last are of the seed alone."""
+    train, trial, test = [], [], []
+    rng = np.random.default_rng([seed, 11])
+    for label, files in enumerate(folder.files):
+        order = [files[i] for i in rng.permutation(len(files))]
+        kept = min(TEST, len(order) // 3)
+        rest = order[kept:]
+        n = min(per_class, len(rest))
+        train.append(rest[:n])
+        trial += [(label, file) for file in rest[n : n + max(1, n // 4)]]
+        test += [(label, file) for file in order[:kept]]
+    return train, trial, test
+
+
+def packed(hits: npt.ArrayLike) -> str:
+    return np.packbits(np.asarray(hits, bool)).tobytes().hex()
+
+
+def told(probabilities: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """What one model says of one part: accuracy, the mean of those of the classes, log loss, and which are right."""
+    hits = probabilities.argmax(1) == labels
+    of_classes = [hits[labels == label].mean() for label in np.unique(labels)]
+    return {
+        "accuracy": round(float(hits.mean()), 4),
+        "balanced": round(float(np.mean(of_classes)), 4),
+        "log_loss": round(float(log_losses(np.asarray(probabilities, np.float64), labels).mean()), 4),
+        "hits": packed(hits),
+    }
+
+
+def frozen(found: Recommendation, folder: ImageIndex, test: Files) -> dict[str, Any]:
+    """Classifiers at every cut point, alone and joined; which of them scenarios 1 and 4 would take; what was measured.
+
+    Also the cross-validated accuracies, on which a decision rests.
+    """
+    rows, cuts, measured = found.rows, found.plan.cuts, found.measurements
+    features = features_of(folder, test, found.network)
+    labels, n_classes = features.labels, measured.size.n_classes
+    shapes, balanced = [cut.shape for cut in cuts], found.class_weight is not None
+
+    def judged(levels: Sequence[int]) -> dict[str, Any]:
+        blocks, unseen = ([each.pooled[cuts[level].layer] for level in levels] for each in (found.features, features))
+        widths = [block.shape[1] for block in blocks]
+        classifier = fit(np.concatenate(blocks, 1), rows, n_classes, widths=widths, balanced=balanced)
+        return told(classifier.probabilities(np.concatenate(unseen, 1)), labels)
+
+    known = rows.labels[found.probe.judged.rows]
+    chosen = {}
+    for scenario in (Scenario.LINEAR_PROBE, Scenario.SHALLOW_FEATURES):
+        plan = plan_strategy(found.backbone.name, cuts, replace(found.verdict, scenario=scenario), measured)
+        names = [cut.layer for cut in cuts]
+        chosen[str(scenario.id)] = {
+            "cut": names.index(plan.strategy.cut),
+            **judged([names.index(level) for level in plan.strategy.head.levels]),
+        }
+    similarity = measured.similarity
+    return {
+        "n_training": int(rows.training.sum()),
+        "n_classes": n_classes,
+        "n_test": len(labels),
+        "input_size": found.strategy.input_size,
+        "native_px": round(float(np.median(found.features.sizes.min(1)))),
+        "drift": None
+        if similarity is None
+        else {part: round(similarity.part(part), 4) for part in ("early", "middle", "late")},
+        "excess": None if similarity is None else round(similarity.excess, 4),
+        "advised": (found.verdict.overridden or found.scenario).id,
+        "expected": round(found.expected_accuracy or 0.0, 4),  # cross-validated, of all stages joined
+        "expected_error": round(found.probe.judged.standard_error, 4),
+        "expected_log_loss": round(float(log_losses(found.probe.judged.probabilities, known).mean()), 4),
+        "cross_validated": [round(float(np.mean(each.correct)), 4) for each in measured.separability.per_cut],
+        "depths": [round(cut.depth, 3) for cut in cuts],
+        "alone": [judged([cut])["accuracy"] for cut in range(len(cuts))],
+        "joined": [judged(head_levels(shapes, cut))["accuracy"] for cut in range(len(cuts))],
+        "chosen": chosen,
+    }
+
+
+def examples(folder: ImageIndex, files: Files, size: int) -> Examples:
+    pixels = np.stack([resize(read_picture(Path(folder.source) / file).pixels, size) for _, file in files])
+    labels = np.array([label for label, _ in files])
+    return Examples(
+        inputs=Pictures(pixels=pixels), rows=np.arange(len(labels)), labels=labels, weights=np.ones(len(labels))
+    )
+
+
+def trained(found: Recommendation, arm: str, folder: ImageIndex, trial: Files, test: Files) -> dict[str, Any]:
+    """Train on all images, as `fit` does, and show the unseen ones to averages of the start and the end."""
+    plan = plan_strategy(
+        found.backbone.name, found.plan.cuts, replace(found.verdict, scenario=SCENARIOS[arm]), found.measurements
+    )
+    if arm == "plain":
+        plan, balanced = plan.reading_the_cut_alone(), found.class_weight is not None
+        last = [found.features.pooled[plan.strategy.cut]]
+        probe = fit_linear_probe(last, found.rows, plan.strategy.head.classes, seed=found.seed, balanced=balanced)
+        found = replace(found, probe=probe)
+    found = replace(found, plan=plan)
+    options = FitOptions(
+        **dict.fromkeys(("epochs", "steps", "batch_size", "learning_rate", "logs", "progress", "announce", "on_check")),
+        augmentation=("shift", "brightness") if arm == "plain" else None,
+        cache=True,
+        precision="float32",
+        callbacks=(),
+        seed=found.seed,
+        resume=False,
+        keep_state=False,
+        force=True,
+    )
+    model = found.build()
+    split = split_frozen(model, train_norms=arm != "plain")
+    session = FitSession(found=found, model=model, frozen_split=split, given=False, options=options, clock=Clock())
+    began, cpu = time.perf_counter(), time.process_time()
+    data = read_all(session)
+    rows = data.images.training
+    schedule = options.schedule(len(rows), dissimilar=split.takes_pictures and is_dissimilar(found))
+    with quiet_decoders(), quiet_tracing():
+        trainer = Trainer(split.tail, schedule)
+        model.layers[-1].set_weights(list(linear_probe(session, data.images, rows)))
+        first = trainer.weights()
+        state = trainer.start()
+        end = trainer.run(
+            state, data.images.examples(data.inputs, rows, balanced=session.class_weight is not None)
+        ).state.weights
+        seconds, processor = time.perf_counter() - began, time.process_time() - cpu
+        judged: dict[str, list[Any]] = {"test": [], "trial": []}
+        for name, files in (("test", test), ("trial", trial)):
+            if not files:
+                continue
+            unseen = examples(folder, files, found.strategy.input_size)
+            for share in SHARES:
+                trainer.set_weights(between(first, end, share))
+                probabilities = predict(model, unseen)
+                about = {"share": share, **told(probabilities, unseen.labels)}
+                if name == "trial":
+                    losses = log_losses(np.asarray(probabilities, np.float64), unseen.labels)
+                    about["losses"] = [round(float(loss), 3) for loss in losses]
+                judged[name].append(about)
+    return {
+        "n_training": len(rows),
+        "freeze_depth": found.strategy.freeze_depth,
+        "augmentation": list(data.augmentation),
+        "steps": schedule.steps,
+        "rate": schedule.learning_rate,
+        "seconds": round(processor),
+        "clock": round(seconds),
+        **judged,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sets", nargs="*")
+    parser.add_argument("--part", nargs=2, type=int, default=(0, 1))
+    options = parser.parse_args()
+    import keras
+
+    results = ResultFile("regret.jsonl", ("set", "per_class", "seed", "arm"))
+    folders = data_sets(tuple(options.sets))
+    part, of = options.part
+    for number, (per_class, seed, arm) in enumerate(COLUMNS):
+        for place, (name, folder) in enumerate(folders):
+            train, trial, test = parts(folder, per_class, seed)
+            fewer = [n for n, s, a in COLUMNS if n < per_class and (s, a) == (seed, arm)]
+            same = any(sum(map(len, parts(folder, n, seed)[0])) > 0.8 * sum(map(len, train)) for n in fewer)
+            if (number + place) % of != part or same or results.has(name, per_class, seed, arm):
+                continue
+            with linked_folder(folder, train) as path:
+                size = input_size(_short_side(folder), LARGEST_SIZE)
+                found = recommend(path, scenario=3, input_size=size, seed=seed)
+                row = frozen(found, folder, test) if arm == "frozen" else trained(found, arm, folder, trial, test)
+            backend = {"backend": keras.backend.backend(), "threads": os.environ.get("OMP_NUM_THREADS")}
+            results.add({"set": name, "per_class": per_class, "seed": seed, "arm": arm, **row, **backend})
+            print(
+                name,
+                per_class,
+                seed,
+                arm,
+                row.get("seconds"),
+                row.get("expected"),
+                [each["accuracy"] for each in row.get("test", [])],
+                flush=True,
+            )
+            keras.backend.clear_session()
+
+
+def _short_side(folder: ImageIndex) -> float:
+    """Median over some pictures, in px."""
+    some = [files[0] for files in folder.files] + [files[-1] for files in folder.files]
+    return float(np.median([min(read_picture(Path(folder.source) / file).size) for file in some]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What each of the four ways will give on a task: accuracies with their uncertainty. Pure.
+
+The error of a fine-tuned network is that of the best frozen one, times a factor. Over the cells of benchmarks/regret
+the logarithm of that factor is close to linear in what is known beforehand: images a class, images in all, drift, and
+the frozen model's own error (`thresholds.FULL`, `thresholds.PARTIAL_LESS_FULL`). The spread over data sets and over
+cells, and the uncertainty of the coefficients, stay in: an outcome is a distribution, held as draws.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from recommender.rules import thresholds
+from recommender.rules.scenario import Scenario, Similarity
+
+FloatArray = npt.NDArray[np.float64]
+
+_DRAWS = 4000
+_LEAST_LOG = np.log(1e-4)  # of a factor of errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is known of a task before anything trains."""
+
+    n_images: int
+    images_per_class: float  # of the smallest class that counts
+    excess_drift: float | None  # None if no drift could be measured
+    similarity: Similarity  # by drift, or else by how the cuts compare
+    accuracy: float | None  # of the frozen whole backbone, on images that it was not fitted on; None without such
+    n_judged: float  # independent images of that accuracy
+    cut_gain: float | None  # accuracy of the best earlier cut less that, on the same images; None without a cut
+    cut_gain_error: float  # standard error of that
+
+    def features(self, error: float, excess: float) -> FloatArray:
+        """Regressors of the factor of errors, of shape (5,)."""
+        return np.array(
+            [
+                1.0,
+                np.log2(min(self.images_per_class, self.n_images) / thresholds.TYPICAL_IMAGES_PER_CLASS),
+                np.log2(self.n_images / thresholds.TYPICAL_IMAGES),
+                min(max(excess, 0.0), thresholds.MOST_EXCESS) / thresholds.DRIFT_THRESHOLD - 1.0,
+                _logit(error),
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcomes:
+    """Accuracies that the scenarios may reach, as draws."""
+
+    scenarios: tuple[Scenario, ...]  # that are possible, the cheapest first
+    draws: FloatArray  # of shape (scenarios, draws), 0 to 1
+
+    def expected(self, scenario: Scenario) -> float:
+        """Mean accuracy."""
+        return float(self._of(scenario).mean())
+
+    def interval(self, scenario: Scenario) -> tuple[float, float]:
+        """90 % interval of the accuracy."""
+        low, high = np.quantile(self._of(scenario), (0.05, 0.95))
+        return float(low), float(high)
+
+    def chance(self, scenario: Scenario, within: float) -> float:
+        """Probability that no scenario is better by more than that, in accuracy."""
+        return float((self.draws.max(0) - self._of(scenario) <= within).mean())
+
+    def chance_better(self, scenario: Scenario, than: Scenario, by: float) -> float:
+        """Probability that one scenario is better than another by more than that, in accuracy."""
+        return float((self._of(scenario) - self._of(than) > by).mean())
+
+    def with_copy(self, scenario: Scenario, *, of: Scenario) -> "Outcomes":
+        """The same with another scenario that gives what this one gives."""
+        draws = np.concatenate([self.draws, self._of(of)[None]])
+        return Outcomes(scenarios=(*self.scenarios, scenario), draws=draws)
+
+    def _of(self, scenario: Scenario) -> FloatArray:
+        return np.asarray(self.draws[self.scenarios.index(scenario)])
+
+
+def outcomes(task: Task) -> Outcomes:
+    """What is to be expected of a task."""
+    normal, uniform = _noise()
+    accuracy = thresholds.TYPICAL_ACCURACY if task.accuracy is None else task.accuracy
+    wrong, n_judged = (1 - accuracy) * task.n_judged + 0.5, task.n_judged + 1
+    spread = np.hypot(np.sqrt(1 / wrong + 1 / (n_judged - wrong)), thresholds.ERROR_SPREAD)
+    whole = 1 / (1 + np.exp(-(_logit(wrong / n_judged) + spread * normal[0])))
+    excess = _excess(task, uniform)
+    scenarios, errors = [Scenario.LINEAR_PROBE], [whole]
+    frozen = whole
+    if task.cut_gain is not None:
+        scenarios.append(Scenario.SHALLOW_FEATURES)
+        errors.append(np.clip(whole - _cut_gain(task, excess, normal[1]), 1e-4, 1.0))
+        frozen = min(errors, key=lambda each: float(each.mean()))
+    rows = np.stack([task.features(wrong / n_judged, value) for value in np.unique(excess)])
+    rows = rows[np.searchsorted(np.unique(excess), excess)]
+    full = _predicted(thresholds.FULL, rows, normal[2])
+    partial = full + _predicted(thresholds.PARTIAL_LESS_FULL, rows, normal[3])
+    for scenario, logs in ((Scenario.PARTIAL_FINE_TUNE, partial), (Scenario.FULL_FINE_TUNE, full)):
+        scenarios.append(scenario)
+        errors.append(np.minimum(frozen * np.exp(np.maximum(logs, _LEAST_LOG)), 1.0))
+    return Outcomes(scenarios=tuple(scenarios), draws=1 - np.stack(errors))
+
+
+def images_needed(task: Task) -> float:
+    """About how many images, with as many times more in each class, fine-tuning needs to be better than freezing."""
+    accuracy = thresholds.TYPICAL_ACCURACY if task.accuracy is None else task.accuracy
+    error = ((1 - accuracy) * task.n_judged + 0.5) / (task.n_judged + 1)
+    excess = float(_excess(task, np.zeros(1))[0])
+    coefficients = np.array(thresholds.FULL.coefficients)
+    slope = coefficients[1] + coefficients[2]
+    return float(task.n_images * 2.0 ** min(max(-task.features(error, excess) @ coefficients / slope, -20), 20))
+
+
+def _predicted(line: thresholds.Line, rows: FloatArray, normal: FloatArray) -> FloatArray:
+    """Draws of a line's value, with the uncertainty of its coefficients and the spread around it."""
+    covariance = np.array(line.covariance)
+    variance = np.einsum("ni,ij,nj->n", rows, covariance, rows) + line.spread**2
+    return np.asarray(rows @ np.array(line.coefficients) + np.sqrt(variance) * normal)
+
+
+def _cut_gain(task: Task, excess: FloatArray, normal: FloatArray) -> FloatArray:
+    """What an earlier cut gains: what it did on other data sets at such a drift, and what is measured on this one."""
+    similar = excess <= thresholds.DRIFT_THRESHOLD
+    prior = np.where(similar, thresholds.CUT_GAIN_SIMILAR, thresholds.CUT_GAIN_DISSIMILAR)
+    known, spread = 1 / thresholds.CUT_GAIN_SPREAD**2, thresholds.CUT_GAIN_ERROR
+    seen = 0.0 if task.cut_gain is None or task.accuracy is None else 1 / (task.cut_gain_error**2 + spread**2)
+    mean = (known * prior + seen * (task.cut_gain or 0.0)) / (known + seen)
+    return np.asarray(mean + normal / np.sqrt(known + seen))
+
+
+def _excess(task: Task, uniform: FloatArray) -> FloatArray:
+    """The excess drift; where it can't be measured, one that is typical of the verdict, which may be wrong."""
+    if task.excess_drift is not None:
+        return np.full(len(uniform), task.excess_drift)
+    typical = (thresholds.EXCESS_SIMILAR, thresholds.EXCESS_DISSIMILAR)
+    said, other = typical if task.similarity is Similarity.SIMILAR else typical[::-1]
+    return np.where(uniform < thresholds.CUTS_AGREEMENT, said, other)
+
+
+@cache
+def _noise() -> tuple[FloatArray, FloatArray]:
+    """The same draws for every task, so that an answer is no matter of luck."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((4, _DRAWS)), rng.random(_DRAWS)
+
+
+def _logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))
+
+
+def cheapest_within(found: Outcomes, slack: float) -> Scenario:
+    """The cheapest scenario whose expected accuracy is at most so much below the best one's."""
+    best = max(found.expected(scenario) for scenario in found.scenarios)
+    return next(scenario for scenario in found.scenarios if found.expected(scenario) >= best - slack)
