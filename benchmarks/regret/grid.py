@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,17 @@ from recommender.rules.scenario import Scenario
 TEST, LARGEST_SIZE, ALL = 60, 128, 320
 SHARES = (0.0, 0.5, 0.75, 1.0)  # of the end in averages of weights with the start
 SCENARIOS = {"full": Scenario.FULL_FINE_TUNE, "partial": Scenario.PARTIAL_FINE_TUNE, "plain": Scenario.FULL_FINE_TUNE}
-_ABOVE = ((40, 0), (10, 0), (160, 0), (20, 1), (80, 1))
-# In this order, so that a part of the grid says something of every data set.
-COLUMNS = (
-    *((40, 0, "frozen"), (40, 0, "full"), (10, 0, "frozen"), (10, 0, "full"), (160, 0, "frozen"), (40, 0, "partial")),
-    *((20, 1, "frozen"), (20, 1, "full"), (160, 0, "full"), (80, 1, "frozen"), (10, 0, "plain"), (80, 1, "full")),
-    *((40, 0, "plain"), (160, 0, "partial"), (10, 0, "partial"), (ALL, 0, "frozen"), (ALL, 0, "full")),
-    *((n, seed, "frozen") for seed in (0, 1) for n in (5, 10, 20, 40, 80, 160) if (n, seed) not in _ABOVE),
-)
+SIZES = ((40, 0), (10, 0), (160, 0), (20, 1), (80, 1))  # images a class, and seed
+ARMS = ("frozen", "full", "partial")
+
+
+def cells(n_sets: int) -> list[tuple[int, int, int, str]]:
+    """(set, images a class, seed, arm) in an order in which each part says something of every set and size."""
+    pairs = ((0, 1), (1, 0), (2, 3), (3, 2), (4, 4))
+    found = [(number, *SIZES[pair[number % 2]], arm) for pair in pairs for number in range(n_sets) for arm in ARMS]
+    found += [(number, 40, 0, "plain") for number in range(n_sets)]
+    return found
+
 
 Files = list[tuple[int, str]]
 
@@ -96,50 +99,30 @@ def told(probabilities: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> dict
 
 
 def frozen(found: Recommendation, folder: ImageIndex, test: Files) -> dict[str, Any]:
-    """Classifiers at every cut point, alone and joined; which of them scenarios 1 and 4 would take; what was measured.
-
-    Also the cross-validated accuracies, on which a decision rests.
-    """
-    rows, cuts, measured = found.rows, found.plan.cuts, found.measurements
+    """What the decision reads; classifiers on the whole backbone, at the cut of scenario 4 and at every cut point."""
+    rows, cuts, levels = found.rows, found.plan.cuts, found.strategy.head.levels
     features = features_of(folder, test, found.network)
-    labels, n_classes = features.labels, measured.size.n_classes
-    shapes, balanced = [cut.shape for cut in cuts], found.class_weight is not None
+    names, balanced = [cut.layer for cut in cuts], found.class_weight is not None
+    joined = [[names[level] for level in head_levels([cut.shape for cut in cuts], end)] for end in range(len(cuts))]
 
-    def judged(levels: Sequence[int]) -> dict[str, Any]:
-        blocks, unseen = ([each.pooled[cuts[level].layer] for level in levels] for each in (found.features, features))
+    def judged(names: Sequence[str]) -> dict[str, Any]:
+        blocks, unseen = ([each.pooled[name] for name in names] for each in (found.features, features))
         widths = [block.shape[1] for block in blocks]
+        n_classes = found.strategy.head.classes
         classifier = fit(np.concatenate(blocks, 1), rows, n_classes, widths=widths, balanced=balanced)
-        return told(classifier.probabilities(np.concatenate(unseen, 1)), labels)
+        return told(classifier.probabilities(np.concatenate(unseen, 1)), features.labels)
 
-    known = rows.labels[found.probe.judged.rows]
-    chosen = {}
-    for scenario in (Scenario.LINEAR_PROBE, Scenario.SHALLOW_FEATURES):
-        plan = plan_strategy(found.backbone.name, cuts, replace(found.verdict, scenario=scenario), measured)
-        names = [cut.layer for cut in cuts]
-        chosen[str(scenario.id)] = {
-            "cut": names.index(plan.strategy.cut),
-            **judged([names.index(level) for level in plan.strategy.head.levels]),
-        }
-    similarity = measured.similarity
     return {
         "n_training": int(rows.training.sum()),
-        "n_classes": n_classes,
-        "n_test": len(labels),
+        "n_classes": found.strategy.head.classes,
+        "n_test": len(features.labels),
         "input_size": found.strategy.input_size,
-        "native_px": round(float(np.median(found.features.sizes.min(1)))),
-        "drift": None
-        if similarity is None
-        else {part: round(similarity.part(part), 4) for part in ("early", "middle", "late")},
-        "excess": None if similarity is None else round(similarity.excess, 4),
-        "advised": (found.verdict.overridden or found.scenario).id,
-        "expected": round(found.expected_accuracy or 0.0, 4),  # cross-validated, of all stages joined
-        "expected_error": round(found.probe.judged.standard_error, 4),
-        "expected_log_loss": round(float(log_losses(found.probe.judged.probabilities, known).mean()), 4),
-        "cross_validated": [round(float(np.mean(each.correct)), 4) for each in measured.separability.per_cut],
+        "task": asdict(found.verdict.task),
+        "whole": judged(joined[-1]),
+        "cut": {"depth": round(found.strategy.cut_depth, 3), "n_levels": len(levels), **judged(levels)},
         "depths": [round(cut.depth, 3) for cut in cuts],
-        "alone": [judged([cut])["accuracy"] for cut in range(len(cuts))],
-        "joined": [judged(head_levels(shapes, cut))["accuracy"] for cut in range(len(cuts))],
-        "chosen": chosen,
+        "alone": [judged([name])["accuracy"] for name in names],
+        "joined": [judged(each)["accuracy"] for each in joined],
     }
 
 
@@ -153,25 +136,17 @@ def examples(folder: ImageIndex, files: Files, size: int) -> Examples:
 
 def trained(found: Recommendation, arm: str, folder: ImageIndex, trial: Files, test: Files) -> dict[str, Any]:
     """Train on all images, as `fit` does, and show the unseen ones to averages of the start and the end."""
-    plan = plan_strategy(
-        found.backbone.name, found.plan.cuts, replace(found.verdict, scenario=SCENARIOS[arm]), found.measurements
-    )
-    if arm == "plain":
-        plan, balanced = plan.reading_the_cut_alone(), found.class_weight is not None
-        last = [found.features.pooled[plan.strategy.cut]]
-        probe = fit_linear_probe(last, found.rows, plan.strategy.head.classes, seed=found.seed, balanced=balanced)
-        found = replace(found, probe=probe)
-    found = replace(found, plan=plan)
+    plan = plan_strategy(found.backbone.name, found.plan.cuts, SCENARIOS[arm], found.measurements)
+    plan = plan.reading_the_cut_alone() if arm == "plain" else plan
+    blocks = [found.features.pooled[level] for level in plan.strategy.head.levels]
+    n_classes, balanced = plan.strategy.head.classes, found.class_weight is not None
+    probe = fit_linear_probe(blocks, found.rows, n_classes, seed=found.seed, balanced=balanced)
+    found = replace(found, plan=plan, probe=probe)
     options = FitOptions(
         **dict.fromkeys(("epochs", "steps", "batch_size", "learning_rate", "logs", "progress", "announce", "on_check")),
         augmentation=("shift", "brightness") if arm == "plain" else None,
-        cache=True,
-        precision="float32",
-        callbacks=(),
-        seed=found.seed,
-        resume=False,
-        keep_state=False,
-        force=True,
+        **{"cache": True, "precision": "float32", "callbacks": (), "seed": found.seed},
+        **{"resume": False, "keep_state": False, "force": True},
     )
     model = found.build()
     split = split_frozen(model, train_norms=arm != "plain")
@@ -224,16 +199,14 @@ def main() -> None:
     results = ResultFile("regret.jsonl", ("set", "per_class", "seed", "arm"))
     folders = data_sets(tuple(options.sets))
     part, of = options.part
-    for number, (per_class, seed, arm) in enumerate(COLUMNS):
-        for place, (name, folder) in enumerate(folders):
+    order = cells(len(folders))
+    for place, (number, per_class, seed, arm) in enumerate(order):
+        name, folder = folders[number]
+        if place // len(ARMS) % of == part and not results.has(name, per_class, seed, arm):
             train, trial, test = parts(folder, per_class, seed)
-            fewer = [n for n, s, a in COLUMNS if n < per_class and (s, a) == (seed, arm)]
-            same = any(sum(map(len, parts(folder, n, seed)[0])) > 0.8 * sum(map(len, train)) for n in fewer)
-            if (number + place) % of != part or same or results.has(name, per_class, seed, arm):
-                continue
             with linked_folder(folder, train) as path:
                 size = input_size(_short_side(folder), LARGEST_SIZE)
-                found = recommend(path, scenario=3, input_size=size, seed=seed)
+                found = recommend(path, scenario=4 if arm == "frozen" else 3, input_size=size, seed=seed)
                 row = frozen(found, folder, test) if arm == "frozen" else trained(found, arm, folder, trial, test)
             backend = {"backend": keras.backend.backend(), "threads": os.environ.get("OMP_NUM_THREADS")}
             results.add({"set": name, "per_class": per_class, "seed": seed, "arm": arm, **row, **backend})

@@ -1,7 +1,9 @@
 """Batches of labelled inputs, for training and prediction on any Keras backend."""
 
 import contextlib
+import ctypes
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,3 +102,27 @@ def quiet_tracing() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+# Parameters of glibc's mallopt, with the values for a training and those of malloc.h.
+_MALLOC = ((-4, 0, 65_536), (-1, 2**31 - 1, 128 * 1024), (-2, 256 * 2**20, 128 * 1024))  # mmap_max, trim, top_pad
+
+
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
+    """Let the C library keep what a training step frees, for the next one; elsewhere than on glibc without effect.
+
+    glibc returns large blocks to the system at once, and TensorFlow gets its tensors page by page again at each step.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(library, "mallopt"):
+        yield
+        return
+    for parameter, value, _ in _MALLOC:
+        library.mallopt(parameter, value)
+    try:
+        yield
+    finally:
+        for parameter, _, value in _MALLOC:
+            library.mallopt(parameter, value)
+        library.malloc_trim(0)

@@ -1,0 +1,80 @@
+"""Fit the two lines of the decision to cells of the grid: Bayesian regression with an effect of each data set."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recommender.rules.thresholds import Line
+
+FloatArray = npt.NDArray[np.float64]
+
+# What is believed before any cell: more images help, by 0.1 ± 0.1 of the logarithm for each doubling of either number;
+# drift may help by 0.2 ± 0.2 for each threshold of it; the frozen model's own error may matter either way. With few
+# cells this is most of what the line says.
+PRIOR = np.array([0.0, -0.1, -0.1, -0.2, 0.0])
+PRIOR_SPREAD = np.array([0.5, 0.1, 0.1, 0.2, 0.2])
+PRIOR_DIFFERENCE = np.zeros(5)
+PRIOR_DIFFERENCE_SPREAD = np.array([0.3, 0.1, 0.1, 0.2, 0.1])
+_SPREADS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Points:
+    """Logarithms of ratios of errors, with what they are to be predicted from."""
+
+    features: FloatArray  # of shape (n, 5), as `Task.features`
+    logs: FloatArray  # of shape (n,)
+    variances: FloatArray  # of the logs, from the number of images that judged
+    sets: tuple[str, ...]  # the data set of each
+
+    def without(self, name: str) -> "Points":
+        kept = np.array([each != name for each in self.sets])
+        sets = tuple(each for each in self.sets if each != name)
+        return Points(features=self.features[kept], logs=self.logs[kept], variances=self.variances[kept], sets=sets)
+
+
+def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray) -> Line:
+    """The posterior mean and covariance of the coefficients; the two spreads, over sets and over cells, by evidence."""
+    same = np.equal.outer(np.array(points.sets), np.array(points.sets)).astype(float)
+    believed = np.diag(prior_spread**2)
+    best: tuple[float, FloatArray, float] | None = None
+    for of_sets, of_cells in itertools.product(_SPREADS, _SPREADS):
+        noise = np.diag(points.variances + of_cells**2) + of_sets**2 * same
+        total = points.features @ believed @ points.features.T + noise
+        rest = points.logs - points.features @ prior
+        _, determinant = np.linalg.slogdet(total)
+        evidence = -0.5 * (rest @ np.linalg.solve(total, rest) + determinant)
+        if best is None or evidence > best[0]:
+            best = evidence, noise, float(np.hypot(of_sets, of_cells))
+    if best is None:
+        raise ValueError("no spread was tried")
+    precision = np.linalg.inv(best[1])
+    covariance = np.linalg.inv(np.linalg.inv(believed) + points.features.T @ precision @ points.features)
+    mean = covariance @ (np.linalg.solve(believed, prior) + points.features.T @ precision @ points.logs)
+    mean[1:3] = np.minimum(mean[1:3], 0.0)  # more images never make fine-tuning worse
+    return Line(
+        coefficients=tuple(np.round(mean, 3).tolist()),
+        covariance=tuple(tuple(row) for row in np.round(covariance, 4).tolist()),
+        spread=round(best[2], 3),
+    )
+
+
+def log_ratio(wrong: npt.ArrayLike, wrong_before: npt.ArrayLike) -> tuple[float, float]:
+    """Logarithm of the ratio of two numbers of errors on the same images, and its variance.
+
+    Both say which images are wrong. Half an error is added to each number, so that none is 0.
+    """
+    after, before = np.asarray(wrong, bool), np.asarray(wrong_before, bool)
+    k, k_before, discordant = after.sum() + 0.5, before.sum() + 0.5, (after != before).sum() + 1
+    return float(np.log(k / k_before)), float(discordant / (k * k_before))
+
+
+def mean_and_error(values: Sequence[float], sets: Sequence[str]) -> tuple[float, float]:
+    """Mean over all, and its standard error from the means of data sets."""
+    of_sets = [np.mean([v for v, s in zip(values, sets, strict=True) if s == name]) for name in dict.fromkeys(sets)]
+    return float(np.mean(values)), float(np.std(of_sets, ddof=1) / np.sqrt(len(of_sets))) if len(
+        of_sets
+    ) > 1 else np.nan
