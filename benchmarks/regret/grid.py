@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import ResultFile, data_sets, features_of, linked_folder
 
 from builders.surgery.frozen_split import split_frozen
-from builders.training.batches import predict, quiet_tracing
+from builders.training.batches import kept_memory, predict, quiet_tracing
 from builders.training.data import Examples, Pictures
 from builders.training.trainer import Trainer, between
 from probes.data.image_index import ImageIndex
@@ -155,7 +155,7 @@ def trained(found: Recommendation, arm: str, folder: ImageIndex, trial: Files, t
     data = read_all(session)
     rows = data.images.training
     schedule = options.schedule(len(rows), dissimilar=split.takes_pictures and is_dissimilar(found))
-    with quiet_decoders(), quiet_tracing():
+    with quiet_decoders(), quiet_tracing(), kept_memory():
         trainer = Trainer(split.tail, schedule)
         model.layers[-1].set_weights(list(linear_probe(session, data.images, rows)))
         first = trainer.weights()

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from builders.training.batches import TrainingBatches, kept_memory, predict
+from builders.training.batches import TrainingBatches, predict
 from builders.training.data import Examples, FloatArray
 from builders.training.optimizers import optimizer_for
 from builders.training.schedule import Schedule
@@ -113,7 +113,7 @@ class Trainer:
             first = state.round * schedule.check_every
             batches = TrainingBatches(training, schedule.batch_size, schedule.seed, first)
             try:
-                with batches.read(), kept_memory():
+                with batches.read():
                     self.model.fit(
                         batches,
                         steps_per_epoch=schedule.check_every,

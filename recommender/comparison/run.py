@@ -9,7 +9,7 @@ import numpy as np
 
 from builders.build import HeadWeights
 from builders.errors import BuildError
-from builders.training.batches import quiet_tracing
+from builders.training.batches import kept_memory, quiet_tracing
 from builders.training.schedule import AUGMENTATIONS
 from probes.separability.learning_curve import LearningCurve, learning_curve
 from probes.separability.linear_probe import balanced_accuracy, fit_linear_probe, solve
@@ -135,7 +135,7 @@ class Run:
                 continue
             waiting = sum(each.usual == candidate.usual for each in candidates[number:])
             try:
-                with quiet_tracing():
+                with quiet_tracing(), kept_memory():
                     self._fine_tune(candidate, self.left / waiting)
             except BuildError:  # a network without trainable weights
                 self.skipped[candidate.label] = "nothing in it can train"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from builders.training.batches import predict, quiet_tracing
+from builders.training.batches import kept_memory, predict, quiet_tracing
 from builders.training.data import Examples
 from builders.training.optimizers import best_precision, use_precision
 from builders.training.state import Arrays, Check, TrainingState, read_state, remove_state
@@ -35,7 +35,7 @@ def fit_tuned(session: FitSession) -> FitResult:
         len(data.images.training), dissimilar=split.takes_pictures and is_dissimilar(session.found)
     )
     precision = session.options.precision or best_precision()
-    with use_precision(split.tail, precision), quiet_decoders(), quiet_tracing():
+    with use_precision(split.tail, precision), quiet_decoders(), quiet_tracing(), kept_memory():
         training = _FineTuning(session=session, data=data, trainer=Trainer(split.tail, schedule), precision=precision)
         training.announce()
         training.run_trials()
