@@ -145,8 +145,13 @@ def trained(found: Recommendation, arm: str, folder: ImageIndex, trial: Files, t
     options = FitOptions(
         **dict.fromkeys(("epochs", "steps", "batch_size", "learning_rate", "logs", "progress", "announce", "on_check")),
         augmentation=("shift", "brightness") if arm == "plain" else None,
-        **{"cache": True, "precision": "float32", "callbacks": (), "seed": found.seed},
-        **{"resume": False, "keep_state": False, "force": True},
+        cache=True,
+        precision="float32",
+        callbacks=(),
+        seed=found.seed,
+        resume=False,
+        keep_state=False,
+        force=True,
     )
     model = found.build()
     split = split_frozen(model, train_norms=arm != "plain")
