@@ -23,15 +23,15 @@ from sklearn.datasets import load_sample_image
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECOMMEND = "recommend ants_and_bees"
-SHOWN = {RECOMMEND: 24}  # lines of an output that is shortened
+SHOWN = {RECOMMEND: 24}  # lines of an output that is shortened, and of its picture
 DRAWN = {RECOMMEND: "recommend.svg"}
 NEW = (10, 100)  # which photographs of each class are not learned from
 WIDTH = 80
 ENVIRONMENT = {**os.environ, "COLUMNS": str(WIDTH), "TF_CPP_MIN_LOG_LEVEL": "3"}
 # A command, and the block of what it prints.
 _SHOWN = re.compile(r"(?<=```sh\n)(recommend [^\n]+)(\n```\n\n```text\n)(.*?)(?=\n```)", re.DOTALL)
-# Rich names fonts of another site in its pictures; without them the reader's own font takes their place.
-_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+# Rich names fonts of another site in its pictures, without which the reader's own take their place, and itself.
+_OTHERS = re.compile(r"@font-face \{.*?\}\s*|<!-- Generated with Rich.*?-->", re.DOTALL)
 
 
 def main(datasets: Path) -> None:
@@ -90,9 +90,10 @@ def draw(command: str, folder: str, target: Path) -> None:
             read += part
     if process.returncode:
         sys.exit(f"Expected `{command}` to end with 0. Received: {process.returncode}.")
+    lines = read.decode().replace("\r\n", "\n").strip("\n").split("\n")[: SHOWN[command]]
     console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(Text(f"$ {command}\n", "bold"), Text.from_ansi(read.decode().replace("\r\n", "\n")))
-    target.write_text(_FONTS.sub("", console.export_svg(title="netgraft", unique_id="page")), encoding="utf-8")
+    console.print(Text(f"$ {command}\n", "bold"), Text.from_ansi("\n".join([*lines, "…"])))
+    target.write_text(_OTHERS.sub("", console.export_svg(title="netgraft", unique_id="page")), encoding="utf-8")
 
 
 def _read(descriptor: int) -> bytes:
