@@ -23,8 +23,9 @@ from sklearn.datasets import load_sample_image
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECOMMEND = "recommend ants_and_bees"
-SHOWN = {RECOMMEND: 24}  # lines of an output that is shortened, and of its picture
+SHOWN = {RECOMMEND: 40}  # lines of an output that is shortened
 DRAWN = {RECOMMEND: "recommend.svg"}
+FIRST_SCREEN = 24  # lines of a picture
 NEW = (10, 100)  # which photographs of each class are not learned from
 WIDTH = 80
 ENVIRONMENT = {**os.environ, "COLUMNS": str(WIDTH), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -90,7 +91,7 @@ def draw(command: str, folder: str, target: Path) -> None:
             read += part
     if process.returncode:
         sys.exit(f"Expected `{command}` to end with 0. Received: {process.returncode}.")
-    lines = read.decode().replace("\r\n", "\n").strip("\n").split("\n")[: SHOWN[command]]
+    lines = read.decode().replace("\r\n", "\n").strip("\n").split("\n")[:FIRST_SCREEN]
     console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
     console.print(Text(f"$ {command}\n", "bold"), Text.from_ansi("\n".join([*lines, "…"])))
     target.write_text(_OTHERS.sub("", console.export_svg(title="netgraft", unique_id="page")), encoding="utf-8")
