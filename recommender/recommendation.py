@@ -25,9 +25,21 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recommendation(Decision):
     """A decision with methods to explain it, build and fit its model, and convert it to plain data."""
+
+    def __str__(self) -> str:
+        """The answer as plain text: what is built, how sure that is, what it gives and costs, and what comes next."""
+        from recommender.reports.summary import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """The same as a card in a notebook."""
+        from recommender.reports.html_card import html_card
+
+        return html_card(self)
 
     @cached_property
     def training(self) -> "TrainingPlan":

@@ -37,10 +37,15 @@ def print_plainly(parts: Iterable[RenderableType], console: Console) -> None:
 
 def bullets(title: str, lines: Iterable[str]) -> RenderableType:
     """A list under a heading."""
+    return Group(Text(title, "bold"), points(lines))
+
+
+def points(lines: Iterable[str]) -> Table:
+    """A list."""
     table = Table.grid(padding=(0, 1, 0, 0))
     for line in lines:
         table.add_row(" •", Text(clean(line), overflow="fold"))
-    return Group(Text(title, "bold"), table)
+    return table
 
 
 def grid(*rows: tuple[str, str | Text]) -> Table:
