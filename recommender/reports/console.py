@@ -27,10 +27,10 @@ def print_plainly(parts: Iterable[RenderableType], console: Console) -> None:
     """Print; where the output is no terminal, without colours and trailing blanks."""
     page = Group(*parts)
     if console.is_terminal:
-        console.print(page, highlight=False)
+        console.print(page, highlight=False, crop=False)
         return
     with console.capture() as captured:
-        console.print(page, highlight=False)
+        console.print(page, highlight=False, crop=False)
     lines = captured.get().strip("\n").split("\n")
     console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
 

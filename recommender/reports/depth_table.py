@@ -5,6 +5,7 @@ from rich.table import Table
 from probes.evaluation.intervals import accuracy_interval, paired_gain
 from recommender.explanation.text import clean, interval_text, percent, points_text
 from recommender.pipeline.decision import Decision
+from recommender.rules.scenario import Scenario
 
 _WIDE = 110  # characters from which the accuracy has a bar, too
 
@@ -90,6 +91,9 @@ def _passed_over(found: Decision) -> list[str]:
     difference = f"{100 * gain.difference:+.1f} points (90 % interval {points_text((gain.low, gain.high))})"
     if not gain.clear:
         return [f"{compared}: {difference} is within noise."]
+    if found.scenario is Scenario.SHALLOW_FEATURES and best.cut == found.plan.cuts[-1].layer:
+        why = "scenario 4 cuts earlier by its definition; `recommend compare` measures both in full"
+        return [f"{compared}: it is better here by {difference}, but {why}."]
     if found.strategy.freeze != found.strategy.cut:
         return [f"{compared}: fine-tuning starts from the whole network, which these frozen features don't judge."]
     return [f"{compared}: {difference} is the best of many rows, and too little to move the cut (see Why)."]

@@ -59,7 +59,8 @@ def first_screen(found: Decision, commands: Sequence[str] = ()) -> RenderableTyp
         grid(*said.lines),
     ]
     if commands:
-        parts += [Text(), grid(("Next", Text("\n".join(clean(command) for command in commands), "cyan")))]
+        parts += [Text(), _section("Next")]  # each command on one line, to be copied, however long it is
+        parts += [Text(f"  {clean(command)}", no_wrap=True, overflow="ignore") for command in commands]
     return Group(*parts)
 
 
