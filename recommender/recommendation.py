@@ -116,6 +116,26 @@ class Recommendation(Decision):
 
         return fit(self, model, FitOptions(**options))
 
+    def plot_depth(self) -> Any:
+        """Draw drift and accuracy by the depth of the cut points, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib.
+        """
+        from recommender.reports.plots import plot_depth
+
+        return plot_depth(self)
+
+    def plot_map(self) -> Any:
+        """Draw where the images lie among the four scenarios, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib, or no similarity was measured.
+        """
+        from recommender.reports.plots import plot_map
+
+        return plot_map(self)
+
     def to_dict(self) -> dict[str, Any]:
         """The recommendation as plain data, as described by `docs/recommendation.schema.json`."""
         from recommender.reports.json_output import as_dict

@@ -124,6 +124,16 @@ class Comparison(Ranking):
         """
         return (row or self.preferred).build(self.backbone)
 
+    def plot(self) -> Any:
+        """Draw accuracy against seconds, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib.
+        """
+        from recommender.comparison.plot import plot
+
+        return plot(self)
+
     def save_plot(self, path: str | Path) -> None:
         """Plot accuracy against seconds, as PNG, SVG or PDF.
 

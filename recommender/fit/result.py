@@ -1,18 +1,23 @@
 """The records of a training: its plan and its result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from builders.training.schedule import Phase, Schedule
 from recommender import json_records
-from recommender.explanation.text import clean, duration, interval_text, percent, points_text, rows_text
+from recommender.errors import RecommendError
+from recommender.explanation.text import class_name, clean, duration, interval_text, percent, points_text, rows_text
 
 if TYPE_CHECKING:
     from builders.training.state import Check
     from probes.evaluation.evaluation import Evaluation
     from probes.evaluation.intervals import Gain
     from probes.evaluation.out_of_distribution import Detector
+    from recommender.pipeline.decision import Decision
 
 _DENSE = 200 * 200  # cells of a confusion matrix that is written whole
 _JUDGED = ("balanced_accuracy", "balanced_interval", "confusion", "precision", "recall", "log_loss")  # of an evaluation
@@ -22,6 +27,7 @@ _JUDGED_BY = {
     "validation": "of your validation split",
     "nothing": "",
 }
+_UNJUDGED = "Expected a result that held-out images judged. Received: one without. Add images of each class."
 FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
 
 
@@ -41,6 +47,22 @@ class TrainingPlan:
     precision: str = "float32"  # or "mixed_float16", "mixed_bfloat16"
     seconds: float | None = None  # at most, estimated from a few timed steps on this machine; None before
     resumed_at: int | None = None  # step; 0 if there is none to resume, None if not asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions:
+    """What a model said of n images that it was not trained on; arrays of shape (n,)."""
+
+    files: tuple[str, ...]  # names in the index
+    labels: npt.NDArray[np.int64]  # class numbers
+    predicted: npt.NDArray[np.int64]  # the most probable class
+    confidence: npt.NDArray[np.float64]  # its probability
+
+    @classmethod
+    def of(cls, files: Sequence[str], labels: npt.NDArray[np.int64], probabilities: npt.ArrayLike) -> "Predictions":
+        """From class probabilities, of shape (n, classes)."""
+        values = np.asarray(probabilities, np.float64)
+        return cls(files=tuple(files), labels=labels, predicted=values.argmax(1), confidence=values.max(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +89,8 @@ class FitResult:
     held_out: tuple[tuple[str, int], ...] = field(
         default=(), repr=False
     )  # the images that judged: (name, class number)
+    predictions: Predictions | None = field(default=None, repr=False)  # on the images that judged
+    found: "Decision | None" = field(default=None, repr=False)  # the recommendation that was trained
     detector: "Detector | None" = field(default=None, repr=False)  # None if there are too few images
     notes: tuple[str, ...] = ()  # what else the user should know, in sentences
     seconds: dict[str, float]  # by phase
@@ -139,6 +163,48 @@ class FitResult:
     def calibration_error(self) -> float | None:
         """Expected calibration error of `model`, on images that did not choose the temperature."""
         return None if self.calibration is None else self.calibration[0 if self.temperature == 1.0 else 1]
+
+    def plot_confusion(self) -> Any:
+        """Draw which classes are taken for which, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib, or nothing was evaluated.
+        """
+        from recommender.plots import confusion_figure
+
+        found, evaluation = self._judged()
+        return confusion_figure(evaluation.confusion, found.measurements.size.class_names)
+
+    def plot_mistakes(self, n: int = 12) -> Any:
+        """Draw the images that were classified wrong with the highest probabilities, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib, or nothing was evaluated.
+            ProbeError: an image has changed since it was measured.
+        """
+        from recommender.pipeline.reread_images import read_prepared
+        from recommender.plots import mistakes_figure
+
+        found, _ = self._judged()
+        said, names = self.predictions, [class_name(name) for name in found.measurements.size.class_names]
+        if said is None:
+            raise RecommendError(_UNJUDGED)
+        wrong = np.flatnonzero(said.predicted != said.labels)
+        worst = wrong[np.argsort(-said.confidence[wrong], kind="stable")][:n]
+        size, channels = found.strategy.input_size, found.backbone.channels
+        return mistakes_figure(
+            [read_prepared(found.index, said.files[row], size, channels)[1] for row in worst],
+            [
+                f"{names[said.labels[row]]}\ntaken for {names[said.predicted[row]]}, {percent(said.confidence[row], 0)}"
+                for row in worst
+            ],
+            f"{len(wrong):,} of {len(said.labels):,} images classified wrong",
+        )
+
+    def _judged(self) -> "tuple[Decision, Evaluation]":
+        if self.found is None or self.evaluation is None:
+            raise RecommendError(_UNJUDGED)
+        return self.found, self.evaluation
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the model, as plain data; `docs/recommendation.schema.json` describes it under "fit"."""

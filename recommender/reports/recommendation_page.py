@@ -74,7 +74,7 @@ def cut_table(points: "Sequence[CutPoint]") -> list[str]:
     for point in points:
         stride = "" if point.stride is None else str(point.stride)
         shape = "×".join("?" if side is None else str(side) for side in point.shape)
-        rows.append((clean(point.layer), percent(point.depth), shape, stride, f"{point.parameters:,}"))
+        rows.append((clean(point.layer), f"{point.depth:.1%}", shape, stride, f"{point.parameters:,}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     form = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<><>>", widths, strict=True))
     return [form.format(*row) for row in rows]

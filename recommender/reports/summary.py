@@ -48,9 +48,8 @@ def summary(found: Decision) -> Summary:
 def as_text(found: Decision, width: int = 80) -> str:
     """The answer as plain text."""
     said = summary(found)
-    calls = rows_text([("Next", NEXT_CALLS[0]), (" ", NEXT_CALLS[1])], width)
-    answer = textwrap.fill(said.answer, width)
-    return f"Scenario {said.scenario}\n{answer}\n\n{rows_text(said.lines, width)}\n{calls}"
+    rows = [*said.lines, ("Next", NEXT_CALLS[0]), ("", NEXT_CALLS[1])]
+    return f"Scenario {said.scenario}\n{textwrap.fill(said.answer, width)}\n\n{rows_text(rows, width)}"
 
 
 def answer(found: Decision) -> str:

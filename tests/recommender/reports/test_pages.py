@@ -308,7 +308,7 @@ def test_there_is_a_line_for_each_validation_check(plan):
 def test_cut_points_without_a_known_size_are_listed():
     point = SimpleNamespace(layer="a\nb", depth=0.5, shape=(None, None, 8), stride=None, parameters=1234)
     header, row = recommendation_page.cut_table([point])
-    assert row.split() == [r"a\nb", "50.0", "%", "?×?×8", "1,234"]
+    assert row.split() == [r"a\nb", "50.0%", "?×?×8", "1,234"]
     assert len(row) == len(header)
 
 
