@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from recommender.cli.terminal import INTERRUPTED, loading_quietly, progress
+from recommender.cli.terminal import INTERRUPTED
+from recommender.progress import loading_quietly, progress_bar
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
@@ -67,7 +68,7 @@ def run(command: str, /, **arguments: Any) -> None:
     request = _Request(command=command, **own)
     if request.exports and request.target is None:
         raise click.UsageError("Expected --export to come with --build. Received: --export alone.")
-    with progress(shown=request.page, first="Starting") as show:
+    with progress_bar(shown=request.page, first="Starting") as show:
         from recommender.recommendation import recommend
 
         request.prepare()
@@ -127,7 +128,7 @@ def _compare(found: "Recommendation", request: _Request, budget: float) -> "Comp
     from recommender.reports.comparison_page import print_comparison
     from recommender.reports.console import console
 
-    with progress(shown=request.page) as show:
+    with progress_bar(shown=request.page) as show:
         comparison = compare(found, budget=budget, progress=show)
     if request.plot is not None:
         comparison.save_plot(request.plot)
@@ -146,7 +147,7 @@ def _fit(found: "Recommendation", request: _Request, options: dict[str, Any]) ->
     if request.page:
         shown["announce"] = lambda plan: fit_page.print_plan(plan, console())
         shown["on_check"] = lambda check, schedule: fit_page.print_check(check, schedule, console())
-    with progress(shown=request.page) as show:
+    with progress_bar(shown=request.page) as show:
         result = found.fit(progress=show, keep_state=request.target is not None, **shown, **options)
     if request.page:
         fit_page.print_result(result, found.measurements.size.class_names, console())
@@ -173,7 +174,7 @@ def _write(
         model, detector = comparison.build(), comparison.detector
     else:
         model, detector = found.build(), detector_of(found)
-    with progress(shown=request.page) as show:
+    with progress_bar(shown=request.page) as show:
         show("writing", 0, 1)
         written = write_bundle(
             found,
