@@ -22,6 +22,8 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
     """Train the model of a recommendation; `recommender.Recommendation.fit` documents the arguments."""
     _check_options(options)
     with reported(options.progress) as report:
+        if options.progress is None:
+            report("loading", 0, 1)
         return _fit(found, model, replace(options, progress=report))
 
 

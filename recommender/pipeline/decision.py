@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from builders.strategy import Strategy
 from probes.measurements import Measurements
 from probes.quality.findings import Finding
+from recommender.progress import import_tensorflow
 from recommender.rules.class_balance import class_weights
 from recommender.rules.plan import Plan
 from recommender.rules.scenario import Scenario
@@ -117,6 +118,7 @@ class Decision:
 
     def build(self) -> Any:
         """Build a new model: compiled, its prediction layer started from the linear probe."""
+        import_tensorflow()
         from builders.build import HeadWeights, build_model
 
         head = HeadWeights(kernel=self.probe.kernel, bias=self.probe.bias)

@@ -79,6 +79,8 @@ def _table(comparison: "Comparison") -> Table:
 
 def _notes(comparison: "Comparison") -> Iterator[str]:
     yield "Of the rows the best is the best of many on the same images, so its own accuracy is too high."
+    if any(row.frozen and len(row.strategy.head.levels) > 1 for row in comparison.rows):
+        yield "“+ stages”: the head also reads the end of every stage below the cut."
     ties = [row.label for row in comparison.ties if row is not comparison.winner]
     if ties:
         more = f"; and {len(ties) - _TIES_SHOWN} more" if len(ties) > _TIES_SHOWN else ""
