@@ -53,7 +53,7 @@ def _method(comparison: "Comparison") -> Text:
 
 def _table(comparison: "Comparison") -> Table:
     """The best rows, and all that are fine-tuned, recommended or preferred; what is not tied with the best is dim."""
-    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 1), collapse_padding=True, pad_edge=False, header_style="bold")
     table.add_column("Strategy", overflow="fold", min_width=20)
     for name in ("Accuracy", "90 % interval", "Time", "Steps"):
         table.add_column(name, justify="right", no_wrap=True)

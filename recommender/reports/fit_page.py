@@ -70,6 +70,7 @@ def print_check(check: "Check", schedule: Schedule, console: Console) -> None:
     """Print a line for a validation check; that at step 0 is of the start."""
     step = f"{check.step:>{len(f'{schedule.steps:,}')},}"
     accuracy = "" if check.accuracy is None else f"   held-out accuracy {percent(check.accuracy)}"
+    accuracy += " (the frozen model, before a trial)" if accuracy and not check.step else ""
     console.print(f"  step {step} of {schedule.steps:,}{accuracy}", highlight=False)
 
 

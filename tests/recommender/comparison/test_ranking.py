@@ -48,7 +48,7 @@ def test_advice_that_is_the_best_of_enough_images_is_right():
 
 def test_the_regret_of_bad_advice_is_clear():
     found = judged([row("a", right(0.6), 1.0, recommended=True), row("b", right(0.9), 100.0)])
-    assert found.winner.label == "3 from b"
+    assert found.winner.label == "3 trained after b"
     assert found.verdict == "wrong"
     assert found.regret.difference == pytest.approx(0.3)
 

@@ -302,7 +302,10 @@ def test_the_lowest_recall_comes_first_with_what_it_is_confused_with(result):
 
 def test_there_is_a_line_for_each_validation_check(plan):
     lines = [plain(fit_page.print_check, SimpleNamespace(step=step, accuracy=0.625), plan.schedule) for step in (0, 4)]
-    assert lines == [f"  step {step:>2} of 48   held-out accuracy 62.5 %\n" for step in (0, 4)]
+    assert lines == [
+        "  step  0 of 48   held-out accuracy 62.5 % (the frozen model, before a trial)\n",
+        "  step  4 of 48   held-out accuracy 62.5 %\n",
+    ]
 
 
 def test_cut_points_without_a_known_size_are_listed():
