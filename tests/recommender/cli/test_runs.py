@@ -267,6 +267,13 @@ def test_the_page_describes_the_backbone_where_that_is_asked(invoke):
 
 
 @pytest.mark.usefixtures("measured")
+def test_the_first_screen_ends_with_the_commands_for_the_same_data(invoke):
+    done = invoke("data", "--seed", "3")
+    assert "Next\n  recommend compare data --seed 3\n  recommend fit data --seed 3 --build model.keras\n" in done.stdout
+    assert "Next" not in invoke("compare", "data", "--budget", "2s").stdout
+
+
+@pytest.mark.usefixtures("measured")
 def test_the_answer_is_one_line_where_it_is_to_be_quiet(invoke):
     done = invoke("--quiet", "data")
     assert re.fullmatch(r"\d [A-Z_]+: tiny\S* at 32 px, cut \w+, freeze \w+, expected [^\n]+\n", done.stdout)

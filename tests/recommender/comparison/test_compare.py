@@ -155,7 +155,7 @@ def test_bad_advice_is_called_wrong(finished):
     comparison = replace(finished[0], **vars(judge(rows, Rows.of(np.zeros(200)), seed=0)))
     assert comparison.verdict == "wrong"
     assert comparison.sentence.startswith("The advice, 3 from a, was wrong by 30.0 points")
-    assert [each.label for each in comparison.ties] == ["3 from b"]
+    assert [each.label for each in comparison.ties] == ["3 trained after b"]
 
 
 def test_the_headline_is_the_accuracy_of_the_choice_and_not_the_winners_own(finished):
