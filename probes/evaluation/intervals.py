@@ -54,16 +54,6 @@ def accuracy_interval(
     return wilson(float(np.average(hits, weights=counted)) * n_effective, n_effective)
 
 
-def interval_of(share: float, error: float | None, n: float) -> tuple[float, float]:
-    """90 % interval, Wilson's, of a share of n images that has the standard error of `accuracy_error`.
-
-    Correlated or weighted images have a larger error than n independent ones, and count as fewer.
-    """
-    centre = (share * n + 1) / (n + 2)
-    n_effective = n if not error else min(n, max(centre * (1 - centre) / error**2 - 2, 0.0))
-    return wilson(share * n_effective, n_effective)
-
-
 def _kish(weights: npt.NDArray[np.float64]) -> float:
     """Number of images of equal weight whose mean has the same variance. Kish, Survey sampling, 1965."""
     return float(weights.sum() ** 2 / (weights**2).sum())

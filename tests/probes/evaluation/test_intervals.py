@@ -8,10 +8,8 @@ from scipy.stats import binomtest
 
 from probes.evaluation.intervals import (
     LEVEL,
-    accuracy_error,
     accuracy_interval,
     effective_size,
-    interval_of,
     paired_gain,
     wilson,
     z,
@@ -48,15 +46,6 @@ def test_weighted_images_count_as_fewer():
     correct, weights = np.repeat([True, False], [30, 10]), np.repeat([1.0, 3.0], [30, 10])
     low, high = accuracy_interval(correct, weights=weights)
     assert (low, high) == pytest.approx(wilson(0.5 * 30, 30))  # (sum of weights)² / sum of weights² = 60² / 120
-
-
-@pytest.mark.parametrize("n_right", [0, 7, 29, 30])
-def test_a_share_and_its_error_give_the_interval_of_the_images(n_right):
-    correct = np.arange(30) < n_right
-    found = interval_of(n_right / 30, accuracy_error(correct), 30)
-    assert found == pytest.approx(accuracy_interval(correct), abs=1e-9)
-    twice = interval_of(n_right / 30, 2**0.5 * accuracy_error(correct), 30)
-    assert np.diff(twice) > np.diff(found)
 
 
 @settings(deadline=None, max_examples=40)
