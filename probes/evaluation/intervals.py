@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 LEVEL = 0.9  # of every interval that is reported
+DECIDING = 0.95  # of those that decide which of two is better
 
 
 def z(level: float = LEVEL) -> float:
@@ -24,8 +25,9 @@ class Gain:
 
     @property
     def clear(self) -> bool:
-        """Whether b is better than a by the interval."""
-        return self.low > 0
+        """Whether b is better than a, with its 95 % interval above 0: decisions are more careful than reports."""
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return middle > half * z(DECIDING) / z()
 
 
 def wilson(correct: float, n: float, level: float = LEVEL) -> tuple[float, float]:

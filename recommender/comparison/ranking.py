@@ -14,7 +14,8 @@ from probes.evaluation.intervals import Gain, accuracy_interval, paired_gain, z
 from probes.evaluation.selection import cross_chosen
 from recommender.comparison.candidates import Candidate
 
-DECIDED = 0.1  # width of an interval up to which a difference inside the noise is a tie: ±5 points. Ours.
+# Width of a 90 % interval up to which a difference inside the noise is a tie: ±5 points in a 95 % interval. Ours.
+DECIDED = 0.1 * z() / z(0.95)
 
 LIKE_COST = 2.0  # ratio of seconds up to which two rows are about as cheap. Ours.
 
