@@ -154,14 +154,17 @@ def test_bad_advice_is_called_wrong(finished):
     rows = [row("a", right(0.6), 1.0, recommended=True), row("b", right(0.9), 100.0)]
     comparison = replace(finished[0], **vars(judge(rows, Rows.of(np.zeros(200)), seed=0)))
     assert comparison.verdict == "wrong"
-    assert comparison.sentence.startswith("The advice, 3 from a, was wrong by 30.0 points")
+    assert comparison.sentence.startswith("The advice, 3 trained after a, was wrong by 30.0 points")
     assert [each.label for each in comparison.ties] == ["3 trained after b"]
 
 
 def test_the_headline_is_the_accuracy_of_the_choice_and_not_the_winners_own(finished):
     comparison = replace(finished[0], accuracy=0.7654, interval=(0.7, 0.8))
-    assert "gives an accuracy of 76.5% (70.0% to 80.0%) on images that did not make the choice" in comparison.sentence
-    assert f"{comparison.winner.accuracy:.1%}" not in comparison.sentence
+    assert (
+        "gives an accuracy of 76.5 % (90 % interval 70.0 to 80.0 %) on images that did not make the choice"
+        in comparison.sentence
+    )
+    assert percent(comparison.winner.accuracy) not in comparison.sentence
 
 
 def test_the_page_is_plain_text(finished):
