@@ -23,6 +23,7 @@ from recommender.comparison.ranking import judge
 from recommender.comparison.shared_images import load_pictures, share_images
 from recommender.comparison.tuned import Tuned
 from recommender.errors import RecommendError
+from recommender.explanation.text import percent
 from recommender.progress import no_progress
 from recommender.reports.comparison_page import print_comparison
 
