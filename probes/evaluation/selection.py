@@ -17,7 +17,7 @@ class Chosen:
     """The best of several validation checks, judged by images that were not used to choose it."""
 
     accuracy: float
-    interval: tuple[float, float]  # of that accuracy, of 95 %
+    interval: tuple[float, float]  # of that accuracy, of 90 %
     correct: npt.NDArray[np.bool_]  # whether each image was right at the check that is best on the other half
     checks: npt.NDArray[np.int64]  # the number of that check, for each image
 
@@ -38,7 +38,8 @@ def cross_chosen(
     first. Of several partitions the one with the median accuracy counts. Halves estimate slightly too low; with more
     folds the choices depend on one another, and the estimate varies far more than its interval. Varma and Simon, Bias
     in error estimation when using cross-validation for model selection, 2006. Tsamardinos et al., Bootstrapping the
-    out-of-sample predictions for efficient and accurate cross-validation, 2018.
+    out-of-sample predictions for efficient and accurate cross-validation, 2018. Of simulated checks that differ, the
+    90 % interval held the accuracy of the best one in 83 % of cases.
 
     `correct` is of shape (checks, n). Halves split no group, and with labels they are stratified. With `losses`, of the
     same shape, the check with the lowest mean loss is the best one.

@@ -10,7 +10,7 @@ from recommender.fit.fine_tuning import fit_tuned
 from recommender.fit.frozen import fit_frozen
 from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession, check_choices
 from recommender.fit.result import FINE_TUNED, FitResult
-from recommender.progress import Clock
+from recommender.progress import Clock, reported
 
 if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
@@ -24,13 +24,17 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
     Where fine-tuning may be clearly better than the frozen model that is recommended, trials decide between the two.
     """
     _check_options(options)
-    rival = None if model is not None else found.verdict.rival
-    if rival is None:
-        return _fit(found, model, options)
-    tried = _fit(found.with_scenario(rival, by_trial=True), None, replace(options, force=False))
-    if tried.chosen == FINE_TUNED or tried.interrupted:
-        return tried
-    frozen = _fit(found, None, options.of_no_training())
+    with reported(options.progress) as report:
+        if options.progress is None:
+            report("loading", 0, 1)
+        options = replace(options, progress=report)
+        rival = None if model is not None else found.verdict.rival
+        if rival is None:
+            return _fit(found, model, options)
+        tried = _fit(found.with_scenario(rival, by_trial=True), None, replace(options, force=False))
+        if tried.chosen == FINE_TUNED or tried.interrupted:
+            return tried
+        frozen = _fit(found, None, options.of_no_training())
     seen = {name: getattr(tried, name) for name in ("gain", "trials", "history")}
     return replace(frozen, notes=(*tried.notes, *frozen.notes), **seen)
 

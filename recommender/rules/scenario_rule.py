@@ -74,6 +74,10 @@ class Verdict:
         ruled = scenario if by_trial else self.overridden or self.scenario
         return decide(self.task, forced=scenario, ruled=ruled)
 
+    def __repr__(self) -> str:
+        first, then = (f"{each.id} {each.name}" for each in (self.scenario, self.runner_up))
+        return f"<Verdict {first}, confidence {self.confidence:.2f}, runner-up {then}>"
+
 
 def decide(task: Task, *, forced: Scenario | None = None, ruled: Scenario | None = None) -> Verdict:
     """The cheapest scenario that is expected to be about as good as the best one; `forced` by the user."""

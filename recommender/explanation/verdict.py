@@ -1,0 +1,74 @@
+"""The verdict in words: how sure it is, what comes next, and what the images are compared with."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probes.quality.findings import count
+from probes.similarity.similarity import LEAST_NORMS
+from recommender.explanation.text import interval_text, percent
+from recommender.rules import thresholds
+
+if TYPE_CHECKING:
+    from probes.similarity.similarity import FeatureSimilarity
+    from recommender.pipeline.decision import Decision
+
+
+def source_of(found: "Decision") -> str:
+    """The name of what the network was trained on, or a phrase where that is not known."""
+    similarity = found.measurements.similarity
+    named = similarity.source if similarity is not None else found.backbone.source
+    return named or f"what {found.backbone.title} was trained on"
+
+
+def sureness(found: "Decision") -> str:
+    """How sure the scenario is, in words: the one place that says what `Verdict.confidence` means."""
+    verdict = found.verdict
+    asked = ""
+    if verdict.overridden is not None:
+        ruled = verdict.overridden
+        asked = f"you asked for this scenario; the rules would choose {ruled.id} {ruled.name}. "
+    points = percent(thresholds.NEARLY_BEST, 0).split()[0]
+    sure = f"{percent(verdict.confidence, 0)} probable that no other scenario is better by more than {points} point"
+    if not verdict.close:
+        return f"{asked}{sure}"
+    close = f"{asked}too close to call between {verdict.scenario.id} and {verdict.runner_up.id}: only {sure}"
+    return close if verdict.rival is None else f"{close}. `fit` tries fine-tuning as well, and keeps the better"
+
+
+def score_interval(similarity: "FeatureSimilarity") -> tuple[float, float] | None:
+    """90 % interval of the similarity score, by its resamples; None for a single image."""
+    if not similarity.replicates:
+        return None
+    low, high = np.quantile(similarity.replicates, [0.05, 0.95])
+    return float(low), float(high)
+
+
+def too_few_norms() -> str:
+    """Why drift can't be measured."""
+    return f"fewer than {LEAST_NORMS} BatchNorm layers"
+
+
+def condition_of_runner_up(found: "Decision") -> str:
+    """What is expected of the runner-up beside what is expected of the choice: the one place that words the gap."""
+    verdict = found.verdict
+    expected = verdict.outcomes.expected
+    other, low_high = expected(verdict.runner_up), interval_text(verdict.outcomes.interval(verdict.runner_up))
+    own = "the rules' own choice; " if verdict.overridden is not None else ""
+    return (
+        f"{own}{percent(other)} expected of it (90 % interval {low_high}), {percent(expected(verdict.scenario))} of "
+        f"{verdict.scenario.id}"
+    )
+
+
+def rounded(number: float) -> str:
+    """A number of images with two significant digits."""
+    return f"{float(f'{number:.2g}'):,.0f}"
+
+
+def small_class_words(n_classes: int) -> str:
+    """The class whose images are counted, in words."""
+    ignored = int(thresholds.NEGLIGIBLE_CLASSES * (n_classes - 1))
+    if not ignored:
+        return "the smallest class"
+    return f"the smallest class ({count(ignored, 'smaller one')} not counted)"
