@@ -26,6 +26,7 @@ _TITLES = {
     "refitting": "Fine-tuning on all images",
     "comparing": "Comparing",
     "writing": "Writing the model",
+    "reporting": "Writing the report",
     "predicting": "Predicting",
 }
 

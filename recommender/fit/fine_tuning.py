@@ -246,7 +246,8 @@ class _FineTuning:
         if self.end is None:
             self._set_start(images.training)
             if solvable and len(images.training) <= SOLVED_AT_ONCE:
-                return frozen_result(session, images.features.pooled["head"], images.rows, **about)
+                features = images.features
+                return frozen_result(session, features.pooled["head"], images.rows, features.files, **about)
             about |= {"chosen": LINEAR_PROBE if solvable else AS_GIVEN}
         else:
             self.trainer.set_weights(self.end)
@@ -258,9 +259,9 @@ class _FineTuning:
         before = np.concatenate(self.predictions, axis=1)[0]
         start = evaluate(before, rows.labels, groups=rows.groups)
         if self.end is None:
-            about |= calibrated(session, before, before, rows)
+            about |= calibrated(session, before, before, rows, names)
         else:
-            about |= calibrated(session, evidence.probabilities, evidence.judged, rows)
+            about |= calibrated(session, evidence.probabilities, evidence.judged, rows, names)
         return finish(
             session,
             **about,

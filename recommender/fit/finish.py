@@ -1,6 +1,7 @@
 """The end of a training: calibration, the detector of out-of-distribution images, the result."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,22 @@ from probes.data.splits import Rows
 from probes.evaluation.evaluation import apply_temperature, calibrate, evaluate
 from probes.evaluation.out_of_distribution import FEWEST, Detector, fit_detector
 from recommender.fit.plan import FitSession
-from recommender.fit.result import FitResult
+from recommender.fit.result import FitResult, Predictions
 
 MOST_IMAGES = 1000  # training images that a detector is fitted on, and held-out images that its threshold comes from
 
 
 def calibrated(
-    session: FitSession, probabilities: npt.NDArray[np.float64], judged: npt.NDArray[np.float64], rows: Rows
+    session: FitSession,
+    probabilities: npt.NDArray[np.float64],
+    judged: npt.NDArray[np.float64],
+    rows: Rows,
+    files: Sequence[str],
 ) -> dict[str, Any]:
     """Fold a temperature into the prediction layer if it helps; the fields of the result that say so.
 
-    The temperature comes from `probabilities` of the held-out `rows`, of shape (n, classes); `judged` ones, of a choice
-    that other images made, are evaluated.
+    The temperature comes from `probabilities` of the held-out `rows` with these names, of shape (n, classes); `judged`
+    ones, of a choice that other images made, are evaluated.
     """
     found = calibrate(probabilities, rows.labels, seed=session.options.seed, groups=rows.groups)
     helps = found.helps and session.frozen_split.head_input is not None
@@ -29,8 +34,10 @@ def calibrated(
     if helps:
         layer = session.model.layers[-1]
         layer.set_weights([part / temperature for part in layer.get_weights()])
+    scaled = apply_temperature(judged, temperature)
     return {
-        "evaluation": evaluate(apply_temperature(judged, temperature), rows.labels, groups=rows.groups),
+        "evaluation": evaluate(scaled, rows.labels, groups=rows.groups),
+        "predictions": Predictions.of(files, rows.labels, scaled),
         "calibration": (found.error_before, found.error_after),
         "temperature": temperature,
     }
@@ -45,7 +52,8 @@ def finish(session: FitSession, **known: Any) -> FitResult:
         hold_batch_norm(session.model, train_batch_norm=session.found.strategy.train_batch_norm)
     compile_model(session.model, session.found.strategy.learning_rate)
     session.clock.lap("judge")
-    return FitResult(model=session.model, seconds=session.clock.seconds, peak_memory=peak_memory(), **known)
+    about: dict[str, Any] = {"found": session.found, "seconds": session.clock.seconds, "peak_memory": peak_memory()}
+    return FitResult(model=session.model, **about, **known)
 
 
 def peak_memory() -> int | None:

@@ -12,9 +12,11 @@ from recommender.fit.finish import finish, fitted_detector
 from recommender.fit.images import n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import frozen_function
 from recommender.fit.plan import FitSession, phases
-from recommender.fit.result import LINEAR_PROBE, FitResult, TrainingPlan
+from recommender.fit.result import LINEAR_PROBE, FitResult, Predictions, TrainingPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from probes.data.splits import Rows
     from recommender.fit.images import FloatArray
 
@@ -26,7 +28,7 @@ _OF_FINE_TUNING = (
 def fit_frozen(session: FitSession) -> FitResult:
     """Fit the prediction layer on all training images; cross-validation or the user's validation split judges it."""
     found, split, features, notes = session.found, session.frozen_split, None, notes_on(session, 0)
-    rows = found.rows
+    rows, files = found.rows, found.features.files
     if not _measured_everything(session):
         run = frozen_function(split, split.reads)
 
@@ -38,6 +40,7 @@ def fit_frozen(session: FitSession) -> FitResult:
         )
         order = content_order(read)
         rows = rows_of_everything(found.index, read, session.options.seed).taken(order)
+        files = tuple(read.files[row] for row in order)
         features, notes = read.pooled["head"][order], notes_on(session, len(read.skipped.failures))
     session.clock.lap("images")
     n_training, width = int(rows.training.sum()), session.model.layers[-1].kernel.shape[0]
@@ -51,7 +54,7 @@ def fit_frozen(session: FitSession) -> FitResult:
     session.announce(plan)
     if unused := ", ".join(name for name in _OF_FINE_TUNING if getattr(session.options, name)):
         notes = (*notes, f"Without effect, since the prediction layer is solved at once: {unused}.")
-    return frozen_result(session, features, rows, plan=plan, notes=notes)
+    return frozen_result(session, features, rows, files, plan=plan, notes=notes)
 
 
 def _measured_everything(session: FitSession) -> bool:
@@ -60,21 +63,24 @@ def _measured_everything(session: FitSession) -> bool:
     return not session.given and n_read(found.features) == whole_sample(found.index).n_wanted
 
 
-def frozen_result(session: FitSession, features: "FloatArray | None", rows: "Rows", **known: Any) -> FitResult:
+def frozen_result(
+    session: FitSession, features: "FloatArray | None", rows: "Rows", files: "Sequence[str]", **known: Any
+) -> FitResult:
     """The frozen model with a prediction layer of all images, judged by cross-validation or the validation split.
 
-    `features` are what that layer reads of the `rows`; they are not needed if the recommendation measured all images.
+    `features` are what that layer reads of the `rows`, images with these names; they are not needed if the
+    recommendation measured all images.
     """
     found, seed, balanced = session.found, session.options.seed, session.class_weight is not None
     if _measured_everything(session):
-        probe, rows, blocks = found.probe, found.rows, found.pooled_for_head()
+        probe, rows, files, blocks = found.probe, found.rows, found.features.files, found.pooled_for_head()
     else:
         blocks = session.blocks(np.asarray(features))
         probe = fit_linear_probe(blocks, rows, session.n_classes, seed=seed, balanced=balanced)
     session.model.layers[-1].set_weights([probe.kernel, probe.bias])
     session.clock.lap("linear_probe")
     training = np.concatenate(blocks, axis=1)[rows.training]
-    judged = _judged(probe, rows)
+    judged = _judged(probe, rows, files)
     return finish(
         session,
         chosen=LINEAR_PROBE,
@@ -85,7 +91,7 @@ def frozen_result(session: FitSession, features: "FloatArray | None", rows: "Row
     )
 
 
-def _judged(probe: LinearProbe, rows: "Rows") -> dict[str, Any]:
+def _judged(probe: LinearProbe, rows: "Rows", files: "Sequence[str]") -> dict[str, Any]:
     if probe.judged is None or probe.calibration is None:
         return {"judged_by": "nothing"}
     held_out = rows.taken(probe.judged.rows)
@@ -95,6 +101,7 @@ def _judged(probe: LinearProbe, rows: "Rows") -> dict[str, Any]:
         "judged_by": "validation" if rows.held_out.any() else "cross-validation",
         "start": evaluation,
         "evaluation": evaluation,
+        "predictions": Predictions.of([files[row] for row in probe.judged.rows], held_out.labels, scaled),
         "accuracy": evaluation.accuracy,
         "interval": evaluation.interval,
         "calibration": (probe.calibration.error_before, probe.calibration.error_after),

@@ -1,17 +1,23 @@
 """The records of a training: its plan and its result."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from builders.training.schedule import Phase, Schedule
 from recommender import json_records
+from recommender.errors import RecommendError
 
 if TYPE_CHECKING:
     from builders.training.state import Check
     from probes.evaluation.evaluation import Evaluation
     from probes.evaluation.intervals import Gain
     from probes.evaluation.out_of_distribution import Detector
+    from recommender.pipeline.decision import Decision
 
 _DENSE = 200 * 200  # cells of a confusion matrix that is written whole
 _JUDGED = ("balanced_accuracy", "confusion", "precision", "recall", "log_loss")  # of an evaluation
@@ -34,6 +40,22 @@ class TrainingPlan:
     precision: str = "float32"  # or "mixed_float16", "mixed_bfloat16"
     seconds: float | None = None  # at most, estimated from a few timed steps on this machine; None before
     resumed_at: int | None = None  # step; 0 if there is none to resume, None if not asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions:
+    """What a model said of n images that it was not trained on; arrays of shape (n,)."""
+
+    files: tuple[str, ...]  # names in the index
+    labels: npt.NDArray[np.int64]  # class numbers
+    predicted: npt.NDArray[np.int64]  # the most probable class
+    confidence: npt.NDArray[np.float64]  # its probability
+
+    @classmethod
+    def of(cls, files: Sequence[str], labels: npt.NDArray[np.int64], probabilities: npt.ArrayLike) -> "Predictions":
+        """From class probabilities, of shape (n, classes)."""
+        values = np.asarray(probabilities, np.float64)
+        return cls(files=tuple(files), labels=labels, predicted=values.argmax(1), confidence=values.max(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,6 +82,8 @@ class FitResult:
     held_out: tuple[tuple[str, int], ...] = field(
         default=(), repr=False
     )  # the images that judged: (name, class number)
+    predictions: Predictions | None = field(default=None, repr=False)  # on the images that judged
+    found: "Decision | None" = field(default=None, repr=False)  # the recommendation that was trained
     detector: "Detector | None" = field(default=None, repr=False)  # None if there are too few images
     notes: tuple[str, ...] = ()  # what else the user should know, in sentences
     seconds: dict[str, float]  # by phase
@@ -70,6 +94,12 @@ class FitResult:
     def calibration_error(self) -> float | None:
         """Expected calibration error of `model`, on images that did not choose the temperature."""
         return None if self.calibration is None else self.calibration[0 if self.temperature == 1.0 else 1]
+
+    def save_report(self, path: str | os.PathLike[str], *, thumbnails: bool = True) -> None:
+        """Write the HTML report of the recommendation and its training; see `Recommendation.save_report`."""
+        if self.found is None:
+            raise RecommendError("Expected a result of `fit`. Received: one without its recommendation. Fit again.")
+        self.found.save_report(path, fit=self, thumbnails=thumbnails)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the model, as plain data; `docs/recommendation.schema.json` describes it under "fit"."""

@@ -1,5 +1,6 @@
 """The record of an answer: the measurements, the choice, and the linear classifier."""
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,12 @@ class Decision:
     def pooled_for_head(self) -> list[Any]:
         """What the prediction layer reads of the measured images: pooled features, of shape (n, channels) each."""
         return [self.features.pooled[level] for level in self.strategy.head.levels]
+
+    def save_report(
+        self, path: str | os.PathLike[str], *, fit: Any = None, comparison: Any = None, thumbnails: bool = True
+    ) -> None:
+        """Write the HTML report; `Recommendation` implements it, with what was trained or compared if that is given."""
+        raise NotImplementedError
 
     def build(self) -> Any:
         """Build a new model: compiled, its prediction layer started from the linear probe."""
