@@ -25,6 +25,11 @@ class Example:
     words: str
     like: str | None = None  # of a likely label error: the nearest image of the suggested class
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All images that are shown."""
+        return self.files if self.like is None else (*self.files, self.like)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:

@@ -12,8 +12,8 @@ from probes.similarity.drift import PART_WEIGHTS
 from probes.similarity.similarity import FeatureSimilarity
 from recommender.explanation.text import clean
 from recommender.pipeline.decision import Decision
-from recommender.reports.html.svg import Axis, Plot, linear_axis, log_axis, share_axis
-from recommender.reports.html.words import share_interval
+from recommender.reports.html.svg import Axis, Plot, linear_axis, log_axis, share_axis, whole_percent
+from recommender.reports.html.words import percent, share_interval, span
 from recommender.rules import thresholds
 from recommender.rules.scenario import Amount, Scenario, Similarity
 
@@ -71,7 +71,7 @@ def map_chart(found: Decision) -> Markup:
         for side, down in ((Similarity.SIMILAR, -7), (Similarity.DISSIMILAR, 17)):
             scenario = Scenario.of(amount, side)
             chosen = " strong" if scenario is found.scenario else ""
-            words = f"{scenario.id} {scenario.name.replace('_', ' ').lower()}"
+            words = f"{scenario.id} {scenario.name.lower().replace('fine_', 'fine-').replace('_', ' ')}"
             plot.text(x, threshold, words, f"{place} quarter{chosen}", dx=shift, dy=down)
     for known in reference_sets():
         title = f"{known.name}: {known.n_images:,} images, score {known.score:.2f}"
@@ -162,14 +162,14 @@ def cuts_chart(rows: list[Depth]) -> Markup:
     chosen = next((row for row in rows if "cut" in row.marks), rows[-1])
     plot = Plot(
         words=f"Accuracy at {len(judged)} cut points by depth; the cut chosen is {chosen.layer}.",
-        x=linear_axis(0.0, 1.0, "depth of the cut", "{:.0%}"),
+        x=linear_axis(0.0, 1.0, "depth of the cut", whole_percent),
         y=share_axis((low for _, _, (low, _) in judged), "held-out accuracy"),
     )
     plot.line([(row.depth, accuracy) for row, accuracy, _ in judged], "faint")
     for row, accuracy, (low, high) in judged:
         kind, shape, scale = ("own", "diamond", 1.6) if row is chosen else ("known", "circle", 1.0)
         plot.interval(row.depth, low, high, kind)
-        title = f"{row.layer}: {accuracy:.1%} ({low:.1%} to {high:.1%})"
+        title = f"{row.layer}: {percent(accuracy)} ({span((low, high))})"
         plot.mark(row.depth, accuracy, kind, shape, title, scale)
         if row is chosen:
             left = row.depth > 0.5

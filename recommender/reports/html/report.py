@@ -1,6 +1,7 @@
 """Assemble the report, and write it."""
 
 import json
+import re
 import time
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from recommender.rules import thresholds
 from recommender.versions import versions
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Template
 
     from recommender.comparison.comparison import Comparison
     from recommender.fit.result import FitResult
@@ -64,59 +65,81 @@ def report(
     description = as_dict(found)
     description |= {} if fit is None else {"fit": fit.to_dict()}
     description |= {} if comparison is None else {"comparison": comparison.to_dict()}
-    findings, places = health(found), embedding_map.embedding_map(found)
-    judged = _predictions(found, fit)
-    mistakes = [] if judged is None else result_charts.worst_mistakes(judged, _MISTAKES).tolist()
-    wanted = [name for each in findings for example in each.examples for name in (*example.files, example.like) if name]
-    wanted += [] if judged is None else [judged.files[row] for row in mistakes]
-    pictures: dict[str, str | None] = {}
-    if thumbnails:
-        sizes = {name: (int(width), int(height)) for name, (width, height) in _sizes(found)}
-        spare = (found.features.files[row] for row in _in_turns(found, places))
-        pictures = read_thumbnails(found.index, [*wanted, *spare], sizes)
-    text = (
-        _environment()
-        .get_template("report.html.jinja")
-        .render(
-            found=found,
-            fit=fit,
-            comparison=comparison,
-            size=found.measurements.size,
-            similarity=found.measurements.similarity,
-            answer=words.answer(found),
-            expected=words.expected(found),
-            costs=words.costs(found, fit),
-            reasons=explain(found),
-            warnings=cautions(found)[len(found.findings) :],
-            source=source_of(found),
-            thresholds=thresholds,
-            depths=measured_charts.depths(found),
-            backbones=found.measurements.extra.get("backbone"),
-            input_sizes=found.measurements.extra.get("input_size"),
-            findings=findings,
-            judged=judged,
-            confusion=None if judged is None else result_charts.confusion(judged),
-            mistakes=mistakes,
-            chosen=""
-            if fit is None
-            else _CHOSEN.get(fit.chosen, "The linear probe on the frozen backbone was returned."),
-            places=places,
-            measured=measured_charts,
-            results=result_charts,
-            embedding=embedding_map,
-            most_classes=_CLASSES,
-            pictures=pictures,
-            thumbnails=thumbnails,
-            limit=MOST,
-            shots_json=embedded_json(_shots(found, pictures, places)),
-            command=command,
-            python=words.python_code(found, fit, comparison),
-            facts=words.facts(found, versions()),
-            made=time.strftime("%Y-%m-%d %H:%M"),
-            json_text=embedded_json(description),
-        )
+    parts = {**_measured(found), **_trained(found, fit), **_repeated(found, fit, comparison, command)}
+    text = _template().render(
+        **parts,
+        **_images(found, parts, thumbnails=thumbnails),
+        found=found,
+        fit=fit,
+        comparison=comparison,
+        measured=measured_charts,
+        results=result_charts,
+        embedding=embedding_map,
+        json_text=embedded_json(description),
     )
     return printable(text)
+
+
+def _measured(found: Decision) -> dict[str, Any]:
+    """What the template reads of the recommendation."""
+    measured = found.measurements
+    return {
+        "size": measured.size,
+        "similarity": measured.similarity,
+        "backbones": measured.extra.get("backbone"),
+        "input_sizes": measured.extra.get("input_size"),
+        "answer": words.answer(found),
+        "expected": words.expected(found),
+        "reasons": explain(found),
+        "warnings": cautions(found)[len(found.findings) :],
+        "source": source_of(found),
+        "thresholds": thresholds,
+        "depths": measured_charts.depths(found),
+        "findings": health(found),
+        "places": embedding_map.embedding_map(found),
+    }
+
+
+def _trained(found: Decision, fit: "FitResult | None") -> dict[str, Any]:
+    """What it reads of the trained model, or before training of the linear classifier."""
+    judged = _predictions(found, fit)
+    returned = "The linear probe on the frozen backbone was returned."
+    return {
+        "costs": words.costs(found, fit),
+        "judged": judged,
+        "confusion": None if judged is None else result_charts.confusion(judged),
+        "mistakes": [] if judged is None else result_charts.worst_mistakes(judged, _MISTAKES).tolist(),
+        "chosen": "" if fit is None else _CHOSEN.get(fit.chosen, returned),
+    }
+
+
+def _repeated(
+    found: Decision, fit: "FitResult | None", comparison: "Comparison | None", command: str | None
+) -> dict[str, Any]:
+    """What it reads of how the answer came about."""
+    path = found.measurements.size.path
+    return {
+        "data_name": re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path,
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "command": command,
+        "python": words.python_code(found, fit, comparison),
+        "facts": words.facts(found, versions()),
+        "most_classes": _CLASSES,
+    }
+
+
+def _images(found: Decision, parts: dict[str, Any], *, thumbnails: bool) -> dict[str, Any]:
+    """Thumbnails: those of findings, of mistakes, and of some images on the map, in this order."""
+    files, places, judged = found.features.files, parts["places"], parts["judged"]
+    wanted = [name for each in parts["findings"] for example in each.examples for name in example.images]
+    wanted += [judged.files[row] for row in parts["mistakes"]]
+    wanted += [files[row] for row in _in_turns(found, places)]
+    pictures: dict[str, str | None] = {}
+    if thumbnails:
+        sizes = {file: (int(width), int(height)) for file, (width, height) in _sizes(found)}
+        pictures = read_thumbnails(found.index, wanted, sizes)
+    shots = {f"{row}": uri for row in places.rows.tolist() if (uri := pictures.get(files[row]))}
+    return {"thumbnails": thumbnails, "pictures": pictures, "limit": MOST, "shots_json": embedded_json(shots)}
 
 
 def embedded_json(value: Any) -> Markup | None:
@@ -155,23 +178,17 @@ def _in_turns(found: Decision, places: embedding_map.EmbeddingMap) -> list[int]:
     return [row for _, row in sorted(turns)]
 
 
-def _shots(found: Decision, pictures: dict[str, str | None], places: embedding_map.EmbeddingMap) -> dict[str, str]:
-    """Row of the map -> data URI, of the images that have one."""
-    named = {f"{row}": pictures.get(found.features.files[row]) for row in places.rows.tolist()}
-    return {row: uri for row, uri in named.items() if uri}
-
-
-def _environment() -> "Environment":
+def _template() -> "Template":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        percent="{:.1%}".format, commas="{:,g}".format, clean=lambda text: clean(str(text)), duration=duration
+        percent=words.percent, span=words.span, clean=lambda text: clean(str(text)), duration=duration
     )
     environment.globals.update(style=partial(_asset, "report.css"), script=partial(_asset, "report.js"))
-    return environment
+    return environment.get_template("report.html.jinja")
 
 
 def _asset(name: str) -> Markup:

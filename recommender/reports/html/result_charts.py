@@ -12,8 +12,8 @@ from markupsafe import Markup
 from probes.separability.learning_curve import LearningCurve
 from recommender.fit.result import Predictions
 from recommender.reports.html.measured_charts import log_ticks
-from recommender.reports.html.svg import Axis, Plot, linear_axis, share_axis
-from recommender.reports.html.words import wilson_90
+from recommender.reports.html.svg import Axis, Plot, linear_axis, share_axis, whole_percent
+from recommender.reports.html.words import percent, span, wilson_90
 
 if TYPE_CHECKING:
     from builders.training.state import Check
@@ -28,10 +28,10 @@ def curve_chart(curve: LearningCurve) -> Markup:
     points, doubled = curve.points, curve.doubled
     sizes = [float(point.n_images) for point in points] + ([2.0 * points[-1].n_images] if doubled else [])
     lows = [point.accuracy - _Z * point.standard_error for point in points] + ([doubled.low] if doubled else [])
-    forecast = f"; with twice the images about {doubled.accuracy:.1%}" if doubled else ""
+    forecast = f"; with twice the images about {percent(doubled.accuracy)}" if doubled else ""
     title = "images to learn from"
     plot = Plot(
-        words=f"Learning curve: {points[-1].accuracy:.1%} with {points[-1].n_images:,} images{forecast}.",
+        words=f"Learning curve: {percent(points[-1].accuracy)} with {points[-1].n_images:,} images{forecast}.",
         x=Axis(low=0.8 * sizes[0], high=1.25 * sizes[-1], title=title, ticks=log_ticks(sizes), log=True),
         y=share_axis(lows, "held-out accuracy"),
     )
@@ -39,13 +39,11 @@ def curve_chart(curve: LearningCurve) -> Markup:
     for point in points:
         error = _Z * point.standard_error
         plot.interval(point.n_images, point.accuracy - error, min(point.accuracy + error, 1.0), "own")
-        plot.mark(point.n_images, point.accuracy, "own", title=f"{point.n_images:,} images: {point.accuracy:.1%}")
+        plot.mark(point.n_images, point.accuracy, "own", title=f"{point.n_images:,} images: {percent(point.accuracy)}")
     if doubled:
         plot.line([(points[-1].n_images, points[-1].accuracy), (sizes[-1], doubled.accuracy)], "floor")
         plot.interval(sizes[-1], doubled.low, doubled.high, "known")
-        title = (
-            f"forecast for {sizes[-1]:,.0f} images: {doubled.accuracy:.1%} ({doubled.low:.1%} to {doubled.high:.1%})"
-        )
+        title = f"a forecast for {sizes[-1]:,.0f} images: {span((doubled.low, doubled.high))}"
         plot.mark(sizes[-1], doubled.accuracy, "known", "square", title, 1.2)
     return plot.render()
 
@@ -54,13 +52,13 @@ def checks_chart(history: "Sequence[Check]") -> Markup:
     """Held-out accuracy at each validation check of the first trial."""
     known = [(check.step, check.accuracy) for check in history if check.accuracy is not None]
     plot = Plot(
-        words=f"Held-out accuracy over {len(known)} validation checks, from {known[0][1]:.1%} to {known[-1][1]:.1%}.",
+        words=f"Held-out accuracy over {len(known)} validation checks, at last {percent(known[-1][1])}.",
         x=linear_axis(0.0, float(max(known[-1][0], 1)), "training step"),
         y=share_axis((accuracy for _, accuracy in known), "held-out accuracy"),
     )
     plot.line(known, "own")
     for step, accuracy in known:
-        plot.mark(step, accuracy, "own", title=f"step {step:,}: {accuracy:.1%}")
+        plot.mark(step, accuracy, "own", title=f"step {step:,}: {percent(accuracy)}")
     return plot.render()
 
 
@@ -94,15 +92,17 @@ def calibration_chart(found: Predictions) -> Markup:
     bins = [each for each in np.array_split(order, n_bins) if len(each)]
     plot = Plot(
         words=f"Calibration: the share that is right by predicted probability, in {len(bins)} bins of images.",
-        x=linear_axis(0.0, 1.0, "predicted probability", "{:.0%}"),
-        y=linear_axis(0.0, 1.0, "share that is right", "{:.0%}"),
+        x=linear_axis(0.0, 1.0, "predicted probability", whole_percent),
+        y=linear_axis(0.0, 1.0, "share that is right", whole_percent),
     )
     plot.line([(0.0, 0.0), (1.0, 1.0)], "floor")
     for rows in bins:
         at, right = float(found.confidence[rows].mean()), float(correct[rows].mean())
         low, high = wilson_90(right * len(rows), len(rows))
         plot.interval(at, low, high, "own")
-        plot.mark(at, right, "own", title=f"{len(rows):,} images: predicted {at:.0%}, right {right:.0%}")
+        plot.mark(
+            at, right, "own", title=f"{len(rows):,} images: predicted {percent(at, 0)}, right {percent(right, 0)}"
+        )
     return plot.render()
 
 

@@ -1,13 +1,13 @@
 """Inline SVG from small pieces: elements, axes, a plot. Every text is escaped; colours are in report.css."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 480, 320  # units of a plot; the page scales it
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 46  # margins
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 14, 46  # margins
 SHAPES = {  # symbols of a class or kind, about 10 units wide, so that colour is never the only difference
     "circle": "M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0z",
     "square": "M-4,-4h8v8h-8z",
@@ -48,13 +48,13 @@ class Axis:
         return min(max((at - low) / (high - low), 0.0), 1.0)
 
 
-def linear_axis(low: float, high: float, title: str, form: str = "{:g}") -> Axis:
-    """An axis with about five marks at round values; the form may be "{:.0%}"."""
+def linear_axis(low: float, high: float, title: str, label: Callable[[float], str] = "{:g}".format) -> Axis:
+    """An axis with about five marks at round values, with their labels."""
     high = high if high > low else low + 1.0
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if (high - low) / (step * factor) <= 5.01)
     values = [step * number for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-    return Axis(low=low, high=high, title=title, ticks=[(value, form.format(round(value, 9))) for value in values])
+    return Axis(low=low, high=high, title=title, ticks=[(value, label(round(value, 9))) for value in values])
 
 
 def log_axis(low: float, high: float, title: str) -> Axis:
@@ -63,10 +63,15 @@ def log_axis(low: float, high: float, title: str) -> Axis:
     return Axis(low=low, high=high, title=title, ticks=[(10.0**power, f"{10**power:,}") for power in powers], log=True)
 
 
+def whole_percent(share: float) -> str:
+    """The label of a share: "90 %"."""
+    return f"{100 * share:.0f} %"
+
+
 def share_axis(lows: Iterable[float], title: str) -> Axis:
     """An axis of shares up to 100 %, from a round value below the lowest."""
     low = math.floor(10 * max(min(lows, default=0.0) - 0.02, 0.0)) / 10
-    return linear_axis(min(low, 0.9), 1.0, title, "{:.0%}")
+    return linear_axis(min(low, 0.9), 1.0, title, whole_percent)
 
 
 @dataclass(kw_only=True)

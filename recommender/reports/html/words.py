@@ -36,7 +36,7 @@ def answer(found: Decision) -> Answer:
     close = " A threshold is near: the choice is a close call." if verdict.close else ""
     return Answer(
         sentence=f"Scenario {scenario.id}, {scenario.name}{asked}: {_built(found)}",
-        confidence=f"{verdict.confidence:.0%}",
+        confidence=percent(verdict.confidence, 0),
         meaning=f"the share of resamples of your images that lead to the same scenario.{close}",
         runner_up=explain(found)[-1].split("The runner-up is ")[-1],
     )
@@ -46,9 +46,13 @@ def _built(found: Decision) -> str:
     """What is built, in one clause; the scenario's name says the same."""
     strategy, title = found.strategy, clean(found.backbone.title)
     last = found.plan.cuts[-1].layer
-    kept = f"keep {title} whole" if strategy.cut == last else f"cut {title} at {strategy.cut_depth:.0%} of its depth"
+    kept = (
+        f"keep {title} whole"
+        if strategy.cut == last
+        else f"cut {title} at {percent(strategy.cut_depth, 0)} of its depth"
+    )
     trained = {
-        Scenario.PARTIAL_FINE_TUNE: f"freeze the first {strategy.freeze_depth:.0%} and fine-tune the rest",
+        Scenario.PARTIAL_FINE_TUNE: f"freeze the first {percent(strategy.freeze_depth, 0)} and fine-tune the rest",
         Scenario.FULL_FINE_TUNE: "fine-tune all of it",
     }.get(found.scenario, "freeze it")
     return f"{kept}, {trained}, and put a new prediction layer on top."
@@ -60,9 +64,9 @@ def expected(found: Decision) -> str:
     if judged is None:
         return "not known: no image can be held out"
     n = effective_size(judged.correct, found.rows.groups[judged.rows])
-    low, high = wilson_90(judged.accuracy * n, n)
     how = "your validation split" if found.measurements.n_held_out else "cross-validation"
-    return f"{judged.accuracy:.1%} before any training, by {how} (90 % interval {low:.1%} to {high:.1%})"
+    interval = span(wilson_90(judged.accuracy * n, n))
+    return f"{percent(judged.accuracy)} before any training, by {how} (90 % interval {interval})"
 
 
 def costs(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
@@ -77,6 +81,17 @@ def costs(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
     if n_images and network:
         rows.append(("Time for an image", f"{1000 * network / n_images:.1f} ms, with decoding and checks, here"))
     return rows
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share for a reader: "92.7 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def span(interval: tuple[float, float]) -> str:
+    """An interval of a share for a reader: "90.2 to 94.6 %"."""
+    low, high = interval
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def wilson_90(correct: float, n: float) -> tuple[float, float]:
