@@ -11,10 +11,12 @@ from scipy.linalg import eigh
 from recommender.explanation.text import clean
 from recommender.pipeline.decision import Decision
 from recommender.reports.html.svg import SHAPES, Axis, Plot, element
+from recommender.reports.html.words import class_name
 
 _MOST_IMAGES = 1200  # that are shown
 _COLOURS = 8  # in report.css
 MARKED = 24  # classes with a mark of their own: each pair of a colour and a shape stands once
+_WIDTH, _HEIGHT = 760, 480
 _NAMED = 12  # classes whose names stand on the map
 _LABEL = 18  # characters of a class name on the map
 
@@ -100,6 +102,8 @@ def embedding_chart(found: Decision, shown: EmbeddingMap) -> Markup:
         words=f"{len(shown.rows):,} images on the first two principal components of their features, by class.",
         x=axes[0],
         y=axes[1],
+        width=_WIDTH,
+        height=_HEIGHT,
     )
     for row, label, (x, y) in zip(shown.rows, labels, shown.places, strict=True):
         colour, shape = style_of(shown.classes, int(label))
@@ -115,7 +119,7 @@ def embedding_chart(found: Decision, shown: EmbeddingMap) -> Markup:
         )
     for label in shown.classes[:_NAMED]:
         x, y = np.median(shown.places[labels == label], axis=0)
-        plot.text(float(x), float(y), _clipped(names[label], _LABEL), "middle strong halo", dy=4)
+        plot.text(float(x), float(y), _clipped(class_name(names[label]), _LABEL), "middle strong halo", dy=4)
     return plot.render()
 
 

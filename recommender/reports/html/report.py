@@ -74,6 +74,7 @@ def report(
         comparison=comparison,
         measured=measured_charts,
         results=result_charts,
+        interval=words.TRAINED,
         embedding=embedding_map,
         json_text=embedded_json(description),
     )
@@ -89,7 +90,6 @@ def _measured(found: Decision) -> dict[str, Any]:
         "backbones": measured.extra.get("backbone"),
         "input_sizes": measured.extra.get("input_size"),
         "answer": words.answer(found),
-        "expected": words.expected(found),
         "reasons": explain(found),
         "warnings": cautions(found)[len(found.findings) :],
         "source": source_of(found),
@@ -105,6 +105,7 @@ def _trained(found: Decision, fit: "FitResult | None") -> dict[str, Any]:
     judged = _predictions(found, fit)
     returned = "The linear probe on the frozen backbone was returned."
     return {
+        "accuracies": words.accuracies(found, fit),
         "costs": words.costs(found, fit),
         "judged": judged,
         "confusion": None if judged is None else result_charts.confusion(judged),
@@ -187,6 +188,7 @@ def _template() -> "Template":
     environment.filters.update(
         percent=words.percent, span=words.span, clean=lambda text: clean(str(text)), duration=duration
     )
+    environment.filters["class"] = words.class_name
     environment.globals.update(style=partial(_asset, "report.css"), script=partial(_asset, "report.js"))
     return environment.get_template("report.html.jinja")
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 480, 320  # units of a plot; the page scales it
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 14, 46  # margins
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 26, 14, 46  # margins
 SHAPES = {  # symbols of a class or kind, about 10 units wide, so that colour is never the only difference
     "circle": "M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0z",
     "square": "M-4,-4h8v8h-8z",
@@ -81,12 +80,16 @@ class Plot:
     words: str  # what it shows, for those who don't see it
     x: Axis
     y: Axis
+    width: int = 480  # units; the page scales them
+    height: int = 320
     parts: list[Markup] = field(default_factory=list)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The place of a point in units of the plot."""
         across, up = self.x.share(x), self.y.share(y)
-        return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
+        return _LEFT + across * (self.width - _LEFT - _RIGHT), self.height - _BOTTOM - up * (
+            self.height - _TOP - _BOTTOM
+        )
 
     def add(self, tag: str, *children: str, **attributes: object) -> None:
         """Draw an element."""
@@ -117,10 +120,10 @@ class Plot:
     def render(self) -> Markup:
         """The plot as an SVG image."""
         content = (*self._axes(), *self.parts)
-        return element("svg", *content, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=self.words)
+        return element("svg", *content, viewBox=f"0 0 {self.width} {self.height}", role="img", aria_label=self.words)
 
     def _axes(self) -> Iterable[Markup]:
-        right, bottom, middle = WIDTH - _RIGHT, HEIGHT - _BOTTOM, (HEIGHT - _BOTTOM + _TOP) / 2
+        right, bottom, middle = self.width - _RIGHT, self.height - _BOTTOM, (self.height - _BOTTOM + _TOP) / 2
         for value, label in self.y.ticks:
             _, top = self.at(self.x.low, value)
             yield element("path", d=f"M{_LEFT},{top:.1f}H{right}", class_="grid")
@@ -130,6 +133,6 @@ class Plot:
             yield element("path", d=f"M{left:.1f},{bottom}v5", class_="axis")
             yield element("text", label, x=left, y=bottom + 18, class_="middle")
         yield element("path", d=f"M{_LEFT},{bottom}H{right}", class_="axis")
-        yield element("text", self.x.title, x=(_LEFT + right) / 2, y=HEIGHT - 8, class_="middle title")
+        yield element("text", self.x.title, x=(_LEFT + right) / 2, y=self.height - 8, class_="middle title")
         turned = f"rotate(-90 13 {middle})"
         yield element("text", self.y.title, x=13, y=middle, transform=turned, class_="middle title")

@@ -16,6 +16,7 @@ from recommender.rules.scenario import Scenario
 if TYPE_CHECKING:
     from recommender.fit.result import FitResult
 
+TRAINED = "95 % interval"  # of what `fit` and `compare` report
 _Z = float(norm.ppf(0.95))
 
 
@@ -58,15 +59,22 @@ def _built(found: Decision) -> str:
     return f"{kept}, {trained}, and put a new prediction layer on top."
 
 
-def expected(found: Decision) -> str:
-    """The accuracy before any training with its interval."""
+def accuracies(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
+    """The accuracy before any training, and after it, with intervals; (name, value)."""
+    rows = [("Accuracy before training", _before(found))]
+    if fit is not None and fit.accuracy is not None and fit.interval is not None:
+        rows.append(("Accuracy after training", f"{percent(fit.accuracy)} ({TRAINED} {span(fit.interval)})"))
+    return rows
+
+
+def _before(found: Decision) -> str:
     judged = found.probe.judged
     if judged is None:
         return "not known: no image can be held out"
     n = effective_size(judged.correct, found.rows.groups[judged.rows])
     how = "your validation split" if found.measurements.n_held_out else "cross-validation"
     interval = span(wilson_90(judged.accuracy * n, n))
-    return f"{percent(judged.accuracy)} before any training, by {how} (90 % interval {interval})"
+    return f"{percent(judged.accuracy)}, by {how} (90 % interval {interval})"
 
 
 def costs(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
@@ -83,15 +91,21 @@ def costs(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
     return rows
 
 
+def class_name(name: str) -> str:
+    """The name of a class; in quotes where it has no letter, so that nobody takes it for a number."""
+    shown = clean(name)
+    return shown if any(char.isalpha() for char in shown) else f"'{shown}'"
+
+
 def percent(share: float, digits: int = 1) -> str:
-    """A share for a reader: "92.7 %"."""
-    return f"{100 * share:.{digits}f} %"
+    """A share for a reader, "92.7 %", without a line break in it."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def span(interval: tuple[float, float]) -> str:
     """An interval of a share for a reader: "90.2 to 94.6 %"."""
     low, high = interval
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{100 * low:.1f} to {100 * high:.1f}\N{NO-BREAK SPACE}%"
 
 
 def wilson_90(correct: float, n: float) -> tuple[float, float]:
