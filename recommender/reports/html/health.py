@@ -74,7 +74,7 @@ def _example(text: str, names: set[str]) -> Example:
 
 
 def _with_neighbour(found: Decision, example: Example) -> Example:
-    """The example of a likely label error together with the nearest image of the class that it looks like."""
+    """The example of a likely label error together with the nearest image of the suggested class."""
     features, names = found.features, found.index.class_names
     suggested = next((label for label, name in enumerate(names) if f", looks like {name!r} (" in example.words), None)
     if suggested is None or len(example.files) != 1 or example.files[0] not in features.files:
