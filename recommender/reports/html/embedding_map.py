@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from recommender.explanation.text import clean
 from recommender.pipeline.decision import Decision
 from recommender.reports.html.svg import SHAPES, Axis, Plot, element
-from recommender.reports.html.words import class_name
+from recommender.reports.html.words import class_name, clipped
 
 _MOST_IMAGES = 1200  # that are shown
 _COLOURS = 8  # in report.css
@@ -29,7 +29,7 @@ class EmbeddingMap:
     places: npt.NDArray[np.float64]  # of shape (n, 2)
     variance: float  # share of the features' variance that the two dimensions hold
     layer: str  # whose pooled features they are
-    classes: tuple[int, ...]  # numbers of the classes with a mark of their own, the largest first
+    classes: tuple[int, ...]  # numbers of the classes with a mark of their own
     all_shown: bool  # whether all measured images are
 
 
@@ -48,7 +48,7 @@ def embedding_map(found: Decision) -> EmbeddingMap:
         places=places,
         variance=variance,
         layer=clean(layer),
-        classes=tuple(largest),
+        classes=tuple(sorted(largest)),
         all_shown=len(rows) == n_images,
     )
 
@@ -108,7 +108,7 @@ def embedding_chart(found: Decision, shown: EmbeddingMap) -> Markup:
     for row, label, (x, y) in zip(shown.rows, labels, shown.places, strict=True):
         colour, shape = style_of(shown.classes, int(label))
         left, top = plot.at(x, y)
-        words = f"{_clipped(names[label], 40)}: {_clipped(found.features.files[row], 60)}"
+        words = f"{clipped(names[label], 40)}: {clipped(found.features.files[row], 60)}"
         plot.add(
             "path",
             element("title", words),
@@ -117,13 +117,8 @@ def embedding_chart(found: Decision, shown: EmbeddingMap) -> Markup:
             class_=f"image {colour}",
             data_row=int(row),
         )
-    for label in shown.classes[:_NAMED]:
+    counts = np.bincount(labels, minlength=len(names))
+    for label in sorted(shown.classes, key=lambda label: -counts[label])[:_NAMED]:
         x, y = np.median(shown.places[labels == label], axis=0)
-        plot.text(float(x), float(y), _clipped(class_name(names[label]), _LABEL), "middle strong halo", dy=4)
+        plot.text(float(x), float(y), clipped(class_name(names[label]), _LABEL), "middle strong halo", dy=4)
     return plot.render()
-
-
-def _clipped(text: str, most: int) -> str:
-    """A name on one line, its end kept where it is too long."""
-    words = clean(text)
-    return words if len(words) <= most else f"…{words[1 - most :]}"

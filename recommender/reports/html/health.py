@@ -8,11 +8,12 @@ from probes.quality.findings import Finding
 from probes.quality.label_errors import CERTAINTY
 from recommender.explanation.text import clean
 from recommender.pipeline.decision import Decision
+from recommender.reports.html.words import percent
 from recommender.rules import thresholds
 
 _SHOWN = 6  # examples of a finding
 _THRESHOLDS = {  # of findings whose message does not give it
-    "label_error": f"Reported from {CERTAINTY:.0%} certainty.",
+    "label_error": f"Reported from {percent(CERTAINTY, 0)} certainty.",
     "imbalance": f"Reported from {thresholds.WEIGHTED_IMBALANCE:g} times as many images in the largest class.",
 }
 

@@ -33,8 +33,8 @@ _MISTAKES = 24  # thumbnails
 _CLASSES = 24  # in a list of classes
 _LARGEST_JSON = 2_500_000  # bytes of the JSON inside; larger ones are left out
 _CHOSEN = {
-    FINE_TUNED: "The fine-tuned model was returned.",
-    AS_GIVEN: "The model was returned as it was given.",
+    FINE_TUNED: "The fine-tuned model.",
+    AS_GIVEN: "The model as it was given.",
 }
 
 
@@ -103,7 +103,7 @@ def _measured(found: Decision) -> dict[str, Any]:
 def _trained(found: Decision, fit: "FitResult | None") -> dict[str, Any]:
     """What it reads of the trained model, or before training of the linear classifier."""
     judged = _predictions(found, fit)
-    returned = "The linear probe on the frozen backbone was returned."
+    returned = "The linear probe on the frozen backbone."
     return {
         "accuracies": words.accuracies(found, fit),
         "costs": words.costs(found, fit),
@@ -188,6 +188,7 @@ def _template() -> "Template":
     environment.filters.update(
         percent=words.percent, span=words.span, clean=lambda text: clean(str(text)), duration=duration
     )
+    environment.filters["clipped"] = words.clipped
     environment.filters["class"] = words.class_name
     environment.globals.update(style=partial(_asset, "report.css"), script=partial(_asset, "report.js"))
     return environment.get_template("report.html.jinja")

@@ -97,6 +97,12 @@ def class_name(name: str) -> str:
     return shown if any(char.isalpha() for char in shown) else f"'{shown}'"
 
 
+def clipped(text: str, most: int) -> str:
+    """A name on one line, its end kept where it is too long."""
+    shown = clean(text)
+    return shown if len(shown) <= most else f"…{shown[1 - most :]}"
+
+
 def percent(share: float, digits: int = 1) -> str:
     """A share for a reader, "92.7 %", without a line break in it."""
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
