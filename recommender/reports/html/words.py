@@ -33,12 +33,15 @@ class Answer:
 def answer(found: Decision) -> Answer:
     """The verdict, how sure it is, and the runner-up. All that the report says of them is worded here."""
     verdict, scenario = found.verdict, found.scenario
-    asked = " as you asked" if verdict.overridden is not None else ""
+    asked, confidence = "", percent(verdict.confidence, 0)
+    meaning = "the share of resamples of your images that lead to the same scenario."
+    if verdict.overridden is not None:
+        asked, confidence, meaning = " as you asked", "not rated", f"the rules would choose {verdict.overridden.id}."
     close = " A threshold is near: the choice is a close call." if verdict.close else ""
     return Answer(
         sentence=f"Scenario {scenario.id}, {scenario.name}{asked}: {_built(found)}",
-        confidence=percent(verdict.confidence, 0),
-        meaning=f"the share of resamples of your images that lead to the same scenario.{close}",
+        confidence=confidence,
+        meaning=f"{meaning}{close}",
         runner_up=explain(found)[-1].split("The runner-up is ")[-1],
     )
 
