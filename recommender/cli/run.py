@@ -164,7 +164,7 @@ def _report(
             path, fit=result, comparison=comparison, thumbnails=request.thumbnails, command=request.command
         )
     if request.page:
-        click.echo(clean(f"\nWrote {path}"))
+        click.echo("\n" + clean(f"Wrote {path}"))
 
 
 def _write(

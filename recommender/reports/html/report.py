@@ -32,6 +32,7 @@ _HERE = Path(__file__).parent
 _MISTAKES = 24  # thumbnails
 _CLASSES = 24  # in a list of classes
 _LARGEST_JSON = 2_500_000  # bytes of the JSON inside; larger ones are left out
+_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}  # of what may end a script element
 _CHOSEN = {
     FINE_TUNED: "The fine-tuned model.",
     AS_GIVEN: "The model as it was given.",
@@ -148,8 +149,7 @@ def embedded_json(value: Any) -> Markup | None:
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     if len(text.encode("utf-8", "surrogatepass")) > _LARGEST_JSON:
         return None
-    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-    return Markup("".join(escapes.get(char, char) for char in text))  # noqa: S704 - every < is escaped
+    return Markup(text.translate(_ESCAPES))  # noqa: S704 - every < is escaped
 
 
 def _predictions(found: Decision, fit: "FitResult | None") -> Predictions | None:
