@@ -96,7 +96,7 @@ class TrainingPlan(Record):
 
 class Gain(Record):
     difference: float
-    interval: Pair
+    interval: Annotated[Pair, note("90 % interval.")]
 
     @classmethod
     def measured(cls, gain: intervals.Gain | None) -> "Gain | None":
@@ -120,7 +120,7 @@ class Fit(Record):
     judged_by: Literal["cross-validation", "held-out part", "validation", "nothing"]
     n_held_out: Count
     accuracy: Annotated[Share | None, note("Of the model on images that it was not trained on.")]
-    interval: Annotated[Pair | None, note("95 % interval of the accuracy.")]
+    interval: Annotated[Pair | None, note("90 % interval of the accuracy.")]
     start_accuracy: Annotated[Share | None, note("Of the frozen model on the same images.")]
     gain: Annotated[
         Gain | None, note("Of fine-tuning over the frozen model, paired, as a share; null without a trial.")
@@ -128,6 +128,7 @@ class Fit(Record):
     trials: Annotated[Count, note("Trainings that judged whether fine-tuning helps.")]
     share: Annotated[Share | None, note("Of the trained weights in their average with the start; null if frozen.")]
     balanced_accuracy: Share | None
+    balanced_interval: Annotated[Pair | None, note("90 % interval of the balanced accuracy.")]
     confusion: Annotated[list[list[Count]] | None, note("Rows true, columns predicted; null above 200 classes.")]
     precision: list[Share | None] | None
     recall: list[Share | None] | None
@@ -151,7 +152,7 @@ class Row(Record):
     freeze: str | None
     levels: list[str]
     accuracy: Annotated[Share, note("Over all images; of a fine-tuned one estimated from those that it was judged on.")]
-    interval: Pair
+    interval: Annotated[Pair, note("90 % interval.")]
     balanced_accuracy: Annotated[Share, note("On the images that it was judged on.")]
     behind: Annotated[Gain, note("The lead of choosing the best, paired on the images that judge both.")]
     n_judged: Annotated[Count, note("Images that it was judged on.")]
@@ -170,7 +171,7 @@ class CurvePoint(Record):
 
 class Doubled(Record):
     accuracy: float
-    interval: Pair
+    interval: Annotated[Pair, note("90 % interval.")]
 
 
 class LearningCurve(Record):
@@ -179,7 +180,7 @@ class LearningCurve(Record):
     strategy: str | None
     points: list[CurvePoint]
     doubled: Doubled | None
-    gain: Pair | None
+    gain: Annotated[Pair | None, note("90 % interval.")]
 
 
 class Comparison(Record):
@@ -194,7 +195,7 @@ class Comparison(Record):
     preferred: Annotated[str, note("Cheap, and within one standard error of the winner; --build writes it.")]
     recommended: str
     accuracy: Annotated[Share, note("Of choosing the best, each image judged by a choice that the others made.")]
-    interval: Pair
+    interval: Annotated[Pair, note("90 % interval.")]
     regret: Annotated[Gain | None, note("Of the recommended strategy; null where it was not trained.")]
     rows: list[Row]
     skipped: dict[str, str]

@@ -16,7 +16,7 @@ from recommender.errors import RecommendError
 from recommender.explanation.reasons import explain
 from recommender.limits import ENGINES, LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 from recommender.pipeline.decision import Decision
-from recommender.progress import Clock, Progress, no_progress
+from recommender.progress import Clock, Progress, reported
 
 if TYPE_CHECKING:
     from builders.training.schedule import Schedule
@@ -27,9 +27,21 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recommendation(Decision):
     """A decision with methods to explain it, build and fit its model, and convert it to plain data."""
+
+    def __str__(self) -> str:
+        """The answer as plain text: what is built, how sure that is, what it gives and costs, and what comes next."""
+        from recommender.reports.summary import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """The same as a card in a notebook."""
+        from recommender.reports.html_card import html_card
+
+        return html_card(self)
 
     @cached_property
     def training(self) -> "TrainingPlan":
@@ -131,6 +143,26 @@ class Recommendation(Decision):
 
         write_report(self, Path(path), fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
 
+    def plot_depth(self) -> Any:
+        """Draw drift and accuracy by the depth of the cut points, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib.
+        """
+        from recommender.reports.plots import plot_depth
+
+        return plot_depth(self)
+
+    def plot_map(self) -> Any:
+        """Draw where the images lie among the four scenarios, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib, or no similarity was measured.
+        """
+        from recommender.reports.plots import plot_map
+
+        return plot_map(self)
+
     def to_dict(self) -> dict[str, Any]:
         """The recommendation as plain data, as described by `docs/recommendation.schema.json`."""
         from recommender.reports.json_output import as_dict
@@ -180,7 +212,8 @@ def recommend(
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
         progress: called with the phase ("checking", "loading", before TensorFlow is imported, "converting",
-            "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted.
+            "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted. By default a bar on standard
+            error shows it, if that is a terminal.
 
     Raises:
         RecommendError: an argument is out of range.
@@ -191,37 +224,39 @@ def recommend(
     tried = candidates(backbone, weights)
     if len(tried) == 1 and is_auto(backbone):
         _LOG.warning("There is nothing to choose: %s is the only network whose weights are here.", tried[0].name)
-    clock, report = Clock(), progress or no_progress
-    index = open_source(
-        data,
-        columns=columns,
-        class_names=class_names,
-        max_images=max_images,
-        seed=seed,
-        importing=lambda: report("loading", 0, 1),
-    )
-    sample = draw_splits(index, max_images, seed)
-    clock.lap("index")
-    everything = None
-    if check == "full":
-        everything = inspect_everything(index, partial(report, "checking"))
-        clock.lap("check")
-    from recommender.pipeline.choosing import load
-    from recommender.pipeline.loading import Loader
-    from recommender.pipeline.pipeline import Pipeline
+    clock = Clock()
+    with reported(progress) as report:
+        index = open_source(
+            data,
+            columns=columns,
+            class_names=class_names,
+            max_images=max_images,
+            seed=seed,
+            importing=lambda: report("loading", 0, 1),
+        )
+        sample = draw_splits(index, max_images, seed)
+        clock.lap("index")
+        everything = None
+        if check == "full":
+            everything = inspect_everything(index, partial(report, "checking"))
+            clock.lap("check")
+        from recommender.pipeline.choosing import load
+        from recommender.pipeline.loading import Loader
+        from recommender.pipeline.pipeline import Pipeline
 
-    pipeline = Pipeline(
-        index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
-    )
-    loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
-    own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling
-    loaders = [
-        loader(backbone=each.given, weights=each.weights, pixels=own if each.registered else pixels) for each in tried
-    ]
-    loaded = load(list(zip(tried, loaders, strict=True)), input_size)
-    clock.lap("load")
-    decision = pipeline.measure_and_decide(loaded, everything)
-    return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
+        pipeline = Pipeline(
+            index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
+        )
+        loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
+        own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling
+        loaders = [
+            loader(backbone=each.given, weights=each.weights, pixels=own if each.registered else pixels)
+            for each in tried
+        ]
+        loaded = load(list(zip(tried, loaders, strict=True)), input_size)
+        clock.lap("load")
+        decision = pipeline.measure_and_decide(loaded, everything)
+        return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
 
 
 def ready_model(data: Any, **arguments: Any) -> Any:

@@ -32,6 +32,7 @@ LAYERS = {
     ),
     "recommender": (
         "errors", "limits", "progress", "versions", "atomic_files", "rules", "pipeline", "explanation", "json_records",
+        "plots",
         "fit", "comparison", "prediction", "reports", "saving", "recommendation", "cli",
     ),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import rankdata, t
 from sklearn.metrics import precision_recall_fscore_support
 
-from probes.data.splits import Rows, held_out_splits
+from probes.data.splits import Rows, balanced_weights, held_out_splits
 from probes.errors import ProbeError
 from probes.evaluation.intervals import accuracy_interval
 
@@ -36,8 +36,9 @@ class Evaluation:
 
     n: int
     accuracy: float
-    interval: tuple[float, float]  # of that accuracy, of 95 %
+    interval: tuple[float, float]  # of that accuracy, of 90 %
     balanced_accuracy: float  # mean recall over the classes that have images
+    balanced_interval: tuple[float, float]  # of 90 %
     confusion: npt.NDArray[np.int32]  # of shape (classes, classes); rows are true classes, columns predicted ones
     precision: FloatArray  # of each class; nan where no image is predicted as it
     recall: FloatArray  # of each class; nan where it has no image
@@ -61,6 +62,7 @@ def evaluate(probabilities: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.Ar
         accuracy=float((predicted == numbers).mean()),
         interval=accuracy_interval(predicted == numbers, groups),
         balanced_accuracy=float(np.nanmean(recall)),
+        balanced_interval=accuracy_interval(predicted == numbers, groups, balanced_weights(numbers, np.ones(n_images))),
         confusion=confusion,
         precision=precision,
         recall=recall,

@@ -1,17 +1,22 @@
-"""95 % intervals of accuracies, also where images come in groups."""
+"""Intervals of accuracies, 90 % by default, also where images come in groups."""
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
-_Z = float(norm.ppf(0.975))
+LEVEL = 0.9  # of every interval that is reported
+
+
+def z(level: float = LEVEL) -> float:
+    """Standard errors on either side of a mean that hold this share of a normal distribution."""
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """Accuracy of b less that of a on the same images, -1 to 1, with its 95 % interval."""
+    """Accuracy of b less that of a on the same images, -1 to 1, with its 90 % interval."""
 
     difference: float
     low: float
@@ -23,23 +28,35 @@ class Gain:
         return self.low > 0
 
 
-def wilson(correct: float, n: float) -> tuple[float, float]:
-    """95 % interval of the share of n images, not always a whole number, that were right; of none 0 to 1.
+def wilson(correct: float, n: float, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of the share of n images, not always a whole number, that were right; of none 0 to 1.
 
     Wilson, Probable inference, the law of succession, and statistical inference, 1927.
     """
     if n <= 0:
         return 0.0, 1.0
-    share, z2 = min(max(correct / n, 0.0), 1.0), _Z**2
+    share, z2 = min(max(correct / n, 0.0), 1.0), z(level) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
+    half = z(level) / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
     return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
-def accuracy_interval(correct: npt.ArrayLike, groups: npt.ArrayLike | None) -> tuple[float, float]:
-    """95 % interval of an accuracy over n images; those of one group may be correlated, which widens it."""
-    n_effective = effective_size(correct, groups)
-    return wilson(float(np.asarray(correct, bool).mean()) * n_effective, n_effective)
+def accuracy_interval(
+    correct: npt.ArrayLike, groups: npt.ArrayLike | None = None, weights: npt.ArrayLike | None = None
+) -> tuple[float, float]:
+    """90 % interval of an accuracy over n images, Wilson's; those of one group may be correlated, which widens it.
+
+    Weighted images count as in `accuracy_error`.
+    """
+    hits = np.asarray(correct, bool)
+    counted = np.ones(len(hits)) if weights is None else np.asarray(weights, np.float64)
+    n_effective = _kish(counted) * effective_size(hits, groups) / max(len(hits), 1)
+    return wilson(float(np.average(hits, weights=counted)) * n_effective, n_effective)
+
+
+def _kish(weights: npt.NDArray[np.float64]) -> float:
+    """Number of images of equal weight whose mean has the same variance. Kish, Survey sampling, 1965."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def accuracy_error(
@@ -51,7 +68,7 @@ def accuracy_error(
     group may be correlated. Agresti and Coull, Approximate is better than "exact" for interval estimation, 1998.
     """
     counted = np.ones(len(correct)) if weights is None else np.asarray(weights, np.float64)
-    n_images = counted.sum() ** 2 / (counted**2).sum() * effective_size(correct, groups) / len(correct)
+    n_images = _kish(counted) * effective_size(correct, groups) / len(correct)
     share = (np.average(correct, weights=counted) * n_images + 1) / (n_images + 2)
     return float(np.sqrt(share * (1 - share) / (n_images + 2)))
 
@@ -79,6 +96,7 @@ def paired_gain(
     correct_b: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
     weights: npt.ArrayLike | None = None,
+    level: float = LEVEL,
 ) -> Gain:
     """The difference of two accuracies on the same images; those of one group may be correlated.
 
@@ -89,10 +107,10 @@ def paired_gain(
     """
     first, second = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     change, counted = second.astype(np.float64) - first, np.ones(len(first)) if weights is None else np.asarray(weights)
-    n_effective = effective_size(change, groups) * counted.sum() ** 2 / (counted**2).sum() / len(counted)
+    n_effective = effective_size(change, groups) * _kish(counted) / len(counted)
     gained, lost = (float(np.average(change == sign, weights=counted)) * n_effective + 1 for sign in (1, -1))
     n_added = n_effective + 2
     centre = (gained - lost) / n_added
-    half = _Z * np.sqrt(((gained + lost) / n_added - centre**2) / n_added)
+    half = z(level) * np.sqrt(((gained + lost) / n_added - centre**2) / n_added)
     difference = float(np.average(change, weights=counted))
     return Gain(difference=difference, low=float(max(centre - half, -1)), high=float(min(centre + half, 1)))

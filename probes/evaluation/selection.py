@@ -17,7 +17,7 @@ class Chosen:
     """The best of several validation checks, judged by images that were not used to choose it."""
 
     accuracy: float
-    interval: tuple[float, float]  # of that accuracy, of 95 %
+    interval: tuple[float, float]  # of that accuracy, of 90 %
     correct: npt.NDArray[np.bool_]  # whether each image was right at the check that is best on the other half
     checks: npt.NDArray[np.int64]  # the number of that check, for each image
 

@@ -1,6 +1,6 @@
 """Records of how well the classes separate at each cut point."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +11,7 @@ class CutEvidence:
     accuracy: float  # of the linear classifier on the pooled output, on held-out images
     standard_error: float
     neighbour_accuracy: float  # leave-one-out, of the nearest neighbour by cosine
-    correct: tuple[bool, ...]  # whether that was right on each held-out image
+    correct: tuple[bool, ...] = field(repr=False)  # whether that was right on each held-out image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,4 +23,4 @@ class Separability:
     n_classes: int
     folds: int  # 0 without cross-validation, as where the user has a validation split
     note: str  # what was left out and why
-    groups: tuple[int, ...] = ()  # of each held-out image, as in `CutEvidence.correct`
+    groups: tuple[int, ...] = field(default=(), repr=False)  # of each held-out image, as in `CutEvidence.correct`

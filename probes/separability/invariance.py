@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.splits import Labels, Rows, balanced_weights, held_out_splits
-from probes.evaluation.intervals import accuracy_error, paired_gain
+from probes.evaluation.intervals import accuracy_error, paired_gain, z
 from probes.images.prepare import Prepared
 from probes.network.features import Network, batches
 from probes.separability.discriminant import FloatArray, Split
@@ -32,7 +32,7 @@ MOST_RECOGNISED = 0.7
 MOST_LOST = 0.15
 # Mirrored digits and sounds passed in 1 of 18 samples of 40 images, in none of 60 or 100; letters in 2 of 6 of either.
 LEAST_IMAGES = 60
-Z = 1.96  # standard errors of a 95 % interval
+LEVEL = 0.95  # of the intervals; the limits were chosen with it
 
 Pixels = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -183,7 +183,7 @@ def _invariance(
         recognised, recognised_interval = _recognised(values[sources] - values[n:], folds, widths)
     else:
         after = right([(np.append(train, n + seen), n + held) for train, seen, held in folds])[n + judged]
-    gain = paired_gain(before, after, weights=weights)
+    gain = paired_gain(before, after, weights=weights, level=LEVEL)
     interval = (gain.low, gain.high)
     return Invariance(
         name=name,
@@ -210,4 +210,4 @@ def _recognised(differences: FloatArray, folds: Sequence[Fold], widths: list[int
     margin = found[held_out, 1] - found[held_out, 0]
     hits = (margin > 0) + 0.5 * (margin == 0)
     share, error = float(hits.mean()), accuracy_error(hits)
-    return share, (max(0.0, share - Z * error), min(1.0, share + Z * error))
+    return share, (max(0.0, share - z(LEVEL) * error), min(1.0, share + z(LEVEL) * error))

@@ -1,14 +1,14 @@
 """The linear classifier that separability is measured with, and that a model's prediction layer starts from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.splits import Labels, Rows, held_out_splits
+from probes.data.splits import Labels, Rows, balanced_weights, held_out_splits
 from probes.evaluation.evaluation import Calibration, calibrate
-from probes.evaluation.intervals import accuracy_error
+from probes.evaluation.intervals import accuracy_error, accuracy_interval
 from probes.separability.discriminant import FloatArray, Split, fit, fits
 
 
@@ -63,21 +63,23 @@ def balanced_accuracy(
 class Judged:
     """A classifier's results on m images whose groups it was not fitted on."""
 
-    rows: Labels  # which of the measured images, ascending
-    probabilities: FloatArray  # of shape (m, classes)
+    rows: Labels = field(repr=False)  # which of the measured images, ascending
+    probabilities: FloatArray = field(repr=False)  # of shape (m, classes)
     accuracy: float  # with the classes in the shares of the whole data
     standard_error: float
+    interval: tuple[float, float]  # 90 % interval of the accuracy
     balanced_accuracy: float
     balanced_error: float
-    correct: tuple[bool, ...]
+    balanced_interval: tuple[float, float]  # 90 % interval of the balanced accuracy
+    correct: tuple[bool, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LinearProbe:
     """A linear classifier on pooled features, in plain coefficients with the scaling folded in."""
 
-    kernel: FloatArray  # of shape (features, classes), divided by the temperature
-    bias: FloatArray
+    kernel: FloatArray = field(repr=False)  # of shape (features, classes), divided by the temperature
+    bias: FloatArray = field(repr=False)
     judged: Judged | None  # None if no images can be held out; before the temperature
     calibration: Calibration | None = None
 
@@ -152,7 +154,9 @@ def judge(
         probabilities=probabilities,
         accuracy=float(np.average(correct, weights=weights)),
         standard_error=accuracy_error(correct, weights, groups),
+        interval=accuracy_interval(correct, groups, weights),
         balanced_accuracy=mean,
         balanced_error=error,
+        balanced_interval=accuracy_interval(correct, groups, balanced_weights(labels, np.ones(len(labels)))),
         correct=tuple(correct.tolist()),
     )

@@ -1,7 +1,7 @@
 """Compare a sample of images with those that the network was trained on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +139,7 @@ class FeatureSimilarity:
     basis: str  # see `Baseline`
     score: float  # 1 for the source itself, 0.5 at the threshold, towards 0 beyond
     standard_error: float | None  # of the score, over bootstrap resamples of the images; None for a single image
-    replicates: tuple[float, ...]  # the score of each resample
+    replicates: tuple[float, ...] = field(repr=False)  # the score of each resample
     excess: float  # the drift above the floor, in units of EfficientNet-Lite0's
     unit: float  # the drift of this network that counts as one such unit
     per_layer: tuple[LayerDrift, ...]  # from input to output

@@ -120,7 +120,11 @@ data = together(
 )
 answer = together(
     answer_panel("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
-    answer_panel("--verbose", is_flag=True, help="Describe the backbone stage by stage, too."),
+    answer_panel(
+        "--verbose",
+        is_flag=True,
+        help="Print all details, the backbone stage by stage, too.",
+    ),
 )
 build = together(
     output_panel(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from recommender.cli import options
-from recommender.cli.terminal import fail, import_tensorflow, progress, say
+from recommender.cli.terminal import fail, say
+from recommender.progress import import_tensorflow, progress_bar
 
 if TYPE_CHECKING:
     from recommender.prediction.predict import Prediction
@@ -52,7 +53,7 @@ def predict(
     if as_csv and as_json:
         raise click.UsageError("Expected one of --csv and --json. Received: both.")
     failed = n = 0
-    with progress(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
+    with progress_bar(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
         if model.suffix.lower() != ".tflite":
             import_tensorflow()
         from recommender.prediction import predict as prediction

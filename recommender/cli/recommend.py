@@ -93,7 +93,8 @@ class _Group(click.RichGroup):
     commands=[recommend, check, fit, compare, predict, backbones, cuts, reference],
     context_settings=options.SETTINGS,
     epilog="The four scenarios: 1 LINEAR_PROBE (limited data, similar), 2 PARTIAL_FINE_TUNE (plentiful, similar), "
-    "3 FULL_FINE_TUNE (plentiful, unlike), 4 SHALLOW_FEATURES (limited, unlike).",
+    "3 FULL_FINE_TUNE (plentiful, unlike), 4 SHALLOW_FEATURES (limited, unlike).\n\nCompletion of commands and options "
+    'in bash: eval "$(_RECOMMEND_COMPLETE=bash_source recommend)"; zsh_source and fish_source likewise.',
 )
 @click.version_option(package_name="netgraft", message="netgraft %(version)s", help="Print the version.")
 def main() -> None:

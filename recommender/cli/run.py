@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from recommender.cli.terminal import INTERRUPTED, loading_quietly, progress
+from recommender.cli.terminal import INTERRUPTED
+from recommender.progress import loading_quietly, progress_bar
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
@@ -71,10 +72,10 @@ def run(command: str, /, **arguments: Any) -> None:
     request = _Request(command=command, **own)
     if request.exports and request.target is None:
         raise click.UsageError("Expected --export to come with --build. Received: --export alone.")
-    from recommender.recommendation import recommend
+    with progress_bar(shown=request.page, first="Starting") as show:
+        from recommender.recommendation import recommend
 
-    request.prepare()
-    with progress(shown=request.page) as show:
+        request.prepare()
         found = recommend(check=request.check, progress=loading_quietly(show), **arguments)
         if request.needs_keras:
             loading_quietly(show)("loading", 0, 1)
@@ -105,15 +106,27 @@ def _print(found: "Recommendation", request: _Request) -> None:
     from recommender.reports import data_check_page, recommendation_page
     from recommender.reports.console import console
 
-    page = recommendation_page if request.check is None else data_check_page
-    if request.page:
+    if request.page and request.check is not None:
+        data_check_page.print_page(found, console())
+    elif request.page:
+        recommendation_page.print_page(found, console(), commands=_next(request), verbose=request.verbose)
         if request.verbose:
             from builders.surgery.describe import describe
 
-            click.echo(f"{describe(found.backbone.network)}\n")
-        page.print_page(found, console())
+            click.echo(f"\n{describe(found.backbone.network)}")
     elif not request.as_json and request.fit is None and request.budget is None:
+        page = recommendation_page if request.check is None else data_check_page
         click.echo(page.one_line(found))
+
+
+def _next(request: _Request) -> tuple[str, ...]:
+    """What to type after a recommendation; nothing where it was only the beginning."""
+    if request.fit is not None or request.budget is not None:
+        return ()
+    from recommender.reports.summary import repeat_command
+
+    fit = repeat_command(request.command, "fit", "--build", f"{request.target or 'model.keras'}")
+    return (repeat_command(request.command, "compare"), fit)
 
 
 def _compare(found: "Recommendation", request: _Request, budget: float) -> "Comparison":
@@ -121,7 +134,7 @@ def _compare(found: "Recommendation", request: _Request, budget: float) -> "Comp
     from recommender.reports.comparison_page import print_comparison
     from recommender.reports.console import console
 
-    with progress(shown=request.page) as show:
+    with progress_bar(shown=request.page) as show:
         comparison = compare(found, budget=budget, progress=show)
     if request.plot is not None:
         comparison.save_plot(request.plot)
@@ -140,7 +153,7 @@ def _fit(found: "Recommendation", request: _Request, options: dict[str, Any]) ->
     if request.page:
         shown["announce"] = lambda plan: fit_page.print_plan(plan, console())
         shown["on_check"] = lambda check, schedule: fit_page.print_check(check, schedule, console())
-    with progress(shown=request.page) as show:
+    with progress_bar(shown=request.page) as show:
         result = found.fit(progress=show, keep_state=request.target is not None, **shown, **options)
     if request.page:
         fit_page.print_result(result, found.measurements.size.class_names, console())
@@ -158,7 +171,7 @@ def _report(
 ) -> None:
     from recommender.explanation.text import clean
 
-    with progress(shown=request.page) as show:
+    with progress_bar(shown=request.page) as show:
         show("reporting", 0, 1)
         found.save_report(
             path, fit=result, comparison=comparison, thumbnails=request.thumbnails, command=request.command
@@ -185,7 +198,7 @@ def _write(
         model, detector = comparison.build(), comparison.detector
     else:
         model, detector = found.build(), detector_of(found)
-    with progress(shown=request.page) as show:
+    with progress_bar(shown=request.page) as show:
         show("writing", 0, 1)
         written = write_bundle(
             found,

@@ -9,8 +9,8 @@ import rich_click as click
 
 from recommender.cli import options
 from recommender.cli.run import run
-from recommender.cli.terminal import import_tensorflow, loading_quietly, progress
 from recommender.limits import SMALLEST_BUDGET
+from recommender.progress import import_tensorflow, loading_quietly, progress_bar
 
 
 @options.command("recommend")
@@ -182,6 +182,6 @@ def reference(images: Path, as_json: bool, quiet: bool, **arguments: Any) -> Non
     """
     from recommender.pipeline.make_reference import make_reference
 
-    with progress(shown=not (quiet or as_json)) as show:
+    with progress_bar(shown=not (quiet or as_json)) as show:
         path = make_reference(images, progress=loading_quietly(show), **arguments)
     click.echo(json.dumps({"reference": str(path)}) if as_json else f"Wrote {path}")

@@ -29,12 +29,12 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """For people, as "2 from block5c_add"; "(joined)" where the head reads the end of every stage."""
+        """For people, as "2 trained after block5c_add"; "+ stages" where the head also reads the end of every stage."""
         strategy, number = self.strategy, self.scenario.id
         if not self.frozen:
-            return f"{number} everything" if strategy.freeze is None else f"{number} from {strategy.freeze}"
+            return f"{number} all trained" if strategy.freeze is None else f"{number} trained after {strategy.freeze}"
         place = "whole" if strategy.cut_depth == 1.0 else f"cut at {strategy.cut}"
-        return f"{number} {place} (joined)" if len(strategy.head.levels) > 1 else f"{number} {place}"
+        return f"{number} {place} + stages" if len(strategy.head.levels) > 1 else f"{number} {place}"
 
 
 def frozen_candidates(found: Decision) -> list[Candidate]:

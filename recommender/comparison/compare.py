@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from recommender.errors import RecommendError
 from recommender.fit.plan import check_choices
 from recommender.limits import SMALLEST_BUDGET
-from recommender.progress import Progress, no_progress
+from recommender.progress import Progress, reported
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
@@ -47,14 +47,15 @@ def compare(
     check_choices(augmentation, seed)
     from recommender.comparison.run import Run
 
-    run = Run(found, float(budget), seed, progress or no_progress)
-    try:
-        run.read_images()
-        run.fit_frozen()
-        run.measure_curve()
-        run.fine_tune(augmentation)
-    except KeyboardInterrupt:
-        if not run.rows:
-            raise
-        run.interrupted = True
-    return run.comparison()
+    with reported(progress) as report:
+        run = Run(found, float(budget), seed, report)
+        try:
+            run.read_images()
+            run.fit_frozen()
+            run.measure_curve()
+            run.fine_tune(augmentation)
+        except KeyboardInterrupt:
+            if not run.rows:
+                raise
+            run.interrupted = True
+        return run.comparison()

@@ -1,6 +1,7 @@
 """The public result of a comparison, with its verdict in words."""
 
 import os
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,8 @@ from probes.evaluation.out_of_distribution import Detector
 from probes.separability.learning_curve import LearningCurve
 from recommender import json_records
 from recommender.comparison.ranking import Ranking, Row
-from recommender.explanation.text import duration
+from recommender.errors import RecommendError
+from recommender.explanation.text import duration, interval_text, percent, points_text
 from recommender.pipeline.decision import Decision
 
 INTERRUPTED = "because the comparison was interrupted"
@@ -44,14 +46,62 @@ class Comparison(Ranking):
     found: Decision = field(repr=False)  # the recommendation that was compared
     detect: Callable[[Row], Detector | None] = field(repr=False)  # fits the detector of a row
 
+    def __repr__(self) -> str:
+        return f"<Comparison of {len(self.rows)} strategies: advice {self.verdict}, best {self.winner.label}>"
+
+    def __str__(self) -> str:
+        """The verdict and all rows as plain text."""
+        widest = max(len(row.label) for row in self.rows)
+        lines = [
+            f"{row.label:{widest}}  {percent(row.accuracy):>7}  {interval_text(row.interval):>15}  "
+            f"{duration(row.seconds):>7}  {', '.join(self.marks(row))}".rstrip()
+            for row in self.rows
+        ]
+        head = f"{'strategy':{widest}}  {'right':>7}  {'90 % interval':>15}  {'time':>7}"
+        return "\n".join([textwrap.fill(self.sentence, 80), "", head, *lines])
+
+    def marks(self, row: Row) -> tuple[str, ...]:
+        """What is special about a row: "advice", "preferred", "tied" with the best, "no sure gain" by fine-tuning."""
+        tied = row is not self.winner and any(row is tie for tie in self.ties)
+        holds = (row.recommended, row is self.preferred, row.steps > 0 and not row.gained, tied)
+        names = ("advice", "preferred", "no sure gain", "tied")
+        return tuple(name for name, is_so in zip(names, holds, strict=True) if is_so)
+
+    def to_frame(self) -> Any:
+        """The rows as a `pandas.DataFrame`, the best first.
+
+        Raises:
+            RecommendError: there is no pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise RecommendError(
+                "Expected pandas, which makes the table. Received: none. Install with: pip install pandas."
+            ) from error
+        return pandas.DataFrame(
+            {
+                "strategy": row.label,
+                "scenario": row.scenario.id,
+                "accuracy": row.accuracy,
+                "low": row.interval[0],
+                "high": row.interval[1],
+                "balanced_accuracy": row.balanced_accuracy,
+                "seconds": row.seconds,
+                "steps": row.steps,
+                "n_judged": row.n_judged,
+                "marks": ", ".join(self.marks(row)),
+            }
+            for row in self.rows
+        )
+
     @cached_property
     def sentence(self) -> str:
         """Whether the advice was right, in words, and which strategy to prefer."""
         advice, preferred, winner = self.recommended, self.preferred, self.winner
-        low, high = self.interval
         said = (
-            f"{_verdict(self)} Choosing the best of {len(self.rows)} gives an accuracy of {self.accuracy:.1%} "
-            f"({low:.1%} to {high:.1%}) on images that did not make the choice."
+            f"{_verdict(self)} Choosing the best of {len(self.rows)} gives an accuracy of {percent(self.accuracy)} "
+            f"(90 % interval {interval_text(self.interval)}) on images that did not make the choice."
         )
         if advice is not None and advice.steps < advice.full_steps:
             said += (
@@ -76,6 +126,16 @@ class Comparison(Ranking):
         A frozen one has a prediction layer of all training images. A fine-tuned one has seen all but those held out.
         """
         return (row or self.preferred).build(self.backbone)
+
+    def plot(self) -> Any:
+        """Draw accuracy against seconds, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib.
+        """
+        from recommender.comparison.plot import plot
+
+        return plot(self)
 
     def save_plot(self, path: str | Path) -> None:
         """Plot accuracy against seconds, as PNG, SVG or PDF.
@@ -123,13 +183,14 @@ def _verdict(found: Comparison) -> str:
             f"Whether the advice, {found.advice}, was right is not known: it was not trained, {why} (budget: "
             f"{duration(found.budget)}). Of {n} others {winner.label} is the best."
         )
-    difference, low, high = (100 * share for share in (regret.difference, regret.low, regret.high))
-    gained = f"gains {difference:+.1f} points over the advice ({low:+.1f} to {high:+.1f})"
+    difference, interval = 100 * regret.difference, points_text((regret.low, regret.high))
+    gained = f"gains {difference:+.1f} points over the advice (90 % interval {interval})"
     leads = "It leads" if advice is winner else f"{winner.label} leads, but not surely: choosing the best {gained}"
     return {
         "right": f"The advice was right: {advice.label} is the best of {n} strategies.",
         "tied": f"The advice, {advice.label}, ties with the best, {winner.label}: choosing the best {gained}.",
-        "wrong": f"The advice, {advice.label}, was wrong by {difference:.1f} points ({low:.1f} to {high:.1f}): "
+        "wrong": f"The advice, {advice.label}, was wrong by {difference:.1f} points (90 % interval "
+        f"{interval}): "
         f"{winner.label} is the best of {n} strategies.",
         "undecided": f"Too few images to tell whether the advice, {advice.label}, was right. {leads}.",
     }[found.verdict]

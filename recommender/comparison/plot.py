@@ -5,27 +5,15 @@ from typing import Any
 
 from recommender.atomic_files import check_plot, write_together
 from recommender.comparison.ranking import Ranking, Row
+from recommender.plots import INK, RC, new_figure
 from recommender.rules.scenario import Scenario
 
 # Colours of Okabe and Ito's palette, which colour-blind people can distinguish.
 _STYLES = {
     Scenario.LINEAR_PROBE: ("#0072B2", "o", "1 whole backbone, frozen"),
     Scenario.PARTIAL_FINE_TUNE: ("#D55E00", "s", "2 last layers fine-tuned"),
-    Scenario.FULL_FINE_TUNE: ("#CC79A7", "s", "3 everything fine-tuned"),
+    Scenario.FULL_FINE_TUNE: ("#CC79A7", "s", "3 all layers fine-tuned"),
     Scenario.SHALLOW_FEATURES: ("#009E73", "o", "4 cut earlier, frozen"),
-}
-_INK = "#222222"
-_RC: Any = {
-    "svg.hashsalt": "netgraft",
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#8a8a8a",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
 }
 _LEADER = {"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.6, "shrinkA": 2, "shrinkB": 6, "relpos": (0, 0.5)}
 _SPACING = 0.045  # of the axis' height, between labels
@@ -36,26 +24,33 @@ def save_plot(ranking: Ranking, path: Path) -> None:
     """Draw a comparison as PNG, SVG or PDF; the same comparison gives the same file."""
     check_plot(path)
     import matplotlib
-    from matplotlib.figure import Figure
 
     kind = path.suffix.lower()[1:]
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(10, 5.8), layout="constrained")
-        _draw(figure, ranking)
+    with matplotlib.rc_context(RC):
+        figure = plot(ranking)
         write_together(
             {path: lambda target: figure.savefig(target, format=kind, dpi=160, metadata=metadata, facecolor="white")}
         )
 
 
+def plot(ranking: Ranking) -> Any:
+    """A figure with a point for each strategy, and labels of the important ones in a column on the right."""
+    figure = new_figure(10, 5.8)
+    import matplotlib
+
+    with matplotlib.rc_context(RC):
+        _draw(figure, ranking)
+    return figure
+
+
 def _draw(figure: Any, ranking: Ranking) -> None:
-    """A point for each strategy, and labels of the important ones in a column on the right."""
     axes = figure.add_subplot()
     marked = [ranking.recommended, ranking.preferred, ranking.winner]
     frozen = next((row for row in ranking.rows if row.frozen), None)
     named = [row for row in ranking.rows if not row.frozen or row in (frozen, *marked)]
     band = [100 * bound for bound in ranking.interval]
-    axes.axhspan(*band, color="#f1efe9", zorder=0, label="choosing the best strategy (95 %)")
+    axes.axhspan(*band, color="#f1efe9", zorder=0, label="choosing the best strategy (90 %)")
     for row in reversed(ranking.rows):
         _draw_row(axes, ranking, row, named=row in named)
     _frame(axes, ranking, named)
@@ -70,7 +65,7 @@ def _draw(figure: Any, ranking: Ranking) -> None:
             textcoords="axes fraction",
             fontsize=8.5,
             va="center",
-            color=_INK if row in marked else "#666666",
+            color=INK if row in marked else "#666666",
             weight="bold" if row in marked else "normal",
             arrowprops=_LEADER,
             zorder=1,
@@ -80,10 +75,13 @@ def _draw(figure: Any, ranking: Ranking) -> None:
     figure.legend(
         legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
     )
-    few = {"undecided": "Too few images to tell whether the advice is right"}
+    few = {
+        "undecided": "Too few images to tell whether the advice is right",
+        "unknown": "The advice was not trained",
+    }
     said = few.get(ranking.verdict, f"The advice is {ranking.verdict}")
     title = f"{said}; the best is {ranking.winner.label}"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=_INK, weight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=INK, weight="bold")
 
 
 def _draw_row(axes: Any, ranking: Ranking, row: Row, *, named: bool) -> None:
@@ -103,9 +101,9 @@ def _draw_row(axes: Any, ranking: Ranking, row: Row, *, named: bool) -> None:
         label=name,
     )
     if row is ranking.preferred:
-        axes.plot(*place, "*", ms=19, color="#E69F00", mec=_INK, mew=0.7, zorder=5, ls="", label="preferred")
+        axes.plot(*place, "*", ms=19, color="#E69F00", mec=INK, mew=0.7, zorder=5, ls="", label="preferred")
     if row.recommended:
-        axes.plot(*place, "o", ms=19, mfc="none", mec=_INK, mew=1.4, zorder=6, ls="", label="advised")
+        axes.plot(*place, "o", ms=19, mfc="none", mec=INK, mew=1.4, zorder=6, ls="", label="advised")
 
 
 def _frame(axes: Any, ranking: Ranking, named: list[Row]) -> None:

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from builders.backbones.backbone import Backbone
 from builders.build import HeadWeights, build_model
 from probes.data.splits import Rows
-from probes.evaluation.intervals import Gain, accuracy_interval, paired_gain
+from probes.evaluation.intervals import Gain, accuracy_interval, paired_gain, z
 from probes.evaluation.selection import cross_chosen
 from recommender.comparison.candidates import Candidate
 
@@ -35,7 +34,7 @@ class Results:
         return paired_gain(other.correct[both], self.correct[both], groups[both])
 
     def estimate(self, reference: "Results", groups: npt.NDArray[np.int64]) -> tuple[float, tuple[float, float]]:
-        """Its accuracy over all images that a reference was judged on, and the 95 % interval.
+        """Its accuracy over all images that a reference was judged on, and the 90 % interval.
 
         Where it was judged on a part of them, that is the accuracy of the reference, plus the paired difference on the
         part (the difference estimator; Cochran, Sampling techniques, 1977, chapter 7). The interval combines those of
@@ -65,7 +64,7 @@ class Row(Candidate):
     """A strategy that was trained."""
 
     accuracy: float  # over all images; of a fine-tuned strategy estimated from those that were held out
-    interval: tuple[float, float]  # 95 %
+    interval: tuple[float, float]  # 90 %
     balanced_accuracy: float  # on the images that it was judged on
     seconds: float  # of training it once: its share of the pass over the images, by its depth, and its own
     steps: int = 0  # of fine-tuning
@@ -99,7 +98,7 @@ class Ranking:
     preferred: Row  # the cheapest of those within one standard error of the winner
     recommended: Row | None  # the advice; None if it was not trained
     accuracy: float  # of choosing the best row; the winner's own is the best of many, and too optimistic
-    interval: tuple[float, float]  # 95 %
+    interval: tuple[float, float]  # 90 %
     regret: Gain | None  # by how much that choice is better than the advice; 0 if the advice won
     gaps: tuple[Gain, ...] = field(repr=False)  # the same for each row
 
@@ -175,7 +174,7 @@ def _preferred(rows: Sequence[Row], winner: Row, groups: npt.NDArray[np.int64]) 
 
     def near(row: Row) -> bool:
         gap = winner.results.lead_over(row.results, groups)
-        return bool(gap.difference <= (gap.high - gap.low) / 2 / norm.ppf(0.975))
+        return bool(gap.difference <= (gap.high - gap.low) / 2 / z())
 
     close = [row for row in rows if row is winner or near(row)]
     least = min(row.seconds for row in close)

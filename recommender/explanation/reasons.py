@@ -3,11 +3,19 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from probes.evaluation.intervals import z
 from probes.quality.findings import count
+from recommender.explanation.text import interval_text, percent, points_text
+from recommender.explanation.verdict import (
+    condition_of_runner_up,
+    score_interval,
+    small_class_words,
+    source_of,
+    too_few_norms,
+)
 from recommender.rules import thresholds
 from recommender.rules.backbone_rule import BackboneChoice, BackboneEvidence
 from recommender.rules.class_balance import small_class
-from recommender.rules.cut_rule import caution
 from recommender.rules.scenario import Amount, Scenario, Similarity
 from recommender.rules.scenario_rule import amount, similarity_verdict
 
@@ -27,13 +35,6 @@ def cautions(found: "Decision") -> tuple[str, ...]:
     """What the user should know of the data and the network before trusting the answer."""
     messages = (finding.message for finding in found.findings)
     return (*messages, *_sample_cautions(found), *_similarity_cautions(found), *_network_cautions(found))
-
-
-def source_of(found: "Decision") -> str:
-    """The name of what the network was trained on, or a phrase where that is not known."""
-    similarity = found.measurements.similarity
-    named = similarity.source if similarity is not None else found.backbone.source
-    return named or f"what {found.backbone.title} was trained on"
 
 
 def _sample_cautions(found: "Decision") -> Iterator[str]:
@@ -101,13 +102,13 @@ def _backbone(found: "Decision") -> str:
     if choice.leader is None:
         best = "the first that was named; the accuracy of none on ImageNet is known"
         if chosen.imagenet_accuracy is not None:
-            best = f"the one with the best accuracy on ImageNet, {chosen.imagenet_accuracy:.1f}%"
+            best = f"the one with the best accuracy on ImageNet, {chosen.imagenet_accuracy:.1f} %"
         return f"{among} without a comparison, since no images can be held out: it is {best}."
     leader = next(each for each in choice.tried if each.name == choice.leader)
-    lead = f"a linear classifier on it is right on {leader.accuracy or 0:.1%} ± {leader.standard_error or 0:.1%}"
+    lead = f"a linear classifier on it is right on {percent(leader.accuracy or 0)}"
     if leader.imagenet_accuracy is not None:
         lead += (
-            f" (its accuracy on ImageNet, {leader.imagenet_accuracy:.1f}%, counts as "
+            f" (its accuracy on ImageNet, {leader.imagenet_accuracy:.1f} %, counts as "
             f"{thresholds.BACKBONE_PRIOR_IMAGES} more images)"
         )
     on = f"{among} on {count(chosen.n_images, 'image')}"
@@ -116,7 +117,7 @@ def _backbone(found: "Decision") -> str:
         return (
             f"{on}: {leader.name} leads, {lead}; {counted}{chosen.name} ({_points(chosen)} points on the images) "
             f"is within {thresholds.BACKBONE_TIED:g} standard error of it and takes "
-            f"{chosen.multiply_adds / leader.multiply_adds:.0%} of the computation."
+            f"{percent(chosen.multiply_adds / leader.multiply_adds, 0)} of the computation."
         )
     tied = [each for each in others if not each.dropped]
     next_one = f"The next, {tied[0].name}, gains {_points(tied[0])} points." if tied else "The others are surely worse."
@@ -124,13 +125,14 @@ def _backbone(found: "Decision") -> str:
 
 
 def _points(evidence: BackboneEvidence) -> str:
-    """Gain over the leader."""
-    return f"{100 * (evidence.gain or 0):+.1f} ± {100 * (evidence.gain_error or 0):.1f}"
+    """Gain over the leader, with its 90 % interval."""
+    gain, half = evidence.gain or 0.0, z() * (evidence.gain_error or 0.0)
+    return f"{100 * gain:+.1f} (90 % interval {points_text((gain - half, gain + half))})"
 
 
 def _amount(found: "Decision") -> str:
     size = found.measurements.size
-    small, which = small_class(size.class_counts), _small_class(size.n_classes)
+    small, which = small_class(size.class_counts), small_class_words(size.n_classes)
     plentiful = amount(size.n_images, small) is Amount.PLENTIFUL
     return (
         f"The data are {'plentiful' if plentiful else 'limited'}: {count(size.n_images, 'image')} in "
@@ -139,37 +141,34 @@ def _amount(found: "Decision") -> str:
     )
 
 
-def _small_class(n_classes: int) -> str:
-    ignored = int(thresholds.NEGLIGIBLE_CLASSES * (n_classes - 1))
-    return f"the smallest class but {ignored}" if ignored else "the smallest class"
-
-
 def _similarity(found: "Decision") -> str:
     similarity, title = found.measurements.similarity, found.backbone.title
     if similarity is None:
         return _similarity_by_cuts(found)
     like = "like" if similarity_verdict(similarity.score) is Similarity.SIMILAR else "unlike"
-    spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
+    interval = score_interval(similarity)
+    spread = "" if interval is None else " (90 % interval {:.2f} to {:.2f})".format(*interval)
     baseline = {
         "reference": f"images of {similarity.source or 'its reference'}",
         "yardstick": "photographs",
         "foreign": "the images that a network was trained on",
     }[similarity.basis]
+    like_what = similarity.source or "what it was trained on"
     return (
-        f"To {title} the images are {like} {similarity.source or 'what it was trained on'}: similarity "
-        f"{similarity.score:.2f}{spread}, threshold {thresholds.SIMILAR_SCORE:.2f}. Early and middle layers drift by "
+        f"To {title} the images are {like} {like_what}: similarity {similarity.score:.2f}{spread}, of 1 at most; "
+        f"from {thresholds.SIMILAR_SCORE:.2f} on they count as like. Early and middle layers drift by "
         f"{similarity.excess:.3f} more than for {baseline}; the threshold is {thresholds.DRIFT_THRESHOLD:.3f}."
     )
 
 
 def _similarity_by_cuts(found: "Decision") -> str:
-    similar = found.verdict.similarity is Similarity.SIMILAR
+    similar, title = found.verdict.similarity is Similarity.SIMILAR, found.backbone.title
     which = "no earlier cut is clearly better than the last one" if similar else "an earlier cut is clearly better"
     return (
-        f"The similarity to {source_of(found)} could not be measured: {found.backbone.title} has no BatchNorm, and "
-        f"there is no reference for it. The classifiers alone say {'like' if similar else 'unlike'}, since {which}. "
-        f"That agrees with the measurement in {thresholds.CUTS_AGREEMENT:.0%} of our data sets, and the confidence is "
-        f"lower by as much. Make a reference from images of what it was trained on: {_MAKE_REFERENCE}."
+        f"The similarity to {source_of(found)} could not be measured: {title} has {too_few_norms()}, and there is no "
+        f"reference for it. The classifiers alone say {'like' if similar else 'unlike'}, since {which}. "
+        f"That agrees with the measurement in {percent(thresholds.CUTS_AGREEMENT, 0)} of our data sets, and the "
+        f"confidence is multiplied by that. Make a reference from images of what it was trained on: {_MAKE_REFERENCE}."
     )
 
 
@@ -186,7 +185,7 @@ def _resolution(found: "Decision") -> str:
 
 def _cut(found: "Decision") -> str:
     strategy, choice = found.strategy, found.plan.cut_choice
-    kept = f"Keep all up to {strategy.cut} ({strategy.cut_depth:.0%} of the depth)"
+    kept = f"Keep all up to {strategy.cut} ({percent(strategy.cut_depth, 0)} of the depth)"
     if choice is None:
         uncut = ", since its graph can't be cut" if found.scenario is Scenario.SHALLOW_FEATURES else ""
         return f"{kept}: the whole backbone{uncut}."
@@ -194,12 +193,15 @@ def _cut(found: "Decision") -> str:
         return f"{kept}, where the rule starts; nothing could be cross-validated."
     if choice.index == choice.prior:
         return (
-            f"{kept}, where the rule starts: no earlier cut improves a linear classifier by more than "
-            f"{caution(0, 1):g} times its standard error, and no later one by more than {caution(1, 0):g} times."
+            f"{kept}, where the rule starts: a linear classifier is not clearly better at any other cut point "
+            f"(clearly: by {thresholds.EARLIER_CUT_CAUTION:g} standard errors for an earlier one, by "
+            f"{thresholds.LATER_CUT_CAUTION:g} for a later one)."
         )
+    half = z() * (choice.gain_error or 0)
     return (
-        f"{kept}: a linear classifier there is {100 * choice.gain:.1f} ± {100 * (choice.gain_error or 0):.1f} points "
-        f"more accurate than where the rule starts, over {caution(choice.index, choice.prior):g} times its error."
+        f"{kept}: a linear classifier there is {100 * choice.gain:.1f} points more accurate than at "
+        f"{percent(found.plan.cuts[choice.prior].depth, 0)}, where the rule starts (90 % interval "
+        f"{points_text((choice.gain - half, choice.gain + half))}; neighbouring cut points are averaged)."
     )
 
 
@@ -213,7 +215,7 @@ def _freeze(found: "Decision") -> str:
     if strategy.freeze == strategy.cut:
         return f"Freeze all that is kept ({frozen:,} parameters); the prediction layer trains ({trainable:,})."
     return (
-        f"Freeze the first {strategy.freeze_depth:.0%}, up to {strategy.freeze} ({frozen:,} parameters frozen, "
+        f"Freeze the first {percent(strategy.freeze_depth, 0)}, up to {strategy.freeze} ({frozen:,} parameters frozen, "
         f"{trainable:,} trainable); with more images more layers train."
     )
 
@@ -223,31 +225,20 @@ def _accuracy(found: "Decision") -> str:
     if judged is None:
         return "No class has two images that can be split, so the accuracy can't be measured."
     how = f"on {n_held_out:,} images of your validation split" if n_held_out else "by cross-validation"
-    balanced = (
-        f" Balanced accuracy, the mean over classes, is {judged.balanced_accuracy:.1%} ± {judged.balanced_error:.1%}: "
-        "the classes are unbalanced, and the prediction layer weights them equally."
-    )
+    right = f"right on {percent(judged.accuracy)} of new images (90 % interval {interval_text(judged.interval)})"
+    start = f"{how}: its prediction layer starts from a linear classifier"
+    if found.class_weight is None:
+        return f"Before any training the model is {right}, {start}."
     return (
-        f"Before any training the model is right on {judged.accuracy:.1%} ± {judged.standard_error:.1%} of new images, "
-        f"{how}: its prediction layer starts from a linear classifier.{balanced if found.class_weight else ''}"
+        f"Before any training the model's balanced accuracy, the mean over classes, is "
+        f"{percent(judged.balanced_accuracy)} (90 % interval {interval_text(judged.balanced_interval)}), {start}. The "
+        f"classes are unbalanced, and the prediction layer weights them equally. It is {right}."
     )
 
 
 def _runner_up(found: "Decision") -> str:
-    verdict, size, similarity = found.verdict, found.measurements.size, found.measurements.similarity
+    verdict = found.verdict
     close = "This is a close call; try both. " if verdict.close else ""
-    if verdict.overridden is not None:
-        condition = "the rules' own choice"
-    elif verdict.nearer is Amount.PLENTIFUL and size.n_images < thresholds.PLENTIFUL_IMAGES:
-        condition = f"it would take {count(thresholds.PLENTIFUL_IMAGES - size.n_images, 'more image')}"
-    elif verdict.nearer is Amount.PLENTIFUL:
-        condition = f"it would take {thresholds.PLENTIFUL_IMAGES_PER_CLASS} images in {_small_class(size.n_classes)}"
-    elif verdict.nearer is Amount.LIMITED:
-        condition = f"it would be right below {thresholds.PLENTIFUL_IMAGES:,} images"
-    elif similarity is None:
-        like = "unlike" if verdict.similarity is Similarity.SIMILAR else "like"
-        condition = f"it would be right if the images are {like} {source_of(found)}"
-    else:
-        side = "above" if verdict.nearer is Similarity.DISSIMILAR else "below"
-        condition = f"drift would have to be {side} {thresholds.DRIFT_THRESHOLD:.3f}, and is {similarity.excess:.3f}"
-    return f"{close}The runner-up is {verdict.runner_up.id} ({verdict.runner_up.name}): {condition}."
+    return (
+        f"{close}The runner-up is {verdict.runner_up.id} ({verdict.runner_up.name}): {condition_of_runner_up(found)}."
+    )

@@ -1,6 +1,8 @@
-"""Names and durations as printable text."""
+"""Names, numbers and durations as printable text."""
 
+import textwrap
 import unicodedata
+from collections.abc import Iterable
 
 
 def printable(name: str) -> str:
@@ -13,6 +15,45 @@ def clean(text: str) -> str:
     return "".join(
         char if unicodedata.category(char)[0] != "C" else char.encode("unicode_escape").decode()
         for char in printable(text)
+    )
+
+
+def class_name(name: str) -> str:
+    """The name of a class; in quotes where it has no letter, so that nobody takes it for a number of images."""
+    shown = clean(name)
+    return shown if any(char.isalpha() for char in shown) else f"'{shown}'"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share for a reader: "92.7 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def interval_text(interval: tuple[float, float], digits: int = 1) -> str:
+    """An interval of a share: "90.2 to 94.6 %"."""
+    low, high = (f"{100 * bound:.{digits}f}" for bound in interval)
+    return f"{low} to {high} %"
+
+
+def points_text(interval: tuple[float, float]) -> str:
+    """An interval of a difference of shares, in points: "-0.4 to +2.8"."""
+    low, high = interval
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def rows_text(rows: Iterable[tuple[str, str]], width: int = 80) -> str:
+    """Names and what there is to say of each, as plain text; rows without a content are left out."""
+    shown = [(name, content) for name, content in rows if content]
+    column = max((len(name) for name, _ in shown), default=0) + 2
+    return "\n".join(
+        textwrap.fill(
+            content,
+            width,
+            initial_indent=name.ljust(column),
+            subsequent_indent=" " * column,
+            break_on_hyphens=False,
+        )
+        for name, content in shown
     )
 
 

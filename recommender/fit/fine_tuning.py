@@ -16,6 +16,7 @@ from probes.data.splits import Rows
 from probes.evaluation.evaluation import evaluate
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
+from recommender.explanation.text import points_text
 from recommender.fit.data import Data, linear_probe, read_all
 from recommender.fit.finish import MOST_IMAGES, calibrated, finish, fitted_detector
 from recommender.fit.frozen import frozen_result
@@ -280,10 +281,11 @@ class _FineTuning:
         if not len(self.data.images.split.held_out):
             notes.append("No image can be held out to measure whether fine-tuning helps.")
         elif evidence is not None and not evidence.sure and not self.diverged:
-            low, high = 100 * evidence.gain.low, 100 * evidence.gain.high
+            interval = points_text((evidence.gain.low, evidence.gain.high))
             found = (
                 f"On {len(self.judged):,} held-out images fine-tuning changed the accuracy by "
-                f"{100 * evidence.gain.difference:+.1f} points ({low:+.1f} to {high:+.1f})"
+                f"{100 * evidence.gain.difference:+.1f} points (90 % interval "
+                f"{interval})"
             )
             if self.session.options.force:
                 notes.append(f"{found}: that it helps is not sure.")

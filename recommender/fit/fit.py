@@ -1,6 +1,7 @@
 """Train what was recommended; with a frozen backbone that is the linear probe on all images, solved at once."""
 
 import importlib.util
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from builders.surgery.frozen_split import split_frozen
@@ -9,7 +10,7 @@ from recommender.fit.fine_tuning import fit_tuned
 from recommender.fit.frozen import fit_frozen
 from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession, check_choices
 from recommender.fit.result import FitResult
-from recommender.progress import Clock
+from recommender.progress import Clock, reported
 
 if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
@@ -20,6 +21,13 @@ _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
     """Train the model of a recommendation; `recommender.Recommendation.fit` documents the arguments."""
     _check_options(options)
+    with reported(options.progress) as report:
+        if options.progress is None:
+            report("loading", 0, 1)
+        return _fit(found, model, replace(options, progress=report))
+
+
+def _fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
     clock = Clock()
     given = model is not None
     model = model if given else found.build()

@@ -8,7 +8,7 @@ from scipy.stats import norm, t
 
 from probes.data.splits import Rows, balanced_weights
 from probes.evaluation.evaluation import apply_temperature, fit_temperature, log_losses
-from probes.evaluation.intervals import Gain, paired_gain
+from probes.evaluation.intervals import Gain, paired_gain, z
 from probes.evaluation.selection import Chosen, cross_chosen
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the end in the averages of weights with the start; the first is the start
@@ -56,7 +56,7 @@ def weigh(predictions: npt.ArrayLike, rows: Rows, seed: int, *, balanced: bool =
     limit = t.ppf(SURE, max(n_groups - 1, 1)) * error
     gain = paired_gain(correct[0], correct[best], groups, weights)
     middle = (gain.high + gain.low) / 2
-    half = (gain.high - gain.low) / 2 * norm.ppf(SURE) / norm.ppf(0.975)
+    half = (gain.high - gain.low) / 2 * norm.ppf(SURE) / z()
     total = of_images.sum()
     chosen = cross_chosen(correct[1:], seed=seed, groups=groups, labels=labels, losses=losses[1:])
     return Evidence(

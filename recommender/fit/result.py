@@ -11,6 +11,7 @@ import numpy.typing as npt
 from builders.training.schedule import Phase, Schedule
 from recommender import json_records
 from recommender.errors import RecommendError
+from recommender.explanation.text import class_name, clean, duration, interval_text, percent, points_text, rows_text
 
 if TYPE_CHECKING:
     from builders.training.state import Check
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
 
 _DENSE = 200 * 200  # cells of a confusion matrix that is written whole
-_JUDGED = ("balanced_accuracy", "confusion", "precision", "recall", "log_loss")  # of an evaluation
+_JUDGED = ("balanced_accuracy", "balanced_interval", "confusion", "precision", "recall", "log_loss")  # of an evaluation
+_JUDGED_BY = {
+    "cross-validation": "by cross-validation",
+    "held-out part": "that were held out",
+    "validation": "of your validation split",
+    "nothing": "",
+}
+_UNJUDGED = "Expected a result that held-out images judged. Received: one without. Add images of each class."
 FINE_TUNED, LINEAR_PROBE, AS_GIVEN = "fine_tuned", "linear_probe", "as_given"
 
 
@@ -70,7 +78,7 @@ class FitResult:
     # Of what was chosen, on images that it did not train on. If fine-tuned: of the trials, at the best average.
     evaluation: "Evaluation | None" = None
     accuracy: float | None = None  # if fine-tuned, each image is judged by the average that the others chose
-    interval: tuple[float, float] | None = None  # its 95 % interval
+    interval: tuple[float, float] | None = None  # its 90 % interval
     gain: "Gain | None" = None  # of fine-tuning over the frozen model on the held-out images; None without a trial
     trials: int = 0  # trainings that judged whether fine-tuning helps
     share: float | None = None  # of the trained weights in the returned average with the start; None if not fine-tuned
@@ -90,6 +98,68 @@ class FitResult:
     peak_memory: int | None  # of the process, in bytes; None if the system does not report it
     forget: Callable[[], None] = field(default=lambda: None, repr=False)  # removes the state kept by `keep_state`
 
+    def __repr__(self) -> str:
+        if self.accuracy is None or self.interval is None:
+            return f"<FitResult {self.chosen}, accuracy not measured>"
+        return f"<FitResult {self.chosen}, accuracy {self.accuracy:.3f}, 90 % interval {interval_text(self.interval)}>"
+
+    def __str__(self) -> str:
+        """What came back, and how accurate it is, as plain text."""
+        return rows_text(self.lines)
+
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """A name, and what there is to say: of the model, its accuracy, calibration, gain and time."""
+        memory = "" if self.peak_memory is None else f", {self.peak_memory / 2**30:.1f} GiB at the peak"
+        return (
+            ("Model", self._model()),
+            *self._accuracies(),
+            ("Calibration", self._calibration()),
+            ("Gain", self._gain()),
+            *(("Note", clean(note)) for note in self.notes),
+            ("Time", f"{duration(sum(self.seconds.values()))}{memory}"),
+        )
+
+    def _model(self) -> str:
+        """Which model came back, and why."""
+        words = {FINE_TUNED: "fine-tuned", AS_GIVEN: "as given"}.get(
+            self.chosen, "the linear probe on a frozen backbone"
+        )
+        if self.chosen == FINE_TUNED and self.share is not None and self.share < 1:
+            words += f", averaged with its start ({percent(self.share, 0)} of the trained weights)"
+        if self.interrupted:
+            return f"{words}; interrupted (--resume continues)"
+        if self.chosen != FINE_TUNED and self.plan.schedule is not None:
+            words += ": held-out images don't show that fine-tuning is better"
+        return words
+
+    def _accuracies(self) -> tuple[tuple[str, str], ...]:
+        """Accuracy and balanced accuracy; the latter leads where classes have the same weight."""
+        if self.accuracy is None or self.interval is None or self.evaluation is None:
+            return ()
+        images = f"on {self.evaluation.n:,} images {_JUDGED_BY[self.judged_by]}"
+        interval, of_classes = interval_text(self.interval), interval_text(self.evaluation.balanced_interval)
+        plain = ("Accuracy", f"{percent(self.accuracy)}, 90 % interval {interval}, {images}")
+        mean = f"{percent(self.evaluation.balanced_accuracy)}, 90 % interval {of_classes}: the mean over classes"
+        balanced = ("Balanced", f"{mean} of each one's accuracy")
+        return (plain, balanced) if self.plan.class_weight is None else (balanced, plain)
+
+    def _calibration(self) -> str:
+        if self.calibration_error is None:
+            return "not measured"
+        scaled = f", scaled by a temperature of {self.temperature:.2f}" if self.temperature != 1.0 else ""
+        return f"probabilities are off by {percent(self.calibration_error)} on average{scaled}"
+
+    def _gain(self) -> str:
+        if self.gain is None:
+            return ""
+        trials = "a trial" if self.trials == 1 else f"{self.trials} trials"
+        interval = points_text((self.gain.low, self.gain.high))
+        return (
+            f"{100 * self.gain.difference:+.1f} points by fine-tuning (90 % interval {interval}), on the same images, "
+            f"in {trials}"
+        )
+
     @property
     def calibration_error(self) -> float | None:
         """Expected calibration error of `model`, on images that did not choose the temperature."""
@@ -100,6 +170,48 @@ class FitResult:
         if self.found is None:
             raise RecommendError("Expected a result of `fit`. Received: one without its recommendation. Fit again.")
         self.found.save_report(path, fit=self, thumbnails=thumbnails)
+
+    def plot_confusion(self) -> Any:
+        """Draw which classes are taken for which, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib, or nothing was evaluated.
+        """
+        from recommender.plots import confusion_figure
+
+        found, evaluation = self._judged()
+        return confusion_figure(evaluation.confusion, found.measurements.size.class_names)
+
+    def plot_mistakes(self, n: int = 12) -> Any:
+        """Draw the images that were classified wrong with the highest probabilities, as a matplotlib figure.
+
+        Raises:
+            RecommendError: there is no matplotlib, or nothing was evaluated.
+            ProbeError: an image has changed since it was measured.
+        """
+        from recommender.pipeline.reread_images import read_prepared
+        from recommender.plots import mistakes_figure
+
+        found, _ = self._judged()
+        said, names = self.predictions, [class_name(name) for name in found.measurements.size.class_names]
+        if said is None:
+            raise RecommendError(_UNJUDGED)
+        wrong = np.flatnonzero(said.predicted != said.labels)
+        worst = wrong[np.argsort(-said.confidence[wrong], kind="stable")][:n]
+        size, channels = found.strategy.input_size, found.backbone.channels
+        return mistakes_figure(
+            [read_prepared(found.index, said.files[row], size, channels)[1] for row in worst],
+            [
+                f"{names[said.labels[row]]}\ntaken for {names[said.predicted[row]]}, {percent(said.confidence[row], 0)}"
+                for row in worst
+            ],
+            f"{len(wrong):,} of {len(said.labels):,} images classified wrong",
+        )
+
+    def _judged(self) -> "tuple[Decision, Evaluation]":
+        if self.found is None or self.evaluation is None:
+            raise RecommendError(_UNJUDGED)
+        return self.found, self.evaluation
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the model, as plain data; `docs/recommendation.schema.json` describes it under "fit"."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from builders.strategy import Strategy
 from probes.measurements import Measurements
 from probes.quality.findings import Finding
+from recommender.progress import import_tensorflow
 from recommender.rules.class_balance import class_weights
 from recommender.rules.plan import Plan
 from recommender.rules.scenario import Scenario
@@ -38,6 +39,13 @@ class Decision:
     rows: "Rows" = field(repr=False, compare=False)  # the sample's images: groups, weights and validation split
     seed: int = 0  # of the sample and the folds
 
+    def __repr__(self) -> str:
+        expected = "" if self.interval is None else ", expected accuracy {:.3f} to {:.3f}".format(*self.interval)
+        return (
+            f"<{type(self).__name__} {self.scenario.id} {self.scenario.name}: {self.strategy.backbone} at "
+            f"{self.strategy.input_size} px, cut after {self.strategy.cut}{expected}>"
+        )
+
     @property
     def scenario(self) -> Scenario:
         """The scenario that was chosen."""
@@ -57,6 +65,37 @@ class Decision:
     def expected_balanced_accuracy(self) -> float | None:
         """The same as the mean over classes of each class's own accuracy."""
         return None if self.probe.judged is None else float(self.probe.judged.balanced_accuracy)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """90 % interval of the expected accuracy; None if no image can be held out."""
+        return None if self.probe.judged is None else self.probe.judged.interval
+
+    @property
+    def balanced_interval(self) -> tuple[float, float] | None:
+        """90 % interval of the expected balanced accuracy."""
+        return None if self.probe.judged is None else self.probe.judged.balanced_interval
+
+    @property
+    def confidence(self) -> float:
+        """How sure the scenario is, 0 to 1; `str(found)` says what that means."""
+        return self.verdict.confidence
+
+    @property
+    def runner_up(self) -> Scenario:
+        """The scenario that comes next."""
+        return self.verdict.runner_up
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the model's weights in MB, in 32 bits each."""
+        return 4e-6 * sum(self.parameters)
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Time of the pass for one image on this machine, decoding included; None if it was not measured."""
+        seconds, n_images = self.seconds.get("network"), len(self.features.files)
+        return 1000 * seconds / n_images if seconds and n_images else None
 
     @property
     def class_weight(self) -> dict[int, float] | None:
@@ -86,6 +125,7 @@ class Decision:
 
     def build(self) -> Any:
         """Build a new model: compiled, its prediction layer started from the linear probe."""
+        import_tensorflow()
         from builders.build import HeadWeights, build_model
 
         head = HeadWeights(kernel=self.probe.kernel, bias=self.probe.bias)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recommender.explanation.text import clean, duration
+from recommender.explanation.text import clean, duration, interval_text, percent, points_text
 from recommender.reports.console import bullets, print_plainly
 
 if TYPE_CHECKING:
@@ -52,29 +52,24 @@ def _method(comparison: "Comparison") -> Text:
 
 
 def _table(comparison: "Comparison") -> Table:
-    """The best rows, and all that are fine-tuned or marked; what doesn't tie with the best is dim."""
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    table.add_column("Strategy", no_wrap=True, overflow="ellipsis")
-    for name in ("Accuracy", "95 %", "Time", "Steps"):
+    """The best rows, and all that are fine-tuned, recommended or preferred; what is not tied with the best is dim."""
+    table = Table(box=None, padding=(0, 1, 0, 1), collapse_padding=True, pad_edge=False, header_style="bold")
+    table.add_column("Strategy", overflow="fold", min_width=20)
+    for name in ("Accuracy", "90 % interval", "Time", "Steps"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column()
     hidden = 0
     for number, row in enumerate(comparison.rows):
-        marks = {
-            "advice": row.recommended,
-            "preferred": row is comparison.preferred,
-            "no sure gain": row.steps > 0 and not row.gained,
-        }
-        if number >= _ROWS_SHOWN and row.frozen and not any(marks.values()):
+        if number >= _ROWS_SHOWN and row.frozen and not (row.recommended or row is comparison.preferred):
             hidden += 1
             continue
         table.add_row(
             clean(row.label),
-            f"{row.accuracy:.1%}",
-            "{:.0%} to {:.0%}".format(*row.interval),
+            percent(row.accuracy),
+            interval_text(row.interval, 0),
             duration(row.seconds),
             f"{row.steps:,}" if row.steps else "",
-            ", ".join(name for name, holds in marks.items() if holds),
+            ", ".join(comparison.marks(row)),
             style="" if any(row is tie for tie in comparison.ties) else "dim",
         )
     if hidden:
@@ -84,16 +79,17 @@ def _table(comparison: "Comparison") -> Table:
 
 def _notes(comparison: "Comparison") -> Iterator[str]:
     yield "Of the rows the best is the best of many on the same images, so its own accuracy is too high."
+    if any(row.frozen and len(row.strategy.head.levels) > 1 for row in comparison.rows):
+        yield "“+ stages”: the head also reads the end of every stage below the cut."
     ties = [row.label for row in comparison.ties if row is not comparison.winner]
     if ties:
         more = f"; and {len(ties) - _TIES_SHOWN} more" if len(ties) > _TIES_SHOWN else ""
         yield f"Tied with {comparison.winner.label}: {'; '.join(ties[:_TIES_SHOWN])}{more}."
     curve = comparison.curve
     if curve is not None and curve.doubled is not None and curve.gain is not None:
-        low, high = curve.gain
         yield (
-            f"Twice the images would take {comparison.curve_label} from {curve.points[-1].accuracy:.1%} to about "
-            f"{curve.doubled.accuracy:.1%}: {100 * low:+.1f} to {100 * high:+.1f} points (95 % interval)."
+            f"Twice the images would take {comparison.curve_label} from {percent(curve.points[-1].accuracy)} to about "
+            f"{percent(curve.doubled.accuracy)}: {points_text(curve.gain)} points (90 % interval)."
         )
     for reason in dict.fromkeys(comparison.skipped.values()):
         labels = [label for label, why in comparison.skipped.items() if why == reason]

@@ -27,20 +27,25 @@ def print_plainly(parts: Iterable[RenderableType], console: Console) -> None:
     """Print; where the output is no terminal, without colours and trailing blanks."""
     page = Group(*parts)
     if console.is_terminal:
-        console.print(page, highlight=False)
+        console.print(page, highlight=False, crop=False)
         return
     with console.capture() as captured:
-        console.print(page, highlight=False)
+        console.print(page, highlight=False, crop=False)
     lines = captured.get().strip("\n").split("\n")
     console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
 
 
 def bullets(title: str, lines: Iterable[str]) -> RenderableType:
     """A list under a heading."""
+    return Group(Text(title, "bold"), points(lines))
+
+
+def points(lines: Iterable[str]) -> Table:
+    """A list."""
     table = Table.grid(padding=(0, 1, 0, 0))
     for line in lines:
         table.add_row(" •", Text(clean(line), overflow="fold"))
-    return Group(Text(title, "bold"), table)
+    return table
 
 
 def grid(*rows: tuple[str, str | Text]) -> Table:

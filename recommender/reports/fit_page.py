@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from builders.training.schedule import Schedule
-from recommender.explanation.text import clean, duration
-from recommender.fit.result import AS_GIVEN, FINE_TUNED, FitResult, TrainingPlan
+from recommender.explanation.text import class_name, duration, percent
+from recommender.fit.result import FitResult, TrainingPlan
 from recommender.reports.console import grid, print_plainly
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from probes.evaluation.evaluation import Evaluation
 
 _CLASSES_SHOWN, _CONFUSIONS_SHOWN = 10, 3
-_JUDGED = {
-    "cross-validation": "by cross-validation",
-    "held-out part": "that were held out",
-    "validation": "of your validation split",
-}
 _AUGMENTATIONS = {"mirror": "mirrored left to right", "shift": "shifted and zoomed", "brightness": "brighter or darker"}
 _CACHED = {True: "computed once", False: "computed at each step: too large to keep", None: ""}
 
@@ -74,13 +69,14 @@ def _schedule_line(schedule: Schedule) -> str:
 def print_check(check: "Check", schedule: Schedule, console: Console) -> None:
     """Print a line for a validation check; that at step 0 is of the start."""
     step = f"{check.step:>{len(f'{schedule.steps:,}')},}"
-    accuracy = "" if check.accuracy is None else f"   held-out accuracy {check.accuracy:.1%}"
+    accuracy = "" if check.accuracy is None else f"   held-out accuracy {percent(check.accuracy)}"
+    accuracy += " (the frozen model, before a trial)" if accuracy and not check.step else ""
     console.print(f"  step {step} of {schedule.steps:,}{accuracy}", highlight=False)
 
 
 def print_result(result: FitResult, class_names: Sequence[str], console: Console) -> None:
     """Print the accuracy of the trained model, as a whole and by class."""
-    parts: list[RenderableType] = [Text("\nTrained", "bold"), _summary(result)]
+    parts: list[RenderableType] = [Text("\nTrained", "bold"), grid(*result.lines)]
     if result.evaluation is not None:
         parts += [Text(), _classes(result.evaluation, class_names)]
     print_plainly(parts, console)
@@ -90,53 +86,18 @@ def one_line(result: FitResult) -> str:
     """The result in one line."""
     if result.accuracy is None or result.interval is None:
         return f"{result.chosen}: accuracy unknown, no image can be held out"
-    low, high = result.interval
-    return f"{result.chosen}: accuracy {result.accuracy:.3f}, 95% interval {low:.3f} to {high:.3f}"
-
-
-def _summary(result: FitResult) -> Table:
-    accuracy = balanced = gain = ""
-    if result.accuracy is not None and result.interval is not None and result.evaluation is not None:
-        low, high = result.interval
-        images = f"on {result.evaluation.n:,} images {_JUDGED[result.judged_by]}"
-        accuracy = f"{result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}, {images}"
-        balanced = f"{result.evaluation.balanced_accuracy:.1%}, the mean over classes"
-    if result.gain is not None:
-        difference, low, high = (100 * share for share in (result.gain.difference, result.gain.low, result.gain.high))
-        trials = "a trial" if result.trials == 1 else f"{result.trials} trials"
-        gain = f"{difference:+.1f} points by fine-tuning ({low:+.1f} to {high:+.1f}), paired, in {trials}"
-    calibration = "not measured"
-    if result.calibration_error is not None:
-        scaled = f", scaled by a temperature of {result.temperature:.2f}" if result.temperature != 1.0 else ""
-        calibration = f"probabilities are off by {result.calibration_error:.1%} on average{scaled}"
-    memory = "" if result.peak_memory is None else f", {result.peak_memory / 2**30:.1f} GiB at the peak"
-    return grid(
-        ("Model", _chosen(result)),
-        ("Accuracy", accuracy),
-        ("Balanced", balanced),
-        ("Calibration", calibration),
-        ("Gain", gain),
-        *(("Note", clean(note)) for note in result.notes),
-        ("Time", f"{duration(sum(result.seconds.values()))}{memory}"),
-    )
-
-
-def _chosen(result: FitResult) -> str:
-    """Which model came back, and why."""
-    words = {FINE_TUNED: "fine-tuned", AS_GIVEN: "as given"}.get(result.chosen, "the linear probe on a frozen backbone")
-    if result.chosen == FINE_TUNED and result.share is not None and result.share < 1:
-        words += f", averaged with its start ({result.share:.0%} of the trained weights)"
-    if result.interrupted:
-        return f"{words}; interrupted (--resume continues)"
-    if result.chosen != FINE_TUNED and result.plan.schedule is not None:
-        words += ": held-out images don't show that fine-tuning is better"
-    return words
+    kind, share, interval = "accuracy", result.accuracy, result.interval
+    if result.plan.class_weight is not None and result.evaluation is not None:
+        kind, share = "balanced accuracy", result.evaluation.balanced_accuracy
+        interval = result.evaluation.balanced_interval
+    low, high = interval
+    return f"{result.chosen}: {kind} {share:.3f}, 90 % interval {low:.3f} to {high:.3f}"
 
 
 def _classes(found: "Evaluation", class_names: Sequence[str]) -> Table:
     """Precision, recall and the most frequent confusions of each class, the lowest recall first."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
-    table.add_column("Class", no_wrap=True, overflow="ellipsis")
+    table.add_column("Class", overflow="fold", min_width=8)
     for name in ("Images", "Precision", "Recall"):
         table.add_column(name, justify="right")
     table.add_column("Confused with", overflow="fold")
@@ -147,10 +108,10 @@ def _classes(found: "Evaluation", class_names: Sequence[str]) -> Table:
         row = found.confusion[label]
         others = sorted(((int(n), other) for other, n in enumerate(row) if other != label and n), reverse=True)
         table.add_row(
-            clean(class_names[label]),
+            class_name(class_names[label]),
             f"{found.support[label]:,}",
-            *("" if value != value else f"{value:.0%}" for value in (found.precision[label], found.recall[label])),
-            ", ".join(f"{clean(class_names[other])} {n}" for n, other in others[:_CONFUSIONS_SHOWN]),
+            *("" if value != value else percent(value, 0) for value in (found.precision[label], found.recall[label])),
+            ", ".join(f"{class_name(class_names[other])} ({n}×)" for n, other in others[:_CONFUSIONS_SHOWN]),
         )
     if len(present) > _CLASSES_SHOWN:
         table.add_row(f"… and {len(present) - _CLASSES_SHOWN:,} more (all with --json)", style="dim")

@@ -8,12 +8,16 @@ import numpy as np
 from msgspec import UNSET
 
 from probes.data.dataset_size import DatasetSize
+from probes.evaluation.intervals import accuracy_interval, z
+from probes.separability import evidence
 from recommender.explanation.reasons import cautions, explain
+from recommender.explanation.verdict import score_interval
 from recommender.fit.plan import planned
 from recommender.json_records import Record, TrainingPlan
 from recommender.reports.json_schema import (
     Backbone,
     Cut,
+    CutEvidence,
     Dataset,
     Drift,
     Freeze,
@@ -22,6 +26,7 @@ from recommender.reports.json_schema import (
     Pixels,
     Recommendation,
     Scenario,
+    Separability,
     Similarity,
     Size,
     SourceLabel,
@@ -36,8 +41,6 @@ from recommender.versions import versions
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
     from recommender.pipeline.decision import Decision
-
-_NORMAL_95 = 1.96  # standard errors on either side of a mean that hold 95 % of a normal distribution
 
 
 def as_dict(found: "Decision") -> dict[str, Any]:
@@ -56,12 +59,14 @@ def as_dict(found: "Decision") -> dict[str, Any]:
         ),
         similarity=_similarity(found),
         size=Size(amount(size.n_images, smallest).value, amount_margin(size.n_images, smallest), smallest),
-        separability=measured.separability,
+        separability=_separability(measured.separability),
         scenario=_scenario(found),
         strategy=_strategy(found),
         training=planned(found),
         expected_accuracy_standard_error=found.probe.standard_error,
+        expected_accuracy_interval=found.interval,
         expected_balanced_accuracy_standard_error=None if judged is None else judged.balanced_error,
+        expected_balanced_accuracy_interval=found.balanced_interval,
         accuracy_from=None if judged is None else ("validation" if measured.n_held_out else "cross-validation"),
         n_held_out=measured.n_held_out,
         class_weight=None if found.class_weight is None else list(found.class_weight.values()),
@@ -89,9 +94,11 @@ def as_compared(found: "Decision", comparison: "Comparison") -> dict[str, Any]:
         "strategy": _strategy(chosen),
         "training": TrainingPlan.of(planned(chosen)),
         "expected_accuracy": row.accuracy,
-        "expected_accuracy_standard_error": (high - low) / 2 / _NORMAL_95,
+        "expected_accuracy_standard_error": (high - low) / 2 / z(),
+        "expected_accuracy_interval": list(row.interval),
         "expected_balanced_accuracy": row.balanced_accuracy,
         "expected_balanced_accuracy_standard_error": None,
+        "expected_balanced_accuracy_interval": None,
         "accuracy_from": comparison.judged_by,
         "n_held_out": row.n_judged if comparison.judged_by == "validation" else 0,
         "reasons": [comparison.sentence],
@@ -111,6 +118,11 @@ def _dataset(size: DatasetSize) -> Dataset:
     )
 
 
+def _separability(measured: evidence.Separability) -> Separability:
+    cuts = [CutEvidence.of(cut, interval=accuracy_interval(cut.correct, measured.groups)) for cut in measured.per_cut]
+    return Separability.of(measured, per_cut=cuts)
+
+
 def _similarity(found: "Decision") -> Similarity | None:
     similarity, class_names = found.measurements.similarity, found.measurements.size.class_names
     if similarity is None:
@@ -119,6 +131,7 @@ def _similarity(found: "Decision") -> Similarity | None:
     return Similarity.of(
         similarity,
         verdict=str(similarity_verdict(similarity.score)),
+        interval=score_interval(similarity),
         excess_drift=similarity.excess,
         threshold=thresholds.DRIFT_THRESHOLD,
         margin=drift_margin(similarity.excess),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from recommender.json_records import Comparison, Count, Export, Fit, Record, ScenarioId, Share, TrainingPlan, note
+from recommender.json_records import Comparison, Count, Export, Fit, Pair, Record, ScenarioId, Share, TrainingPlan, note
 
 ScenarioName = Literal["LINEAR_PROBE", "PARTIAL_FINE_TUNE", "FULL_FINE_TUNE", "SHALLOW_FEATURES"]
 Source = Literal["folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream", "dataset"]
@@ -97,6 +97,7 @@ class Similarity(Record):
     basis: Annotated[Literal["reference", "yardstick", "foreign"], note("What drift is compared with.")]
     score: Annotated[Share, note("1 as the source itself, 0.5 at the threshold, towards 0 beyond.")]
     standard_error: Annotated[float | None, note("Of the score, over bootstrap resamples of the images.")]
+    interval: Annotated[Pair | None, note("90 % interval of the score, by the same resamples.")]
     verdict: Literal["similar", "dissimilar"]
     excess_drift: Annotated[float, note("Weighted early and middle drift above that of familiar pictures.")]
     threshold: Annotated[float, note("The excess drift at which the score is 0.5.")]
@@ -121,6 +122,7 @@ class CutEvidence(Record):
     cut: str
     accuracy: Annotated[Share, note("Cross-validated, of the linear classifier on the pooled output.")]
     standard_error: float
+    interval: Annotated[Pair, note("90 % interval of the accuracy.")]
     neighbour_accuracy: Annotated[Share, note("Leave-one-out, of the nearest neighbour by cosine.")]
 
 
@@ -204,8 +206,10 @@ class Recommendation(Record):
     training: TrainingPlan
     expected_accuracy: Annotated[Share | None, note("Of the model as built, before `fit`.")]
     expected_accuracy_standard_error: float | None
+    expected_accuracy_interval: Annotated[Pair | None, note("90 % interval.")]
     expected_balanced_accuracy: Annotated[Share | None, note("Mean over classes of each class's own accuracy.")]
     expected_balanced_accuracy_standard_error: float | None
+    expected_balanced_accuracy_interval: Annotated[Pair | None, note("90 % interval.")]
     accuracy_from: Annotated[
         Literal["validation", "cross-validation"] | None,
         note("The user's validation split, or held-out folds. No group of images is on both sides."),

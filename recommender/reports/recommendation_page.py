@@ -3,41 +3,69 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from probes.data.dataset_size import DatasetSize
-from recommender.explanation.reasons import cautions, explain, source_of
-from recommender.explanation.text import clean
-from recommender.fit.plan import planned
+from probes.evaluation.intervals import z
+from recommender.explanation.reasons import cautions, explain
+from recommender.explanation.text import class_name, clean, percent, points_text
+from recommender.explanation.verdict import score_interval, too_few_norms
 from recommender.pipeline.decision import Decision
-from recommender.reports.console import bullets, grid, print_plainly
+from recommender.reports.console import bullets, grid, points, print_plainly
+from recommender.reports.depth_table import bar, depth_table, notes
+from recommender.reports.summary import summary, training_line
 from recommender.rules import thresholds
 from recommender.rules.backbone_rule import BackboneChoice
-from recommender.rules.class_balance import small_class
 from recommender.rules.input_size_rule import InputSizeChoice
 from recommender.rules.scenario import Similarity
-from recommender.rules.scenario_rule import amount, similarity_verdict
+from recommender.rules.scenario_rule import similarity_verdict
 
 if TYPE_CHECKING:
     from builders.graph.cut_search import CutPoint
 
+WIDEST = 120  # characters: longer lines are hard to read
 _CLASSES_SHOWN = 10
-_BAR, _SMALL_BAR = 16, 8  # characters
+_BAR = 16  # characters
 
 
-def print_page(found: Decision, console: Console) -> None:
-    """Print the whole page."""
-    parts: list[RenderableType] = [_headline(found), Text(), _measures(found), Text(), _depths(found), Text()]
+def print_page(found: Decision, console: Console, *, commands: Sequence[str] = (), verbose: bool = False) -> None:
+    """Print the answer, and below it the details; `commands` are what to type next."""
+    console.width = min(console.width, WIDEST)
+    parts: list[RenderableType] = [first_screen(found, commands), Text(), _section("By depth")]
+    parts += [depth_table(found, console.width), Text(), points(notes(found)), Text()]
     if choice := found.measurements.extra.get("backbone"):
-        parts += [Text("Networks tried", "bold"), _networks(choice), Text()]
-    parts += [Text("What is built", "bold"), _strategy(found), Text(), bullets("Why", explain(found))]
-    if notes := cautions(found):
-        parts += [Text(), bullets("Warnings", notes)]
+        parts += [_section("Networks that were tried"), _networks(choice), Text()]
+    if choice := found.measurements.extra.get("input_size"):
+        parts += [_section("Input sizes that were tried"), Text(f" {_sizes(choice)}"), Text()]
+    parts += [bullets("Why", explain(found)), Text(), _section("Also measured"), _measures(found, verbose)]
+    if verbose:
+        parts += [Text(), _section("What is built"), _strategy(found)]
+    if messages := cautions(found):
+        parts += [Text(), bullets("Warnings", messages)]
     if found.findings:
-        parts.append(Text("   `recommend check` lists the files, what was done and what you may do.", "dim"))
+        parts.append(Text("   `recommend check` lists the files, what was done and what you may do."))
     print_plainly(parts, console)
+
+
+def first_screen(found: Decision, commands: Sequence[str] = ()) -> RenderableType:
+    """The answer: what is built, how sure that is, what it gives and costs, and what to type next."""
+    said = summary(found)
+    number, name = said.scenario.split(" ", 1)
+    parts: list[RenderableType] = [
+        Text.assemble((f" Scenario {number} ", "bold white on blue"), (f" {name}", "bold blue")),
+        Text(f" {said.answer}", "bold"),
+        Text(),
+        grid(*said.lines),
+    ]
+    if commands:
+        parts += [Text(), _section("Next")]  # each command on one line, to be copied, however long it is
+        parts += [Text(f"  {clean(command)}", no_wrap=True, overflow="ignore") for command in commands]
+    return Group(*parts)
+
+
+def _section(title: str) -> Text:
+    return Text(title, "bold")
 
 
 def cut_table(points: "Sequence[CutPoint]") -> list[str]:
@@ -53,121 +81,81 @@ def cut_table(points: "Sequence[CutPoint]") -> list[str]:
 
 
 def one_line(found: Decision) -> str:
-    """The answer in one line."""
-    strategy, accuracy = found.strategy, found.expected_accuracy
-    expected = "" if accuracy is None else f", expected accuracy {accuracy:.3f}"
+    """The answer in one line; of classes with equal weight the accuracy is the balanced one."""
+    strategy, balanced = found.strategy, found.class_weight is not None
+    accuracy = found.expected_balanced_accuracy if balanced else found.expected_accuracy
+    interval = found.balanced_interval if balanced else found.interval
+    expected = ""
+    if accuracy is not None and interval is not None:
+        low, high = interval
+        kind = "balanced accuracy" if balanced else "accuracy"
+        expected = f", expected {kind} {accuracy:.3f}, 90 % interval {low:.3f} to {high:.3f}"
     return (
         f"{found.scenario.id} {found.scenario.name}: {strategy.backbone} at {strategy.input_size} px, "
         f"cut {strategy.cut}, freeze {strategy.freeze or 'nothing'}{expected}"
     )
 
 
-def _bar(share: float, width: int) -> str:
-    filled = round(min(max(share, 0.0), 1.0) * width)
-    return "█" * filled + "░" * (width - filled)
-
-
-def _headline(found: Decision) -> Text:
-    scenario, verdict = found.scenario, found.verdict
-    like = "like" if scenario.similarity is Similarity.SIMILAR else "unlike"
-    asked = "" if verdict.overridden is None else f"\n as you asked; the rules would choose {verdict.overridden.id}"
-    return Text.assemble(
-        (f" Scenario {scenario.id} ", "bold white on blue"),
-        (f" {scenario.name} ", "bold blue"),
-        f" {scenario.amount} data, {like} {source_of(found)}; confidence {verdict.confidence:.0%}",
-        (" (a close call)\n" if verdict.close else "\n", "yellow"),
-        (f" {scenario.recipe}", "italic"),
-        (asked, "yellow"),
-    )
-
-
-def _measures(found: Decision) -> Table:
+def _measures(found: Decision, verbose: bool) -> Table:
     size, similarity = found.measurements.size, found.measurements.similarity
-    rows: list[tuple[str, str | Text]] = [("Data", _data_line(size))]
-    rows.append(("Size", f"{amount(size.n_images, small_class(size.class_counts))}"))
+    width, height = size.median_size_px
+    grey = "" if not size.grey_share else f"; {percent(size.grey_share, 0)} are grey"
+    resized = f"median {width} × {height} px, run at {found.strategy.input_size} px"
+    rows: list[tuple[str, str | Text]] = [("Images", f"{size.n_sampled:,} measured; {resized}{grey}")]
     if similarity is None:
-        score = "not measured: the network has no BatchNorm, and there is no reference for it"
-        return grid(*rows, ("Similarity", score))
+        why = f"not measured: the network has {too_few_norms()}, and there is no reference for it"
+        return grid(*rows, ("Similarity", why))
     verdict, also = similarity_verdict(similarity.score), []
-    spread = "" if similarity.standard_error is None else f" ± {similarity.standard_error:.2f}"
-    shown = f"{similarity.score:.2f}{spread} {_bar(similarity.score, _BAR)}"
-    colour = "green" if verdict is Similarity.SIMILAR else "red"
-    threshold = f" {verdict} (threshold {thresholds.SIMILAR_SCORE:.2f})"
-    if similarity.frechet is not None and similarity.kid is not None:
-        also.append(f"Fréchet distance {similarity.frechet:.1f}, KID {similarity.kid:.2f}")
+    interval = score_interval(similarity)
+    spread = "" if interval is None else ", 90 % interval {:.2f} to {:.2f}".format(*interval)
+    like = "like" if verdict is Similarity.SIMILAR else "unlike"
+    shown = f"{similarity.score:.2f} {bar(similarity.score, _BAR)} {like}"
+    threshold = f" (threshold {thresholds.SIMILAR_SCORE:.2f}; 1 is the same){spread}"
     if similarity.source_confidence is not None:
-        classifier = f"the {similarity.source} classifier"
-        also.append(f"mean top probability of {classifier} {similarity.source_confidence:.2f}")
+        also.append(
+            f"the {similarity.source} classifier gives its first guess a probability of "
+            f"{similarity.source_confidence:.2f} on average"
+        )
+    if verbose and similarity.frechet is not None and similarity.kid is not None:
+        also.append(
+            f"Fréchet distance of the last features {similarity.frechet:.1f}, kernel distance (KID) "
+            f"{similarity.kid:.2f}: 0 for equal images, without a scale of their own; they decide nothing"
+        )
     return grid(
         *rows,
-        ("Similarity", Text.assemble((shown, colour), threshold)),
-        ("Also measured", ", ".join(also)),
-        ("Classified as", _source_labels(size.class_names, similarity.looks_like)),
+        ("Similarity", Text.assemble((shown, "bold"), threshold)),
+        ("Classifier", "; ".join(also)),
+        ("Classified as", _source_labels(size.class_names, similarity.looks_like, verbose)),
     )
 
 
-def _data_line(size: DatasetSize) -> str:
-    fewest, most = min(size.class_counts), max(size.class_counts)
-    per_class = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
-    split = "training " if len(size.splits) > 1 else ""
-    width, height = size.median_size_px
-    grey = f", {share} greyscale" if (share := f"{size.grey_share:.0%}") != "0%" else ""
-    return (
-        f"{clean(size.path)}: {size.n_images:,} {split}images in {size.n_classes:,} classes, {per_class} per class; "
-        f"median {width} × {height} px{grey}; {size.n_sampled:,} measured"
-    )
-
-
-def _source_labels(class_names: Sequence[str], looks_like: Sequence[Sequence[tuple[str, float]]]) -> Text:
+def _source_labels(
+    class_names: Sequence[str], looks_like: Sequence[Sequence[tuple[str, float]]], verbose: bool
+) -> Text:
     """What the network's own classifier takes each class for."""
-    lines = []
-    for name, labels in list(zip(class_names, looks_like, strict=False))[:_CLASSES_SHOWN]:
-        shares = ", ".join(f"{label} {share:.0%}" for label, share in labels)
-        lines.append(f"{clean(name)} → {shares or 'not in the sample'}")
-    if len(looks_like) > _CLASSES_SHOWN:
-        lines.append(f"… and {len(looks_like) - _CLASSES_SHOWN:,} more classes (all with --json)")
-    return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
-
-
-def _depths(found: Decision) -> Table:
-    """Drift and accuracy at each cut point, the cut and the freeze marked."""
-    similarity, strategy = found.measurements.similarity, found.strategy
-    drift = {} if similarity is None else {layer.layer: layer.drift for layer in similarity.per_layer}
-    accuracy = {cut.cut: cut.accuracy for cut in found.measurements.separability.per_cut}
-    largest = max(drift.values(), default=1.0) or 1.0
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    table.add_column("Depth", justify="right", no_wrap=True, min_width=5)
-    table.add_column("Cut point", no_wrap=True, overflow="ellipsis")
-    for name in ("Drift", "Accuracy", ""):
-        table.add_column(name, no_wrap=True, min_width=12)
-    for point in found.plan.cuts:
-        here, right = drift.get(point.batch_norm or "", drift.get(point.layer)), accuracy.get(point.layer)
-        cut = "top" if point.layer == found.plan.cuts[-1].layer else "cut"
-        marked = [name for name, at in ((cut, strategy.cut), ("freeze", strategy.freeze)) if at == point.layer]
-        table.add_row(
-            f"{point.depth:.0%}",
-            point.layer,
-            "" if here is None else f"{here:5.2f} {_bar(here / largest, _SMALL_BAR)}",
-            "" if right is None else f"{right:6.1%} {_bar(right, _SMALL_BAR)}",
-            f"◀ {', '.join(marked)}" if marked else "",
-            style="" if point.depth <= strategy.cut_depth else "dim",
-        )
-    return table
+    shown, lines = len(looks_like) if verbose else _CLASSES_SHOWN, []
+    for name, labels in list(zip(class_names, looks_like, strict=False))[:shown]:
+        shares = ", ".join(f"{label} {percent(share, 0)}" for label, share in labels)
+        lines.append(f"{class_name(name)} → {shares or 'not in the sample'}")
+    if len(looks_like) > shown:
+        lines.append(f"… and {len(looks_like) - shown:,} more classes (all with --verbose)")
+    return Text("\n".join(lines), overflow="fold")
 
 
 def _networks(choice: BackboneChoice) -> Table:
     """What each network that was tried gives and costs."""
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("Network", overflow="fold", min_width=18)
-    for name in ("px", "Accuracy", "Gain", "ms", "MB", "Images"):
+    table = Table(box=None, padding=(0, 1, 0, 1), header_style="bold")
+    table.add_column("Network", overflow="fold", min_width=12)
+    for name in ("px", "Accuracy", "Gain, 90 % interval", "ms", "MB", "Images"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for each in choice.tried:
         measured = ("",) * 3
         if each.accuracy is not None and each.gain is not None:
-            error, gain_error = each.standard_error or 0, each.gain_error or 0
-            gain = "leads" if each.name == choice.leader else f"{100 * each.gain:+.1f} ± {100 * gain_error:.1f}"
-            measured = (f"{each.accuracy:.1%} ± {error:.1%}", gain, f"{each.milliseconds:.1f}")
+            half = z() * (each.gain_error or 0)
+            gain = f"{100 * each.gain:+.1f} ({points_text((each.gain - half, each.gain + half))})"
+            gain = "leads" if each.name == choice.leader else gain
+            measured = (percent(each.accuracy), gain, f"{each.milliseconds:.1f}")
         accuracy, gain, milliseconds = measured
         table.add_row(
             clean(each.name),
@@ -178,42 +166,30 @@ def _networks(choice: BackboneChoice) -> Table:
             f"{each.megabytes:.1f}",
             f"{each.n_images:,}",
             "◀ chosen" if each is choice.tried[0] else "dropped" if each.dropped else "",
-            style="dim" if each.dropped else "",
         )
     return table
 
 
-def _sizes(choice: InputSizeChoice | None) -> str:
+def _sizes(choice: InputSizeChoice) -> str:
     """What each input size that was tried gives and costs."""
-    if choice is None:
-        return ""
-    tried = ", ".join(
-        f"{each.size} px {each.accuracy:.1%} in {each.seconds:.1f} s per 1,000 images" for each in choice.tried
+    tried = "; ".join(
+        f"{each.size} px: {percent(each.accuracy)}, {each.seconds:.1f} s per 1,000 images" for each in choice.tried
     )
-    return f"{choice.size} px; tried on {choice.n_images:,} images: {tried}; the rule's is {choice.prior} px"
+    return f"{choice.size} px is used. On {choice.n_images:,} images, {tried}. The rule alone gives {choice.prior} px."
 
 
 def _strategy(found: Decision) -> Table:
-    strategy, judged, schedule = found.strategy, found.probe.judged, planned(found).schedule
+    strategy = found.strategy
     frozen, trainable = found.parameters
     levels = len(strategy.head.levels)
-    pooled = "global average pooling" + ("" if levels == 1 else f" of {levels} cut points, concatenated")
-    training = "only the linear probe, fitted already; `recommend fit` fits it on all images and evaluates it"
-    if schedule is not None:
-        steps = f"{schedule.steps:,} steps of {schedule.batch_size} images"
-        training = f"`recommend fit`: the linear probe, then {steps}, learning rate up to {schedule.learning_rate:g}"
-    accuracy = ""
-    if judged is not None:
-        balanced = f" (balanced {judged.balanced_accuracy:.1%} ± {judged.balanced_error:.1%})"
-        share = f"{judged.accuracy:.1%} ± {judged.standard_error:.1%}{balanced if found.class_weight else ''}"
-        accuracy = f"{share} before any training"
+    pooled = "global average pooling" + ("" if levels == 1 else f" of {levels} cut points, side by side")
+    freeze = f"up to {strategy.freeze}, {percent(strategy.freeze_depth, 0)}" if strategy.freeze else "nothing"
     return grid(
+        ("Scenario", found.scenario.recipe),
         ("Backbone", Text(f"{clean(found.backbone.title)}, images resized to {strategy.input_size} px")),
-        ("Input size", _sizes(found.measurements.extra.get("input_size"))),
-        ("Cut", f"after {strategy.cut}, {strategy.cut_depth:.0%} of the depth"),
-        ("Freeze", f"up to {strategy.freeze}, {strategy.freeze_depth:.0%}" if strategy.freeze else "nothing"),
+        ("Cut", f"after {strategy.cut}, {percent(strategy.cut_depth, 0)} of the depth"),
+        ("Freeze", freeze),
         ("Head", f"{pooled}, softmax over {strategy.head.classes:,} classes"),
         ("Parameters", f"{frozen:,} frozen, {trainable:,} trainable"),
-        ("Training", training),
-        ("Accuracy", accuracy),
+        ("Training", training_line(found)),
     )

@@ -23,6 +23,14 @@ class Plan:
     cuts: "tuple[CutPoint, ...]"
     cut_choice: CutChoice | None
 
+    def __repr__(self) -> str:
+        strategy = self.strategy
+        frozen = "nothing" if strategy.freeze is None else f"up to {strategy.freeze}"
+        return (
+            f"<Plan {strategy.backbone} at {strategy.input_size} px, cut after {strategy.cut} "
+            f"({strategy.cut_depth:.0%} of the depth), frozen {frozen}>"
+        )
+
     def reading_the_cut_alone(self) -> "Plan":
         """The same with a head that reads no other cut point."""
         head = replace(self.strategy.head, levels=(self.strategy.cut,))

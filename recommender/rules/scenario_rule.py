@@ -96,6 +96,10 @@ class Verdict:
     close: bool  # whether a threshold is too near for the choice to be relied on
     overridden: Scenario | None  # what the rules would have chosen, if the user asked for another
 
+    def __repr__(self) -> str:
+        first, then = (f"{each.id} {each.name}" for each in (self.scenario, self.runner_up))
+        return f"<Verdict {first}, confidence {self.confidence:.2f}, runner-up {then}>"
+
 
 def choose_scenario(
     *,

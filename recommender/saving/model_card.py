@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probes.evaluation.intervals import wilson
+from probes.evaluation.intervals import z
 from recommender.explanation.text import clean
 from recommender.rules.scenario import Scenario
 from recommender.rules.thresholds import PLENTIFUL_IMAGES_PER_CLASS
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _MOST_CLASSES = 50  # in the table
 _CLASSES_IN_CODE = 10
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by number of channels
-_NORMAL_95 = 1.96  # standard errors on either side of a mean that hold 95 % of a normal distribution
 _ALWAYS = re.compile(r"([\\`*\[\]<>|~$&#])")
 _UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside a word it is harmless, and plain reads better
 _ADDRESS = re.compile(r"(?i)(www)(?=\.)|(?<=\w)(?=://)")  # renderers make links of bare addresses
@@ -72,10 +71,7 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
         judged=(fit["accuracy"] if fit else description["expected_accuracy"]) is not None,
         judged_by=fit["judged_by"] if fit else description["accuracy_from"],
         n_judged=n_judged,
-        intervals={
-            key: _interval(description[key], description[f"{key}_standard_error"], n_judged)
-            for key in ("expected_accuracy", "expected_balanced_accuracy")
-        },
+        z=z(),
         few=[f"{name} ({count:,})" for count, name in few],
         plentiful=PLENTIFUL_IMAGES_PER_CLASS,
         command=command,
@@ -138,12 +134,3 @@ picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("{_MODES[ch
 picture = keras.utils.img_to_array(picture)
 probabilities = model.predict(picture[None])[0]
 print({classes}[probabilities.argmax()], probabilities.max())"""
-
-
-def _interval(share: float | None, error: float | None, n: int) -> tuple[float, float]:
-    """95 % interval of a share of n images, with the standard error of the share."""
-    if share is None:
-        return 0.0, 1.0
-    if not error:  # all or none were right: the error says nothing, the number of images does
-        return wilson(share * n, n)
-    return max(share - _NORMAL_95 * error, 0.0), min(share + _NORMAL_95 * error, 1.0)

@@ -11,6 +11,7 @@ FIT = {
     "trials": 1,
     "share": 0.75,
     "balanced_accuracy": 0.93,
+    "balanced_interval": [0.88, 0.96],
     "confusion": [[60, 0], [7, 53]],
     "precision": [0.9, None],
     "recall": [1.0, 0.88],

@@ -8,10 +8,10 @@ import numpy.typing as npt
 from markupsafe import Markup
 from scipy.linalg import eigh
 
-from recommender.explanation.text import clean
+from recommender.explanation.text import class_name, clean
 from recommender.pipeline.decision import Decision
 from recommender.reports.html.svg import SHAPES, Axis, Plot, element
-from recommender.reports.html.words import class_name, clipped
+from recommender.reports.html.words import clipped
 
 _MOST_IMAGES = 1200  # that are shown
 _COLOURS = 8  # in report.css

@@ -6,9 +6,8 @@ import numpy as np
 
 from probes.quality.findings import Finding
 from probes.quality.label_errors import CERTAINTY
-from recommender.explanation.text import clean
+from recommender.explanation.text import clean, percent
 from recommender.pipeline.decision import Decision
-from recommender.reports.html.words import percent
 from recommender.rules import thresholds
 
 _SHOWN = 6  # examples of a finding

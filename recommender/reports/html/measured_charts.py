@@ -5,19 +5,18 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from markupsafe import Markup
 
+from probes.evaluation.intervals import accuracy_interval
 from probes.similarity.drift import PART_WEIGHTS
 from probes.similarity.similarity import FeatureSimilarity
-from recommender.explanation.text import clean
+from recommender.explanation.text import clean, interval_text, percent
+from recommender.explanation.verdict import score_interval
 from recommender.pipeline.decision import Decision
 from recommender.reports.html.svg import Axis, Plot, linear_axis, log_axis, share_axis, whole_percent
-from recommender.reports.html.words import percent, share_interval, span
 from recommender.rules import thresholds
 from recommender.rules.scenario import Amount, Scenario, Similarity
 
-_PERCENTILES = (5, 95)  # of resamples: a 90 % interval
 _LEAST_IMAGES, _MOST_IMAGES = 30, 30_000  # that the map shows at least
 
 
@@ -48,14 +47,6 @@ def reference_sets() -> list[ReferenceSet]:
     ]
 
 
-def score_interval(similarity: FeatureSimilarity) -> tuple[float, float]:
-    """90 % interval of the similarity score, over its resamples."""
-    if not similarity.replicates:
-        return similarity.score, similarity.score
-    low, high = np.percentile(similarity.replicates, _PERCENTILES)
-    return float(low), float(high)
-
-
 def map_chart(found: Decision) -> Markup:
     """Amount and similarity: the four scenarios, the sets of the benchmarks, and the user's own."""
     similarity, n_images = found.measurements.similarity, found.measurements.size.n_images
@@ -81,7 +72,7 @@ def map_chart(found: Decision) -> Markup:
         plot.line([(n_images, 0.0), (n_images, 1.0)], "own")
         plot.text(n_images, threshold, "your images", "strong halo", dx=6, dy=-6)
         return plot.render()
-    plot.interval(n_images, *score_interval(similarity), "own")
+    plot.interval(n_images, *(score_interval(similarity) or (similarity.score, similarity.score)), "own")
     plot.mark(n_images, similarity.score, "own", "diamond", f"your images: {similarity.score:.2f}", 1.7)
     left = plot.x.share(n_images) > 0.6
     plot.text(n_images, similarity.score, "your images", "strong halo" + " end" * left, dx=-13 if left else 13, dy=5)
@@ -147,7 +138,7 @@ def depths(found: Decision) -> list[Depth]:
                 depth=point.depth,
                 drift=drift.get(point.batch_norm or "", drift.get(point.layer)),
                 accuracy=None if known is None else known.accuracy,
-                interval=None if known is None else share_interval(known.correct, groups),
+                interval=None if known is None else accuracy_interval(known.correct, groups),
                 marks=tuple(name for name, layers in places.items() if point.layer in layers),
             )
         )
@@ -169,7 +160,7 @@ def cuts_chart(rows: list[Depth]) -> Markup:
     for row, accuracy, (low, high) in judged:
         kind, shape, scale = ("own", "diamond", 1.6) if row is chosen else ("known", "circle", 1.0)
         plot.interval(row.depth, low, high, kind)
-        title = f"{row.layer}: {percent(accuracy)} ({span((low, high))})"
+        title = f"{row.layer}: {percent(accuracy)} ({interval_text((low, high))})"
         plot.mark(row.depth, accuracy, kind, shape, title, scale)
         if row is chosen:
             left = row.depth > 0.5

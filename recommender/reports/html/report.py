@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from probes.evaluation.evaluation import apply_temperature
 from recommender.atomic_files import check_report, write_together
-from recommender.explanation.reasons import cautions, explain, source_of
-from recommender.explanation.text import clean, duration, printable
+from recommender.explanation.reasons import cautions, explain
+from recommender.explanation.text import class_name, clean, duration, interval_text, percent, printable
+from recommender.explanation.verdict import source_of
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, Predictions
 from recommender.pipeline.decision import Decision
 from recommender.reports.html import embedding_map, measured_charts, result_charts, words
@@ -75,7 +76,6 @@ def report(
         comparison=comparison,
         measured=measured_charts,
         results=result_charts,
-        interval=words.TRAINED,
         embedding=embedding_map,
         json_text=embedded_json(description),
     )
@@ -186,10 +186,10 @@ def _template() -> "Template":
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        percent=words.percent, span=words.span, clean=lambda text: clean(str(text)), duration=duration
+        percent=percent, span=interval_text, clean=lambda text: clean(str(text)), duration=duration
     )
     environment.filters["clipped"] = words.clipped
-    environment.filters["class"] = words.class_name
+    environment.filters["class"] = class_name
     environment.globals.update(style=partial(_asset, "report.css"), script=partial(_asset, "report.js"))
     return environment.get_template("report.html.jinja")
 

@@ -9,25 +9,25 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from probes.evaluation.intervals import wilson, z
 from probes.separability.learning_curve import LearningCurve
+from recommender.explanation.text import interval_text, percent
 from recommender.fit.result import Predictions
 from recommender.reports.html.measured_charts import log_ticks
 from recommender.reports.html.svg import Axis, Plot, linear_axis, share_axis, whole_percent
-from recommender.reports.html.words import percent, span, wilson_90
 
 if TYPE_CHECKING:
     from builders.training.state import Check
 
 CONFUSED_CLASSES = 20  # that the matrix shows at most
 _BINS, _PER_BIN = 10, 20  # of the calibration chart at most, and images that each should hold
-_Z = 1.645
 
 
 def curve_chart(curve: LearningCurve) -> Markup:
     """Accuracy by number of images, and the forecast for twice as many."""
     points, doubled = curve.points, curve.doubled
     sizes = [float(point.n_images) for point in points] + ([2.0 * points[-1].n_images] if doubled else [])
-    lows = [point.accuracy - _Z * point.standard_error for point in points] + ([doubled.low] if doubled else [])
+    lows = [point.accuracy - z() * point.standard_error for point in points] + ([doubled.low] if doubled else [])
     forecast = f"; with twice the images about {percent(doubled.accuracy)}" if doubled else ""
     title = "images to learn from"
     plot = Plot(
@@ -37,13 +37,13 @@ def curve_chart(curve: LearningCurve) -> Markup:
     )
     plot.line([(point.n_images, point.accuracy) for point in points], "own")
     for point in points:
-        error = _Z * point.standard_error
+        error = z() * point.standard_error
         plot.interval(point.n_images, point.accuracy - error, min(point.accuracy + error, 1.0), "own")
         plot.mark(point.n_images, point.accuracy, "own", title=f"{point.n_images:,} images: {percent(point.accuracy)}")
     if doubled:
         plot.line([(points[-1].n_images, points[-1].accuracy), (sizes[-1], doubled.accuracy)], "floor")
         plot.interval(sizes[-1], doubled.low, doubled.high, "known")
-        title = f"a forecast for {sizes[-1]:,.0f} images: {span((doubled.low, doubled.high))}"
+        title = f"a forecast for {sizes[-1]:,.0f} images: {interval_text((doubled.low, doubled.high))}"
         plot.mark(sizes[-1], doubled.accuracy, "known", "square", title, 1.2)
     return plot.render()
 
@@ -98,7 +98,7 @@ def calibration_chart(found: Predictions) -> Markup:
     plot.line([(0.0, 0.0), (1.0, 1.0)], "floor")
     for rows in bins:
         at, right = float(found.confidence[rows].mean()), float(correct[rows].mean())
-        low, high = wilson_90(right * len(rows), len(rows))
+        low, high = wilson(right * len(rows), len(rows))
         plot.interval(at, low, high, "own")
         plot.mark(
             at, right, "own", title=f"{len(rows):,} images: predicted {percent(at, 0)}, right {percent(right, 0)}"

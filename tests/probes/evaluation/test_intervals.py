@@ -6,13 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from probes.evaluation.intervals import accuracy_interval, effective_size, paired_gain, wilson
+from probes.evaluation.intervals import (
+    LEVEL,
+    accuracy_interval,
+    effective_size,
+    paired_gain,
+    wilson,
+    z,
+)
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_wilson_interval_is_that_of_scipy(sample):
-    expected = binomtest(*sample).proportion_ci(0.95, method="wilson")
+    expected = binomtest(*sample).proportion_ci(LEVEL, method="wilson")
     assert wilson(*sample) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
@@ -21,7 +28,7 @@ def test_the_wilson_interval_is_that_of_scipy(sample):
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (29, 29, 0.8830, 1.0)],
 )
 def test_the_wilson_interval_is_the_published_one(correct, n, low, high):
-    assert wilson(correct, n) == pytest.approx((low, high), abs=5e-5)  # Newcombe 1998, table I
+    assert wilson(correct, n, 0.95) == pytest.approx((low, high), abs=5e-5)  # Newcombe 1998, table I
 
 
 def test_the_interval_of_no_images_is_everything():
@@ -33,6 +40,12 @@ def test_the_interval_of_no_images_is_everything():
 def test_the_accuracy_interval_without_groups_is_wilson_s(correct):
     for groups in (None, np.arange(len(correct))):
         assert accuracy_interval(correct, groups) == pytest.approx(wilson(sum(correct), len(correct)))
+
+
+def test_weighted_images_count_as_fewer():
+    correct, weights = np.repeat([True, False], [30, 10]), np.repeat([1.0, 3.0], [30, 10])
+    low, high = accuracy_interval(correct, weights=weights)
+    assert (low, high) == pytest.approx(wilson(0.5 * 30, 30))  # (sum of weights)² / sum of weights² = 60² / 120
 
 
 @settings(deadline=None, max_examples=40)
@@ -62,7 +75,7 @@ def test_the_paired_interval_is_that_of_bonett_and_price():
     second = np.repeat([True, True, False, False], [6, 3, 1, 0])
     found = paired_gain(first, second)
     lost, gained = 2 / 12, 4 / 12
-    half = 1.959964 * np.sqrt((lost + gained - (gained - lost) ** 2) / 12)
+    half = z() * np.sqrt((lost + gained - (gained - lost) ** 2) / 12)
     assert found.difference == pytest.approx(0.2)
     assert (found.low, found.high) == pytest.approx((gained - lost - half, gained - lost + half))
 
@@ -72,7 +85,7 @@ def test_the_paired_interval_is_that_of_bonett_and_price():
 def test_the_paired_interval_has_its_nominal_coverage(n_images, lost, gained):
     rng = np.random.default_rng(0)
     found = [paired_gain(*judged_twice(rng, n_images, lost, gained)) for _ in range(1000)]
-    assert np.mean([each.low <= gained - lost <= each.high for each in found]) >= 0.94
+    assert np.mean([each.low <= gained - lost <= each.high for each in found]) >= 0.89
 
 
 @pytest.mark.slow
@@ -86,7 +99,7 @@ def test_the_paired_interval_has_its_nominal_coverage_for_correlated_groups(n_gr
         place = np.where(shared, np.repeat(rng.random(n_groups), 5), rng.random(5 * n_groups))
         found = paired_gain((place > 0.5) | (place < 0.1), (place > 0.4), groups)
         covered.append(found.low <= 0 <= found.high)
-    assert np.mean(covered) >= 0.94
+    assert np.mean(covered) >= 0.89
 
 
 def test_copies_do_not_narrow_the_paired_interval():

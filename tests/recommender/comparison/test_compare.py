@@ -99,7 +99,7 @@ def test_frozen_rows_are_cross_validated_on_all_images(finished, partly):
 def test_fine_tuned_rows_are_those_of_a_whole_schedule_judged_on_one_fold(finished):
     comparison, _ = finished
     tuned = {each.label: each for each in comparison.rows if not each.frozen}
-    assert set(tuned) == {comparison.advice, "3 everything"}
+    assert set(tuned) == {comparison.advice, "3 all trained"}
     for each in tuned.values():
         assert each.steps == each.full_steps == 30
         assert each.n_judged == comparison.n_held_out < comparison.n_training
@@ -118,7 +118,7 @@ def test_progress_is_reported_and_rows_are_sorted(finished):
 
 def test_a_built_frozen_model_is_the_calibrated_classifier_of_all_images(finished, shared, partly):
     comparison, _ = finished
-    joined = next(each for each in comparison.rows if each.frozen and each.label == "1 whole (joined)")
+    joined = next(each for each in comparison.rows if each.frozen and each.label == "1 whole + stages")
     np.testing.assert_allclose(joined.weights[0], partly.probe.kernel, rtol=1e-3, atol=1e-6)
     predicted = comparison.build(joined).predict(load_pictures(partly, shared).astype(np.float32), verbose=0)
     assert (predicted.argmax(1) == shared.images.rows.labels).mean() >= joined.accuracy
@@ -155,7 +155,7 @@ def test_bad_advice_is_called_wrong(finished):
     comparison = replace(finished[0], **vars(judge(rows, Rows.of(np.zeros(200)), seed=0)))
     assert comparison.verdict == "wrong"
     assert comparison.sentence.startswith("The advice, 3 from a, was wrong by 30.0 points")
-    assert [each.label for each in comparison.ties] == ["3 from b"]
+    assert [each.label for each in comparison.ties] == ["3 trained after b"]
 
 
 def test_the_headline_is_the_accuracy_of_the_choice_and_not_the_winners_own(finished):
@@ -223,7 +223,7 @@ def test_a_tiny_budget_ends_with_frozen_backbones_alone(measured):
     comparison = compare(advised, budget=1.0)
     assert len(comparison.rows) >= 2
     assert all(each.frozen for each in comparison.rows)
-    assert "3 everything" in comparison.skipped
+    assert "3 all trained" in comparison.skipped
     assert comparison.verdict == "unknown"
     assert comparison.recommended is comparison.regret is None
     assert "is not known" in comparison.sentence

@@ -48,7 +48,7 @@ def test_advice_that_is_the_best_of_enough_images_is_right():
 
 def test_the_regret_of_bad_advice_is_clear():
     found = judged([row("a", right(0.6), 1.0, recommended=True), row("b", right(0.9), 100.0)])
-    assert found.winner.label == "3 from b"
+    assert found.winner.label == "3 trained after b"
     assert found.verdict == "wrong"
     assert found.regret.difference == pytest.approx(0.3)
 
@@ -128,14 +128,14 @@ def test_results_on_a_part_are_the_reference_over_all_and_the_paired_difference_
 
 
 @pytest.mark.slow
-def test_the_interval_of_such_an_estimate_holds_the_truth_in_19_of_20_cases():
+def test_the_interval_of_such_an_estimate_holds_the_truth_in_9_of_10_cases():
     rng, hits, groups = np.random.default_rng(0), 0, np.arange(300)
     for _ in range(400):
         latent = np.sqrt(0.7) * rng.normal(size=300) + np.sqrt(0.3) * rng.normal(size=(2, 300))
         correct = latent < norm.ppf([0.8, 0.85])[:, None]
         _, (low, high) = results(correct[1], groups < 60).estimate(results(correct[0]), groups)
         hits += low <= 0.85 <= high
-    assert 0.93 <= hits / 400 <= 0.995
+    assert 0.87 <= hits / 400 <= 0.98
 
 
 def test_fine_tuned_rows_are_compared_on_the_images_that_judge_them_and_frozen_ones_on_all():

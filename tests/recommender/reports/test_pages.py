@@ -3,6 +3,7 @@
 import io
 import re
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from probes.quality.findings import SEVERITIES, Finding
 from recommender.comparison.compare import compare
 from recommender.fit.result import FitResult, TrainingPlan
 from recommender.reports import comparison_page, data_check_page, fit_page, recommendation_page
+from recommender.reports.summary import repeat_command
 from recommender.rules.scenario import Scenario
 
 
@@ -127,6 +129,7 @@ def pages(found, comparison, plan, result):
     names = [f"class {number}" for number in range(12)]
     return {
         "recommendation": (recommendation_page.print_page, found),
+        "verbose": (partial(recommendation_page.print_page, verbose=True), found),
         "check": (data_check_page.print_page, found),
         "findings": (data_check_page.print_findings, FINDINGS),
         "comparison": (comparison_page.print_comparison, comparison),
@@ -135,7 +138,7 @@ def pages(found, comparison, plan, result):
     }
 
 
-PAGES = ("recommendation", "check", "findings", "comparison", "plan", "result")
+PAGES = ("recommendation", "verbose", "check", "findings", "comparison", "plan", "result")
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])
@@ -158,16 +161,18 @@ def test_a_page_on_a_terminal_has_the_same_words_in_colours(pages, page):
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
-        ("recommendation", "confidence"),
-        ("recommendation", "(a close call)"),
-        ("recommendation", "as you asked; the rules would choose 1"),
-        ("recommendation", "78 training images in 12 classes, 1 to 12 per class; median 64 × 48 px, 25% greyscale; 16"),
-        ("recommendation", "Also measured Fréchet distance 12.3, KID 0.56, mean top probability of the ImageNet"),
-        ("recommendation", "Classified as class 0 → ant 55%, bee 2%"),
+        ("recommendation", "Sure you asked for this scenario; the rules would choose 1 LINEAR_PROBE"),
+        ("recommendation", "78 images in 12 classes, 1 to 12 a class; limited data"),
+        ("recommendation", "Images 16 measured; median 64 × 48 px, run at 32 px; 25 % are grey"),
+        ("recommendation", "the ImageNet classifier gives its first guess a probability of 0.78 on average"),
+        ("recommendation", "Classified as class 0 → ant 55 %, bee 2 %"),
         ("recommendation", "class 1 → not in the sample"),
-        ("recommendation", "… and 2 more classes (all with --json)"),
-        ("recommendation", "Head global average pooling"),
-        ("recommendation", "Training only the linear probe, fitted already; `recommend fit`"),
+        ("recommendation", "… and 2 more classes (all with --verbose)"),
+        ("recommendation", "Data check 1 error, 1 warning, 1 note; first: 0 files are odd"),
+        ("recommendation", "◀ chosen: the network is kept up to here"),
+        ("verbose", "Fréchet distance of the last features 12.3, kernel distance (KID) 0.56: 0 for equal images"),
+        ("verbose", "Head global average pooling"),
+        ("verbose", "class 11 → not in the sample"),
         ("recommendation", "Warnings • 0 files are odd"),
         ("recommendation", "`recommend check` lists the files"),
         ("check", "16 train, 4 test images in 12 classes; 18 checked: 1 error, 1 warning, 1 note"),
@@ -191,10 +196,10 @@ def test_a_page_on_a_terminal_has_the_same_words_in_colours(pages, page):
         ("plan", "mixed_float16"),
         ("plan", "at step 20"),
         ("plan", "up to about 5 min on this machine"),
-        ("result", "Model fine-tuned, averaged with its start (75% of the trained weights)"),
-        ("result", "87.5%, 95% interval 80.0% to 92.5%, on 120 images that were held out"),
-        ("result", "off by 3.0% on average, scaled by a temperature of 1.30"),
-        ("result", "+5.0 points by fine-tuning (-1.0 to +11.0), paired, in 2 trials"),
+        ("result", "Model fine-tuned, averaged with its start (75 % of the trained weights)"),
+        ("result", "Accuracy 87.5 %, 90 % interval 80.0 to 92.5 %, on 120 images that were held out"),
+        ("result", "off by 3.0 % on average, scaled by a temperature of 1.30"),
+        ("result", "+5.0 points by fine-tuning (90 % interval -1.0 to +11.0), on the same images, in 2 trials"),
         ("result", r"Note One\nnote."),
         ("result", "3 min, 3.0 GiB at the peak"),
         ("result", "… and 2 more (all with --json)"),
@@ -206,12 +211,14 @@ def test_a_page_says_what_was_measured(pages, page, expected):
 
 def test_a_network_without_batch_norm_has_no_similarity(found):
     bare = replace(found, measurements=replace(found.measurements, similarity=None))
-    assert "not measured: the network has no BatchNorm" in words(recommendation_page.print_page, bare)
+    assert "not measured: the network has fewer than 4 BatchNorm layers" in words(recommendation_page.print_page, bare)
 
 
 def test_classes_of_one_size_and_colour_are_said_in_few_words(tiny_found):
     text = words(recommendation_page.print_page, tiny_found)
-    assert "in 2 classes, 8 per class; median 64 × 48 px; 16 measured" in text
+    assert "16 images in 2 classes, 8 a class; limited data" in text
+    assert "16 measured; median 64 × 48 px, run at 32 px" in text
+    assert "grey" not in text
 
 
 def test_a_sound_data_set_has_nothing_found(tiny_found):
@@ -228,8 +235,9 @@ def test_fine_tuning_is_announced_with_its_length(tiny_found):
     strategy = replace(tiny_found.strategy, freeze=None, cut="block4_add", cut_depth=1.0)
     verdict = replace(tiny_found.verdict, scenario=Scenario.FULL_FINE_TUNE)
     found = replace(tiny_found, plan=replace(tiny_found.plan, strategy=strategy), verdict=verdict)
-    text = words(recommendation_page.print_page, found)
-    assert re.search(r"Training `recommend fit`: the linear probe, then \d+ steps of \d+ images, learning", text)
+    text = words(partial(recommendation_page.print_page, verbose=True), found)
+    assert "Start from the pretrained weights of the whole of tiny, and train all of it" in text
+    assert re.search(r"`fit` trains for \d+ steps of \d+ images", text)
     assert "Freeze nothing" in text
 
 
@@ -257,9 +265,9 @@ RESULTS = {
     "no gain over a given model": ({"chosen": "as_given"}, "as given: held-out images don't show"),
     "interrupted": ({"interrupted": True, "share": 1.0}, "fine-tuned; interrupted (--resume continues)"),
     "not calibrated": ({"calibration": None}, "Calibration not measured"),
-    "calibrated without a temperature": ({"temperature": 1.0}, "off by 8.0% on average Gain"),
-    "cross-validated": ({"judged_by": "cross-validation"}, "on 120 images by cross-validation Balanced"),
-    "a validation split": ({"judged_by": "validation"}, "on 120 images of your validation split Balanced"),
+    "calibrated without a temperature": ({"temperature": 1.0}, "off by 8.0 % on average Gain"),
+    "cross-validated": ({"judged_by": "cross-validation"}, "on 120 images by cross-validation"),
+    "a validation split": ({"judged_by": "validation"}, "on 120 images of your validation split"),
     "no memory": ({"peak_memory": None}, "Time 3 min Class"),
 }
 
@@ -272,25 +280,32 @@ def test_the_result_says_what_is_special(result, special):
 
 
 def test_the_line_of_a_result_has_accuracy_and_interval(result):
-    assert fit_page.one_line(result) == "fine_tuned: accuracy 0.875, 95% interval 0.800 to 0.925"
+    assert fit_page.one_line(result) == "fine_tuned: balanced accuracy {:.3f}, 90 % interval {:.3f} to {:.3f}".format(
+        result.evaluation.balanced_accuracy, *result.evaluation.balanced_interval
+    )
+    balanced = replace(result, plan=replace(result.plan, class_weight=None))
+    assert fit_page.one_line(balanced) == "fine_tuned: accuracy 0.875, 90 % interval 0.800 to 0.925"
     assert "accuracy unknown" in fit_page.one_line(replace(result, accuracy=None))
 
 
 def test_the_lowest_recall_comes_first_with_what_it_is_confused_with(result):
     names = [f"class {number}" for number in range(12)]
-    lines = plain(fit_page.print_result, result, names).splitlines()
+    lines = plain(fit_page.print_result, result, names, width=160).splitlines()
     rows = lines[next(number for number, line in enumerate(lines) if "Confused with" in line) + 1 :][:10]
-    recalls = [int(re.findall(r"(\d+)%", row)[-1]) for row in rows]
+    recalls = [int(re.findall(r"(\d+) %", row)[-1]) for row in rows]
     assert recalls == sorted(recalls)
     worst = int(np.argmin(result.evaluation.recall))
     others = result.evaluation.confusion[worst].copy()
     others[worst] = 0
-    assert re.search(rf"class {worst} .*, class \d+ \d|class \d+ {others.max()}", rows[0])
+    assert re.search(rf"class {worst} .*class \d+ \({others.max()}×\)", rows[0])
 
 
 def test_there_is_a_line_for_each_validation_check(plan):
     lines = [plain(fit_page.print_check, SimpleNamespace(step=step, accuracy=0.625), plan.schedule) for step in (0, 4)]
-    assert lines == [f"  step {step:>2} of 48   held-out accuracy 62.5%\n" for step in (0, 4)]
+    assert lines == [
+        "  step  0 of 48   held-out accuracy 62.5 % (the frozen model, before a trial)\n",
+        "  step  4 of 48   held-out accuracy 62.5 %\n",
+    ]
 
 
 def test_cut_points_without_a_known_size_are_listed():
@@ -359,7 +374,7 @@ def comparisons(comparison):
         ),
         "a learning curve": (
             replace(comparison, curve=curve, curve_label="4 cut at a"),
-            "Twice the images would take 4 cut at a from 80.0% to about 85.0%: +1.0 to +9.0 points",
+            "Twice the images would take 4 cut at a from 80.0 % to about 85.0 %: +1.0 to +9.0 points (90 % interval)",
         ),
     }
 
@@ -367,3 +382,76 @@ def comparisons(comparison):
 def test_the_comparison_says_what_is_special(comparison):
     for special, (changed, expected) in comparisons(comparison).items():
         assert expected in words(comparison_page.print_comparison, changed, width=160), special
+
+
+def of_two_cuts(found, earlier, chosen):
+    """The recommendation with the results of two cut points; the others have none."""
+    cuts = found.measurements.separability.per_cut
+    results = {found.plan.cuts[0].layer: earlier, found.strategy.cut: chosen}
+    evidence = tuple(
+        replace(cut, correct=results[cut.cut], accuracy=float(np.mean(results[cut.cut])))
+        for cut in cuts
+        if cut.cut in results
+    )
+    separability = replace(found.measurements.separability, per_cut=evidence, groups=tuple(range(len(chosen))))
+    return replace(found, measurements=replace(found.measurements, separability=separability))
+
+
+def test_a_better_row_within_noise_is_named_with_the_difference(tiny_found):
+    found = of_two_cuts(tiny_found, (True,) * 15 + (False,), (True,) * 14 + (False,) * 2)
+    text = words(recommendation_page.print_page, found)
+    layer = found.plan.cuts[0].layer
+    assert f"Not {layer} at" in text
+    assert "with 93.8 % against 87.5 %: +6.2 points (90 % interval" in text
+    assert "is within noise." in text
+
+
+def test_nothing_is_said_where_the_chosen_row_is_the_best(tiny_found):
+    found = of_two_cuts(tiny_found, (True,) * 8 + (False,) * 8, (True,) * 16)
+    assert "is within noise" not in words(recommendation_page.print_page, found)
+
+
+def test_the_first_screen_says_what_is_built_and_not_what_the_scenario_is_called(tiny_found):
+    cuts = tiny_found.plan.cuts
+    earlier = replace(tiny_found.strategy, cut=cuts[1].layer, cut_depth=0.61, freeze=cuts[1].layer, freeze_depth=0.61)
+    verdict = replace(tiny_found.verdict, scenario=Scenario.LINEAR_PROBE)
+    found = replace(tiny_found, plan=replace(tiny_found.plan, strategy=earlier), verdict=verdict)
+    assert f"Keep the first 61 % of tiny, up to {cuts[1].layer}, freeze it" in words(
+        recommendation_page.print_page, found
+    )
+
+
+def test_balanced_accuracy_leads_where_the_classes_have_equal_weight(tiny_found):
+    size = replace(tiny_found.measurements.size, file_counts=(90, 10))
+    found = replace(tiny_found, measurements=replace(tiny_found.measurements, size=size))
+    assert "Gives balanced accuracy" in words(recommendation_page.print_page, found)
+    assert "expected balanced accuracy" in recommendation_page.one_line(found)
+    assert re.search(
+        r"Gives [\d.]+ % of new images right, 90 % interval", words(recommendation_page.print_page, tiny_found)
+    )
+
+
+def test_the_commands_to_type_next_stand_on_one_line_each_however_long(found):
+    commands = (
+        repeat_command(f"recommend '{'my photos ' * 12}' --json --build=a.keras --export onnx --seed 3", "fit"),
+    )
+    page = plain(partial(recommendation_page.print_page, commands=commands), found, width=80)
+    assert f"  recommend fit '{'my photos ' * 12}' --seed 3\n" in page
+
+
+@pytest.mark.parametrize(
+    ("typed", "repeated"),
+    [
+        ("recommend photos/", "recommend compare photos/"),
+        ("recommend recommend photos/ --verbose", "recommend compare photos/"),
+        ("recommend 'a b' --build m.keras --backbone resnet50", "recommend compare 'a b' --backbone resnet50"),
+    ],
+)
+def test_a_command_is_repeated_for_the_same_data_without_its_output(typed, repeated):
+    assert repeat_command(typed, "compare") == repeated
+
+
+def test_a_class_without_a_letter_is_quoted(found):
+    size = replace(found.measurements.size, class_names=tuple(str(number) for number in range(12)))
+    digits = replace(found, measurements=replace(found.measurements, size=size))
+    assert "Classified as '0' → ant 55 %" in words(recommendation_page.print_page, digits)

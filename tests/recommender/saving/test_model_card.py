@@ -120,8 +120,8 @@ def test_an_accuracy_that_was_not_measured_is_unknown(known):
 
 
 def test_no_error_among_few_images_is_no_certainty(known):
-    card = card_of({**known, "expected_accuracy": 1.0, "expected_accuracy_standard_error": 0.0})
-    low, _ = wilson(16, 16)
+    low, high = wilson(16, 16)
+    card = card_of({**known, "expected_accuracy": 1.0, "expected_accuracy_interval": [low, high]})
     assert f"| Accuracy | 100.0% | {low:.1%} to 100.0% |" in card
     assert low < 0.95
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from recommender.fit.result import Predictions
 from recommender.reports.html.embedding_map import MARKED, principal_components, style_of
@@ -12,7 +11,6 @@ from recommender.reports.html.health import _example
 from recommender.reports.html.measured_charts import reference_sets
 from recommender.reports.html.result_charts import confusion, worst_mistakes
 from recommender.reports.html.svg import element, linear_axis, log_axis
-from recommender.reports.html.words import wilson_90
 
 
 def predictions(labels, predicted, confidence=None):
@@ -63,12 +61,6 @@ def test_classes_with_a_mark_have_different_ones():
     styles = {style_of(range(MARKED), label) for label in range(MARKED)}
     assert len(styles) == MARKED
     assert style_of(range(MARKED), MARKED) == ("rest", "circle")
-
-
-@pytest.mark.parametrize("correct", [0, 13, 18, 20])
-def test_the_90_percent_interval_is_that_of_scipy(correct):
-    expected = binomtest(correct, 20).proportion_ci(0.9, "wilson")
-    assert wilson_90(correct, 20) == pytest.approx((expected.low, expected.high))
 
 
 def test_the_most_confused_pairs_come_first():

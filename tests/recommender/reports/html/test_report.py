@@ -294,7 +294,7 @@ def test_what_was_not_measured_is_said(tiny_found):
     found = replace(tiny_found, probe=probe, measurements=measurements)
     page = Page(report(found))
     assert [attributes["id"] for attributes in page.all("section")] == SECTIONS
-    assert "not known: no image can be held out" in page.text_of["answer"]
+    assert "not known: no class has two images" in page.text_of["answer"]
     assert "was not measured" in page.text_of["drift"]
     assert "No accuracy was measured" in page.text_of["cut"]
     assert "No comparison ran" in page.text_of["compared"]

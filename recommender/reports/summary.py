@@ -1,0 +1,156 @@
+"""The answer in a few lines: what terminal page, `str(found)` and the card in notebooks have in common."""
+
+import os
+import shlex
+import textwrap
+from dataclasses import dataclass
+
+from probes.quality.findings import SEVERITIES, count
+from recommender.explanation.text import clean, duration, interval_text, percent, rows_text
+from recommender.explanation.verdict import condition_of_runner_up, source_of, sureness
+from recommender.fit.plan import planned
+from recommender.pipeline.decision import Decision
+from recommender.rules.class_balance import small_class
+from recommender.rules.scenario import Similarity
+from recommender.rules.scenario_rule import amount
+
+_FINDING = 110  # characters of the first finding that are shown
+NEXT_CALLS = ("netgraft.compare(found)", "found.fit().model.save('model.keras')")
+_FLAGS = ("--verbose", "--quiet", "--json", "--no-thumbnails")  # of output: a next command has its own
+_VALUED = ("--build", "--export", "--report")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The answer, and a line each on how sure it is, what it gives and what it costs."""
+
+    scenario: str  # "1 LINEAR_PROBE"
+    answer: str  # what is built, in a sentence
+    lines: tuple[tuple[str, str], ...]  # a name, and what there is to say
+
+
+def summary(found: Decision) -> Summary:
+    """The answer in a few lines."""
+    return Summary(
+        scenario=f"{found.scenario.id} {found.scenario.name}",
+        answer=answer(found),
+        lines=(
+            ("Data", _data(found)),
+            ("Sure", sureness(found)),
+            ("Gives", gives(found)),
+            ("Costs", _costs(found)),
+            ("Runner-up", _runner_up(found)),
+            ("Data check", _findings(found)),
+        ),
+    )
+
+
+def as_text(found: Decision, width: int = 80) -> str:
+    """The answer as plain text."""
+    said = summary(found)
+    rows = [*said.lines, ("Next", NEXT_CALLS[0]), ("", NEXT_CALLS[1])]
+    return f"Scenario {said.scenario}\n{textwrap.fill(said.answer, width)}\n\n{rows_text(rows, width)}"
+
+
+def answer(found: Decision) -> str:
+    """What is built, in one sentence: by the strategy, whatever its scenario is called."""
+    strategy, title = found.strategy, clean(found.backbone.title)
+    kept = f"the whole of {title}"
+    if strategy.cut != found.plan.cuts[-1].layer:
+        kept = f"the first {percent(strategy.cut_depth, 0)} of {title}, up to {clean(strategy.cut)}"
+    if strategy.freeze is None:
+        return f"Start from the pretrained weights of {kept}, and train all of it with a new prediction layer."
+    if strategy.freeze == strategy.cut:
+        return f"Keep {kept}, freeze it, and put a new prediction layer on top."
+    return (
+        f"Keep {kept}, freeze the first {percent(strategy.freeze_depth, 0)}, and train the rest with a new prediction "
+        "layer."
+    )
+
+
+def gives(found: Decision) -> str:
+    """The accuracy to expect, with its interval; balanced where the classes have equal weight."""
+    judged, n_held_out = found.probe.judged, found.measurements.n_held_out
+    if judged is None:
+        return "not known: no class has two images that can be split"
+    accuracy, interval = percent(judged.accuracy), interval_text(judged.interval)
+    if found.class_weight is not None:
+        balanced, of_classes = percent(judged.balanced_accuracy), interval_text(judged.balanced_interval)
+        said = f"balanced accuracy {balanced} (mean over classes of each one's own), 90 % interval {of_classes}; "
+        said += f"{accuracy} of all new images right"
+    else:
+        said = f"{accuracy} of new images right, 90 % interval {interval}"
+    how = f"on {n_held_out:,} images of your validation split" if n_held_out else "by cross-validation"
+    return f"{said}, before any training; measured {how}"
+
+
+def training_line(found: Decision) -> str:
+    """What `fit` does, in words; it measures its time only when it starts."""
+    plan = planned(found)
+    if plan.schedule is None:
+        if found.measurements.size.n_sampled >= plan.n_training:
+            return "`fit` has nothing left to train"
+        return f"`fit` reads all {plan.n_training:,} images once"
+    often = f", up to {plan.trials} times" if plan.trials > 1 else ""
+    steps = f"{plan.schedule.steps:,} steps of {plan.schedule.batch_size} images"
+    return f"`fit` trains for {steps}{often}, and measures how long that takes when it starts"
+
+
+def repeat_command(command: str, verb: str, *more: str) -> str:
+    """The command line for another sub-command on the same data: "recommend fit 'my photos' --build model.keras"."""
+    kept, words = [], iter(shlex.split(command)[1:])
+    for word in words:
+        if word in _VALUED:
+            next(words, None)
+        elif word not in _FLAGS and not word.startswith(tuple(f"{name}=" for name in _VALUED)):
+            kept.append(word)
+    if kept[:1] == ["recommend"]:
+        kept = kept[1:]
+    return shlex.join(["recommend", verb, *kept, *more])
+
+
+def _data(found: Decision) -> str:
+    size, scenario = found.measurements.size, found.scenario
+    similarity = scenario.similarity if found.verdict.overridden is None else found.verdict.similarity
+    path = clean(size.path)
+    name = os.path.basename(path.rstrip("/\\")) or path
+    how_much = amount(size.n_images, small_class(size.class_counts))
+    return (
+        f"{name}: {count(size.n_images, 'image')} in {size.n_classes:,} classes, {per_class(found)} a class; "
+        f"{how_much} data, {'like' if similarity is Similarity.SIMILAR else 'unlike'} {source_of(found)}"
+    )
+
+
+def per_class(found: Decision) -> str:
+    """ "20", or "3 to 20"."""
+    counts = found.measurements.size.class_counts
+    fewest, most = min(counts), max(counts)
+    return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+
+
+def _costs(found: Decision) -> str:
+    milliseconds = found.milliseconds
+    whole = found.strategy.cut == found.plan.cuts[-1].layer
+    pace = ""
+    if milliseconds is not None:
+        most = "" if whole else "at most "
+        pace = f", {most}{milliseconds:.3g} ms an image on this machine with decoding"
+    spent = duration(sum(found.seconds.values()))
+    return f"{spent} for this answer; {training_line(found)}; the model has {found.megabytes:.3g} MB{pace}"
+
+
+def _runner_up(found: Decision) -> str:
+    runner_up = found.verdict.runner_up
+    return f"{runner_up.id} {runner_up.name}: {condition_of_runner_up(found)}"
+
+
+def _findings(found: Decision) -> str:
+    findings = found.findings
+    if not findings:
+        return ""
+    numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
+    tally = ", ".join(count(number, name) for name, number in numbers.items() if number)
+    first = clean(findings[0].message)
+    if len(first) > _FINDING:
+        first = f"{first[:_FINDING].rsplit(' ', 1)[0]} …"
+    return f"{tally}; first: {first}"
