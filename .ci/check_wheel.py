@@ -12,6 +12,8 @@ NEEDED = {f"probes/similarity/reference/efficientnet_lite{number}.npz" for numbe
     "netgraft/py.typed",
     "probes/similarity/reference/standard_photos.npz",
     "recommender/py.typed",
+    *(f"recommender/reports/html/{name}" for name in ("report.html.jinja", "report.css", "report.js")),
+    "recommender/reports/html/reference_sets.csv",
 }
 
 

@@ -59,6 +59,22 @@ def check_plot(path: Path) -> None:
         )
 
 
+def check_report(path: Path) -> None:
+    """Make sure, before anything is measured, that a report can be written there."""
+    expected = f"Expected `--report` to name a .html file in a writable folder. Received: {str(path)!r}"
+    if path.suffix.lower() != ".html":
+        raise RecommendError(f"{expected}. Give it the suffix .html.")
+    try:
+        if path.is_dir():
+            raise RecommendError(f"{expected}, a folder. Name a file.")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RecommendError(f"{expected}, whose folder does not exist. Make it first.") from error
+    except OSError as error:
+        raise RecommendError(f"{expected}: {error.strerror}. Choose another place.") from error
+
+
 def write_model(
     model: Any, description: dict[str, Any], path: Path, further: Mapping[str, Callable[[Path], object]] | None = None
 ) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builders.backbones.candidates import candidates, is_auto
@@ -20,6 +21,7 @@ from recommender.progress import Clock, Progress, reported
 if TYPE_CHECKING:
     from builders.training.schedule import Schedule
     from builders.training.state import Check
+    from recommender.comparison.comparison import Comparison
     from recommender.fit.result import FitResult, TrainingPlan
 
 _LOG = logging.getLogger(__name__)
@@ -115,6 +117,31 @@ class Recommendation(Decision):
         from recommender.fit.plan import FitOptions
 
         return fit(self, model, FitOptions(**options))
+
+    def save_report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fit: "FitResult | None" = None,
+        comparison: "Comparison | None" = None,
+        thumbnails: bool = True,
+        command: str | None = None,
+    ) -> None:
+        """Write a report as one HTML file that needs no other file and no network.
+
+        Args:
+            path: of the file; it ends in .html.
+            fit: what `fit` returned, to be reported as well.
+            comparison: what `recommender.compare` returned, to be reported as well.
+            thumbnails: whether small copies of some images are in it.
+            command: a command line that repeats the recommendation, to be shown.
+
+        Raises:
+            RecommendError: the file can't be written.
+        """
+        from recommender.reports.html.report import write_report
+
+        write_report(self, Path(path), fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
 
     def plot_depth(self) -> Any:
         """Draw drift and accuracy by the depth of the cut points, as a matplotlib figure.

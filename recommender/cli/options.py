@@ -143,6 +143,23 @@ build = together(
         help="With --build: write the model in this format, too. May be repeated.",
     ),
 )
+report = together(
+    output_panel(
+        "--report",
+        type=PATH,
+        metavar="FILE.html",
+        help="Write a report with charts and thumbnails: one HTML file that needs no other file and no network.",
+    ),
+    output_panel(
+        "--no-thumbnails",
+        "thumbnails",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        show_default=False,
+        help="With --report: leave images out of it.",
+    ),
+)
 form = together(
     output_panel("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
     output_panel("--quiet", is_flag=True, help="Show no progress, and print the answer in one line."),

@@ -26,6 +26,8 @@ class _Request:
     fit: dict[str, Any] | None = None  # arguments of `Recommendation.fit`; None trains nothing
     budget: float | None = None  # seconds for the comparison; None compares nothing
     plot: Path | None = None
+    report: Path | None = None
+    thumbnails: bool = True
     target: Path | None = None  # the .keras file
     exports: tuple[str, ...] = ()
     as_json: bool
@@ -55,6 +57,8 @@ class _Request:
             check_format(name)
         if self.plot is not None:
             files.check_plot(self.plot)
+        if self.report is not None:
+            files.check_report(self.report)
         if self.fit is not None:
             plan_schedule(1000, epochs=self.fit["epochs"], steps=self.fit["steps"])
             check_augmentation(self.fit["augmentation"] or ())
@@ -91,6 +95,8 @@ def run(command: str, /, **arguments: Any) -> None:
 
             description |= as_compared(found, comparison)
         _write(found, comparison, result, request, request.target, description)
+    if request.report is not None:
+        _report(found, comparison, result, request, request.report)
     if request.as_json:
         click.echo(json.dumps(description, indent=2, allow_nan=False))
     if any(part.interrupted for part in (comparison, result) if part is not None):
@@ -155,6 +161,24 @@ def _fit(found: "Recommendation", request: _Request, options: dict[str, Any]) ->
     elif not request.as_json:
         click.echo(fit_page.one_line(result))
     return result
+
+
+def _report(
+    found: "Recommendation",
+    comparison: "Comparison | None",
+    result: "FitResult | None",
+    request: _Request,
+    path: Path,
+) -> None:
+    from recommender.explanation.text import clean
+
+    with progress_bar(shown=request.page) as show:
+        show("reporting", 0, 1)
+        found.save_report(
+            path, fit=result, comparison=comparison, thumbnails=request.thumbnails, command=request.command
+        )
+    if request.page:
+        click.echo("\n" + clean(f"Wrote {path}"))
 
 
 def _write(

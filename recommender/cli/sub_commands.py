@@ -17,6 +17,7 @@ from recommender.progress import import_tensorflow, loading_quietly, progress_ba
 @options.data
 @options.answer
 @options.build
+@options.report
 @options.form
 @click.pass_obj
 def recommend(command: str, /, **arguments: Any) -> None:
@@ -80,6 +81,7 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
 @options.training_panel("--force", is_flag=True, help="Return the fine-tuned model even if it is not surely better.")
 @options.training_panel("--logs", type=options.PATH, metavar="FOLDER", help="Write logs for TensorBoard.")
 @options.build
+@options.report
 @options.form
 @click.pass_obj
 def fit(
@@ -128,6 +130,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, given: str) -
     "--plot", type=options.PATH, metavar="FILE", help="Plot accuracy against seconds, as PNG, SVG or PDF."
 )
 @options.build
+@options.report
 @options.form
 @click.pass_obj
 def compare(command: str, /, **arguments: Any) -> None:

@@ -1,5 +1,6 @@
 """The public result of a comparison, with its verdict in words."""
 
+import os
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from recommender import json_records
 from recommender.comparison.ranking import Ranking, Row
 from recommender.errors import RecommendError
 from recommender.explanation.text import duration, interval_text, percent, points_text
+from recommender.pipeline.decision import Decision
 
 INTERRUPTED = "because the comparison was interrupted"
 
@@ -41,6 +43,7 @@ class Comparison(Ranking):
     budget: float  # in seconds
     seconds: float
     backbone: Backbone = field(repr=False)
+    found: Decision = field(repr=False)  # the recommendation that was compared
     detect: Callable[[Row], Detector | None] = field(repr=False)  # fits the detector of a row
 
     def __repr__(self) -> str:
@@ -143,6 +146,10 @@ class Comparison(Ranking):
         from recommender.comparison.plot import save_plot
 
         save_plot(self, Path(path))
+
+    def save_report(self, path: str | os.PathLike[str], *, thumbnails: bool = True) -> None:
+        """Write the HTML report of the recommendation and this comparison; see `Recommendation.save_report`."""
+        self.found.save_report(path, comparison=self, thumbnails=thumbnails)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the models, as plain data."""

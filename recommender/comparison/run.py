@@ -213,5 +213,6 @@ class Run:
             budget=self.budget,
             seconds=time.perf_counter() - self.began,
             backbone=self.found.backbone,
+            found=self.found,
             detect=partial(detector_of, found=self.found, shared=self.shared, seed=self.seed),
         )

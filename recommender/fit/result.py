@@ -1,5 +1,6 @@
 """The records of a training: its plan and its result."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,12 @@ class FitResult:
     def calibration_error(self) -> float | None:
         """Expected calibration error of `model`, on images that did not choose the temperature."""
         return None if self.calibration is None else self.calibration[0 if self.temperature == 1.0 else 1]
+
+    def save_report(self, path: str | os.PathLike[str], *, thumbnails: bool = True) -> None:
+        """Write the HTML report of the recommendation and its training; see `Recommendation.save_report`."""
+        if self.found is None:
+            raise RecommendError("Expected a result of `fit`. Received: one without its recommendation. Fit again.")
+        self.found.save_report(path, fit=self, thumbnails=thumbnails)
 
     def plot_confusion(self) -> Any:
         """Draw which classes are taken for which, as a matplotlib figure.

@@ -1,5 +1,6 @@
 """The record of an answer: the measurements, the choice, and the linear classifier."""
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -129,6 +130,12 @@ class Decision:
         )
         verdict = self.verdict.with_scenario(scenario, by_trial=by_trial)
         return replace(self, verdict=verdict, plan=plan, probe=probe)
+
+    def save_report(
+        self, path: str | os.PathLike[str], *, fit: Any = None, comparison: Any = None, thumbnails: bool = True
+    ) -> None:
+        """Write the HTML report; `Recommendation` implements it, with what was trained or compared if that is given."""
+        raise NotImplementedError
 
     def build(self) -> Any:
         """Build a new model: compiled, its prediction layer started from the linear probe."""

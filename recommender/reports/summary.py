@@ -14,8 +14,8 @@ from recommender.rules.scenario import Similarity
 
 _FINDING = 110  # characters of the first finding that are shown
 NEXT_CALLS = ("netgraft.compare(found)", "found.fit().model.save('model.keras')")
-_FLAGS = ("--verbose", "--quiet", "--json")  # of output: a next command has its own
-_VALUED = ("--build", "--export")
+_FLAGS = ("--verbose", "--quiet", "--json", "--no-thumbnails")  # of output: a next command has its own
+_VALUED = ("--build", "--export", "--report")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,9 @@ BAD = {  # what is wrong -> arguments, exit code, what the line says
     "a model of too long a name": (["data", "--build", "x" * 300 + ".keras"], USER, "File name too long"),
     "logs below a file": (["fit", "data", "--logs", "file.txt/logs"], USER, "`--logs`"),
     "a plot of another kind": (["compare", "data", "--plot", "plot.txt"], USER, "`--plot`"),
+    "a report of another kind": (["data", "--report", "report.pdf"], USER, "Give it the suffix .html"),
+    "a report in a missing folder": (["data", "--report", "missing/r.html"], USER, "whose folder does not exist"),
+    "a report in the place of a folder": (["fit", "data", "--report", "folder.html"], USER, "a folder. Name a file"),
     "endless epochs": (["fit", "data", "--epochs", "inf"], USER, "`epochs`"),
     "epochs that are no number": (["fit", "data", "--epochs", "nan"], USER, "`epochs`"),
     "no data": (["--json"], USAGE, "Missing argument 'DATA'"),
@@ -105,7 +108,7 @@ def answers(run_python, tmp_path_factory):
     here = tmp_path_factory.mktemp("here")
     for name in ("cat.jpg", "file.txt"):
         (here / name).touch()
-    for name in ("empty", "folder.keras", "taken.json", "carded.md"):
+    for name in ("empty", "folder.keras", "folder.html", "taken.json", "carded.md"):
         (here / name).mkdir()
     for name in ("cat", "dog"):
         (here / "notes" / name).mkdir(parents=True)

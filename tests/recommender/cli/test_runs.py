@@ -332,3 +332,16 @@ def test_a_model_of_any_name_is_written_with_classes_of_any_name(odd_names):
     assert len(counts) == len(ODD_NAMES) + 1
     assert "\ncaf" in target.with_suffix(".labels.txt").read_text(encoding="utf-8")
     assert r"\x1b[31mmod\xe9l.keras" in page.stdout.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_report_is_written_after_the_answer(invoke, tmp_path):
+    done = invoke("data", "--report", tmp_path / "found.html", "--no-thumbnails")
+    assert done.returncode == 0
+    assert done.stdout.endswith(f"\nWrote {tmp_path / 'found.html'}\n")
+    text = (tmp_path / "found.html").read_text(encoding="utf-8")
+    assert "recommend data --report" in text
+    assert "data:image" not in text
+    invoke("data", "--report", tmp_path / "found.html", "--json")
+    assert "data:image" in (tmp_path / "found.html").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["found.html"]

@@ -18,7 +18,7 @@ DATA, NETWORK = (
     {"--column", "--max-images", "--seed"},
     {"--backbone", "--weights", "--pixels", "--trust", "--input-size"},
 )
-OUTPUT, MODEL = {"--json", "--quiet"}, {"--build", "--export"}
+OUTPUT, MODEL = {"--json", "--quiet"}, {"--build", "--export", "--report", "--no-thumbnails"}
 ANSWER = {"--scenario", "--verbose"}
 MEASURED = NETWORK | {"--engine"}
 OWN = {

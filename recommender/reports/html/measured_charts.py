@@ -1,0 +1,177 @@
+"""Charts of what was measured: the map of data sets, drift by depth, accuracy by cut."""
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from probes.evaluation.intervals import accuracy_interval
+from probes.similarity.drift import PART_WEIGHTS
+from probes.similarity.similarity import FeatureSimilarity
+from recommender.explanation.text import clean, interval_text, percent
+from recommender.explanation.verdict import score_interval
+from recommender.pipeline.decision import Decision
+from recommender.reports.html.svg import Axis, Plot, linear_axis, log_axis, share_axis, whole_percent
+from recommender.rules import thresholds
+from recommender.rules.scenario import Amount, Scenario, Similarity
+
+_LEAST_IMAGES, _MOST_IMAGES = 30, 30_000  # that the map shows at least
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceSet:
+    """A data set of the benchmarks, as a letter on the map."""
+
+    letter: str
+    name: str
+    n_images: int
+    score: float
+    scenario: int
+
+
+def reference_sets() -> list[ReferenceSet]:
+    """The data sets of the benchmarks, from reference_sets.csv."""
+    text = Path(__file__).with_name("reference_sets.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    return [
+        ReferenceSet(
+            letter=chr(ord("a") + number),
+            name=row["name"],
+            n_images=int(row["n_images"]),
+            score=float(row["score"]),
+            scenario=int(row["scenario"]),
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+def map_chart(found: Decision) -> Markup:
+    """Amount and similarity: the four scenarios, the sets of the benchmarks, and the user's own."""
+    similarity, n_images = found.measurements.similarity, found.measurements.size.n_images
+    plot = Plot(
+        words=f"Map of amount and similarity; your {n_images:,} images lie in scenario {found.scenario.id}.",
+        x=log_axis(min(_LEAST_IMAGES, n_images / 2), max(_MOST_IMAGES, n_images * 2), "training images"),
+        y=linear_axis(0.0, 1.0, "similarity to the source"),
+    )
+    limit, threshold = thresholds.PLENTIFUL_IMAGES, thresholds.SIMILAR_SCORE
+    plot.line([(limit, 0.0), (limit, 1.0)], "threshold")
+    plot.line([(plot.x.low, threshold), (plot.x.high, threshold)], "threshold")
+    for amount, x, place, shift in ((Amount.LIMITED, plot.x.low, "", 6), (Amount.PLENTIFUL, plot.x.high, "end", -6)):
+        for side, down in ((Similarity.SIMILAR, -7), (Similarity.DISSIMILAR, 17)):
+            scenario = Scenario.of(amount, side)
+            chosen = " strong" if scenario is found.scenario else ""
+            words = f"{scenario.id} {scenario.name.lower().replace('fine_', 'fine-').replace('_', ' ')}"
+            plot.text(x, threshold, words, f"{place} quarter{chosen}", dx=shift, dy=down)
+    for known in reference_sets():
+        title = f"{known.name}: {known.n_images:,} images, score {known.score:.2f}"
+        plot.mark(known.n_images, known.score, "known", title=title, scale=1.6)
+        plot.text(known.n_images, known.score, known.letter, "middle letter", dy=4)
+    if similarity is None:
+        plot.line([(n_images, 0.0), (n_images, 1.0)], "own")
+        plot.text(n_images, threshold, "your images", "strong halo", dx=6, dy=-6)
+        return plot.render()
+    plot.interval(n_images, *(score_interval(similarity) or (similarity.score, similarity.score)), "own")
+    plot.mark(n_images, similarity.score, "own", "diamond", f"your images: {similarity.score:.2f}", 1.7)
+    left = plot.x.share(n_images) > 0.6
+    plot.text(n_images, similarity.score, "your images", "strong halo" + " end" * left, dx=-13 if left else 13, dy=5)
+    return plot.render()
+
+
+def drift_chart(similarity: FeatureSimilarity) -> Markup:
+    """Drift at each norm, its floor, and the threshold above that."""
+    layers = similarity.per_layer
+    limit = thresholds.DRIFT_THRESHOLD * similarity.unit
+    bounded = [number for number, layer in enumerate(layers) if layer.part in PART_WEIGHTS]
+    most = max(*(layer.drift for layer in layers), *(layer.floor + limit for layer in layers))
+    plot = Plot(
+        words=f"Drift at {len(layers)} norms from input to output, its floor, and the threshold above the floor.",
+        x=Axis(low=-0.5, high=len(layers) - 0.5, title="norm, from input to output", ticks=_part_ticks(similarity)),
+        y=linear_axis(0.0, 1.05 * most, "drift"),
+    )
+    for number in range(1, len(layers)):
+        if layers[number].part != layers[number - 1].part:
+            plot.line([(number - 0.5, 0.0), (number - 0.5, plot.y.high)], "divider")
+    plot.line([(number, layer.floor) for number, layer in enumerate(layers)], "floor")
+    plot.line([(number, layers[number].floor + limit) for number in bounded], "threshold")
+    plot.line([(number, layer.drift) for number, layer in enumerate(layers)], "own")
+    for number, layer in enumerate(layers):
+        plot.mark(
+            number, layer.drift, "own", title=f"{layer.layer}: {layer.drift:.3f}, floor {layer.floor:.3f}", scale=0.7
+        )
+    return plot.render()
+
+
+def _part_ticks(similarity: FeatureSimilarity) -> list[tuple[float, str]]:
+    """The name of each part, at its middle."""
+    numbers: dict[str, list[int]] = {}
+    for number, layer in enumerate(similarity.per_layer):
+        numbers.setdefault(layer.part, []).append(number)
+    return [(sum(each) / len(each), part) for part, each in numbers.items()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """What is known of a cut point."""
+
+    layer: str
+    depth: float
+    drift: float | None
+    accuracy: float | None
+    interval: tuple[float, float] | None  # 90 %
+    marks: tuple[str, ...]  # "cut", "freeze", "head"
+
+
+def depths(found: Decision) -> list[Depth]:
+    """All cut points, from input to output."""
+    similarity, strategy, groups = found.measurements.similarity, found.strategy, found.measurements.separability.groups
+    drift = {} if similarity is None else {layer.layer: layer.drift for layer in similarity.per_layer}
+    evidence = {each.cut: each for each in found.measurements.separability.per_cut}
+    rows = []
+    for point in found.plan.cuts:
+        known = evidence.get(point.layer)
+        places = {"cut": (strategy.cut,), "freeze": (strategy.freeze,), "head": strategy.head.levels}
+        rows.append(
+            Depth(
+                layer=clean(point.layer),
+                depth=point.depth,
+                drift=drift.get(point.batch_norm or "", drift.get(point.layer)),
+                accuracy=None if known is None else known.accuracy,
+                interval=None if known is None else accuracy_interval(known.correct, groups),
+                marks=tuple(name for name, layers in places.items() if point.layer in layers),
+            )
+        )
+    return rows
+
+
+def cuts_chart(rows: list[Depth]) -> Markup:
+    """Accuracy of a linear classifier at each cut point, the choice marked."""
+    judged = [
+        (row, row.accuracy, row.interval) for row in rows if row.accuracy is not None and row.interval is not None
+    ]
+    chosen = next((row for row in rows if "cut" in row.marks), rows[-1])
+    plot = Plot(
+        words=f"Accuracy at {len(judged)} cut points by depth; the cut chosen is {chosen.layer}.",
+        x=linear_axis(0.0, 1.0, "depth of the cut", whole_percent),
+        y=share_axis((low for _, _, (low, _) in judged), "held-out accuracy"),
+    )
+    plot.line([(row.depth, accuracy) for row, accuracy, _ in judged], "faint")
+    for row, accuracy, (low, high) in judged:
+        kind, shape, scale = ("own", "diamond", 1.6) if row is chosen else ("known", "circle", 1.0)
+        plot.interval(row.depth, low, high, kind)
+        title = f"{row.layer}: {percent(accuracy)} ({interval_text((low, high))})"
+        plot.mark(row.depth, accuracy, kind, shape, title, scale)
+        if row is chosen:
+            left = row.depth > 0.5
+            plot.text(row.depth, low, "cut here", "strong halo" + " end" * left, dx=4 if left else -4, dy=16)
+    return plot.render()
+
+
+def log_ticks(values: list[float]) -> list[tuple[float, str]]:
+    """Marks at the values themselves, without those too near to the one before."""
+    kept: list[float] = []
+    for value in sorted(values):
+        if not kept or math.log(value / kept[-1]) > 0.3:
+            kept.append(value)
+    return [(value, f"{value:,.0f}") for value in kept]

@@ -1,0 +1,199 @@
+"""Assemble the report, and write it."""
+
+import json
+import re
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from probes.evaluation.evaluation import apply_temperature
+from recommender.atomic_files import check_report, write_together
+from recommender.explanation.reasons import cautions, explain
+from recommender.explanation.text import class_name, clean, duration, interval_text, percent, printable
+from recommender.explanation.verdict import source_of
+from recommender.fit.result import AS_GIVEN, FINE_TUNED, Predictions
+from recommender.pipeline.decision import Decision
+from recommender.reports.html import embedding_map, measured_charts, result_charts, words
+from recommender.reports.html.health import health
+from recommender.reports.html.thumbnails import MOST, read_thumbnails
+from recommender.reports.json_output import as_dict
+from recommender.rules import thresholds
+from recommender.versions import versions
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from recommender.comparison.comparison import Comparison
+    from recommender.fit.result import FitResult
+
+_HERE = Path(__file__).parent
+_MISTAKES = 24  # thumbnails
+_CLASSES = 24  # in a list of classes
+_LARGEST_JSON = 2_500_000  # bytes of the JSON inside; larger ones are left out
+_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}  # of what may end a script element
+_CHOSEN = {
+    FINE_TUNED: "The fine-tuned model.",
+    AS_GIVEN: "The model as it was given.",
+}
+
+
+def write_report(
+    found: Decision,
+    path: Path,
+    *,
+    fit: "FitResult | None" = None,
+    comparison: "Comparison | None" = None,
+    thumbnails: bool = True,
+    command: str | None = None,
+) -> None:
+    """Write the report as one file, or nothing; arguments as of `Recommendation.save_report`."""
+    check_report(path)
+    text = report(found, fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
+    write_together({path: lambda target: target.write_text(text, encoding="utf-8")})
+
+
+def report(
+    found: Decision,
+    *,
+    fit: "FitResult | None" = None,
+    comparison: "Comparison | None" = None,
+    thumbnails: bool = True,
+    command: str | None = None,
+) -> str:
+    """The report as HTML."""
+    description = as_dict(found)
+    description |= {} if fit is None else {"fit": fit.to_dict()}
+    description |= {} if comparison is None else {"comparison": comparison.to_dict()}
+    parts = {**_measured(found), **_trained(found, fit), **_repeated(found, fit, comparison, command)}
+    text = _template().render(
+        **parts,
+        **_images(found, parts, thumbnails=thumbnails),
+        found=found,
+        fit=fit,
+        comparison=comparison,
+        measured=measured_charts,
+        results=result_charts,
+        embedding=embedding_map,
+        json_text=embedded_json(description),
+    )
+    return printable(text)
+
+
+def _measured(found: Decision) -> dict[str, Any]:
+    """What the template reads of the recommendation."""
+    measured = found.measurements
+    return {
+        "size": measured.size,
+        "similarity": measured.similarity,
+        "backbones": measured.extra.get("backbone"),
+        "input_sizes": measured.extra.get("input_size"),
+        "answer": words.answer(found),
+        "reasons": explain(found),
+        "warnings": cautions(found)[len(found.findings) :],
+        "source": source_of(found),
+        "thresholds": thresholds,
+        "depths": measured_charts.depths(found),
+        "findings": health(found),
+        "places": embedding_map.embedding_map(found),
+    }
+
+
+def _trained(found: Decision, fit: "FitResult | None") -> dict[str, Any]:
+    """What it reads of the trained model, or before training of the linear classifier."""
+    judged = _predictions(found, fit)
+    returned = "The linear probe on the frozen backbone."
+    return {
+        "accuracies": words.accuracies(found, fit),
+        "costs": words.costs(found, fit),
+        "judged": judged,
+        "confusion": None if judged is None else result_charts.confusion(judged),
+        "mistakes": [] if judged is None else result_charts.worst_mistakes(judged, _MISTAKES).tolist(),
+        "chosen": "" if fit is None else _CHOSEN.get(fit.chosen, returned),
+    }
+
+
+def _repeated(
+    found: Decision, fit: "FitResult | None", comparison: "Comparison | None", command: str | None
+) -> dict[str, Any]:
+    """What it reads of how the answer came about."""
+    path = found.measurements.size.path
+    return {
+        "data_name": re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path,
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "command": command,
+        "python": words.python_code(found, fit, comparison),
+        "facts": words.facts(found, versions()),
+        "most_classes": _CLASSES,
+    }
+
+
+def _images(found: Decision, parts: dict[str, Any], *, thumbnails: bool) -> dict[str, Any]:
+    """Thumbnails: those of findings, of mistakes, and of some images on the map, in this order."""
+    files, places, judged = found.features.files, parts["places"], parts["judged"]
+    wanted = [name for each in parts["findings"] for example in each.examples for name in example.images]
+    wanted += [judged.files[row] for row in parts["mistakes"]]
+    wanted += [files[row] for row in _in_turns(found, places)]
+    pictures: dict[str, str | None] = {}
+    if thumbnails:
+        sizes = {file: (int(width), int(height)) for file, (width, height) in _sizes(found)}
+        pictures = read_thumbnails(found.index, wanted, sizes)
+    shots = {f"{row}": uri for row in places.rows.tolist() if (uri := pictures.get(files[row]))}
+    return {"thumbnails": thumbnails, "pictures": pictures, "limit": MOST, "shots_json": embedded_json(shots)}
+
+
+def embedded_json(value: Any) -> Markup | None:
+    """JSON that no name in it can end the script element of; None if it is too large."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode("utf-8", "surrogatepass")) > _LARGEST_JSON:
+        return None
+    return Markup(text.translate(_ESCAPES))  # noqa: S704 - every < is escaped
+
+
+def _predictions(found: Decision, fit: "FitResult | None") -> Predictions | None:
+    """Of the trained model, or before training those of the linear classifier; None if no image can be held out."""
+    if fit is not None:
+        return fit.predictions
+    judged = found.probe.judged
+    if judged is None:
+        return None
+    files, labels = found.features.files, found.features.labels[judged.rows]
+    scaled = apply_temperature(judged.probabilities, found.probe.temperature)
+    return Predictions.of([files[row] for row in judged.rows], labels, scaled)
+
+
+def _sizes(found: Decision) -> Any:
+    return zip(found.features.files, found.features.sizes, strict=True)
+
+
+def _in_turns(found: Decision, places: embedding_map.EmbeddingMap) -> list[int]:
+    """Rows of the map, one of each class in turn."""
+    seen: dict[int, int] = {}
+    turns = []
+    for row in places.rows.tolist():
+        label = int(found.features.labels[row])
+        seen[label] = seen.get(label, -1) + 1
+        turns.append((seen[label], row))
+    return [row for _, row in sorted(turns)]
+
+
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        percent=percent, span=interval_text, clean=lambda text: clean(str(text)), duration=duration
+    )
+    environment.filters["clipped"] = words.clipped
+    environment.filters["class"] = class_name
+    environment.globals.update(style=partial(_asset, "report.css"), script=partial(_asset, "report.js"))
+    return environment.get_template("report.html.jinja")
+
+
+def _asset(name: str) -> Markup:
+    """A file of this folder, as it is."""
+    return Markup((_HERE / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
