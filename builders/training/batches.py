@@ -114,7 +114,7 @@ def kept_memory() -> Iterator[None]:
 
     glibc returns large blocks to the system at once, and TensorFlow gets its tensors page by page again at each step.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(library, "mallopt"):
         yield
         return

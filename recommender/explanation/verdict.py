@@ -61,6 +61,23 @@ def condition_of_runner_up(found: "Decision") -> str:
     )
 
 
+def expected_rows(found: "Decision") -> list[tuple[str, str, str, str]]:
+    """What each scenario is expected to give, by number: its name, the accuracy, the 90 % interval, and a mark."""
+    outcomes, verdict = found.verdict.outcomes, found.verdict
+    marks = {verdict.runner_up: "runner-up", verdict.textbook: "textbook", verdict.scenario: "chosen"}
+    if verdict.textbook is verdict.scenario:
+        marks[verdict.scenario] = "chosen, as the textbook says"
+    return [
+        (
+            f"{scenario.id} {scenario.name}",
+            percent(outcomes.expected(scenario)),
+            interval_text(outcomes.interval(scenario)),
+            marks.get(scenario, ""),
+        )
+        for scenario in sorted(outcomes.scenarios, key=lambda each: each.id)
+    ]
+
+
 def rounded(number: float) -> str:
     """A number of images with two significant digits."""
     return f"{float(f'{number:.2g}'):,.0f}"

@@ -10,7 +10,7 @@ from rich.text import Text
 from probes.evaluation.intervals import z
 from recommender.explanation.reasons import cautions, explain
 from recommender.explanation.text import class_name, clean, percent, points_text
-from recommender.explanation.verdict import score_interval, too_few_norms
+from recommender.explanation.verdict import expected_rows, score_interval, too_few_norms
 from recommender.pipeline.decision import Decision
 from recommender.reports.console import bullets, grid, points, print_plainly
 from recommender.reports.depth_table import bar, depth_table, notes
@@ -32,7 +32,9 @@ _BAR = 16  # characters
 def print_page(found: Decision, console: Console, *, commands: Sequence[str] = (), verbose: bool = False) -> None:
     """Print the answer, and below it the details; `commands` are what to type next."""
     console.width = min(console.width, WIDEST)
-    parts: list[RenderableType] = [first_screen(found, commands), Text(), _section("By depth")]
+    parts: list[RenderableType] = [first_screen(found, commands), Text()]
+    parts += [_section("What each scenario is expected to give, after training"), _expected(found), Text()]
+    parts += [_section("By depth")]
     parts += [depth_table(found, console.width), Text(), points(notes(found)), Text()]
     if choice := found.measurements.extra.get("backbone"):
         parts += [_section("Networks that were tried"), _networks(choice), Text()]
@@ -62,6 +64,13 @@ def first_screen(found: Decision, commands: Sequence[str] = ()) -> RenderableTyp
         parts += [Text(), _section("Next")]  # each command on one line, to be copied, however long it is
         parts += [Text(f"  {clean(command)}", no_wrap=True, overflow="ignore") for command in commands]
     return Group(*parts)
+
+
+def _expected(found: Decision) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for scenario, accuracy, interval, mark in expected_rows(found):
+        table.add_row(f" {scenario}", accuracy, f"90 % interval {interval}", mark)
+    return table
 
 
 def _section(title: str) -> Text:

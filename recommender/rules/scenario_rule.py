@@ -1,5 +1,6 @@
 """From measurements to one of the four scenarios. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,11 @@ from recommender.rules.scenario import Scenario, Similarity
 def drift_margin(excess_drift: float) -> float:
     """How many times the drift threshold the excess drift amounts to: up to 1 the images count as similar."""
     return max(excess_drift, 0.0) / thresholds.DRIFT_THRESHOLD
+
+
+def excess_of(score: float) -> float:
+    """The excess drift at which the similarity score is that, above 0."""
+    return -thresholds.DRIFT_THRESHOLD * math.log2(score)
 
 
 def similarity_verdict(score: float) -> Similarity:

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -15,7 +15,9 @@ from recommender.explanation.verdict import score_interval
 from recommender.pipeline.decision import Decision
 from recommender.reports.html.svg import Axis, Plot, linear_axis, log_axis, share_axis, whole_percent
 from recommender.rules import thresholds
+from recommender.rules.outcomes import images_needed
 from recommender.rules.scenario import Amount, Scenario, Similarity
+from recommender.rules.scenario_rule import excess_of
 
 _LEAST_IMAGES, _MOST_IMAGES = 30, 30_000  # that the map shows at least
 
@@ -55,8 +57,8 @@ def map_chart(found: Decision) -> Markup:
         x=log_axis(min(_LEAST_IMAGES, n_images / 2), max(_MOST_IMAGES, n_images * 2), "training images"),
         y=linear_axis(0.0, 1.0, "similarity to the source"),
     )
-    limit, threshold = thresholds.PLENTIFUL_IMAGES, thresholds.SIMILAR_SCORE
-    plot.line([(limit, 0.0), (limit, 1.0)], "threshold")
+    threshold = thresholds.SIMILAR_SCORE
+    plot.line(_boundary(found, plot), "threshold")
     plot.line([(plot.x.low, threshold), (plot.x.high, threshold)], "threshold")
     for amount, x, place, shift in ((Amount.LIMITED, plot.x.low, "", 6), (Amount.PLENTIFUL, plot.x.high, "end", -6)):
         for side, down in ((Similarity.SIMILAR, -7), (Similarity.DISSIMILAR, 17)):
@@ -77,6 +79,16 @@ def map_chart(found: Decision) -> Markup:
     left = plot.x.share(n_images) > 0.6
     plot.text(n_images, similarity.score, "your images", "strong halo" + " end" * left, dx=-13 if left else 13, dy=5)
     return plot.render()
+
+
+def _boundary(found: Decision, plot: Plot) -> list[tuple[float, float]]:
+    """From how many images on fine-tuning is expected to be better than freezing, by the similarity alone."""
+    scores = [step / 40 for step in range(1, 41)]
+    tasks = [replace(found.verdict.task, excess_drift=excess_of(score)) for score in scores]
+    return [
+        (min(max(images_needed(task), plot.x.low), plot.x.high), score)
+        for task, score in zip(tasks, scores, strict=True)
+    ]
 
 
 def drift_chart(similarity: FeatureSimilarity) -> Markup:

@@ -8,7 +8,7 @@ import pytest
 
 from probes.similarity.pixel_scaling import ScalingChoice
 from recommender.explanation.reasons import cautions, explain, source_of
-from recommender.rules.scenario import Amount, Scenario, Similarity
+from recommender.rules.scenario import Scenario, Similarity
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,7 @@ def found(tiny_found):
     verdict = replace(
         tiny_found.verdict,
         runner_up=Scenario.SHALLOW_FEATURES,
-        nearer=Similarity.DISSIMILAR,
-        similarity=Similarity.SIMILAR,
+        task=replace(tiny_found.verdict.task, similarity=Similarity.SIMILAR),
         overridden=None,
         close=False,
     )
@@ -71,18 +70,12 @@ def vars_of(record):
     return {name: getattr(record, name) for name in ("judged", "accuracy", "standard_error")}
 
 
-LIMITED = (
-    "limited: 100 images in 2 classes, 40 in the smallest class; fine-tuning pays only from 1,000 images and 20 in"
-)
 REASONS = {  # what is special -> change, a part of a reason
-    "few images": (lambda f: f, LIMITED),
-    "many images": (
-        lambda f: sized(f, class_counts=(1000, 1000)),
-        "plentiful: 2,000 images in 2 classes, 1,000 in the smallest class; fine-tuning pays from 1,000 images",
-    ),
+    "few images": (lambda f: f, "There are 100 images in 2 classes, 40 in the smallest class. Fine-tuning (scenario "),
+    "what fine-tuning needs": (lambda f: f, "it is expected to be better than freezing from about "),
     "many classes": (
         lambda f: sized(f, class_names=("name",) * 101, class_counts=(3,) * 101),
-        "3 in the smallest class (2 smaller ones not counted);",
+        "3 in the smallest class (2 smaller ones not counted).",
     ),
     "like the source": (
         lambda f: f,
@@ -110,7 +103,7 @@ REASONS = {  # what is special -> change, a part of a reason
         "The classifiers alone say like, since no earlier cut is clearly better",
     ),
     "no similarity, unlike": (
-        lambda f: ruled(measured(f, similarity=None), similarity=Similarity.DISSIMILAR),
+        lambda f: ruled(measured(f, similarity=None), task=replace(f.verdict.task, similarity=Similarity.DISSIMILAR)),
         "The classifiers alone say unlike, since an earlier cut is clearly better.",
     ),
     "a scenario of the user's": (
@@ -120,6 +113,10 @@ REASONS = {  # what is special -> change, a part of a reason
     "a whole backbone": (
         lambda f: ruled(replace(f, plan=replace(f.plan, cut_choice=None)), scenario=Scenario.LINEAR_PROBE),
         "of the depth): the whole backbone.",
+    ),
+    "a whole backbone that is frozen": (
+        lambda f: built(replace(f, plan=replace(f.plan, cut_choice=None)), freeze=f.strategy.cut),
+        "the whole backbone. On the same images a classifier at the best earlier cut is right more often by ",
     ),
     "a graph that can't be cut": (
         lambda f: ruled(replace(f, plan=replace(f.plan, cut_choice=None)), scenario=Scenario.SHALLOW_FEATURES),
@@ -154,29 +151,16 @@ REASONS = {  # what is special -> change, a part of a reason
         lambda f: sized(f, file_counts=(90, 10)),
         "the model's balanced accuracy, the mean over classes, is",
     ),
-    "a close call": (lambda f: ruled(f, close=True), "This is a close call; try both. The runner-up is 4"),
-    "more drift": (
-        lambda f: f,
-        "4 (SHALLOW_FEATURES): the rules choose it if the drift in early and middle layers is above 0.100;",
+    "a close call": (
+        lambda f: ruled(f, close=True),
+        "This is too close to call. The runner-up is 4 (SHALLOW_FEATURES):",
     ),
-    "less drift": (
-        lambda f: ruled(f, nearer=Similarity.SIMILAR),
-        "layers is below 0.100; here it is 0.050.",
-    ),
-    "more images": (lambda f: ruled(f, nearer=Amount.PLENTIFUL), "the rules choose it with 900 more images."),
-    "more images of a class": (
-        lambda f: ruled(sized(f, class_counts=(1990, 10)), nearer=Amount.PLENTIFUL),
-        "the rules choose it from 20 images in the smallest class on.",
-    ),
-    "fewer images": (lambda f: ruled(f, nearer=Amount.LIMITED), "the rules choose it below 1,000 images."),
+    "the runner-up": (lambda f: f, " expected of it (90 % interval "),
     "the rules' own": (
         lambda f: ruled(f, overridden=Scenario.LINEAR_PROBE, runner_up=Scenario.LINEAR_PROBE),
-        "The runner-up is 1 (LINEAR_PROBE): the rules' own choice.",
+        "The runner-up is 1 (LINEAR_PROBE): the rules' own choice; ",
     ),
-    "no drift": (
-        lambda f: measured(f, similarity=None),
-        "The runner-up is 4 (SHALLOW_FEATURES): the rules choose it for images unlike what tiny was trained on.",
-    ),
+    "no drift": (lambda f: measured(f, similarity=None), "could not be measured: "),
 }
 
 
