@@ -37,7 +37,7 @@ def home(tiny_found, two_classes, model, tmp_path_factory):
     write_model(model, tiny_found.to_dict(), home / "model.keras")
     pixels = np.stack([read_picture(path).pixels for path in sorted(two_classes.rglob("*.jpg"))])
     features = keras.Model(model.inputs, model.layers[-1].input).predict(pixels, verbose=0)
-    write_detector(home / "model.features.npz", fit_detector(features))
+    write_detector(home / "model.features.npz", fit_detector([features]))
     write_images(home / "new", {"temple": 3, "flower": 3}, seed=9)
     (home / "odd").mkdir()
     (home / "odd" / "bro ken.jpg").write_bytes((home / "new/temple/0000.jpg").read_bytes()[:900])
@@ -249,7 +249,7 @@ def test_a_description_that_does_not_fit_is_refused(text, copied, monkeypatch, m
 
 
 def test_a_detector_of_another_model_is_refused(model):
-    detector = fit_detector(np.random.default_rng(0).random((20, 7)))
+    detector = fit_detector([np.random.default_rng(0).random((20, 7))])
     with pytest.raises(RecommendError, match="Received: one of 7 features"):
         predictor_of(model, detector=detector)
 
