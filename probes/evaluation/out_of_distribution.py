@@ -24,7 +24,7 @@ _ROWS = 2000  # images that the axes are fitted on at most
 # A detector of four fifths of the images finds the rest too far away, by a sixth of the distance with 160 images: the
 # threshold would be too high for the detector of all images. With nine tenths it is 3 to 7 %. With few images a high
 # threshold is right: the detector itself depends on which images there are.
-_FOLDS, _FOLDS_OF_FEW, _FEW = 10, 5, 100
+_FOLDS, _FOLDS_OF_FEW, _FEW = 10, 5, 150
 _POWER = 0.5  # of the features: a few large ones do not decide
 _ITERATIONS = 4  # of the power method; spectra of features fall off fast
 _BLOCK = 1024  # images whose distances are computed at once
