@@ -18,7 +18,7 @@ from recommender.progress import import_tensorflow, progress_bar
 if TYPE_CHECKING:
     from recommender.prediction.predict import Prediction
 
-_NOTE = "unlike the training pictures"
+_NOTE = "out-of-distribution"
 
 
 @options.command(
@@ -34,27 +34,38 @@ _NOTE = "unlike the training pictures"
     "--csv",
     "as_csv",
     is_flag=True,
-    help="Print CSV: file, class, probability, foreign (out-of-distribution: true or false), distance, error.",
+    help="Print CSV: file, class, probability, out_of_distribution (true or false), distance, error.",
 )
 @options.output_panel("--json", "as_json", is_flag=True, help="Print one JSON array, an object per image.")
+@options.output_panel("--json-lines", "as_json_lines", is_flag=True, help="Print one JSON object per line.")
 @options.output_panel("--quiet", is_flag=True, help="Show no progress, and print no notes on standard error.")
 @options.trust
 def predict(
-    model: Path, images: tuple[str, ...], top: int, as_csv: bool, as_json: bool, trust: bool, quiet: bool
+    model: Path,
+    images: tuple[str, ...],
+    top: int,
+    as_csv: bool,
+    as_json: bool,
+    as_json_lines: bool,
+    trust: bool,
+    quiet: bool,
 ) -> None:
     """Predict the class of each image, its probability, and whether the image is out-of-distribution.
 
-    MODEL is a .keras file that `recommend DATA --build MODEL.keras` wrote, or a .tflite file that --export wrote with
-    it; MODEL.json next to it names the classes, and MODEL.features.npz holds the out-of-distribution detector. IMAGES
+    MODEL is a .keras file that `recommend DATA --build MODEL.keras` wrote, or what --export wrote with it: a .tflite or
+    .onnx file, or the folder of a SavedModel. MODEL.json next to it names the classes, and MODEL.features.npz holds the
+    out-of-distribution detector, which runs in every format but those of 8 bits. IMAGES
     are files, folders, which are searched at any depth, or - for a list of paths on standard input, one per line.
 
     An image that can't be read is reported, and the others are predicted.
     """
-    if as_csv and as_json:
-        raise click.UsageError("Expected one of --csv and --json. Received: both.")
+    if as_csv + as_json + as_json_lines > 1:
+        raise click.UsageError("Expected one of --csv, --json and --json-lines. Received: several.")
     failed = n = 0
     with progress_bar(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
-        if model.suffix.lower() != ".tflite":
+        from recommender.prediction.exported_model import needs_tensorflow
+
+        if needs_tensorflow(model):
             import_tensorflow()
         from recommender.prediction import predict as prediction
         from recommender.reports.console import lenient_output
@@ -71,7 +82,7 @@ def predict(
                 yield found
                 show("predicting", n, 0)
 
-        form = _csv_lines if as_csv else _json_lines if as_json else _table_lines
+        form = _csv_lines if as_csv else _json_array if as_json else _json_lines if as_json_lines else _table_lines
         try:
             for line in form(counted(), min(top, len(predictor.classes))):
                 click.echo(line)
@@ -101,7 +112,7 @@ def _table_lines(found: "Iterable[Prediction]", _top: int) -> Iterator[str]:
 
     yield f"{'file':40}  {'class':20}  probability  note"
     for one in found:
-        file, note = clean(one.file), _NOTE if one.foreign else ""
+        file, note = clean(one.file), _NOTE if one.out_of_distribution else ""
         if one.error is not None:
             say(f"{file}: {one.error}")
         for name, probability in zip(one.classes, one.probabilities, strict=True):
@@ -110,9 +121,9 @@ def _table_lines(found: "Iterable[Prediction]", _top: int) -> Iterator[str]:
 
 
 def _csv_lines(found: "Iterable[Prediction]", top: int) -> Iterator[str]:
-    """A row per image: file, class and probability (then class_2, probability_2 … of --top), foreign, distance, error.
+    """A row per image: file, class and probability, then class_2, probability_2 … of --top.
 
-    `foreign` is true or false; it and `distance` are empty where the model has no detector.
+    Then `out_of_distribution`, true or false, `distance` and `error`; the first two are empty without a detector.
     """
     from recommender.explanation.text import printable
 
@@ -122,30 +133,36 @@ def _csv_lines(found: "Iterable[Prediction]", top: int) -> Iterator[str]:
         return text.getvalue()
 
     more = [f"{column}_{number}" for number in range(2, top + 1) for column in ("class", "probability")]
-    yield row("file", "class", "probability", *more, "foreign", "distance", "error")
+    yield row("file", "class", "probability", *more, "out_of_distribution", "distance", "error")
     for one in found:
         pairs = zip(one.classes, one.probabilities, strict=True)
         cells = [cell for name, probability in pairs for cell in (name, f"{probability:.6f}")]
         cells += [""] * (2 * top - len(cells))
-        foreign = "" if one.foreign is None else str(one.foreign).lower()
+        flag = "" if one.out_of_distribution is None else str(one.out_of_distribution).lower()
         distance = "" if one.distance is None else f"{one.distance:.4f}"
-        yield row(printable(one.file), *cells, foreign, distance, one.error or "")
+        yield row(printable(one.file), *cells, flag, distance, one.error or "")
+
+
+def _json_array(found: "Iterable[Prediction]", top: int) -> Iterator[str]:
+    """An array without its last bracket, an object per line."""
+    before = ""
+    yield "["
+    for line in _json_lines(found, top):
+        yield before + line
+        before = ","
 
 
 def _json_lines(found: "Iterable[Prediction]", _top: int) -> Iterator[str]:
-    """An array without its last bracket; the `classes` of an image, the most probable first, are empty on an error."""
+    """An object per line; the `classes` of an image, the most probable first, are empty on an error."""
     from recommender.explanation.text import printable
 
-    before = ""
-    yield "["
     for one in found:
         pairs = zip(one.classes, one.probabilities, strict=True)
         record = {
             "file": printable(one.file),
             "classes": [{"name": name, "probability": probability} for name, probability in pairs],
-            "foreign": one.foreign,
+            "out_of_distribution": one.out_of_distribution,
             "distance": one.distance,
             "error": one.error,
         }
-        yield before + json.dumps(record)
-        before = ","
+        yield json.dumps(record)

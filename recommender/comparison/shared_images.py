@@ -31,7 +31,7 @@ from recommender.fit.images import (
     whole_sample,
 )
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
-from recommender.fit.plan import SOLVED_AT_ONCE
+from recommender.fit.plan import SOLVED_AT_ONCE, in_blocks
 from recommender.pipeline.decision import Decision
 from recommender.progress import Progress
 
@@ -141,15 +141,19 @@ def detector_of(row: Row, found: Decision, shared: SharedImages, seed: int) -> D
     """A detector of out-of-distribution images, on what the row's prediction layer reads."""
     images = shared.images
     if row.frozen:
-        read = np.concatenate(shared.blocks(row.strategy.head.levels, images.training), axis=1)
-        return fitted_detector(read, None, images.rows.groups[images.training], seed)
+        blocks = shared.blocks(row.strategy.head.levels, images.training)
+        return fitted_detector(blocks, None, images.rows.groups[images.training], seed)
     pictures = load_pictures(found, shared)
     if pictures is None:
         return None
     model, inputs = row.build(found.backbone), Pictures(pixels=pictures)
     below = keras.Model(model.input, model.layers[-1].input)
     training, held_out = (
-        predict(below, images.examples(inputs, part).sample(MOST_OF_DETECTOR, seed))
+        in_blocks(
+            found,
+            row.strategy.head.levels,
+            predict(below, images.examples(inputs, part).sample(MOST_OF_DETECTOR, seed)),
+        )
         for part in (shared.training, images.split.held_out)
     )
     return fitted_detector(training, held_out, None, seed)

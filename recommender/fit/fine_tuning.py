@@ -227,7 +227,7 @@ class _FineTuning:
         if below is None:
             return None
         drawn = [each.sample(MOST_IMAGES, seed) for each in (training, held_out) if each is not None]
-        features = [predict(below, each) for each in drawn]
+        features = [self.session.blocks(predict(below, each)) for each in drawn]
         return fitted_detector(features[0], features[1] if held_out is not None else None, None, seed)
 
     def result(self) -> FitResult:

@@ -67,12 +67,12 @@ def peak_memory() -> int | None:
 
 
 def fitted_detector(
-    features: npt.NDArray[np.float32],
-    held_out: npt.NDArray[np.float32] | None,
+    blocks: Sequence[npt.NDArray[Any]],
+    held_out: Sequence[npt.NDArray[Any]] | None,
     groups: npt.NDArray[np.int64] | None,
     seed: int,
 ) -> Detector | None:
-    """A detector of out-of-distribution images; None if there are too few images."""
-    if len(features) < FEWEST or (held_out is not None and not len(held_out)):
+    """A detector of out-of-distribution images, on features at each cut point; None if there are too few images."""
+    if len(blocks[0]) < FEWEST or (held_out is not None and not len(held_out[0])):
         return None
-    return fit_detector(features, held_out, groups=groups, seed=seed)
+    return fit_detector(blocks, held_out, groups=groups, seed=seed)

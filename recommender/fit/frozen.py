@@ -79,7 +79,7 @@ def frozen_result(
         probe = fit_linear_probe(blocks, rows, session.n_classes, seed=seed, balanced=balanced)
     session.model.layers[-1].set_weights([probe.kernel, probe.bias])
     session.clock.lap("linear_probe")
-    training = np.concatenate(blocks, axis=1)[rows.training]
+    training = [block[rows.training] for block in blocks]
     judged = _judged(probe, rows, files)
     return finish(
         session,

@@ -100,10 +100,15 @@ class FitSession:
 
     def blocks(self, features: FloatArray) -> list[FloatArray]:
         """Inputs of the prediction layer, split by cut point: each block is scaled on its own."""
-        widths = [_channels(self.found, level) for level in self.found.strategy.head.levels]
-        if sum(widths) != features.shape[1]:
-            return [features]
-        return np.split(features, np.cumsum(widths)[:-1], axis=1)
+        return in_blocks(self.found, self.found.strategy.head.levels, features)
+
+
+def in_blocks(found: "Decision", levels: Sequence[str], features: FloatArray) -> list[FloatArray]:
+    """Inputs of a prediction layer, split by the cut points that it reads; one block if they are something else."""
+    widths = [_channels(found, level) for level in levels]
+    if sum(widths) != features.shape[1]:
+        return [features]
+    return np.split(features, np.cumsum(widths)[:-1], axis=1)
 
 
 def check_choices(augmentation: Sequence[str] | None, seed: int) -> None:

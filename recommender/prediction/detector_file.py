@@ -1,5 +1,6 @@
 """The file of a detector of out-of-distribution pictures."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,3 +26,10 @@ def load_detector(path: Path) -> Detector:
             f"Expected {str(path)!r} to be a detector of out-of-distribution pictures. Received: "
             f"{first_line(error)}. Build the model again, or remove the file."
         ) from error
+
+
+def found_detector(path: Path) -> tuple[Detector | None, str]:
+    """The detector in a file, or why there is none."""
+    if not os.path.lexists(path):
+        return None, f"No {path.name} with the model"
+    return load_detector(path), ""

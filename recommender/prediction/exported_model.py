@@ -1,60 +1,64 @@
-"""A .tflite file that was exported with a model, ready to predict without TensorFlow."""
+"""An exported model with its class names and its detector, ready to predict. Only a SavedModel imports TensorFlow."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from builders.errors import first_line
-from builders.export.formats import FORMATS, run_litert
-from probes.native_logs import hidden_native_logs
+from builders.export.formats import FORMATS
+from probes.evaluation.out_of_distribution import Detector
 from recommender.errors import RecommendError
-from recommender.prediction.predictor import Predictor, checked_names, described_names
+from recommender.prediction.detector_file import found_detector
+from recommender.prediction.exported_networks import Network, open_litert, open_onnx, open_saved_model
+from recommender.prediction.predictor import Predictor, checked_names, described_names, described_size
+
+_OPENERS: dict[str, Callable[[Path], Network]] = {".tflite": open_litert, ".onnx": open_onnx}
 
 
-def open_exported(file: Path) -> Predictor:
-    """Load a .tflite file with the class names of the model that it was exported from."""
-    interpreter = _interpreter(file)
-    taken, given = interpreter.get_input_details(), interpreter.get_output_details()
-    shapes = [tuple(int(side) for side in part["shape"]) for part in (*taken, *given)]
-    floats = all(part["dtype"] == np.float32 for part in (*taken, *given))
-    if [len(shape) for shape in shapes] != [4, 2] or shapes[0][0] != 1 or shapes[0][1] != shapes[0][2] or not floats:
-        raise RecommendError(f"{_expected(file)}inputs and outputs of shapes {shapes}. Export the model again.")
-    (_, size, _, channels), (_, n_classes) = shapes
-    suffixes = (each.suffix for each in FORMATS.values() if file.name.lower().endswith(each.suffix))
-    description = file.with_name(file.name[: -len(max(suffixes, key=len))] + ".json")
-    names = described_names(description)
-    notes = ["A .tflite file has no detector: out-of-distribution pictures are not detected."]
+def is_exported(path: Path) -> bool:
+    """Whether a path is opened as an export, by its suffix, or as a folder that holds a SavedModel."""
+    return path.suffix.lower() in _OPENERS or (path / FORMATS["saved_model"].folder).is_file()
+
+
+def needs_tensorflow(path: Path) -> bool:
+    """Whether TensorFlow runs the model at a path."""
+    return path.suffix.lower() not in _OPENERS
+
+
+def open_exported(path: Path) -> Predictor:
+    """Load an export with the class names and the detector of the model that it was exported from."""
+    network = _OPENERS.get(path.suffix.lower(), open_saved_model)(path)
+    suffixes = (each.suffix for each in FORMATS.values() if path.name.lower().endswith(each.suffix))
+    stem = path.name[: -len(max(suffixes, key=len, default=path.suffix)) or None]
+    description = path.with_name(f"{stem}.json")
+    names, size, notes = described_names(description), network.size, []
+    if size is None:
+        size = described_size(description)
+    if size is None:
+        raise RecommendError(
+            f"Expected {description.name} next to {str(path)!r}, which names the size of its pictures. Received: no "
+            "such file. Copy it from where the model was built."
+        )
     if names is None:
         notes.append(f"No {description.name} with the model: classes are reported by number.")
+    detector, note = found_detector(path.with_name(f"{stem}.features.npz"))
+    if detector is not None:
+        note = _unfit(network, detector)
+    if note:
+        detector = None
+        notes.append(f"{note}: out-of-distribution pictures are not detected.")
     return Predictor(
-        run=lambda pixels: [run_litert(interpreter, pixels)],
+        run=network.run if detector is not None else lambda pixels: network.run(pixels)[-1:],
         size=size,
-        channels=channels,
-        classes=checked_names(names, n_classes, str(file)),
-        detector=None,
+        channels=network.channels,
+        classes=checked_names(names, network.n_classes, str(path)),
+        detector=detector,
         notes=tuple(notes),
     )
 
 
-def _interpreter(file: Path) -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-
-        with hidden_native_logs():
-            interpreter = Interpreter(model_content=file.read_bytes())
-            interpreter.allocate_tensors()
-    except ImportError as error:
-        raise RecommendError(
-            "Expected the package ai-edge-litert to be installed. Received: no such package. Install it with "
-            "`pip install ai-edge-litert`."
-        ) from error
-    except OSError as error:
-        raise RecommendError(f"Expected to read {str(file)!r}. Received: {error}. Check the file.") from error
-    except (ValueError, RuntimeError) as error:
-        raise RecommendError(f"{_expected(file)}{first_line(error)}. Export the model again.") from error
-    return interpreter
-
-
-def _expected(file: Path) -> str:
-    return f"Expected {str(file)!r} to be a LiteRT model from a picture to the probabilities of classes. Received: "
+def _unfit(network: Network, detector: Detector) -> str:
+    """Why a network can't be used with a detector; empty if it can."""
+    if network.n_features is None:
+        return "The file computes in 8 bits, or does not end in a dense layer"
+    if network.n_features != len(detector.mean):
+        return f"The detector is for {len(detector.mean):,} features, and the file has {network.n_features:,}"
+    return ""

@@ -21,8 +21,8 @@ from probes.images.image_facts import open_picture
 from probes.images.suffixes import is_image
 from recommender.errors import RecommendError
 from recommender.prediction.built_model import predictor_of
-from recommender.prediction.detector_file import load_detector
-from recommender.prediction.exported_model import open_exported
+from recommender.prediction.detector_file import found_detector
+from recommender.prediction.exported_model import is_exported, open_exported
 from recommender.prediction.predictor import Predictor, described_names
 
 _BATCH = 16  # as in the pass that measures; no more pictures are held
@@ -38,7 +38,7 @@ class Prediction:
     file: str  # as it was named, or found in a folder that was
     classes: tuple[str, ...] = ()  # names, the most probable one first; empty where there is an error
     probabilities: tuple[float, ...] = ()  # of these classes
-    foreign: bool | None = None  # whether the picture is out of distribution; None without a detector
+    out_of_distribution: bool | None = None  # None without a detector
     distance: float | None = None  # from the training pictures, about 1 for one of these; None likewise
     error: str | None = None  # why it could not be read
 
@@ -59,8 +59,8 @@ def predict(
 
     Args:
         model: the .keras file that `recommend --build` wrote, with its .json and .features.npz in the same folder; a
-            .tflite file that was exported with it; a `keras.Model` as `Recommendation.build` returns it; or what
-            `open_predictor` returned.
+            .tflite file, an .onnx file or a SavedModel that was exported with it; a `keras.Model` as
+            `Recommendation.build` returns it; or what `open_predictor` returned.
         images: paths of pictures and of folders, which are searched at any depth. Paths are read as results are
             taken. A picture is decoded, turned upright and resized as in measuring.
         top: how many classes to report for each picture.
@@ -141,7 +141,7 @@ def _of_batch(predictor: Predictor, batch: Sequence[Readable], top: int) -> Iter
             file=file,
             classes=tuple(predictor.classes[number] for number in order),
             probabilities=tuple(values[order].tolist()),
-            foreign=None if detector is None else not distance <= detector.threshold,
+            out_of_distribution=None if detector is None else not distance <= detector.threshold,
             distance=distance,
         )
 
@@ -149,18 +149,18 @@ def _of_batch(predictor: Predictor, batch: Sequence[Readable], top: int) -> Iter
 def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Predictor:
     """Load a .keras file with the class names of MODEL.json and the detector of MODEL.features.npz, if they are there.
 
-    Or a .tflite file that was exported with it, which is run without TensorFlow and has no detector. `trust`: whether
-    code in the file may run.
+    Or an export of it: a .tflite or .onnx file, which are run without TensorFlow, or the folder of a SavedModel.
+    `trust`: whether code in a .keras file may run.
     """
     file = Path(path)
     if not file.name:
         raise RecommendError(f"Expected a .keras file. Received: {str(file)!r}, a folder. Name the file.")
-    if file.suffix.lower() == ".tflite":
+    if is_exported(file):
         return open_exported(file)
     from builders.backbones.keras_model import load_keras_file
 
-    description, detector_file = file.with_suffix(".json"), file.with_suffix(".features.npz")
-    detector = load_detector(detector_file) if os.path.lexists(detector_file) else None
+    description = file.with_suffix(".json")
+    detector, missing = found_detector(file.with_suffix(".features.npz"))
     names = described_names(description)
     try:
         model = load_keras_file(file, trust=trust)
@@ -170,5 +170,5 @@ def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Pred
     if names is None:
         notes.append(f"No {description.name} with the model: classes are reported by number.")
     if detector is None:
-        notes.append(f"No {detector_file.name} with the model: out-of-distribution pictures are not detected.")
+        notes.append(f"{missing}: out-of-distribution pictures are not detected.")
     return predictor_of(model, class_names=names, detector=detector, title=str(file), notes=notes)

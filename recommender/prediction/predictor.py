@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from probes.evaluation.out_of_distribution import Detector
 from recommender.errors import RecommendError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,10 +29,23 @@ class Predictor:
 
 
 def described_names(path: Path) -> tuple[str, ...] | None:
-    """From the description of a model; None where there is none."""
-    try:
-        dataset = json.loads(path.read_text(encoding="utf-8"))["dataset"]
+    """The classes that the description of a model names; None where there is no description."""
+
+    def names(description: Any) -> tuple[str, ...]:
+        dataset = description["dataset"]
         return tuple(str(name) for name in dataset.get("classes") or dataset["class_counts"])
+
+    return _described(path, names)
+
+
+def described_size(path: Path) -> int | None:
+    """The side in px of the pictures that a model takes, from its description; None where there is none."""
+    return _described(path, lambda description: int(description["strategy"]["input_size"]))
+
+
+def _described(path: Path, read: Callable[[Any], T]) -> T | None:
+    try:
+        return read(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

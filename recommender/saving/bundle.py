@@ -39,8 +39,8 @@ class Written:
 
 def detector_of(found: "Decision") -> Detector | None:
     """The detector for a model whose backbone is unchanged; None where there are too few images."""
-    features = np.concatenate(found.pooled_for_head(), axis=1)[found.rows.training]
-    return fitted_detector(features, None, found.rows.groups[found.rows.training], found.seed)
+    blocks = [block[found.rows.training] for block in found.pooled_for_head()]
+    return fitted_detector(blocks, None, found.rows.groups[found.rows.training], found.seed)
 
 
 def write_bundle(

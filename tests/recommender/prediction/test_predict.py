@@ -37,7 +37,7 @@ def home(tiny_found, two_classes, model, tmp_path_factory):
     write_model(model, tiny_found.to_dict(), home / "model.keras")
     pixels = np.stack([read_picture(path).pixels for path in sorted(two_classes.rglob("*.jpg"))])
     features = keras.Model(model.inputs, model.layers[-1].input).predict(pixels, verbose=0)
-    write_detector(home / "model.features.npz", fit_detector(features))
+    write_detector(home / "model.features.npz", fit_detector([features]))
     write_images(home / "new", {"temple": 3, "flower": 3}, seed=9)
     (home / "odd").mkdir()
     (home / "odd" / "bro ken.jpg").write_bytes((home / "new/temple/0000.jpg").read_bytes()[:900])
@@ -85,7 +85,7 @@ def test_a_picture_is_out_of_distribution_beyond_the_threshold_of_the_detector(h
     for prediction in predict(predictor, [home / "new", home / "odd/flower.png"]):
         row = features.predict(read_picture(Path(prediction.file)).pixels[None], verbose=0)
         assert prediction.distance == pytest.approx(predictor.detector.distance(row)[0], rel=1e-3)
-        assert prediction.foreign == (prediction.distance > predictor.detector.threshold)
+        assert prediction.out_of_distribution == (prediction.distance > predictor.detector.threshold)
 
 
 def test_pictures_are_turned_upright_as_in_measuring(home, tmp_path, model, predictor):
@@ -108,7 +108,7 @@ def test_more_pictures_than_are_held_keep_their_order(home, predictor):
     found = predict(predictor, stream())
     first = next(found)
     assert first.error is not None
-    assert (first.classes, first.foreign, first.distance) == ((), None, None)
+    assert (first.classes, first.out_of_distribution, first.distance) == ((), None, None)
     assert len(asked) < len(names)  # the rest is not read yet
     assert [prediction.file for prediction in (first, *found)] == [str(name) for name in names]
 
@@ -127,7 +127,7 @@ def test_a_model_alone_predicts_numbers_and_notes_what_is_missing(home, tmp_path
     assert [note.split(" with")[0] for note in predictor.notes] == ["No alone.json", "No alone.features.npz"]
     (found,) = predict(predictor, home / "new/temple/0000.jpg")
     assert found.classes[0] in ("0", "1")
-    assert (found.foreign, found.distance) == (None, None)
+    assert (found.out_of_distribution, found.distance) == (None, None)
 
 
 def test_a_folder_that_can_not_be_listed_is_reported(tmp_path, predictor, monkeypatch):
@@ -148,9 +148,18 @@ def test_csv_has_a_row_a_picture(home, invoke):
     run = invoke("predict", home / "model.keras", home / "odd", "--csv", "--top", "9")
     assert run.returncode == 1
     broken, flower = csv.DictReader(io.StringIO(run.stdout))
-    assert list(flower) == ["file", "class", "probability", "class_2", "probability_2", "foreign", "distance", "error"]
+    assert list(flower) == [
+        "file",
+        "class",
+        "probability",
+        "class_2",
+        "probability_2",
+        "out_of_distribution",
+        "distance",
+        "error",
+    ]
     assert float(flower["probability"]) + float(flower["probability_2"]) == pytest.approx(1, abs=1e-5)
-    assert [row["foreign"] in ("true", "false") for row in (broken, flower)] == [False, True]
+    assert [row["out_of_distribution"] in ("true", "false") for row in (broken, flower)] == [False, True]
     assert [bool(row["error"]) for row in (broken, flower)] == [True, False]
 
 
@@ -159,9 +168,20 @@ def test_json_is_one_array_of_objects(home, invoke):
     run = invoke("predict", home / "model.keras", home / "odd", "--json")
     broken, flower = json.loads(run.stdout)
     assert broken["error"]
-    assert (broken["classes"], broken["foreign"], broken["distance"]) == ([], None, None)
+    assert (broken["classes"], broken["out_of_distribution"], broken["distance"]) == ([], None, None)
     assert 0.5 <= flower["classes"][0]["probability"] <= 1
-    assert set(flower) == {"file", "classes", "foreign", "distance", "error"}
+    assert set(flower) == {"file", "classes", "out_of_distribution", "distance", "error"}
+
+
+@pytest.mark.usefixtures("_opened_once")
+def test_json_lines_are_an_object_a_picture(home, invoke):
+    run = invoke("predict", home / "model.keras", home / "odd", "--json-lines")
+    array = invoke("predict", home / "model.keras", home / "odd", "--json")
+    assert [json.loads(line) for line in run.stdout.splitlines()] == json.loads(array.stdout)
+
+
+def test_two_forms_of_output_are_a_usage_error(home, invoke):
+    assert invoke("predict", home / "model.keras", home / "odd", "--json", "--csv").returncode == 2
 
 
 @pytest.mark.usefixtures("_opened_once")
@@ -249,7 +269,7 @@ def test_a_description_that_does_not_fit_is_refused(text, copied, monkeypatch, m
 
 
 def test_a_detector_of_another_model_is_refused(model):
-    detector = fit_detector(np.random.default_rng(0).random((20, 7)))
+    detector = fit_detector([np.random.default_rng(0).random((20, 7))])
     with pytest.raises(RecommendError, match="Received: one of 7 features"):
         predictor_of(model, detector=detector)
 
@@ -257,26 +277,80 @@ def test_a_detector_of_another_model_is_refused(model):
 # --- exported models
 
 
+FULL_PRECISION = ("saved_model", "litert", "onnx")
+
+
 @pytest.fixture(scope="module")
-def exported(home, model):
+def exports(home, model):
+    """Format -> the path of the export beside the model and its other files."""
     from builders.export.export import export_model
 
-    return export_model(model, home / "model", "litert", np.zeros((1, 32, 32, 3), np.float32)).path
+    pictures = np.stack([read_picture(path).pixels for path in sorted((home / "new").rglob("*.jpg"))])
+    return {name: export_model(model, home / "model", name, pictures).path for name in (*FULL_PRECISION, "litert_int8")}
 
 
-def test_an_exported_model_predicts_as_the_model_does(exported, home, predictor):
-    ours = list(predict(exported, home / "new", top=2))
-    theirs = list(predict(predictor, home / "new", top=2))
-    assert [each.classes for each in ours] == [each.classes for each in theirs]
-    np.testing.assert_allclose(
-        [each.probabilities for each in ours], [each.probabilities for each in theirs], atol=1e-4
-    )
-    assert {each.foreign for each in ours} == {None}
-    assert "no detector" in open_predictor(exported).notes[0]
+@pytest.fixture
+def exported(exports):
+    return exports["litert"]
 
 
-def test_an_exported_model_predicts_without_tensorflow(exported, home, run_python):
-    assert "temple" in run_without_keras(run_python, "predict", exported, home / "new")
+@pytest.mark.parametrize("name", FULL_PRECISION)
+def test_an_export_predicts_as_the_model_does(name, exports, home, predictor):
+    opened = open_predictor(exports[name])
+    assert opened.notes == ()
+    files = [home / "new", home / "odd/flower.png"]
+    for ours, theirs in zip(predict(opened, files, top=2), predict(predictor, files, top=2), strict=True):
+        assert (ours.file, ours.classes, ours.error) == (theirs.file, theirs.classes, theirs.error)
+        assert ours.out_of_distribution == theirs.out_of_distribution
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
+        assert ours.distance == pytest.approx(theirs.distance, rel=1e-3)
+
+
+def test_an_export_in_8_bits_predicts_without_the_detector(exports, home):
+    opened = open_predictor(exports["litert_int8"])
+    assert [note.split(":")[0] for note in opened.notes] == [
+        "The file computes in 8 bits, or does not end in a dense layer"
+    ]
+    assert {found.out_of_distribution for found in predict(opened, home / "new")} == {None}
+
+
+@pytest.mark.parametrize("name", ["litert", "onnx"])
+def test_an_export_predicts_without_tensorflow(name, exports, home, run_python):
+    assert "temple" in run_without_keras(run_python, "predict", exports[name], home / "new")
+
+
+def test_an_export_with_another_models_detector_predicts_without_it(exports, home, tmp_path):
+    shutil.copy(exports["litert"], tmp_path / "model.tflite")
+    shutil.copy(home / "model.json", tmp_path)
+    write_detector(tmp_path / "model.features.npz", fit_detector([np.random.default_rng(0).random((20, 7))]))
+    opened = open_predictor(tmp_path / "model.tflite")
+    assert opened.detector is None
+    assert "for 7 features" in opened.notes[0]
+
+
+def test_a_saved_model_without_its_description_is_refused(exports, tmp_path):
+    shutil.copytree(exports["saved_model"], tmp_path / "model_saved_model")
+    with pytest.raises(RecommendError, match=r"Expected model\.json next to .* Received: no such file"):
+        open_predictor(tmp_path / "model_saved_model")
+
+
+def test_without_its_packages_an_onnx_file_says_what_to_install(exports, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(RecommendError, match=r"pip install 'netgraft\[onnx\]'\.$"):
+        open_predictor(exports["onnx"])
+
+
+@pytest.mark.parametrize("name", ["broken.onnx", "broken.tflite", "broken_saved_model"])
+def test_a_broken_export_is_refused_in_one_line(name, exports, tmp_path):
+    path = tmp_path / name
+    if name.endswith("saved_model"):
+        path.mkdir()
+        (path / "saved_model.pb").write_bytes(b"no model")
+    else:
+        whole = exports["onnx" if name.endswith("onnx") else "litert"].read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RecommendError, match=r"\AExpected '.*broken.*' to be a .*\. Export the model again\.\Z"):
+        open_predictor(path)
 
 
 def test_an_exported_model_without_its_description_numbers_the_classes(exported, tmp_path):

@@ -81,7 +81,7 @@ def test_everything_is_written_and_predicts(write, detector, model, result, two_
     (found,) = predict(tmp_path / "m.keras", two_classes / "flower/0000.jpg")
     own = model.predict(read_picture(two_classes / "flower/0000.jpg").pixels[None], verbose=0)[0]
     assert found.classes == (["flower", "temple"][own.argmax()],)
-    assert found.foreign is False
+    assert found.out_of_distribution is False
 
 
 def test_exports_are_judged_on_the_held_out_images(write, result, model, two_classes, tmp_path):
