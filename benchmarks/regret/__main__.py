@@ -33,7 +33,6 @@ from recommender.rules.scenario import Scenario, Similarity
 from recommender.rules.scenario_rule import Verdict, decide
 
 ARMS = {1: "whole", 4: "cut", 2: "partial", 3: "full"}
-TRIED = 1.645  # one-sided 95 %
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,14 +160,14 @@ def old_rule(cell: Cell) -> int:
 
 
 def after_trial(cell: Cell, verdict: Verdict) -> int:
-    """The scenario of what `fit` returns: a fine-tuned network only where a trial is surely better than the start."""
+    """The scenario of what `fit` returns, after one trial on the images that the cell holds out for it."""
     scenario = verdict.scenario if verdict.scenario.fine_tunes else verdict.rival
     if scenario is None or scenario.id not in cell.trial:
         return verdict.scenario.id
     gain = paired_gain(*cell.trial[scenario.id])
-    sure = (gain.high + gain.low) / 2 > TRIED * gain.standard_error
-    frozen = verdict.scenario.id if not verdict.scenario.fine_tunes else 1
-    return scenario.id if sure else frozen
+    if verdict.outcomes.chance_after(scenario, gain.difference, gain.standard_error) >= thresholds.ACCEPTED:
+        return scenario.id
+    return 1 if verdict.scenario.fine_tunes else verdict.scenario.id
 
 
 def regret(cell: Cell, scenario: int) -> float:

@@ -1,7 +1,6 @@
 """Fit the two lines of the decision to cells of the grid: Bayesian regression with an effect of each data set."""
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,28 +36,34 @@ class Points:
 
 
 def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray) -> Line:
-    """The posterior mean and covariance of the coefficients; the two spreads, over sets and over cells, by evidence."""
+    """The posterior mean and covariance of the coefficients.
+
+    The two spreads, over sets and over cells, are averaged over by their evidence: few cells say little of them.
+    """
     same = np.equal.outer(np.array(points.sets), np.array(points.sets)).astype(float)
     believed = np.diag(prior_spread**2)
-    best: tuple[float, FloatArray, float] | None = None
+    rest = points.logs - points.features @ prior
+    evidence, means, covariances, spreads = [], [], [], []
     for of_sets, of_cells in itertools.product(_SPREADS, _SPREADS):
         noise = np.diag(points.variances + of_cells**2) + of_sets**2 * same
         total = points.features @ believed @ points.features.T + noise
-        rest = points.logs - points.features @ prior
         _, determinant = np.linalg.slogdet(total)
-        evidence = -0.5 * (rest @ np.linalg.solve(total, rest) + determinant)
-        if best is None or evidence > best[0]:
-            best = evidence, noise, float(np.hypot(of_sets, of_cells))
-    if best is None:
-        raise ValueError("no spread was tried")
-    precision = np.linalg.inv(best[1])
-    covariance = np.linalg.inv(np.linalg.inv(believed) + points.features.T @ precision @ points.features)
-    mean = covariance @ (np.linalg.solve(believed, prior) + points.features.T @ precision @ points.logs)
+        evidence.append(-0.5 * (rest @ np.linalg.solve(total, rest) + determinant))
+        gain = believed @ points.features.T @ np.linalg.inv(total)
+        means.append(prior + gain @ rest)
+        covariances.append(believed - gain @ points.features @ believed)
+        spreads.append(of_sets**2 + of_cells**2)
+    weights = np.exp(np.array(evidence) - max(evidence))
+    weights /= weights.sum()
+    mean = weights @ np.array(means)
+    apart = np.array(means) - mean
+    covariance = np.einsum("k,kij->ij", weights, np.array(covariances))
+    covariance += np.einsum("k,ki,kj->ij", weights, apart, apart)
     mean[1:3] = np.minimum(mean[1:3], 0.0)  # more images never make fine-tuning worse
     return Line(
         coefficients=tuple(np.round(mean, 3).tolist()),
         covariance=tuple(tuple(row) for row in np.round(covariance, 4).tolist()),
-        spread=round(best[2], 3),
+        spread=round(float(np.sqrt(weights @ np.array(spreads))), 3),
     )
 
 
@@ -70,11 +75,3 @@ def log_ratio(wrong: npt.ArrayLike, wrong_before: npt.ArrayLike) -> tuple[float,
     after, before = np.asarray(wrong, bool), np.asarray(wrong_before, bool)
     k, k_before, discordant = after.sum() + 0.5, before.sum() + 0.5, (after != before).sum() + 1
     return float(np.log(k / k_before)), float(discordant / (k * k_before))
-
-
-def mean_and_error(values: Sequence[float], sets: Sequence[str]) -> tuple[float, float]:
-    """Mean over all, and its standard error from the means of data sets."""
-    of_sets = [np.mean([v for v, s in zip(values, sets, strict=True) if s == name]) for name in dict.fromkeys(sets)]
-    return float(np.mean(values)), float(np.std(of_sets, ddof=1) / np.sqrt(len(of_sets))) if len(
-        of_sets
-    ) > 1 else np.nan

@@ -25,6 +25,7 @@ from recommender.fit.images import Numbers
 from recommender.fit.plan import REFIT_BELOW, SOLVED_AT_ONCE, FitSession, is_dissimilar, phases
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, LINEAR_PROBE, FitResult, TrainingPlan
 from recommender.fit.state_file import state_file
+from recommender.rules import thresholds
 
 
 def fit_tuned(session: FitSession) -> FitResult:
@@ -97,9 +98,28 @@ class _FineTuning:
         return images.split.judged_by == "held-out part" and len(images.training) < REFIT_BELOW
 
     @property
+    def chance(self) -> float | None:
+        """Probability that fine-tuning is better, by what is expected and by the trials; of the user's model None."""
+        if self.evidence is None or self.session.given:
+            return None
+        gain, verdict = self.evidence.gain, self.session.found.verdict
+        return verdict.outcomes.chance_after(verdict.scenario, gain.difference, gain.standard_error)
+
+    @property
     def accepted(self) -> bool:
         """Whether the fine-tuned network is returned."""
-        return self.session.options.force or (self.evidence is not None and self.evidence.sure)
+        if self.session.options.force or self.evidence is None:
+            return self.session.options.force
+        return self.evidence.sure if self.chance is None else self.chance >= thresholds.ACCEPTED
+
+    @property
+    def settled(self) -> bool:
+        """Whether a further trial would change nothing."""
+        if self.evidence is None:
+            return False
+        if self.session.options.force or self.chance is None:
+            return self.session.options.force or self.evidence.sure or self.evidence.worse
+        return not 1 - thresholds.SETTLED <= self.chance <= thresholds.SETTLED
 
     def announce(self) -> None:
         """Tell the user the plan, with the seconds that a few timed steps predict."""
@@ -134,8 +154,7 @@ class _FineTuning:
     def run_trials(self) -> None:
         """Train with images held out, until it is sure whether fine-tuning helps or no trial is left."""
         for number, split in enumerate(self.splits):
-            known = self.evidence
-            if known is not None and (known.sure or known.worse or self.session.options.force):
+            if self.settled:
                 return
             first: Arrays | None = None
             if number >= len(self.predictions):
@@ -281,18 +300,19 @@ class _FineTuning:
         if not len(self.data.images.split.held_out):
             notes.append("No image can be held out to measure whether fine-tuning helps.")
         elif evidence is not None and not evidence.sure and not self.diverged:
-            interval = points_text((evidence.gain.low, evidence.gain.high))
             found = (
                 f"On {len(self.judged):,} held-out images fine-tuning changed the accuracy by "
                 f"{100 * evidence.gain.difference:+.1f} points (90 % interval "
-                f"{interval})"
+                f"{points_text((evidence.gain.low, evidence.gain.high))})"
             )
+            if self.chance is not None:
+                found += f"; with what other data sets show, it is better with a probability of {self.chance:.0%}"
             if self.session.options.force:
-                notes.append(f"{found}: that it helps is not sure.")
-            elif evidence.worse:
-                notes.append(f"{found}: the frozen model is better, and is returned.")
+                notes.append(f"{found}. You asked for the fine-tuned network.")
+            elif self.accepted:
+                notes.append(f"{found}. The fine-tuned network is returned.")
             else:
-                notes.append(f"{found}: too few images to tell. The frozen model is returned; force overrides that.")
+                notes.append(f"{found}. The frozen model is returned; force overrides that.")
         if self.unsaved is not None:
             reason = f"The state of the training could not be kept ({self.unsaved})"
             notes.append(f"{reason}: an interrupted run could not have been resumed.")

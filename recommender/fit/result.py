@@ -71,7 +71,6 @@ class FitResult:
     """A trained model, and its accuracy on images that it was not trained on, None if no image can be held out."""
 
     model: Any = field(repr=False)  # compiled; fine-tuned only where that is surely better than the frozen model
-    found: "Decision" = field(repr=False)  # that the model follows; a trial may have chosen another scenario
     plan: TrainingPlan  # what was planned
     chosen: str  # "fine_tuned"; "linear_probe", the frozen model, if that was not surely better; or "as_given"
     judged_by: str  # "cross-validation", "held-out part", "validation", or "nothing"
@@ -92,6 +91,7 @@ class FitResult:
         default=(), repr=False
     )  # the images that judged: (name, class number)
     predictions: Predictions | None = field(default=None, repr=False)  # on the images that judged
+    found: "Decision | None" = field(default=None, repr=False)  # that the model follows; a trial may have changed it
     detector: "Detector | None" = field(default=None, repr=False)  # None if there are too few images
     notes: tuple[str, ...] = ()  # what else the user should know, in sentences
     seconds: dict[str, float]  # by phase

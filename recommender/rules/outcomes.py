@@ -71,6 +71,18 @@ class Outcomes:
         """Probability that one scenario is better than another by more than that, in accuracy."""
         return float((self._of(scenario) - self._of(than) > by).mean())
 
+    def chance_after(self, scenario: Scenario, gain: float, error: float) -> float:
+        """Probability that fine-tuning is better than the best frozen model, after a trial on held-out images.
+
+        `gain` is its accuracy less that of the frozen whole backbone, with its standard error. Each draw counts by how
+        well it explains that.
+        """
+        tuned, whole = self._of(scenario), self._of(Scenario.LINEAR_PROBE)
+        frozen = np.max([self._of(each) for each in self.scenarios if not each.fine_tunes], axis=0)
+        logs = -0.5 * ((tuned - whole - gain) / np.hypot(error, thresholds.TRIAL_ERROR)) ** 2
+        weights = np.exp(logs - logs.max())
+        return float(weights @ (tuned > frozen) / weights.sum())
+
     def with_copy(self, scenario: Scenario, *, of: Scenario) -> "Outcomes":
         """The same with another scenario that gives what this one gives."""
         draws = np.concatenate([self.draws, self._of(of)[None]])

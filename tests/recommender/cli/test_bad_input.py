@@ -67,7 +67,11 @@ BAD = {  # what is wrong -> arguments, exit code, what the line says
     "two data": (["data", "more"], USAGE, "unexpected extra argument (more)"),
     "no network to list cuts of": (["cuts"], USAGE, "Missing argument"),
     "no pictures to predict": (["predict", "m.keras"], USAGE, "Missing argument 'IMAGES...'"),
-    "two forms of a prediction": (["predict", "m", "x", "--csv", "--json"], USAGE, "one of --csv and --json"),
+    "two forms of a prediction": (
+        ["predict", "m", "x", "--csv", "--json"],
+        USAGE,
+        "one of --csv, --json and --json-lines",
+    ),
     "a scenario above 4": (["data", "--scenario", "5"], USAGE, "'--scenario'"),
     "a scenario below 1": (["data", "--scenario", "0"], USAGE, "'--scenario'"),
     "too small a sample": (["data", "--max-images", "1"], USAGE, "'--max-images'"),

@@ -31,7 +31,7 @@ OWN = {
     | OUTPUT
     | {"--epochs", "--steps", "--resume", "--logs", "--augment", "--force"},
     "compare": DATA | MEASURED | ANSWER | MODEL | OUTPUT | {"--budget", "--plot"},
-    "predict": OUTPUT | {"--top", "--csv", "--trust"},
+    "predict": OUTPUT | {"--top", "--csv", "--json-lines", "--trust"},
     "backbones": set(),
     "cuts": {"--trust"},
     "reference": NETWORK | OUTPUT | {"--max-images", "--seed"},
