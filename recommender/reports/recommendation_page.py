@@ -33,7 +33,7 @@ def print_page(found: Decision, console: Console, *, commands: Sequence[str] = (
     """Print the answer, and below it the details; `commands` are what to type next."""
     console.width = min(console.width, WIDEST)
     parts: list[RenderableType] = [first_screen(found, commands), Text()]
-    parts += [_section("What each scenario is expected to give, after training"), _expected(found), Text()]
+    parts += [_section("Expected accuracy after training, with its 90 % interval"), _expected(found), Text()]
     parts += [_section("By depth")]
     parts += [depth_table(found, console.width), Text(), points(notes(found)), Text()]
     if choice := found.measurements.extra.get("backbone"):
@@ -69,7 +69,7 @@ def first_screen(found: Decision, commands: Sequence[str] = ()) -> RenderableTyp
 def _expected(found: Decision) -> Table:
     table = Table.grid(padding=(0, 2))
     for scenario, accuracy, interval, mark in expected_rows(found):
-        table.add_row(f" {scenario}", accuracy, f"90 % interval {interval}", mark)
+        table.add_row(f" {scenario}", accuracy, interval, mark)
     return table
 
 

@@ -79,7 +79,12 @@ def gives(found: Decision) -> str:
     else:
         said = f"{accuracy} of new images right, 90 % interval {interval}"
     how = f"on {n_held_out:,} images of your validation split" if n_held_out else "by cross-validation"
-    return f"{said}, before any training; measured {how}"
+    measured = f"{said}, before any training; measured {how}"
+    if not found.scenario.fine_tunes:
+        return measured
+    outcomes = found.verdict.outcomes
+    after = percent(outcomes.expected(found.scenario))
+    return f"{after} after `fit` (90 % interval {interval_text(outcomes.interval(found.scenario))}); {measured}"
 
 
 def training_line(found: Decision) -> str:
