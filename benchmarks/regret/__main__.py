@@ -232,6 +232,22 @@ def print_policies(cells: Sequence[Cell], left_out: Sequence[Verdict], shipped: 
         )
 
 
+def print_differences(cells: Sequence[Cell], left_out: Sequence[Verdict]) -> None:
+    """What other policies lose more than the decision with `fit`, on the same cells."""
+    own = [regret(cell, after_trial(cell, verdict)) for cell, verdict in zip(cells, left_out, strict=True)]
+    print("| policy | loses more than the decision and `fit` | 95 % |")
+    print("|---|---|---|")
+    others: dict[str, Callable[[Cell], int]] = {
+        "the rule of before": old_rule,
+        "the better frozen model by cross-validation": lambda cell: cell.frozen,
+        "always 3": lambda _: 3,
+    }
+    for name, choose in others.items():
+        more = [regret(cell, choose(cell)) - lost for cell, lost in zip(cells, own, strict=True)]
+        low, high = interval_over_sets(more, [cell.name for cell in cells])
+        print(f"| {name} | {np.mean(more):+.2f} | {low:+.2f} to {high:+.2f} |")
+
+
 def print_confidence(cells: Sequence[Cell], found: Sequence[Verdict]) -> None:
     print("| confidence | answers | mean confidence | within 1 point of the best |")
     print("|---|---|---|---|")
@@ -302,6 +318,8 @@ def main() -> None:
     print_cells(cells, left_out)
     print()
     print_policies(cells, left_out, shipped)
+    print()
+    print_differences(cells, left_out)
     print()
     print_confidence(cells, left_out)
     print()
