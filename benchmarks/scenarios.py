@@ -42,7 +42,7 @@ def by_cuts(found: Recommendation) -> Similarity:
     """What the similarity would count as if drift could not be measured."""
     evidence = {cut.cut: cut.correct for cut in found.measurements.separability.per_cut}
     depths = [point.depth for point in found.plan.cuts]
-    return rules.similarity_by_cuts(depths, [evidence[point.layer] for point in found.plan.cuts], seed=0).verdict
+    return rules.similarity_by_cuts(depths, [evidence[point.layer] for point in found.plan.cuts])
 
 
 def row(name: str, folder: ImageIndex, *, whole: bool) -> dict:

@@ -84,7 +84,7 @@ def map_figure(
 ) -> Any:
     """The four scenarios by number of images and similarity, and where one data set lies.
 
-    `images_needed`: from so many on fine-tuning is expected to be better than freezing, on this task.
+    `images_needed`: with so many fine-tuning is expected to be as good as freezing, on this task.
     """
     figure = new_figure(7, 5)
     import matplotlib
@@ -114,7 +114,9 @@ def map_figure(
             axes.vlines(n_images, *interval, color=BLUE, lw=2)  # 90 %
         axes.plot(n_images, score, "o", color=BLUE, ms=9)
         axes.annotate("your images", (n_images, score), (10, 6), textcoords="offset points", color=BLUE)
-        axes.set_xlabel(f"images (on this task fine-tuning is expected to pay from about {threshold:,.0f} on)")
+        axes.set_xlabel(
+            f"images (on this task fine-tuning is expected to be as good as freezing with about {threshold:,.0f})"
+        )
         axes.set_ylabel("similarity to what the network was trained on")
         axes.set_title(title, loc="left", fontsize=11, color=INK)
     return figure

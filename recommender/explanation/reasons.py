@@ -139,7 +139,8 @@ def _amount(found: "Decision") -> str:
         f"There are {count(size.n_images, 'image')} in {size.n_classes:,} classes, {small:,} in "
         f"{small_class_words(size.n_classes)}. Fine-tuning (scenario {tuned.id}) is expected to reach "
         f"{percent(outcomes.expected(tuned))} (90 % interval {interval_text(outcomes.interval(tuned))}); on such a "
-        f"task it is expected to be better than freezing from about {rounded(verdict.images_needed)} images on."
+        f"task it is expected to be as good as freezing with about {rounded(verdict.images_needed)} images, and better "
+        "with more."
     )
 
 

@@ -114,7 +114,7 @@ class Similarity(Record):
 
 class Size(Record):
     verdict: Literal["limited", "plentiful"]
-    margin: Annotated[float, note("Images over those from which fine-tuning is expected to pay.")]
+    margin: Annotated[float, note("Images over those with which fine-tuning is expected to be as good as freezing.")]
     images_in_small_class: Annotated[Count, note("Of the smallest class; beyond 50 classes a few may be smaller.")]
 
 
@@ -154,7 +154,9 @@ class Scenario(Record):
     runner_up: RunnerUp
     gap: Annotated[float, note("Expected accuracy less that of the runner-up.")]
     textbook: Annotated[ScenarioId, note("What the textbook's table says by amount and similarity alone.")]
-    images_needed: Annotated[float, note("From about how many images fine-tuning is expected to pay.")]
+    images_needed: Annotated[
+        float, note("With about how many images fine-tuning is expected to be as good as freezing.")
+    ]
     expected: Annotated[list[Expected], note("Of each possible scenario, after training; the cheapest first.")]
     rival: Annotated[ScenarioId | None, note("Fine-tuning that may be clearly better: `fit` tries it.")]
     overridden: Annotated[ScenarioId | None, note("What the rules chose, where the user or `compare` chose another.")]

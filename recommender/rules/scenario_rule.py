@@ -58,7 +58,7 @@ class Verdict:
 
     @property
     def images_needed(self) -> float:
-        """From about how many images on fine-tuning is expected to be better than freezing."""
+        """With about how many images fine-tuning is expected to be as good as freezing."""
         return images_needed(self.task)
 
     @property

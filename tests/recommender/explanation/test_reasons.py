@@ -72,7 +72,7 @@ def vars_of(record):
 
 REASONS = {  # what is special -> change, a part of a reason
     "few images": (lambda f: f, "There are 100 images in 2 classes, 40 in the smallest class. Fine-tuning (scenario "),
-    "what fine-tuning needs": (lambda f: f, "it is expected to be better than freezing from about "),
+    "what fine-tuning needs": (lambda f: f, "it is expected to be as good as freezing with about "),
     "many classes": (
         lambda f: sized(f, class_names=("name",) * 101, class_counts=(3,) * 101),
         "3 in the smallest class (2 smaller ones not counted).",
