@@ -151,8 +151,17 @@ def tiny_file():
 
 
 @pytest.fixture(scope="session")
-def tiny_found(two_classes, tiny_file):
+def tiny_decided(two_classes, tiny_file):
     """A recommendation measured once with the tiny network. Never change it."""
     from recommender import recommend
 
     return recommend(two_classes, backbone=tiny_file)
+
+
+@pytest.fixture(scope="session")
+def tiny_found(tiny_decided):
+    """The same measurements with a frozen model. Never change it."""
+    from recommender.rules.scenario import Amount, Scenario
+
+    frozen = Scenario.of(Amount.LIMITED, tiny_decided.verdict.similarity)
+    return tiny_decided.with_scenario(frozen, by_trial=True)

@@ -51,7 +51,18 @@ TENSORFLOW = {  # folders, and single modules, that may import it at the top
     "recommender.comparison.tuned",
     "recommender.pipeline.keras_network",
 }
-PURE = {"recommender", "probes", "builders", "numpy", "math", "enum", "dataclasses", "collections", "typing"}
+PURE = {
+    "recommender",
+    "probes",
+    "builders",
+    "numpy",
+    "math",
+    "enum",
+    "dataclasses",
+    "collections",
+    "functools",
+    "typing",
+}
 
 
 @cache

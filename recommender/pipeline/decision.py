@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 from builders.strategy import Strategy
 from probes.measurements import Measurements
 from probes.quality.findings import Finding
-from probes.separability.linear_probe import fit_linear_probe
 from recommender.progress import import_tensorflow
 from recommender.rules.class_balance import class_weights
 from recommender.rules.plan import Plan, plan_strategy
@@ -120,6 +119,8 @@ class Decision:
 
     def with_scenario(self, scenario: Scenario, *, by_trial: bool = False) -> Self:
         """The same measurements with another scenario, which the user asks for or a trial shows to be the best."""
+        from probes.separability.linear_probe import fit_linear_probe
+
         plan = plan_strategy(self.backbone.name, self.plan.cuts, scenario, self.measurements)
         probe = fit_linear_probe(
             [self.features.pooled[level] for level in plan.strategy.head.levels],

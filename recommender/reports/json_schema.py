@@ -209,7 +209,7 @@ class Recommendation(Record):
     which is written; `comparison.recommended` names the advice.
     """
 
-    schema_version: Literal[5]
+    schema_version: Literal[6]
     dataset: Dataset
     backbone: Backbone
     similarity: Annotated[Similarity | None, note("Null where the network has nothing to measure it by.")]

@@ -77,7 +77,7 @@ def test_page_json_and_model_card_have_the_table(found):
     console = Console(file=io.StringIO(), width=120)
     print_page(found, console)
     page = console.file.getvalue()
-    assert "Networks tried" in page
+    assert "Networks that were tried" in page
     assert "◀ chosen" in page
     assert "was chosen among 2 networks" in " ".join(page.split())
     document = found.to_dict()

@@ -23,11 +23,11 @@ def measure_brightness(features: Features) -> Brightness | None:
     return Brightness(mean=float(values.mean()), deviation=float(values.std())) if len(values) else None
 
 
-def test_a_registered_probe_is_called_measured_and_reported(monkeypatch, two_classes, tiny_file, tiny_found):
+def test_a_registered_probe_is_called_measured_and_reported(monkeypatch, two_classes, tiny_file, tiny_decided):
     more = {"brightness": lambda data: measure_brightness(data.features), "nothing": lambda _: None}
     monkeypatch.setattr(probes, "PROBES", {**probes.PROBES, **more})
     found = recommend(two_classes, backbone=tiny_file)
-    document, without = found.to_dict(), tiny_found.to_dict()
+    document, without = found.to_dict(), tiny_decided.to_dict()
     assert found.measurements.extra["brightness"] == measure_brightness(found.features)
     assert document["probes"]["brightness"]["mean"] == pytest.approx(found.measurements.extra["brightness"].mean)
     assert document["probes"]["nothing"] is None

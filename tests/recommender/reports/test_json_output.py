@@ -45,7 +45,7 @@ def test_a_recommendation_keeps_to_the_schema(tiny_found):
     document = tiny_found.to_dict()
     VALIDATOR.validate(document)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document["schema_version"] == 5
+    assert document["schema_version"] == 6
     assert document["probes"] == {}
     assert [Finding.of(finding).to_dict() for finding in tiny_found.findings] == document["findings"]
 

@@ -124,7 +124,7 @@ def test_an_answer_on_more_images_is_surer():
 
 
 def test_fine_tuning_that_may_be_clearly_better_is_the_rival_unless_the_user_or_a_trial_chose():
-    task = replace(PHOTOGRAPHS, accuracy=0.9, n_images=60, images_per_class=30, n_judged=60)
+    task = replace(PHOTOGRAPHS, accuracy=0.85, n_images=60, images_per_class=30)
     found = verdict(task)
     assert not found.scenario.fine_tunes
     assert found.rival.fine_tunes
