@@ -53,8 +53,8 @@ def predict(
     """Predict the class of each image, its probability, and whether the image is out-of-distribution.
 
     MODEL is a .keras file that `recommend DATA --build MODEL.keras` wrote, or an export that was written with it: a
-    .tflite or .onnx file, or the folder of a SavedModel. MODEL.json next to it names the classes, and MODEL.features.npz holds the
-    out-of-distribution detector, which runs in every format but those of 8 bits. IMAGES
+    .tflite or .onnx file, or the folder of a SavedModel. MODEL.json next to it names the classes, and
+    MODEL.features.npz holds the out-of-distribution detector, which runs in every format but those of 8 bits. IMAGES
     are files, folders, which are searched at any depth, or - for a list of paths on standard input, one per line.
 
     An image that can't be read is reported, and the others are predicted.

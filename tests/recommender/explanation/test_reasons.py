@@ -115,7 +115,10 @@ REASONS = {  # what is special -> change, a part of a reason
         "of the depth): the whole backbone.",
     ),
     "a whole backbone that is frozen": (
-        lambda f: built(replace(f, plan=replace(f.plan, cut_choice=None)), freeze=f.strategy.cut),
+        lambda f: ruled(
+            built(replace(f, plan=replace(f.plan, cut_choice=None)), freeze=f.strategy.cut),
+            scenario=Scenario.LINEAR_PROBE,
+        ),
         "the whole backbone. On the same images a classifier at the best earlier cut is right more often by ",
     ),
     "a graph that can't be cut": (
