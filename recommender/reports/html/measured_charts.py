@@ -30,7 +30,6 @@ class ReferenceSet:
     name: str
     n_images: int
     score: float
-    scenario: int
 
 
 def reference_sets() -> list[ReferenceSet]:
@@ -43,7 +42,6 @@ def reference_sets() -> list[ReferenceSet]:
             name=row["name"],
             n_images=int(row["n_images"]),
             score=float(row["score"]),
-            scenario=int(row["scenario"]),
         )
         for number, row in enumerate(rows)
     ]
