@@ -299,7 +299,7 @@ class _FineTuning:
             notes.append("The training diverged: its weights are not finite. Lower `learning_rate`.")
         if not len(self.data.images.split.held_out):
             notes.append("No image can be held out to measure whether fine-tuning helps.")
-        elif evidence is not None and not evidence.sure and not self.diverged:
+        elif evidence is not None and not self.diverged and not (evidence.sure and self.accepted):
             found = (
                 f"On {len(self.judged):,} held-out images fine-tuning changed the accuracy by "
                 f"{100 * evidence.gain.difference:+.1f} points (90 % interval "

@@ -11,6 +11,7 @@ from recommender.fit.frozen import fit_frozen
 from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession, check_choices
 from recommender.fit.result import FINE_TUNED, FitResult
 from recommender.progress import Clock, reported
+from recommender.rules.scenario import Scenario
 
 if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
@@ -32,8 +33,10 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
         if rival is None:
             return _fit(found, model, options)
         tried = _fit(found.with_scenario(rival, by_trial=True), None, replace(options, force=False))
-        if tried.chosen == FINE_TUNED or tried.interrupted:
+        if tried.chosen == FINE_TUNED:
             return tried
+        if tried.interrupted:  # what came back is the whole backbone, frozen
+            return replace(tried, found=found.with_scenario(Scenario.LINEAR_PROBE, by_trial=True))
         frozen = _fit(found, None, options.of_no_training())
     seen = {name: getattr(tried, name) for name in ("gain", "trials", "history")}
     return replace(frozen, notes=(*tried.notes, *frozen.notes), **seen)

@@ -1,0 +1,52 @@
+"""A frozen model is recommended, and fine-tuning may be better: `fit` tries it, and returns the better one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recommender.fit.result import FINE_TUNED, LINEAR_PROBE
+from recommender.rules import thresholds
+from recommender.rules.scenario import Scenario
+
+
+@pytest.fixture
+def unsure(tiny_found, monkeypatch):
+    """Sixteen images of two classes, with a frozen model and a rival that is always worth a trial."""
+    monkeypatch.setattr(thresholds, "WORTH_A_TRIAL", -1.0)
+    return replace(tiny_found, verdict=replace(tiny_found.verdict, settled=False))
+
+
+def fit(found):
+    return found.fit(steps=2, learning_rate=1e-6, augmentation=())
+
+
+def test_a_rival_that_is_not_probably_better_leaves_what_build_returns_and_the_gain_is_reported(unsure, monkeypatch):
+    monkeypatch.setattr(thresholds, "ACCEPTED", 1.1)
+    result = fit(unsure)
+    assert (result.chosen, result.found.scenario) == (LINEAR_PROBE, unsure.scenario)
+    assert result.trials >= 1
+    assert result.gain is not None
+    assert "The frozen model is returned" in " ".join(result.notes)
+    for ours, built in zip(result.model.get_weights(), unsure.build().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, built)
+
+
+def test_a_rival_that_is_probably_better_is_returned_and_described(unsure, monkeypatch):
+    monkeypatch.setattr(thresholds, "ACCEPTED", 0.0)
+    result = fit(unsure)
+    assert result.chosen == FINE_TUNED
+    assert result.found.scenario is unsure.verdict.rival
+    assert result.found.verdict.overridden is None
+    assert result.found.to_dict()["scenario"]["id"] == unsure.verdict.rival.id
+
+
+def test_a_scenario_that_the_user_asked_for_is_not_tried_against_another(unsure):
+    asked = unsure.with_scenario(Scenario.LINEAR_PROBE)
+    assert asked.verdict.rival is None
+    assert fit(asked).trials == 0
+
+
+def test_the_plan_says_what_is_tried(unsure):
+    assert unsure.training.schedule is not None
+    assert unsure.training.trials >= 1
