@@ -99,8 +99,11 @@ class _FineTuning:
 
     @property
     def chance(self) -> float | None:
-        """Probability that fine-tuning is better, by what is expected and by the trials; of the user's model None."""
-        if self.evidence is None or self.session.given:
+        """Probability that fine-tuning is better, by what is expected and by the trials.
+
+        None of the user's model, and where a prediction layer alone trains: nothing was expected of these.
+        """
+        if self.evidence is None or self.session.given or not self.session.found.scenario.fine_tunes:
             return None
         gain, verdict = self.evidence.gain, self.session.found.verdict
         return verdict.outcomes.chance_after(verdict.scenario, gain.difference, gain.standard_error)

@@ -117,6 +117,12 @@ class Decision:
         """What the prediction layer reads of the measured images: pooled features, of shape (n, channels) each."""
         return [self.features.pooled[level] for level in self.strategy.head.levels]
 
+    def judging_counts(self) -> tuple[int, ...]:
+        """Images of each class of the whole data that an expected accuracy is for."""
+        if self.measurements.n_held_out:
+            return tuple(len(names) for names in self.index.validation)
+        return self.measurements.size.file_counts
+
     def with_scenario(self, scenario: Scenario, *, by_trial: bool = False) -> Self:
         """The same measurements with another scenario, which the user asks for or a trial shows to be the best."""
         from probes.separability.linear_probe import fit_linear_probe
@@ -128,6 +134,7 @@ class Decision:
             plan.strategy.head.classes,
             seed=self.seed,
             balanced=self.class_weight is not None,
+            class_counts=self.judging_counts(),
         )
         verdict = self.verdict.with_scenario(scenario, by_trial=by_trial)
         return replace(self, verdict=verdict, plan=plan, probe=probe)
