@@ -22,22 +22,30 @@ _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
     """Train the model of a recommendation; `recommender.Recommendation.fit` documents the arguments.
 
-    Where fine-tuning may be clearly better than the frozen model that is recommended, trials decide between the two.
+    Trials decide between fine-tuning and the best frozen model, where the first is recommended or may be clearly
+    better, unless the user asked for one of them.
     """
     _check_options(options)
     with reported(options.progress) as report:
         if options.progress is None:
             report("loading", 0, 1)
         options = replace(options, progress=report)
-        rival = None if model is not None else found.verdict.rival
-        if rival is None:
+        verdict = found.verdict
+        if model is not None or verdict.settled:
             return _fit(found, model, options)
-        tried = _fit(found.with_scenario(rival, by_trial=True), None, replace(options, force=False))
+        frozen_found = found
+        if verdict.scenario.fine_tunes:
+            frozen_found = found.with_scenario(verdict.best_frozen, by_trial=True)
+            tried = _fit(found, None, options)
+        elif verdict.rival is None:
+            return _fit(found, None, options)
+        else:
+            tried = _fit(found.with_scenario(verdict.rival, by_trial=True), None, replace(options, force=False))
         if tried.chosen == FINE_TUNED:
             return tried
         if tried.interrupted:  # what came back is the whole backbone, frozen
             return replace(tried, found=found.with_scenario(Scenario.LINEAR_PROBE, by_trial=True))
-        frozen = _fit(found, None, options.of_no_training())
+        frozen = _fit(frozen_found, None, options.of_no_training())
     seen = {name: getattr(tried, name) for name in ("gain", "trials", "history")}
     return replace(frozen, notes=(*tried.notes, *frozen.notes), **seen)
 

@@ -67,6 +67,12 @@ class Verdict:
         return Scenario.of(self.scenario.amount, self.similarity)
 
     @property
+    def best_frozen(self) -> Scenario:
+        """Of the scenarios that train no layer of the backbone the one that is expected to be better."""
+        frozen = [scenario for scenario in self.outcomes.scenarios if not scenario.fine_tunes]
+        return max(frozen, key=self.outcomes.expected)
+
+    @property
     def rival(self) -> Scenario | None:
         """The fine-tuning that may be clearly better than the frozen model that was chosen, and is worth a trial."""
         if self.scenario.fine_tunes or self.settled:

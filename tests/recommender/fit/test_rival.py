@@ -1,4 +1,4 @@
-"""A frozen model is recommended, and fine-tuning may be better: `fit` tries it, and returns the better one."""
+"""Where the user asked for no scenario, `fit` tries fine-tuning against the best frozen model."""
 
 from dataclasses import replace
 
@@ -39,6 +39,18 @@ def test_a_rival_that_is_probably_better_is_returned_and_described(unsure, monke
     assert result.found.scenario is unsure.verdict.rival
     assert result.found.verdict.overridden is None
     assert result.found.to_dict()["scenario"]["id"] == unsure.verdict.rival.id
+
+
+def test_advice_to_fine_tune_that_trials_reject_leaves_the_best_frozen_model_under_its_own_name(unsure, monkeypatch):
+    monkeypatch.setattr(thresholds, "ACCEPTED", 1.1)
+    advised = unsure.with_scenario(Scenario.FULL_FINE_TUNE)
+    advised = replace(advised, verdict=replace(advised.verdict, settled=False, overridden=None))
+    result = fit(advised)
+    best = advised.verdict.best_frozen
+    assert (result.chosen, result.found.scenario) == (LINEAR_PROBE, best)
+    built = unsure.with_scenario(best, by_trial=True).build()
+    for ours, theirs in zip(result.model.get_weights(), built.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_scenario_that_the_user_asked_for_is_not_tried_against_another(unsure):
