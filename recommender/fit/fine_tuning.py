@@ -16,7 +16,6 @@ from probes.data.splits import Rows
 from probes.evaluation.evaluation import evaluate
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
-from recommender.explanation.text import points_text
 from recommender.fit.data import Data, linear_probe, read_all
 from recommender.fit.finish import MOST_IMAGES, calibrated, finish, fitted_detector
 from recommender.fit.frozen import frozen_result
@@ -303,19 +302,8 @@ class _FineTuning:
         if not len(self.data.images.split.held_out):
             notes.append("No image can be held out to measure whether fine-tuning helps.")
         elif evidence is not None and not self.diverged and not (evidence.sure and self.accepted):
-            found = (
-                f"On {len(self.judged):,} held-out images fine-tuning changed the accuracy by "
-                f"{100 * evidence.gain.difference:+.1f} points (90 % interval "
-                f"{points_text((evidence.gain.low, evidence.gain.high))})"
-            )
-            if self.chance is not None:
-                found += f"; with what other data sets show, it is better with a probability of {self.chance:.0%}"
-            if self.session.options.force:
-                notes.append(f"{found}. You asked for the fine-tuned network.")
-            elif self.accepted:
-                notes.append(f"{found}. The fine-tuned network is returned.")
-            else:
-                notes.append(f"{found}. The frozen model is returned; force overrides that.")
+            forced = self.session.options.force
+            notes.append(evidence.sentence(len(self.judged), self.chance, accepted=self.accepted, forced=forced))
         if self.unsaved is not None:
             reason = f"The state of the training could not be kept ({self.unsaved})"
             notes.append(f"{reason}: an interrupted run could not have been resumed.")

@@ -10,6 +10,7 @@ from probes.data.splits import Rows, balanced_weights
 from probes.evaluation.evaluation import apply_temperature, fit_temperature, log_losses
 from probes.evaluation.intervals import Gain, paired_gain, z
 from probes.evaluation.selection import Chosen, cross_chosen
+from recommender.explanation.text import percent, points_text
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the end in the averages of weights with the start; the first is the start
 SURE = 0.95  # probability, one-sided, that a gain is no chance; ours, not yet measured
@@ -32,6 +33,20 @@ class Evidence:
     @property
     def share(self) -> float:
         return SHARES[self.best]
+
+    def sentence(self, n_images: int, chance: float | None, *, accepted: bool, forced: bool) -> str:
+        """What trials on so many images showed, and what came back; `chance` that fine-tuning is better, if known."""
+        said = (
+            f"On {n_images:,} held-out images fine-tuning changed the accuracy by {100 * self.gain.difference:+.1f} "
+            f"points (90 % interval {points_text((self.gain.low, self.gain.high))})"
+        )
+        if chance is not None:
+            said += f"; with what other data sets show, it is better with a probability of {percent(chance, 0)}"
+        if forced:
+            return f"{said}. You asked for the fine-tuned network."
+        if accepted:
+            return f"{said}. The fine-tuned network is returned."
+        return f"{said}. The frozen model is returned; force overrides that."
 
 
 def weigh(predictions: npt.ArrayLike, rows: Rows, seed: int, *, balanced: bool = False) -> Evidence:

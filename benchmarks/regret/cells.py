@@ -1,0 +1,186 @@
+"""The finished cells of the grid, what the decision says of each, and what that loses to the best way."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import RESULTS
+
+from benchmarks.regret import lines
+from probes.evaluation.intervals import paired_gain
+from recommender.rules import thresholds
+from recommender.rules.outcomes import Task
+from recommender.rules.scenario import Similarity
+from recommender.rules.scenario_rule import Verdict, decide
+
+ARMS = {1: "whole", 4: "cut", 2: "partial", 3: "full"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cell:
+    """One data set with so many images, and what each scenario gave."""
+
+    name: str
+    per_class: int
+    task: Task
+    hits: dict[int, npt.NDArray[np.bool_]]  # by scenario: which of the images that judge are right
+    trial: dict[int, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]  # start and end, on a trial's images
+    seconds: dict[int, float]
+
+    def accuracy(self, scenario: int) -> float:
+        return 100 * float(self.hits[scenario].mean())
+
+    @property
+    def frozen(self) -> int:
+        """The better of the frozen models by what is known beforehand."""
+        return 4 if (self.task.cut_gain or 0) > 0 else 1
+
+
+def load() -> list[Cell]:
+    """The cells with all four ways, in the order of the file."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for line in (RESULTS / "regret.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        rows.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
+    return [
+        _cell(name, per_class, arms)
+        for (name, per_class, _), arms in rows.items()
+        if {"frozen", "full", "partial"} <= set(arms)
+    ]
+
+
+def _cell(name: str, per_class: int, arms: dict[str, dict[str, Any]]) -> Cell:
+    frozen = arms["frozen"]
+    n = frozen["n_test"]
+    hits = {1: _bits(frozen["whole"]["hits"], n), 4: _bits(frozen["cut"]["hits"], n)}
+    trial, seconds = {}, {1: 0.0, 4: 0.0}
+    for scenario, arm in ((2, arms["partial"]), (3, arms["full"])):
+        share = _best_share(arm["trial"])
+        hits[scenario] = _bits(arm["test"][share]["hits"], n)
+        seconds[scenario] = arm["seconds"]
+        if arm["trial"]:
+            n_trial = len(arm["trial"][0]["losses"])
+            trial[scenario] = tuple(_bits(arm["trial"][each]["hits"], n_trial) for each in (0, share))
+    task = Task(**{**frozen["task"], "similarity": Similarity(frozen["task"]["similarity"])})
+    return Cell(name=name, per_class=per_class, task=task, hits=hits, trial=trial, seconds=seconds)
+
+
+def _best_share(trial: Sequence[dict[str, Any]]) -> int:
+    """The average of weights with the lowest log loss on a trial's images, as `fit` chooses it; else the middle one."""
+    return 2 if not trial else 1 + int(np.argmin([np.mean(each["losses"]) for each in trial[1:]]))
+
+
+def _bits(text: str, n: int) -> npt.NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))[:n].astype(bool)
+
+
+def points(cells: Sequence[Cell], after: int, before: Callable[[Cell], int]) -> lines.Points:
+    """Log ratios of errors of one scenario over those of another."""
+    pairs = [lines.log_ratio(~cell.hits[after], ~cell.hits[before(cell)]) for cell in cells]
+    return lines.Points(
+        features=np.stack([_features(cell.task) for cell in cells]),
+        logs=np.array([pair[0] for pair in pairs]),
+        variances=np.array([pair[1] for pair in pairs]),
+        sets=tuple(cell.name for cell in cells),
+    )
+
+
+def _features(task: Task) -> npt.NDArray[np.float64]:
+    error = ((1 - (task.accuracy or 0.0)) * task.n_judged + 0.5) / (task.n_judged + 1)
+    return task.features(error, task.excess_drift or 0.0)
+
+
+def fitted(cells: Sequence[Cell]) -> dict[str, Any]:
+    """The thresholds that these cells give."""
+    full, partial = points(cells, 3, lambda cell: cell.frozen), points(cells, 2, lambda _: 3)
+    gains = {
+        similarity: [cell.hits[4].mean() - cell.hits[1].mean() for cell in cells if cell.task.similarity is similarity]
+        for similarity in Similarity
+    }
+    rest = [gain - np.mean(of_kind) for of_kind in gains.values() for gain in of_kind]
+    return {
+        "FULL": lines.fit_line(full, lines.PRIOR, lines.PRIOR_SPREAD),
+        "PARTIAL_LESS_FULL": lines.fit_line(partial, lines.PRIOR_DIFFERENCE, lines.PRIOR_DIFFERENCE_SPREAD),
+        "CUT_GAIN_SIMILAR": round(float(np.mean(gains[Similarity.SIMILAR])), 3),
+        "CUT_GAIN_DISSIMILAR": round(float(np.mean(gains[Similarity.DISSIMILAR])), 3),
+        "CUT_GAIN_SPREAD": round(float(np.std(rest, ddof=2)), 3),
+    }
+
+
+@contextlib.contextmanager
+def with_thresholds(values: dict[str, Any]) -> Iterator[None]:
+    before = {name: getattr(thresholds, name) for name in values}
+    for name, value in values.items():
+        setattr(thresholds, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(thresholds, name, value)
+
+
+def verdicts(cells: Sequence[Cell], *, left_out: bool) -> list[Verdict]:
+    """The decision of each cell, with lines of the other data sets, or with the shipped ones."""
+
+    @cache
+    def without(name: str) -> dict[str, Any]:
+        return fitted([cell for cell in cells if cell.name != name])
+
+    found = []
+    for cell in cells:
+        with with_thresholds(without(cell.name) if left_out else {}):
+            found.append(decide(cell.task))
+    return found
+
+
+def old_rule(cell: Cell) -> int:
+    """The table with fixed numbers: 1,000 images, 20 in the smallest class, and the drift."""
+    plentiful = cell.task.n_images >= 1000 and cell.task.images_per_class >= 20
+    similar = cell.task.similarity is Similarity.SIMILAR
+    return (2 if similar else 3) if plentiful else (1 if similar else 4)
+
+
+def after_trial(cell: Cell, verdict: Verdict) -> int:
+    """The scenario of what `fit` returns, after one trial on the images that the cell holds out for it."""
+    scenario = verdict.scenario if verdict.scenario.fine_tunes else verdict.rival
+    if scenario is None or scenario.id not in cell.trial:
+        return verdict.scenario.id
+    gain = paired_gain(*cell.trial[scenario.id])
+    if verdict.outcomes.chance_after(scenario, gain.difference, gain.standard_error) >= thresholds.ACCEPTED:
+        return scenario.id
+    return 1 if verdict.scenario.fine_tunes else verdict.scenario.id
+
+
+def regret(cell: Cell, scenario: int) -> float:
+    return max(cell.accuracy(each) for each in ARMS) - cell.accuracy(scenario)
+
+
+def regret_by_halves(cell: Cell, scenario: int) -> float:
+    """The same without the bias of a best that is chosen by the images that judge it."""
+    halves = np.arange(len(cell.hits[1])) % 2 == 0
+    lost = []
+    for half in (halves, ~halves):
+        best = max(ARMS, key=lambda each: cell.hits[each][half].mean())
+        lost.append(cell.hits[best][~half].mean() - cell.hits[scenario][~half].mean())
+    return 100 * float(np.mean(lost))
+
+
+def interval_over_sets(values: Sequence[float], sets: Sequence[str]) -> tuple[float, float]:
+    """95 % interval of a mean, by a bootstrap over data sets."""
+    names, rng = sorted(set(sets)), np.random.default_rng(0)
+    of_set = {name: [v for v, s in zip(values, sets, strict=True) if s == name] for name in names}
+    means = []
+    for _ in range(2000):
+        drawn = [value for name in rng.choice(names, len(names)) for value in of_set[name]]
+        means.append(np.mean(drawn))
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
