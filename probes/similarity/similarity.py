@@ -27,8 +27,8 @@ Array = npt.NDArray[np.float64]
 class Baseline:
     """What drift is compared with.
 
-    `basis` is "reference" where images of the source were measured, "yardstick" where the standard photographs take
-    their place, "foreign" where these are out-of-distribution for the network and EfficientNet-Lite0's floor is used.
+    `basis` is "reference" where images of the source were measured, "standard_photos" where the standard photographs
+    take their place, "out_of_distribution" where these are so for the network and EfficientNet-Lite0's floor is used.
     These values stand in the JSON document.
     """
 
@@ -95,18 +95,18 @@ def standard_photos_baseline(
     photos, degraded = measured
     known, above, known_degraded = standard.at(share)
     unit = unit_of(part_means(degraded), known_degraded)
-    foreign = bool((part_means(photos) - unit * above > known + _IN_DISTRIBUTION).any())
-    unit = 1.0 if foreign else unit
+    unlike = bool((part_means(photos) - unit * above > known + _IN_DISTRIBUTION).any())
+    unit = 1.0 if unlike else unit
 
     def floor(plain: Array, times: float) -> Array:
         known, above, _ = standard.at(share, times)
-        found = known if foreign else part_means(plain) - unit * above
+        found = known if unlike else part_means(plain) - unit * above
         parts = dict(zip(PART_WEIGHTS, found, strict=True))
         # Late layers have no weight in the score; the photographs' own drift is their floor.
         return np.array([parts.get(part, value) for part, value in zip(layer_parts(len(plain)), plain, strict=True)])
 
     return Baseline(
-        basis="foreign" if foreign else "yardstick",
+        basis="out_of_distribution" if unlike else "standard_photos",
         source=source,
         floor=floor(photos if enlarged is None else enlarged, enlargement),
         sharp_floor=floor(photos, 1.0),

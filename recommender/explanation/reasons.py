@@ -57,12 +57,12 @@ def _similarity_cautions(found: "Decision") -> Iterator[str]:
             f"The reference drift was measured at {smallest} to {native} px. At {size} px the nearest of these is "
             "used, and the similarity is less sure."
         )
-    if similarity is not None and similarity.basis == "yardstick":
+    if similarity is not None and similarity.basis == "standard_photos":
         yield (
             f"There are no images of what {title} was trained on; two standard photographs are used instead. A "
             f"reference makes the similarity surer: {_MAKE_REFERENCE}."
         )
-    if similarity is not None and similarity.basis == "foreign":
+    if similarity is not None and similarity.basis == "out_of_distribution":
         yield (
             f"Photographs are out-of-distribution for {title}: it was trained on other images, and its drift has no "
             f"known scale. Make a reference from such images: {_MAKE_REFERENCE}."
@@ -153,8 +153,8 @@ def _similarity(found: "Decision") -> str:
     spread = "" if interval is None else " (90 % interval {:.2f} to {:.2f})".format(*interval)
     baseline = {
         "reference": f"images of {similarity.source or 'its reference'}",
-        "yardstick": "photographs",
-        "foreign": "the images that a network was trained on",
+        "standard_photos": "photographs",
+        "out_of_distribution": "the images that a network was trained on",
     }[similarity.basis]
     like_what = similarity.source or "what it was trained on"
     return (

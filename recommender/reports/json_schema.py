@@ -94,7 +94,9 @@ class SourceLabel(Record):
 
 class Similarity(Record):
     source: Annotated[str | None, note("What the network was trained on, where that is known.")]
-    basis: Annotated[Literal["reference", "yardstick", "foreign"], note("What drift is compared with.")]
+    basis: Annotated[
+        Literal["reference", "standard_photos", "out_of_distribution"], note("What drift is compared with.")
+    ]
     score: Annotated[Share, note("1 as the source itself, 0.5 at the threshold, towards 0 beyond.")]
     standard_error: Annotated[float | None, note("Of the score, over bootstrap resamples of the images.")]
     interval: Annotated[Pair | None, note("90 % interval of the score, by the same resamples.")]

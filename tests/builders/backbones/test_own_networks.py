@@ -37,7 +37,7 @@ def test_a_model_in_memory_is_a_backbone_and_is_not_changed(two_classes):
     found = recommend(two_classes, backbone=model, pixels="0..1")
     jsonschema.validate(found.to_dict(), SCHEMA)
     assert found.backbone.name == "small"
-    assert found.measurements.similarity.basis == "foreign"  # it has learnt nothing, not even photographs
+    assert found.measurements.similarity.basis == "out_of_distribution"  # it has learnt nothing, not even photographs
     assert found.measurements.similarity.source is None
     found.build().fit(np.zeros((2, 32, 32, 3)), np.zeros(2), verbose=0)
     assert all(np.array_equal(old, new.numpy()) for old, new in zip(before, model.weights, strict=True))
@@ -168,7 +168,7 @@ def test_the_source_is_the_data_that_the_network_was_trained_on(digit_network, t
     assert own.verdict.similarity is Similarity.SIMILAR
     assert own.measurements.similarity.score > 0.95
     assert other.measurements.similarity.score < 0.65
-    assert own.measurements.similarity.basis == "foreign"
+    assert own.measurements.similarity.basis == "out_of_distribution"
     assert any("Photographs are out-of-distribution" in note for note in own.to_dict()["warnings"])
 
 

@@ -62,13 +62,13 @@ def test_the_unit_uses_visible_degradations_and_has_limits(added, unit):
 
 def test_the_floor_is_the_drift_of_the_photographs_minus_what_the_standard_network_has_above_its_own():
     found = baseline(0.5, [0.2] * 3, above=0.1, degraded=0.1)
-    assert found.basis == "yardstick"
+    assert found.basis == "standard_photos"
     assert found.floor[DECIDES] == pytest.approx(0.5 - 2.0 * 0.1)
 
 
 def test_a_network_for_which_photographs_are_out_of_distribution_has_the_floor_of_the_standard_network():
     found = baseline(2.0, [0.5] * 3, degraded=0.1, floor=0.05)
-    assert (found.basis, found.unit) == ("foreign", 1.0)
+    assert (found.basis, found.unit) == ("out_of_distribution", 1.0)
     assert found.floor[DECIDES] == pytest.approx(0.05)
 
 

@@ -88,9 +88,9 @@ REASONS = {  # what is special -> change, a part of a reason
         lambda f: similar(f, source=None),
         "more than for images of its reference",
     ),
-    "no reference": (lambda f: similar(f, basis="yardstick"), "more than for photographs;"),
+    "no reference": (lambda f: similar(f, basis="standard_photos"), "more than for photographs;"),
     "a source unlike photographs": (
-        lambda f: similar(f, basis="foreign"),
+        lambda f: similar(f, basis="out_of_distribution"),
         "more than for the images that a network was trained on;",
     ),
     "small images": (
@@ -194,8 +194,11 @@ WARNINGS = {
         lambda f: replace(f, scaling=ScalingChoice(name="0..1", drift=0.2, runner_up="caffe", runner_up_drift=1.5)),
         "found from its BatchNorm statistics: 0..1, with a drift of 0.20 in early layers, then caffe with 1.50.",
     ),
-    "no reference": (lambda f: similar(f, basis="yardstick"), "two standard photographs are used instead."),
-    "a source unlike photographs": (lambda f: similar(f, basis="foreign"), "Photographs are out-of-distribution for"),
+    "no reference": (lambda f: similar(f, basis="standard_photos"), "two standard photographs are used instead."),
+    "a source unlike photographs": (
+        lambda f: similar(f, basis="out_of_distribution"),
+        "Photographs are out-of-distribution for",
+    ),
     "a graph that can't be cut": (
         lambda f: replace(f, plan=replace(f.plan, cuts=f.plan.cuts[:1])),
         "can't be cut inside and is used whole.",
