@@ -27,7 +27,7 @@ ARMS = {1: "whole", 4: "cut", 2: "partial", 3: "full"}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
-    """One data set with so many images, and what each scenario gave."""
+    """One data set with so many images, and what each scenario gave that was tried."""
 
     name: str
     per_class: int
@@ -40,22 +40,22 @@ class Cell:
         return 100 * float(self.hits[scenario].mean())
 
     @property
+    def complete(self) -> bool:
+        return len(self.hits) == len(ARMS)
+
+    @property
     def frozen(self) -> int:
         """The better of the frozen models by what is known beforehand."""
         return 4 if (self.task.cut_gain or 0) > 0 else 1
 
 
 def load() -> list[Cell]:
-    """The cells with all four ways, in the order of the file."""
+    """The cells with at least the frozen models, in the order of the file."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in (RESULTS / "regret.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         rows.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
-    return [
-        _cell(name, per_class, arms)
-        for (name, per_class, _), arms in rows.items()
-        if {"frozen", "full", "partial"} <= set(arms)
-    ]
+    return [_cell(name, per_class, arms) for (name, per_class, _), arms in rows.items() if "frozen" in arms]
 
 
 def _cell(name: str, per_class: int, arms: dict[str, dict[str, Any]]) -> Cell:
@@ -63,7 +63,10 @@ def _cell(name: str, per_class: int, arms: dict[str, dict[str, Any]]) -> Cell:
     n = frozen["n_test"]
     hits = {1: _bits(frozen["whole"]["hits"], n), 4: _bits(frozen["cut"]["hits"], n)}
     trial, seconds = {}, {1: 0.0, 4: 0.0}
-    for scenario, arm in ((2, arms["partial"]), (3, arms["full"])):
+    for scenario in (2, 3):
+        arm = arms.get(ARMS[scenario])
+        if arm is None:
+            continue
         share = _best_share(arm["trial"])
         hits[scenario] = _bits(arm["test"][share]["hits"], n)
         seconds[scenario] = arm["seconds"]
@@ -101,18 +104,22 @@ def _features(task: Task) -> npt.NDArray[np.float64]:
 
 def fitted(cells: Sequence[Cell]) -> dict[str, Any]:
     """The thresholds that these cells give."""
-    full, partial = points(cells, 3, lambda cell: cell.frozen), points(cells, 2, lambda _: 3)
-    gains = {
-        similarity: [cell.hits[4].mean() - cell.hits[1].mean() for cell in cells if cell.task.similarity is similarity]
-        for similarity in Similarity
-    }
-    rest = [gain - np.mean(of_kind) for of_kind in gains.values() for gain in of_kind]
+    full = points([cell for cell in cells if 3 in cell.hits], 3, lambda cell: cell.frozen)
+    partial = points([cell for cell in cells if {2, 3} <= set(cell.hits)], 2, lambda _: 3)
+    means, rest, noise = {}, [], []
+    for similarity in Similarity:
+        of_kind = [cell for cell in cells if cell.task.similarity is similarity]
+        gains = [paired_gain(cell.hits[1], cell.hits[4]) for cell in of_kind]
+        means[similarity] = float(np.mean([gain.difference for gain in gains]))
+        rest += [gain.difference - means[similarity] for gain in gains]
+        noise += [gain.standard_error**2 for gain in gains]
+    spread = np.sqrt(max(np.var(rest, ddof=2) - np.mean(noise), 0.01**2))  # without that of the images that judge
     return {
         "FULL": lines.fit_line(full, lines.PRIOR, lines.PRIOR_SPREAD),
         "PARTIAL_LESS_FULL": lines.fit_line(partial, lines.PRIOR_DIFFERENCE, lines.PRIOR_DIFFERENCE_SPREAD),
-        "CUT_GAIN_SIMILAR": round(float(np.mean(gains[Similarity.SIMILAR])), 3),
-        "CUT_GAIN_DISSIMILAR": round(float(np.mean(gains[Similarity.DISSIMILAR])), 3),
-        "CUT_GAIN_SPREAD": round(float(np.std(rest, ddof=2)), 3),
+        "CUT_GAIN_SIMILAR": round(means[Similarity.SIMILAR], 3),
+        "CUT_GAIN_DISSIMILAR": round(means[Similarity.DISSIMILAR], 3),
+        "CUT_GAIN_SPREAD": round(float(spread), 3),
     }
 
 
@@ -128,16 +135,16 @@ def with_thresholds(values: dict[str, Any]) -> Iterator[None]:
             setattr(thresholds, name, value)
 
 
-def verdicts(cells: Sequence[Cell], *, left_out: bool) -> list[Verdict]:
-    """The decision of each cell, with lines of the other data sets, or with the shipped ones."""
+def verdicts(cells: Sequence[Cell], fitted_to: Sequence[Cell] = ()) -> list[Verdict]:
+    """The decision of each cell, with what the cells of other data sets give, or with what is shipped."""
 
     @cache
     def without(name: str) -> dict[str, Any]:
-        return fitted([cell for cell in cells if cell.name != name])
+        return fitted([cell for cell in fitted_to if cell.name != name])
 
     found = []
     for cell in cells:
-        with with_thresholds(without(cell.name) if left_out else {}):
+        with with_thresholds(without(cell.name) if fitted_to else {}):
             found.append(decide(cell.task))
     return found
 

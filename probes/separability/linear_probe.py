@@ -72,6 +72,7 @@ class Judged:
     balanced_error: float
     balanced_interval: tuple[float, float]  # 90 % interval of the balanced accuracy
     correct: tuple[bool, ...] = field(repr=False)
+    fitted_share: float  # of the training images, that each classifier was fitted on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -159,4 +160,5 @@ def judge(
         balanced_error=error,
         balanced_interval=accuracy_interval(correct, groups, balanced_weights(labels, np.ones(len(labels)))),
         correct=tuple(correct.tolist()),
+        fitted_share=float(np.mean([len(train) for train, _ in splits]) / rows.training.sum()),
     )

@@ -185,6 +185,7 @@ def _task(
         similarity=similarity,
         accuracy=None if judged is None else (judged.balanced_accuracy if data.balanced else judged.accuracy),
         n_judged=n_judged,
+        fitted_share=1.0 if judged is None else judged.fitted_share,
         cut_gain=None if cut is None else gain,
         cut_gain_error=error,
     )

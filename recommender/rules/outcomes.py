@@ -31,6 +31,7 @@ class Task:
     similarity: Similarity  # by drift, or else by how the cuts compare
     accuracy: float | None  # of the frozen whole backbone, on images that it was not fitted on; None without such
     n_judged: float  # independent images of that accuracy
+    fitted_share: float  # of the images, that each classifier which was judged so was fitted on
     cut_gain: float | None  # accuracy of the best earlier cut less that, on the same images; None without a cut
     cut_gain_error: float  # standard error of that
 
@@ -98,7 +99,8 @@ def outcomes(task: Task) -> Outcomes:
     accuracy = thresholds.TYPICAL_ACCURACY if task.accuracy is None else task.accuracy
     wrong, n_judged = (1 - accuracy) * task.n_judged + 0.5, task.n_judged + 1
     spread = np.hypot(np.sqrt(1 / wrong + 1 / (n_judged - wrong)), thresholds.ERROR_SPREAD)
-    whole = 1 / (1 + np.exp(-(_logit(wrong / n_judged) + spread * normal[0])))
+    on_all = -thresholds.ERROR_PER_DOUBLING * np.log2(task.fitted_share)
+    whole = 1 / (1 + np.exp(-(_logit(wrong / n_judged) + on_all + spread * normal[0])))
     excess = _excess(task, uniform)
     scenarios, errors = [Scenario.LINEAR_PROBE], [whole]
     frozen = whole

@@ -22,6 +22,7 @@ PHOTOGRAPHS = Task(
     similarity=Similarity.SIMILAR,
     accuracy=0.93,
     n_judged=60,
+    fitted_share=0.8,
     cut_gain=-0.02,
     cut_gain_error=0.02,
 )
@@ -36,6 +37,7 @@ TASKS = st.builds(
     similarity=st.sampled_from(Similarity),
     accuracy=st.none() | SHARES,
     n_judged=st.floats(1, 1000),
+    fitted_share=st.floats(0.5, 1),
     cut_gain=st.none() | st.floats(-1, 1),
     cut_gain_error=st.floats(0.001, 1),
 )
