@@ -11,7 +11,9 @@ the other. Intervals are of a bootstrap over data sets.
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from benchmarks.regret.cells import (
     verdicts,
 )
 from probes.evaluation.intervals import accuracy_error, z
+from recommender.rules import thresholds
 from recommender.rules.scenario import Scenario, Similarity
 from recommender.rules.scenario_rule import Verdict
 
@@ -41,6 +44,18 @@ def print_cells(cells: Sequence[Cell], found: Sequence[Verdict]) -> None:
             f"| {cell.name} | {cell.task.n_images} | {cell.per_class} | {cell.task.excess_drift:.2f} | {accuracies} | "
             f"{verdict.scenario.id} | {verdict.confidence:.2f} | {regret(cell, verdict.scenario.id):.1f} |"
         )
+
+
+def print_advice(every: Sequence[Cell]) -> None:
+    """The advice for each data set from few to many images of a class, with its confidence, by what is shipped."""
+    sizes = sorted({cell.per_class for cell in every if cell.seed == 0})
+    print("| data set | " + " | ".join(f"{size} a class" for size in sizes) + " |")
+    print("|---" * (len(sizes) + 1) + "|")
+    for name in sorted({cell.name for cell in every}):
+        of_set = [cell for cell in every if cell.name == name and cell.seed == 0]
+        found = {cell.per_class: verdict for cell, verdict in zip(of_set, verdicts(of_set), strict=True)}
+        told = (f"{found[size].scenario.id} ({found[size].confidence:.2f})" if size in found else "" for size in sizes)
+        print(f"| {name} | " + " | ".join(told) + " |")
 
 
 def print_policies(cells: Sequence[Cell], left_out: Sequence[Verdict], shipped: Sequence[Verdict]) -> None:
@@ -82,6 +97,26 @@ def print_differences(cells: Sequence[Cell], left_out: Sequence[Verdict]) -> Non
         more = [regret(cell, choose(cell)) - lost for cell, lost in zip(cells, own, strict=True)]
         low, high = interval_over_sets(more, [cell.name for cell in cells])
         print(f"| {name} | {np.mean(more):+.2f} | {low:+.2f} to {high:+.2f} |")
+
+
+def print_ablations(cells: Sequence[Cell], every: Sequence[Cell]) -> None:
+    """What the decision loses, left out, where one of its measurements is the same for all tasks."""
+    typical = {"n_images": thresholds.TYPICAL_IMAGES, "images_per_class": thresholds.TYPICAL_IMAGES_PER_CLASS}
+    unknown: dict[str, dict[str, Any]] = {
+        "nothing": {},
+        "drift": {"excess_drift": thresholds.DRIFT_THRESHOLD, "similarity": Similarity.SIMILAR},
+        "the frozen model's accuracy": {"accuracy": thresholds.TYPICAL_ACCURACY, "n_judged": 1.0},
+        "the gain of an earlier cut": {"cut_gain": 0.0, "cut_gain_error": 1.0},
+        "the number of images": typical,
+    }
+    print("| not measured | regret | within 1 point |")
+    print("|---|---|---|")
+    for name, changes in unknown.items():
+        blind, others = (
+            [replace(cell, task=replace(cell.task, **changes)) for cell in some] for some in (cells, every)
+        )
+        lost = [regret(*pair) for pair in zip(cells, (v.scenario.id for v in verdicts(blind, others)), strict=True)]
+        print(f"| {name} | {np.mean(lost):.2f} | {np.mean(np.array(lost) <= 1):.0%} |")
 
 
 def print_confidence(cells: Sequence[Cell], found: Sequence[Verdict]) -> None:
@@ -165,7 +200,11 @@ def main() -> None:
     print()
     print_differences(cells, left_out)
     print()
+    print_ablations(cells, every)
+    print()
     print_confidence(cells, left_out)
+    print()
+    print_advice(every)
     print()
     print_expected(every, verdicts(every, every))
     print("\nFitted on all cells:")

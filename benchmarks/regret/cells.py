@@ -31,6 +31,7 @@ class Cell:
 
     name: str
     per_class: int
+    seed: int
     task: Task
     hits: dict[int, npt.NDArray[np.bool_]]  # by scenario: which of the images that judge are right
     trial: dict[int, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]  # start and end, on a trial's images
@@ -55,10 +56,10 @@ def load() -> list[Cell]:
     for line in (RESULTS / "regret.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         rows.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
-    return [_cell(name, per_class, arms) for (name, per_class, _), arms in rows.items() if "frozen" in arms]
+    return [_cell(*key, arms) for key, arms in rows.items() if "frozen" in arms]
 
 
-def _cell(name: str, per_class: int, arms: dict[str, dict[str, Any]]) -> Cell:
+def _cell(name: str, per_class: int, seed: int, arms: dict[str, dict[str, Any]]) -> Cell:
     frozen = arms["frozen"]
     n = frozen["n_test"]
     hits = {1: _bits(frozen["whole"]["hits"], n), 4: _bits(frozen["cut"]["hits"], n)}
@@ -74,7 +75,7 @@ def _cell(name: str, per_class: int, arms: dict[str, dict[str, Any]]) -> Cell:
             n_trial = len(arm["trial"][0]["losses"])
             trial[scenario] = tuple(_bits(arm["trial"][each]["hits"], n_trial) for each in (0, share))
     task = Task(**{**frozen["task"], "similarity": Similarity(frozen["task"]["similarity"])})
-    return Cell(name=name, per_class=per_class, task=task, hits=hits, trial=trial, seconds=seconds)
+    return Cell(name=name, per_class=per_class, seed=seed, task=task, hits=hits, trial=trial, seconds=seconds)
 
 
 def _best_share(trial: Sequence[dict[str, Any]]) -> int:
@@ -110,7 +111,7 @@ def fitted(cells: Sequence[Cell]) -> dict[str, Any]:
     for similarity in Similarity:
         of_kind = [cell for cell in cells if cell.task.similarity is similarity]
         gains = [paired_gain(cell.hits[1], cell.hits[4]) for cell in of_kind]
-        means[similarity] = float(np.mean([gain.difference for gain in gains]))
+        means[similarity] = float(np.mean([gain.difference for gain in gains])) if gains else 0.0
         rest += [gain.difference - means[similarity] for gain in gains]
         noise += [gain.standard_error**2 for gain in gains]
     spread = np.sqrt(max(np.var(rest, ddof=2) - np.mean(noise), 0.01**2))  # without that of the images that judge
