@@ -1,54 +1,29 @@
-"""Fine-tuning from the frozen model, which comes back unless held-out images show that fine-tuning is better."""
+"""Trials with held-out images, and then training on all images if they show that it helps."""
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from builders.training.batches import kept_memory, predict, quiet_tracing
+from builders.training.batches import predict
 from builders.training.data import Examples
-from builders.training.optimizers import best_precision, use_precision
-from builders.training.state import Arrays, Check, TrainingState, read_state, remove_state
+from builders.training.state import Arrays, Check, TrainingState, read_state
 from builders.training.trainer import Trained, Trainer, WholeModel, between
 from probes.data.splits import Rows
-from probes.evaluation.evaluation import evaluate
 from probes.evaluation.out_of_distribution import Detector
-from probes.images.decode import quiet_decoders
-from recommender.fit.data import Data, linear_probe, read_all
-from recommender.fit.finish import MOST_IMAGES, calibrated, finish, fitted_detector
-from recommender.fit.frozen import frozen_result
+from recommender.fit.data import Data, linear_probe
+from recommender.fit.finish import MOST_IMAGES, fitted_detector
 from recommender.fit.gate import SHARES, Evidence, weigh
 from recommender.fit.images import Numbers
-from recommender.fit.plan import REFIT_BELOW, SOLVED_AT_ONCE, FitSession, is_dissimilar, phases
-from recommender.fit.result import AS_GIVEN, FINE_TUNED, LINEAR_PROBE, FitResult, TrainingPlan
+from recommender.fit.plan import REFIT_BELOW, FitSession, phases
+from recommender.fit.result import TrainingPlan
 from recommender.fit.state_file import state_file
 from recommender.rules import thresholds
 
 
-def fit_tuned(session: FitSession) -> FitResult:
-    """Fine-tune in trials that hold out images, and then on all images if the trials show that it helps."""
-    data = read_all(session)
-    session.clock.lap("images")
-    split = session.frozen_split
-    schedule = session.options.schedule(
-        len(data.images.training), dissimilar=split.takes_pictures and is_dissimilar(session.found)
-    )
-    precision = session.options.precision or best_precision()
-    with use_precision(split.tail, precision), quiet_decoders(), quiet_tracing(), kept_memory():
-        training = _FineTuning(session=session, data=data, trainer=Trainer(split.tail, schedule), precision=precision)
-        training.announce()
-        training.run_trials()
-        training.run_on_everything()
-    session.clock.lap("fine_tune")
-    if not (session.options.keep_state or training.interrupted):
-        remove_state(training.file)
-    return training.result()
-
-
 @dataclass(kw_only=True, eq=False)
-class _FineTuning:
+class FineTuning:
     """A fine-tuning in progress: trials first, then all images."""
 
     session: FitSession
@@ -129,7 +104,7 @@ class _FineTuning:
         frozen, schedule, trials = session.frozen_split, self.trainer.schedule, self.splits
         seconds = 0.0
         if schedule.steps:
-            self._set_start(images.training)
+            self.set_start(images.training)
             runs = len(trials) + self.refits
             seconds = runs * schedule.steps * trainer.seconds_of_step(self._examples(images.training))
         head, trainable = (
@@ -161,11 +136,11 @@ class _FineTuning:
             first: Arrays | None = None
             if number >= len(self.predictions):
                 held_out, training = self._examples(split.held_out), self._examples(split.training, training=True)
-                self._set_start(split.training)
+                self.set_start(split.training)
                 trained = self._run(training, held_out, number)
                 if self.interrupted:
                     return
-                self._set_start(split.training)
+                self.set_start(split.training)
                 first, end = self.trainer.weights(), trained.state.weights
                 if not number:
                     self.history = trained.state.checks
@@ -186,7 +161,7 @@ class _FineTuning:
             return
         rows = self.data.images.training
         training = self._examples(rows, training=True)
-        self._set_start(rows)
+        self.set_start(rows)
         first = self.trainer.weights()
         trained = self._run(training, None, len(self.predictions))
         if self.interrupted or self.diverged:  # what the last trial left is judged, too
@@ -197,7 +172,7 @@ class _FineTuning:
         # Of its own training images a network knows too much: the threshold is that of a trial's held-out images.
         self.detector = replace(found, threshold=self.threshold) if found and self.threshold is not None else None
 
-    def _set_start(self, training: Numbers) -> None:
+    def set_start(self, training: Numbers) -> None:
         """Give the model the weights that it came with, and a linear probe of some rows as its prediction layer."""
         self.trainer.set_weights(self.given)
         head = linear_probe(self.session, self.data.images, training)
@@ -250,61 +225,3 @@ class _FineTuning:
         drawn = [each.sample(MOST_IMAGES, seed) for each in (training, held_out) if each is not None]
         features = [self.session.blocks(predict(below, each)) for each in drawn]
         return fitted_detector(features[0], features[1] if held_out is not None else None, None, seed)
-
-    def result(self) -> FitResult:
-        """The fine-tuned model, or the frozen one."""
-        session, images, evidence = self.session, self.data.images, self.evidence
-        about: dict[str, Any] = {
-            "plan": self.plan,
-            "trials": len(self.predictions),
-            "gain": None if evidence is None else evidence.gain,
-            "history": self.history,
-            "interrupted": self.interrupted,
-            "resumed_at": self.plan.resumed_at or None,
-            "forget": partial(remove_state, self.file),
-            "notes": (*self.data.notes, *self._notes()),
-        }
-        solvable = session.frozen_split.head_input is not None
-        if self.end is None:
-            self._set_start(images.training)
-            if solvable and len(images.training) <= SOLVED_AT_ONCE:
-                features = images.features
-                return frozen_result(session, features.pooled["head"], images.rows, features.files, **about)
-            about |= {"chosen": LINEAR_PROBE if solvable else AS_GIVEN}
-        else:
-            self.trainer.set_weights(self.end)
-            about |= {"chosen": FINE_TUNED, "detector": self.detector, "share": evidence.share if evidence else 1.0}
-        if evidence is None:
-            return finish(session, judged_by="nothing", **about)
-        rows, held_out = self.judged, self.held_out
-        names = [images.features.files[row] for row in held_out]
-        before = np.concatenate(self.predictions, axis=1)[0]
-        start = evaluate(before, rows.labels, groups=rows.groups)
-        if self.end is None:
-            about |= calibrated(session, before, before, rows, names)
-        else:
-            about |= calibrated(session, evidence.probabilities, evidence.judged, rows, names)
-        return finish(
-            session,
-            **about,
-            start=start,
-            accuracy=about["evaluation"].accuracy,
-            interval=about["evaluation"].interval,
-            judged_by=images.split.judged_by,
-            held_out=tuple(zip(names, rows.labels.tolist(), strict=True)),
-        )
-
-    def _notes(self) -> list[str]:
-        """What the user should know of the evidence, in sentences."""
-        notes, evidence = [], self.evidence
-        if self.diverged:
-            notes.append("The training diverged: its weights are not finite. Lower `learning_rate`.")
-        if not len(self.data.images.split.held_out):
-            notes.append("No image can be held out to measure whether fine-tuning helps.")
-        elif evidence is not None and not self.diverged and not (evidence.sure and self.accepted):
-            forced = self.session.options.force
-            notes.append(evidence.sentence(len(self.judged), self.chance, accepted=self.accepted, forced=forced))
-        if self.unsaved is not None:
-            reason = f"The state of the training could not be kept ({self.unsaved})"
-            notes.append(f"{reason}: an interrupted run could not have been resumed.")
-        return notes

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from builders.surgery.frozen_split import split_frozen
 from recommender.errors import RecommendError
-from recommender.fit.fine_tuning import fit_tuned
 from recommender.fit.frozen import fit_frozen
 from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession, check_choices
 from recommender.fit.result import FINE_TUNED, FitResult
+from recommender.fit.tuned import fit_tuned
 from recommender.progress import Clock, reported
 from recommender.rules.scenario import Scenario
 
