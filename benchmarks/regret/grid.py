@@ -5,8 +5,9 @@
 A cell is a data set, a number of training images of each class, and a seed; of each class up to 60 images, a third at
 most, are kept out of everything and judge. In the `frozen` arm a classifier is fitted at every cut point, alone and
 joined with the earlier stages. In the others the product's own training runs on all training images, without trials:
-`full` (scenario 3), `partial` (scenario 2) and `plain`, a recipe that many people use: the last stage alone read by the
-prediction layer, the last weights taken, scale and offset of BatchNorm frozen, shifts and brightness as augmentation.
+`full` (scenario 3), `partial` (scenario 2), `short` and `long` (`full` with 120 and with 240 steps) and `plain`, a recipe
+that many people use: the last stage alone read by the prediction layer, the last weights taken, scale and offset of
+BatchNorm frozen, shifts and brightness as augmentation.
 A quarter as many images as train, if there are so many, are shown to the start and to the end of each training: that is
 what a trial on held-out images would have seen. Input is the rule's size, 128 px at most, so that a training takes
 minutes. `seconds` are of one processor.
@@ -51,7 +52,11 @@ from recommender.rules.scenario import Scenario
 
 TEST, LARGEST_SIZE, ALL = 60, 128, 320
 SHARES = (0.0, 0.5, 0.75, 1.0)  # of the end in averages of weights with the start
-SCENARIOS = {"full": Scenario.FULL_FINE_TUNE, "partial": Scenario.PARTIAL_FINE_TUNE, "plain": Scenario.FULL_FINE_TUNE}
+STEPS = {"short": 120, "long": 240}
+SCENARIOS = {
+    "partial": Scenario.PARTIAL_FINE_TUNE,
+    **dict.fromkeys(("full", "plain", "short", "long"), Scenario.FULL_FINE_TUNE),
+}
 SIZES = ((40, 0), (10, 0), (160, 0), (20, 1), (80, 1))  # images a class, and seed
 ARMS = ("frozen", "full", "partial")
 
@@ -61,6 +66,7 @@ def cells(n_sets: int) -> list[tuple[int, int, int, str]]:
     pairs = ((0, 1), (1, 0), (2, 3), (3, 2), (4, 4))
     found = [(number, *SIZES[pair[number % 2]], arm) for pair in pairs for number in range(n_sets) for arm in ARMS]
     found += [(number, 40, 0, "plain") for number in range(n_sets)]
+    found += [(number, *SIZES[number % 2], length) for number in range(n_sets) for length in STEPS]
     return found
 
 
@@ -143,7 +149,8 @@ def trained(found: Recommendation, arm: str, folder: ImageIndex, trial: Files, t
     probe = fit_linear_probe(blocks, found.rows, n_classes, seed=found.seed, balanced=balanced)
     found = replace(found, plan=plan, probe=probe)
     options = FitOptions(
-        **dict.fromkeys(("epochs", "steps", "batch_size", "learning_rate", "logs", "progress", "announce", "on_check")),
+        steps=STEPS.get(arm),
+        **dict.fromkeys(("epochs", "batch_size", "learning_rate", "logs", "progress", "announce", "on_check")),
         augmentation=("shift", "brightness") if arm == "plain" else None,
         cache=True,
         precision="float32",
@@ -159,7 +166,7 @@ def trained(found: Recommendation, arm: str, folder: ImageIndex, trial: Files, t
     began, cpu = time.perf_counter(), time.process_time()
     data = read_all(session)
     rows = data.images.training
-    schedule = options.schedule(len(rows), dissimilar=split.takes_pictures and is_dissimilar(found))
+    schedule = options.schedule(len(rows), dissimilar=is_dissimilar(found), whole=split.takes_pictures)
     with quiet_decoders(), quiet_tracing(), kept_memory():
         trainer = Trainer(split.tail, schedule)
         model.layers[-1].set_weights(list(linear_probe(session, data.images, rows)))

@@ -64,8 +64,8 @@ class Tuned:
             inputs = FrozenFeatures(split, pixels, n=len(images.rows), augmentation=augmentation, seed=seed)
         self.training = images.examples(inputs, shared.training, balanced=self.balanced)
         self.held_out = images.examples(inputs, images.split.held_out)
-        dissimilar = split.takes_pictures and is_dissimilar(found)
-        schedule = plan_schedule(len(self.training), dissimilar=dissimilar, seed=seed)
+        whole = split.takes_pictures
+        schedule = plan_schedule(len(self.training), dissimilar=is_dissimilar(found), whole=whole, seed=seed)
         self._precision = contextlib.ExitStack()  # until the end: the model is used for nothing else
         self._precision.enter_context(use_precision(split.tail, best_precision()))
         self._place = keras.Variable(0.0, trainable=False, dtype="float32")

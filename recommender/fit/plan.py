@@ -69,10 +69,11 @@ class FitOptions:
             force=False,
         )
 
-    def schedule(self, n_images: int, *, dissimilar: bool = False) -> Schedule:
+    def schedule(self, n_images: int, *, dissimilar: bool = False, whole: bool = True) -> Schedule:
         """The schedule of fine-tuning, as by `plan_schedule`."""
         names = ("epochs", "steps", "batch_size", "learning_rate", "seed")
-        return plan_schedule(n_images, dissimilar=dissimilar, **{name: getattr(self, name) for name in names})
+        given = {name: getattr(self, name) for name in names}
+        return plan_schedule(n_images, dissimilar=dissimilar, whole=whole, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,10 +132,10 @@ def planned(found: "Decision") -> TrainingPlan:
         n_held_out = min(sum(len(names) for names in found.index.validation), MOST_HELD_OUT)
     else:
         n_held_out = min(n_images // FOLDS, MOST_HELD_OUT)
-    dissimilar = strategy.freeze is None and is_dissimilar(found)
     schedule, trainable = None, 0
     if not frozen:
-        schedule = plan_schedule(max(n_images, 1), dissimilar=dissimilar, seed=found.seed)
+        whole = strategy.freeze is None
+        schedule = plan_schedule(max(n_images, 1), dissimilar=is_dissimilar(found), whole=whole, seed=found.seed)
         # Here BatchNorm trains its scale and offset.
         trainable = found.backbone.parameter_counts(replace(strategy, train_batch_norm=True))[1]
     return TrainingPlan(

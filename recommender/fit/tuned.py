@@ -25,7 +25,7 @@ def fit_tuned(session: FitSession) -> FitResult:
     session.clock.lap("images")
     split = session.frozen_split
     schedule = session.options.schedule(
-        len(data.images.training), dissimilar=split.takes_pictures and is_dissimilar(session.found)
+        len(data.images.training), dissimilar=is_dissimilar(session.found), whole=split.takes_pictures
     )
     precision = session.options.precision or best_precision()
     with use_precision(split.tail, precision), quiet_decoders(), quiet_tracing(), kept_memory():

@@ -37,7 +37,14 @@ def test_a_length_of_zero_trains_nothing(length):
 
 
 def test_the_whole_network_trains_at_a_higher_rate_on_dissimilar_pictures():
-    assert plan_schedule(1_000, dissimilar=True).learning_rate > plan_schedule(1_000).learning_rate
+    unlike = plan_schedule(1_000, dissimilar=True)
+    assert unlike.learning_rate > plan_schedule(1_000).learning_rate
+    assert plan_schedule(1_000, dissimilar=True, whole=False).learning_rate < unlike.learning_rate
+
+
+def test_few_pictures_unlike_the_sources_train_longer():
+    assert plan_schedule(50, dissimilar=True).steps > plan_schedule(50).steps
+    assert plan_schedule(5_000, dissimilar=True).steps == plan_schedule(5_000).steps
 
 
 @settings(deadline=None, max_examples=25)

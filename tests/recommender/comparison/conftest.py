@@ -40,7 +40,8 @@ def finished(partly):
     with pytest.MonkeyPatch.context() as patch:
         two = tuned_candidates(partly)[:2]
         patch.setattr("recommender.comparison.run.tuned_candidates", lambda _: two)
-        patch.setattr("builders.training.schedule.LEAST_STEPS", 30)
+        for name in ("LEAST_STEPS", "LEAST_STEPS_DISSIMILAR"):
+            patch.setattr(f"builders.training.schedule.{name}", 30)
         patch.setattr("builders.training.schedule.STEPS", 100)
         progress = []
         comparison = compare(

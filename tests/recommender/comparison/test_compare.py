@@ -248,7 +248,8 @@ def test_without_time_for_a_useful_training_none_is_started(partly, monkeypatch)
 
 @pytest.mark.parametrize(("seconds", "least"), [(3.0, 2), pytest.param(3.0, 10**5, marks=pytest.mark.slow), (0.0, 2)])
 def test_a_training_runs_through_its_schedule_in_the_time_that_it_has(partly, shared, monkeypatch, seconds, least):
-    monkeypatch.setattr("builders.training.schedule.LEAST_STEPS", 10**6)
+    for name in ("LEAST_STEPS", "LEAST_STEPS_DISSIMILAR"):
+        monkeypatch.setattr(f"builders.training.schedule.{name}", 10**6)
     monkeypatch.setattr("recommender.comparison.tuned.LEAST_STEPS", least)
     load_pictures(partly, shared)
     width = partly.probe.kernel.shape
