@@ -23,6 +23,7 @@ from benchmarks.regret.cells import (
     after_trial,
     fitted,
     interval_over_sets,
+    lengths,
     load,
     old_rule,
     regret,
@@ -56,6 +57,20 @@ def print_advice(every: Sequence[Cell]) -> None:
         found = {cell.per_class: verdict for cell, verdict in zip(of_set, verdicts(of_set), strict=True)}
         told = (f"{found[size].scenario.id} ({found[size].confidence:.2f})" if size in found else "" for size in sizes)
         print(f"| {name} | " + " | ".join(told) + " |")
+
+
+def print_lengths() -> None:
+    """Whether few images want a short training or a long one."""
+    print("| data set | images | 120 steps | 240 steps |")
+    print("|---|---|---|---|")
+    gains: dict[bool, list[float]] = {False: [], True: []}
+    for name, n_images, dissimilar, short, long in lengths():
+        gains[dissimilar].append(long - short)
+        print(f"| {name} | {n_images} | {short:.1f} | {long:.1f} |")
+    for dissimilar, kind in ((False, "like"), (True, "unlike")):
+        some = gains[dissimilar]
+        error = np.std(some, ddof=1) / len(some) ** 0.5
+        print(f"| **gain on images {kind} ImageNet's** | | | {np.mean(some):+.1f} ± {error:.1f} |")
 
 
 def print_policies(cells: Sequence[Cell], left_out: Sequence[Verdict], shipped: Sequence[Verdict]) -> None:
@@ -205,6 +220,8 @@ def main() -> None:
     print_confidence(cells, left_out)
     print()
     print_advice(every)
+    print()
+    print_lengths()
     print()
     print_expected(every, verdicts(every, every))
     print("\nFitted on all cells:")

@@ -53,8 +53,7 @@ class Cell:
 def load() -> list[Cell]:
     """The cells with at least the frozen models, in the order of the file."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for line in (RESULTS / "regret.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in _rows():
         rows.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
     return [_cell(*key, arms) for key, arms in rows.items() if "frozen" in arms]
 
@@ -85,6 +84,32 @@ def _best_share(trial: Sequence[dict[str, Any]]) -> int:
 
 def _bits(text: str, n: int) -> npt.NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))[:n].astype(bool)
+
+
+def lengths() -> list[tuple[str, int, bool, float, float]]:
+    """(data set, images, whether unlike ImageNet's, accuracy of `full` after 120 and after 240 steps) of each cell."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in _rows():
+        arms = found.setdefault((row["set"], row["per_class"], row["seed"]), {})
+        length = row["arm"] if row["arm"] != "full" else {120: "short", 240: "long"}.get(row["steps"], "full")
+        arms[length] = row
+    return [
+        (
+            name,
+            arms["short"]["n_training"],
+            arms["frozen"]["task"]["similarity"] == "dissimilar",
+            *(
+                100 * arms[length]["test"][_best_share(arms[length]["trial"])]["accuracy"]
+                for length in ("short", "long")
+            ),
+        )
+        for (name, _, _), arms in sorted(found.items())
+        if {"short", "long"} <= set(arms)
+    ]
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    return map(json.loads, (RESULTS / "regret.jsonl").read_text(encoding="utf-8").splitlines())
 
 
 def points(cells: Sequence[Cell], after: int, before: Callable[[Cell], int]) -> lines.Points:

@@ -5,7 +5,7 @@
 A cell is a data set, a number of training images of each class, and a seed; of each class up to 60 images, a third at
 most, are kept out of everything and judge. In the `frozen` arm a classifier is fitted at every cut point, alone and
 joined with the earlier stages. In the others the product's own training runs on all training images, without trials:
-`full` (scenario 3), `partial` (scenario 2), `short` and `long` (`full` with 120 and with 240 steps) and `plain`, a recipe
+`full` (scenario 3), `partial` (scenario 2), `short` and `long` (`full` with 120 and 240 steps) and `plain`, a recipe
 that many people use: the last stage alone read by the prediction layer, the last weights taken, scale and offset of
 BatchNorm frozen, shifts and brightness as augmentation.
 A quarter as many images as train, if there are so many, are shown to the start and to the end of each training: that is
