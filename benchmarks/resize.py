@@ -1,6 +1,6 @@
 """How pictures that are not square are best made square: squashed, padded or cropped.
 
-    python benchmarks/resize.py [NAME ...] [--most PX] [--ways WAY ...] [--backbone NAME]
+    python benchmarks/resize.py [NAME ...] [--most PX] [--ways WAY ...] [--seeds N] [--backbone NAME]
 
 On every data set with pictures that are not square, with 10 and with 30 images a class and two seeds, the linear probe
 of all stages is fitted on the training images in each way, and judged on up to 400 others. The input size is that of
@@ -28,7 +28,7 @@ from recommender.pipeline.programs import make_program
 from recommender.rules.cut_rule import head_levels
 from recommender.rules.input_size_rule import input_size
 
-PER_CLASS, SEEDS, TEST = (10, 30), (0, 1), 400
+PER_CLASS, SEEDS, TEST = (10, 30), 2, 400
 SQUARE = 1.05  # long over short side, up to which a picture counts as square
 LEAST_SHARE = 0.05  # of pictures that are not square, from which a set is measured
 GREY = 127
@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--most", type=int, default=160)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=tuple(WAYS))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--backbone", default="efficientnet_lite0")
     arguments = parser.parse_args()
     results = ResultFile("resize.jsonl", ("backbone", "most", "set", "per_class", "seed"))
@@ -161,7 +162,7 @@ def main() -> None:
         return probed_network(program.opened(opened.at).at(size), program=program)
 
     for name, folder in data_sets(tuple(arguments.names)):
-        for seed in SEEDS:
+        for seed in range(arguments.seeds):
             key = {"backbone": arguments.backbone, "most": arguments.most, "set": name}
             if not all(results.has(*key.values(), few, seed) for few in PER_CLASS):
                 for row in cells(folder, network_at, levels, arguments.ways, arguments.most, seed):
