@@ -105,10 +105,10 @@ def passes(name: str, folder: Path, size: int, n_images: int, rounds: int) -> di
     network.run(batch)
     times = {"bare": Times(), "taps": Times(), "probe": Times()}
     for _ in range(rounds):
-        for what, run in (("bare", bare), ("taps", network.run)):
+        for what, once in (("bare", bare), ("taps", network.run)):
             with times[what].taken():
                 for _ in range(n_images // BATCH_SIZE):
-                    run(batch)
+                    once(batch)
         with times["probe"].taken():
             n_read = len(extract(index, draw, network).labels)
     images = {"bare": n_images // BATCH_SIZE * BATCH_SIZE, "taps": n_images // BATCH_SIZE * BATCH_SIZE, "probe": n_read}
@@ -125,17 +125,13 @@ def passes(name: str, folder: Path, size: int, n_images: int, rounds: int) -> di
     }
 
 
-def in_turn(commands: dict[str, tuple[Path, list[str]]], rounds: int) -> dict[str, Times]:
-    """Run commands of checkouts one after the other; the first round fills caches."""
-    times = {name: Times() for name in commands}
-    for number in range(rounds + 1):
-        for name, (checkout, command) in commands.items():
-            environment = {**os.environ, "PYTHONPATH": str(checkout), "TF_CPP_MIN_LOG_LEVEL": "3"}
-            with (times[name] if number else Times()).taken():
-                subprocess.run(
-                    [sys.executable, "-c", *command], check=True, capture_output=True, env=environment, cwd=checkout
-                )
-    return times
+def run(checkout: Path, command: Sequence[str]) -> str:
+    """What Python prints that runs code with arguments in a checkout."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", *command], check=True, capture_output=True, text=True, env=environment, cwd=checkout
+    )
+    return done.stdout
 
 
 def commands(before: Path | None, rounds: int) -> Iterator[dict]:
@@ -144,7 +140,11 @@ def commands(before: Path | None, rounds: int) -> Iterator[dict]:
     runs = {"now": (ROOT, [RECOMMEND, *arguments]), "import of tensorflow and keras": (ROOT, [IMPORT])}
     if before is not None:
         runs["before"] = (before, [RECOMMEND, *arguments])
-    times = in_turn(runs, rounds)
+    times = {name: Times() for name in runs}
+    for number in range(rounds + 1):  # the first round fills caches
+        for name, each in runs.items():
+            with (times[name] if number else Times()).taken():
+                run(*each)
     for name, each in times.items():
         if name != "now":
             yield {"what": f"recommend on 1,000 photographs at 160 px over {name}", **over(times["now"], each)}
@@ -152,18 +152,20 @@ def commands(before: Path | None, rounds: int) -> Iterator[dict]:
 
 def choosing(rounds: int) -> Iterator[dict]:
     """The choice among three networks and three input sizes, over naming what it chooses."""
-    data = str(shared_datasets() / "hymenoptera")
+    data, times = str(shared_datasets() / "hymenoptera"), {"choosing": Times(), "plain": Times()}
+    for network in NETWORKS:  # their programs are in the cache from then on
+        run(ROOT, [RECOMMEND, data, "--backbone", network, "--max-images", "20", "--json"])
     several = [data, *(part for name in NETWORKS for part in ("--backbone", name)), "--input-size", "auto", "--json"]
-    found = subprocess.run([sys.executable, "-c", RECOMMEND, *several], check=True, capture_output=True, cwd=ROOT)
-    built = json.loads(found.stdout)["strategy"]
-    name, size = built["backbone"], str(built["input_size"])
-    plain = [data, "--backbone", name, "--input-size", size, "--json"]
-    runs = {"choosing": (ROOT, [RECOMMEND, *several]), "plain": (ROOT, [RECOMMEND, *plain])}
-    times = in_turn(runs, rounds)
+    for _ in range(rounds):
+        with times["choosing"].taken():
+            found = json.loads(run(ROOT, [RECOMMEND, *several]))
+        chosen = found["strategy"]["backbone"], str(found["strategy"]["input_size"])
+        with times["plain"].taken():
+            run(ROOT, [RECOMMEND, data, "--backbone", chosen[0], "--input-size", chosen[1], "--json"])
     yield {
         "what": "choosing among three networks and three input sizes over naming them",
         "set": "hymenoptera",
-        "chosen": f"{name} at {size} px",
+        "chosen": "{} at {} px".format(*chosen),
         **over(times["choosing"], times["plain"]),
     }
 
