@@ -1,6 +1,6 @@
 """Which input size is best, and what the rule that chooses it costs.
 
-    python benchmarks/input_size.py [NAME ...] [--backbone NAME]
+    python benchmarks/input_size.py [NAME ...] [--backbone NAME] [--seeds N] [--test N]
 
 On every data set, with 10 and with 30 images a class and two seeds, the linear probe of all stages is fitted on the
 training images at every input size, and judged on up to 400 others. `cross_validated` holds whether it is right on each
@@ -30,7 +30,7 @@ from recommender.pipeline.programs import make_program
 from recommender.rules.cut_rule import head_levels
 from recommender.rules.input_size_rule import choose_input_size, input_size, sizes_to_try
 
-PER_CLASS, SEEDS, TEST = (10, 30), (0, 1), 400
+PER_CLASS, SEEDS, TEST = (10, 30), 2, 400
 SMALLEST, STEP = 96, 32
 FACTORS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 8)
 
@@ -51,13 +51,15 @@ def features_of(pictures: Sequence[tuple[int, Picture]], network: Network) -> Fe
     )
 
 
-def cells(folder: ImageIndex, networks: dict[int, Network], levels: list[str], seed: int) -> dict[int, dict]:
+def cells(
+    folder: ImageIndex, networks: dict[int, Network], levels: list[str], seed: int, n_test: int
+) -> dict[int, dict]:
     """For each number of images a class what every input size gives."""
     train, held_out = split(folder, max(PER_CLASS), seed)
     chosen = [[(label, file) for file in files] for label, files in enumerate(train)]
     training = [pair for pairs in chosen for pair in pairs]
     with quiet_decoders():
-        read = [(label, read_picture(Path(folder.source) / file)) for label, file in (*training, *held_out[:TEST])]
+        read = [(label, read_picture(Path(folder.source) / file)) for label, file in (*training, *held_out[:n_test])]
     places = {pair: place for place, pair in enumerate(training)}
     found: dict[int, dict] = {
         few: {
@@ -180,6 +182,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
     parser.add_argument("--backbone", default="efficientnet_lite0")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--test", type=int, default=TEST, help="images that judge, at most")
     arguments = parser.parse_args()
     results = ResultFile("input_size.jsonl", ("backbone", "set", "per_class", "seed"))
     opened = open_backbone(arguments.backbone)
@@ -190,10 +194,10 @@ def main() -> None:
     points = backbones[native].points
     levels = [points[level].layer for level in head_levels([point.shape for point in points], len(points) - 1)]
     for name, folder in data_sets(tuple(arguments.names)):
-        for seed in SEEDS:
+        for seed in range(arguments.seeds):
             if all(results.has(arguments.backbone, name, few, seed) for few in PER_CLASS):
                 continue
-            for few, row in cells(folder, networks, levels, seed).items():
+            for few, row in cells(folder, networks, levels, seed, arguments.test).items():
                 key = {"backbone": arguments.backbone, "set": name, "per_class": few, "seed": seed}
                 if not results.has(*key.values()):
                     results.add({**key, **row})

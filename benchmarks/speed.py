@@ -1,13 +1,18 @@
 """What measuring costs: start-up, images per second beside the bare network, and peak memory.
 
-    python benchmarks/speed.py [CHECKOUT]
+    python benchmarks/speed.py [PART ...] [--rounds N] [--before CHECKOUT]
 
 Times are ratios within one run: the probe's pass over image files (decoding, resizing, network, all taps) and the bare
 forward pass of the same network by LiteRT on pixels in memory, at the same size, in turn; the whole command, with the
-converted network in the cache, and that of another CHECKOUT. Memory is the peak of the whole command in a process of
-its own, on 1,000 and on 60,000 images. Results: benchmarks/results/speed.jsonl, which is written again.
+converted network in the cache, over the import of TensorFlow and Keras and over the command of another CHECKOUT; the
+choice among three networks and three input sizes over the command with what it chooses. Each is taken on the clock and
+in processor time (`cpu`: user and system, of all threads), which other work on the machine disturbs less. Memory is
+the peak of the whole command in a process of its own, on 1,000 and on 60,000 images. Parts: help, commands, choosing,
+memory, passes; by default all. Results: benchmarks/results/speed.jsonl, in which the rows of a part are replaced.
 """
 
+import argparse
+import contextlib
 import json
 import os
 import resource
@@ -15,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +30,60 @@ from common import RESULTS, shared_datasets
 ROUNDS = 5
 ROOT = Path(__file__).parent.parent
 IMPORT = "import tensorflow, keras"
+RECOMMEND = "import sys; from recommender.cli import main; sys.exit(main())"
 COMMAND = Path(sys.executable).with_name("recommend")
+NETWORKS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
-def help_seconds() -> float:
-    times = []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        subprocess.run([COMMAND, "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times))
+@dataclass(slots=True)
+class Times:
+    """Seconds of what was run in turn with something else."""
+
+    clock: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        clock, cpu = time.perf_counter(), processor_seconds()
+        yield
+        self.clock.append(time.perf_counter() - clock)
+        self.cpu.append(processor_seconds() - cpu)
 
 
-def passes(name: str, folder: Path, size: int, n_images: int) -> dict:
+def processor_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def over(own: Times, other: Times) -> dict[str, object]:
+    """Seconds and their ratios."""
+    return {
+        "seconds": [round(float(np.median(each.clock)), 1) for each in (own, other)],
+        "cpu_seconds": [round(float(np.median(each.cpu)), 1) for each in (own, other)],
+        "ratio": spread(own.clock, other.clock),
+        "cpu_ratio": spread(own.cpu, other.cpu),
+    }
+
+
+def spread(times: Sequence[float], others: Sequence[float]) -> dict[str, float]:
+    """Ratios of what was measured in turn."""
+    ratios = np.array(times) / np.array(others)
+    return {
+        name: round(float(find(ratios)), 3) for name, find in (("median", np.median), ("min", np.min), ("max", np.max))
+    }
+
+
+def help_seconds(rounds: int) -> Iterator[dict]:
+    times = Times()
+    for _ in range(rounds):
+        with times.taken():
+            subprocess.run([COMMAND, "--help"], check=True, capture_output=True)
+    seconds, cpu = (round(float(np.median(each)), 3) for each in (times.clock, times.cpu))
+    yield {"what": "recommend --help", "seconds": seconds, "cpu_seconds": cpu}
+
+
+def passes(name: str, folder: Path, size: int, n_images: int, rounds: int) -> dict:
     from builders.backbones.load import open_backbone
     from probes.data.sampling import draw_splits
     from probes.data.sources.folder import index_folder
@@ -56,55 +103,71 @@ def passes(name: str, folder: Path, size: int, n_images: int) -> dict:
     batch = np.random.default_rng(0).uniform(0, 255, (BATCH_SIZE, size, size, 3)).astype(np.float32)
     bare(batch)
     network.run(batch)
-    rates: dict[str, list[float]] = {"bare": [], "probe": []}
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        for _ in range(n_images // BATCH_SIZE):
-            bare(batch)
-        rates["bare"].append(n_images // BATCH_SIZE * BATCH_SIZE / (time.perf_counter() - begin))
-        begin = time.perf_counter()
-        features = extract(index, draw, network)
-        rates["probe"].append(len(features.labels) / (time.perf_counter() - begin))
+    times = {"bare": Times(), "taps": Times(), "probe": Times()}
+    for _ in range(rounds):
+        for what, once in (("bare", bare), ("taps", network.run)):
+            with times[what].taken():
+                for _ in range(n_images // BATCH_SIZE):
+                    once(batch)
+        with times["probe"].taken():
+            n_read = len(extract(index, draw, network).labels)
+    images = {"bare": n_images // BATCH_SIZE * BATCH_SIZE, "taps": n_images // BATCH_SIZE * BATCH_SIZE, "probe": n_read}
+    share = images["probe"] / images["bare"]
     return {
         "what": "images per second",
         "set": name,
         "input_size": size,
         "images": n_images,
-        "bare": round(float(np.median(rates["bare"])), 1),
-        "probe": round(float(np.median(rates["probe"])), 1),
-        "ratio": spread(rates["probe"], rates["bare"]),
+        **{what: round(images[what] / float(np.median(each.clock)), 1) for what, each in times.items()},
+        "cpu_ms": {what: round(1000 * float(np.median(each.cpu)) / images[what], 2) for what, each in times.items()},
+        "ratio": spread([share * each for each in times["bare"].clock], times["probe"].clock),
+        "cpu_ratio": spread([share * each for each in times["bare"].cpu], times["probe"].cpu),
     }
 
 
-def spread(times: list[float], others: list[float]) -> dict[str, float]:
-    """Ratios of what was measured in turn."""
-    ratios = np.array(times) / np.array(others)
-    return {
-        name: round(float(find(ratios)), 3) for name, find in (("median", np.median), ("min", np.min), ("max", np.max))
-    }
+def run(checkout: Path, command: Sequence[str]) -> str:
+    """What Python prints that runs code with arguments in a checkout."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", *command], check=True, capture_output=True, text=True, env=environment, cwd=checkout
+    )
+    return done.stdout
 
 
-def commands(before: Path | None) -> Iterator[dict]:
-    """A whole recommendation, in turn with that of another checkout and with the import of TensorFlow and Keras."""
+def commands(before: Path | None, rounds: int) -> Iterator[dict]:
+    """A whole recommendation over the import of TensorFlow and Keras, and over that of another checkout."""
     arguments = [str(shared_datasets() / "flowers5"), "--input-size", "160", "--json"]
-    code = "import sys; from recommender.cli import main; sys.exit(main())"
-    runs = {"now": (ROOT, ["-c", code, *arguments]), "import of tensorflow and keras": (ROOT, ["-c", IMPORT])}
+    runs = {"now": (ROOT, [RECOMMEND, *arguments]), "import of tensorflow and keras": (ROOT, [IMPORT])}
     if before is not None:
-        runs["before"] = (before, ["-c", code, *arguments])
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS + 1):  # the first round fills caches
-        for name, (checkout, command) in runs.items():
-            begin = time.perf_counter()
-            environment = {**os.environ, "PYTHONPATH": str(checkout), "TF_CPP_MIN_LOG_LEVEL": "3"}
-            subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment, cwd=checkout)
-            seconds[name].append(time.perf_counter() - begin)
-    for name in runs:
+        runs["before"] = (before, [RECOMMEND, *arguments])
+    times = {name: Times() for name in runs}
+    for number in range(rounds + 1):  # the first round fills caches
+        for name, each in runs.items():
+            with (times[name] if number else Times()).taken():
+                run(*each)
+    for name, each in times.items():
         if name != "now":
-            yield {
-                "what": f"recommend on 1,000 photographs at 160 px over {name}",
-                "seconds": [round(float(np.median(seconds[each][1:])), 1) for each in ("now", name)],
-                "ratio": spread(seconds["now"][1:], seconds[name][1:]),
-            }
+            yield {"what": f"recommend on 1,000 photographs at 160 px over {name}", **over(times["now"], each)}
+
+
+def choosing(rounds: int) -> Iterator[dict]:
+    """The choice among three networks and three input sizes, over naming what it chooses."""
+    data, times = str(shared_datasets() / "hymenoptera"), {"choosing": Times(), "plain": Times()}
+    for network in NETWORKS:  # their programs are in the cache from then on
+        run(ROOT, [RECOMMEND, data, "--backbone", network, "--max-images", "20", "--json"])
+    several = [data, *(part for name in NETWORKS for part in ("--backbone", name)), "--input-size", "auto", "--json"]
+    for _ in range(rounds):
+        with times["choosing"].taken():
+            found = json.loads(run(ROOT, [RECOMMEND, *several]))
+        chosen = found["strategy"]["backbone"], str(found["strategy"]["input_size"])
+        with times["plain"].taken():
+            run(ROOT, [RECOMMEND, data, "--backbone", chosen[0], "--input-size", chosen[1], "--json"])
+    yield {
+        "what": "choosing among three networks and three input sizes over naming them",
+        "set": "hymenoptera",
+        "chosen": "{} at {} px".format(*chosen),
+        **over(times["choosing"], times["plain"]),
+    }
 
 
 def peak_memory(n_images: int) -> dict:
@@ -133,22 +196,38 @@ def peak_memory(n_images: int) -> dict:
     }
 
 
+def all_passes(rounds: int) -> Iterator[dict]:
+    root = shared_datasets()
+    yield passes("imagenet_sample", root.parent / "imagenet_sample", 224, 320, rounds)
+    yield passes("flowers5", root / "flowers5", 160, 640, rounds)
+    yield passes("mnist", root / "mnist", 96, 960, rounds)
+
+
 def main() -> None:
     assert resource.RUSAGE_CHILDREN  # a platform without it can't run this
-    root = shared_datasets()
-    rows = [
-        {"what": "recommend --help", "seconds": help_seconds()},
-        *commands(Path(sys.argv[1]).resolve() if sys.argv[1:] else None),
-        peak_memory(1000),
-        peak_memory(60_000),
-        passes("imagenet_sample", root.parent / "imagenet_sample", 224, 320),
-        passes("flowers5", root / "flowers5", 160, 640),
-        passes("mnist", root / "mnist", 96, 960),
-    ]
+    parser = argparse.ArgumentParser()
+    parts = ("help", "commands", "choosing", "memory", "passes")
+    parser.add_argument("parts", nargs="*", choices=[*parts, []])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--before", type=Path)
+    arguments = parser.parse_args()
+    rounds, before = arguments.rounds, arguments.before and arguments.before.resolve()
+    runs = {
+        "help": lambda: help_seconds(rounds),
+        "commands": lambda: commands(before, rounds),
+        "choosing": lambda: choosing(rounds),
+        "memory": lambda: map(peak_memory, (1000, 60_000)),
+        "passes": lambda: all_passes(rounds),
+    }
+    path = RESULTS / "speed.jsonl"
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "speed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    for row in rows:
-        print(row)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = {tuple(json.loads(line).get(part) for part in ("what", "set", "images")): line for line in lines}
+    for part in arguments.parts or parts:
+        for row in runs[part]():
+            print(row, flush=True)
+            rows[tuple(row.get(name) for name in ("what", "set", "images"))] = json.dumps(row)
+            path.write_text("".join(f"{line}\n" for line in rows.values()), encoding="utf-8")
 
 
 if __name__ == "__main__":
