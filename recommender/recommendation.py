@@ -144,11 +144,7 @@ class Recommendation(Decision):
         write_report(self, Path(path), fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
 
     def plot_depth(self) -> Any:
-        """Draw drift and accuracy by the depth of the cut points, as a matplotlib figure.
-
-        Raises:
-            RecommendError: there is no matplotlib.
-        """
+        """Draw drift and accuracy by the depth of the cut points, as a matplotlib figure; matplotlib is needed."""
         from recommender.reports.plots import plot_depth
 
         return plot_depth(self)
@@ -250,8 +246,7 @@ def recommend(
         loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
         own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling
         loaders = [
-            loader(backbone=each.given, weights=each.weights, pixels=own if each.registered else pixels)
-            for each in tried
+            loader(backbone=each.given, weights=each.weights, pixels=own if each.spec else pixels) for each in tried
         ]
         loaded = load(list(zip(tried, loaders, strict=True)), input_size)
         clock.lap("load")
@@ -267,8 +262,9 @@ def ready_model(data: Any, **arguments: Any) -> Any:
 def _check_arguments(
     input_size: int | str | None, max_images: int, scenario: int | None, seed: int, check: str | None, engine: str
 ) -> None:
+    is_size = input_size in (None, "auto") or (isinstance(input_size, int) and input_size >= SMALLEST_INPUT)
     for name, given, holds, expected in (
-        ("input_size", input_size, _is_size(input_size), f"at least {SMALLEST_INPUT} px, or 'auto'"),
+        ("input_size", input_size, is_size, f"at least {SMALLEST_INPUT} px, or 'auto'"),
         ("max_images", max_images, max_images >= SMALLEST_SAMPLE, f"at least {SMALLEST_SAMPLE}"),
         ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
         ("engine", engine, engine in ENGINES, "'auto', 'litert' or 'tensorflow'"),
@@ -277,7 +273,3 @@ def _check_arguments(
     ):
         if not holds:
             raise RecommendError(f"Expected `{name}` to be {expected}. Received: {given!r}.")
-
-
-def _is_size(given: int | str | None) -> bool:
-    return given in (None, "auto") or (isinstance(given, int) and given >= SMALLEST_INPUT)

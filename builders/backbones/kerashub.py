@@ -117,7 +117,6 @@ def _is_path(preset: str) -> bool:
 
 
 def _hub() -> Any:
-    """The package."""
     try:
         return importlib.import_module("keras_hub")
     except Exception as error:  # of what it needs, a part is missing or does not fit
@@ -154,10 +153,8 @@ def _converter(preset: str) -> Any:
     def load() -> Any:
         try:
             return _hub().layers.ImageConverter.from_preset(preset)
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            if "Unable to find a subclass" in str(error):
+        except (FileNotFoundError, ValueError) as error:
+            if isinstance(error, FileNotFoundError) or "Unable to find a subclass" in str(error):
                 return None
             raise
 
@@ -165,7 +162,6 @@ def _converter(preset: str) -> Any:
 
 
 def _loaded(preset: str, **shape: Any) -> Any:
-    """The network of a preset with its weights, computing in float32."""
     return _fetched(preset, lambda: _hub().models.Backbone.from_preset(preset, dtype="float32", **shape))
 
 
