@@ -68,11 +68,7 @@ class Comparison(Ranking):
         return tuple(name for name, is_so in zip(names, holds, strict=True) if is_so)
 
     def to_frame(self) -> Any:
-        """The rows as a `pandas.DataFrame`, the best first.
-
-        Raises:
-            RecommendError: there is no pandas.
-        """
+        """The rows as a `pandas.DataFrame`, the best first; pandas is needed."""
         try:
             import pandas
         except ImportError as error:
@@ -128,11 +124,7 @@ class Comparison(Ranking):
         return (row or self.preferred).build(self.backbone)
 
     def plot(self) -> Any:
-        """Draw accuracy against seconds, as a matplotlib figure.
-
-        Raises:
-            RecommendError: there is no matplotlib.
-        """
+        """Draw accuracy against seconds, as a matplotlib figure; matplotlib is needed."""
         from recommender.comparison.plot import plot
 
         return plot(self)
@@ -189,18 +181,12 @@ def _verdict(found: Comparison) -> str:
     return {
         "right": f"The advice was right: {advice.label} is the best of {n} strategies.",
         "tied": f"The advice, {advice.label}, ties with the best, {winner.label}: choosing the best {gained}.",
-        "wrong": f"The advice, {advice.label}, was wrong by {difference:.1f} points (90 % interval "
-        f"{interval}): "
+        "wrong": f"The advice, {advice.label}, was wrong by {difference:.1f} points (90 % interval {interval}): "
         f"{winner.label} is the best of {n} strategies.",
         "undecided": f"Too few images to tell whether the advice, {advice.label}, was right. {leads}.",
     }[found.verdict]
 
 
 def _curve(curve: LearningCurve, label: str | None) -> json_records.LearningCurve:
-    doubled = curve.doubled
-    return json_records.LearningCurve(
-        strategy=label,
-        points=[json_records.CurvePoint.of(point) for point in curve.points],
-        doubled=None if doubled is None else json_records.Doubled(doubled.accuracy, (doubled.low, doubled.high)),
-        gain=curve.gain,
-    )
+    doubled = curve.doubled and json_records.Doubled(curve.doubled.accuracy, (curve.doubled.low, curve.doubled.high))
+    return json_records.LearningCurve.of(curve, strategy=label, doubled=doubled)

@@ -72,7 +72,7 @@ class SharedImages:
 
     def blocks(self, levels: Sequence[str], rows: Numbers) -> list[FloatArray]:
         """What a head that reads these cut points reads of some rows."""
-        return [self.images.features.pooled[level][rows] for level in levels]
+        return [block[rows] for block in self.images.features.blocks(levels)]
 
     @property
     def is_sample(self) -> bool:

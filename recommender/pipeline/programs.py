@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,9 +23,6 @@ from builders.graph.cut_search import CutPoint, Node, stride_of
 from probes.network.features import Norm
 from probes.network.readout import FloatArray, LiteRT, convert, read_with_tensorflow
 from probes.user_directory import cache_directory
-
-if TYPE_CHECKING:
-    from builders.graph.layer_graph import LayerGraph
 
 MOST_BYTES = 2 * 1024**3  # of all programs in the cache
 _FORMAT = 2  # of the files; another number makes old ones unknown
@@ -41,6 +38,10 @@ class Tap:
     layer: str
     centre: list[float]
     scale: list[float]
+
+
+# Attributes of a `Backbone` that `Facts` holds as they are.
+_SAME = ("name", "title", "source", "channels", "scaling", "fingerprint", "has_composite_layers", "whole")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,32 +103,15 @@ class Program:
         def at(size: int) -> Backbone:
             if size < facts.smallest_size or not self.takes(size):
                 return load(size)
-            return self._at(size, lambda: load(size).graph)
+            same: dict[str, Any] = {name: getattr(facts, name) for name in (*_SAME, "native_size", "nodes")}
+            points = []
+            for point, shape in zip(facts.points, self.runner(size).shapes(), strict=True):
+                stride = point.stride and stride_of((size, size), shape)
+                points.append(replace(point, shape=(*shape[:-1], point.shape[-1]), stride=stride))
+            return Backbone(**same, points=tuple(points), input_size=size, load=lambda: load(size).graph)
 
         return OpenedBackbone(
             native_size=facts.native_size, smallest_size=facts.smallest_size, fixed=facts.fixed, at=at
-        )
-
-    def _at(self, size: int, load: "Callable[[], LayerGraph]") -> Backbone:
-        facts = self.facts
-        points = tuple(
-            replace(point, shape=(*shape[:-1], point.shape[-1]), stride=point.stride and stride_of((size, size), shape))
-            for point, shape in zip(facts.points, self.runner(size).shapes(), strict=True)
-        )
-        return Backbone(
-            name=facts.name,
-            title=facts.title,
-            source=facts.source,
-            native_size=facts.native_size,
-            input_size=size,
-            channels=facts.channels,
-            scaling=facts.scaling,
-            points=points,
-            nodes=facts.nodes,
-            fingerprint=facts.fingerprint,
-            has_composite_layers=facts.has_composite_layers,
-            whole=facts.whole,
-            load=load,
         )
 
 
@@ -201,20 +185,14 @@ def _facts(backbone: Backbone, opened: OpenedBackbone, norms: tuple[Norm, ...], 
         node if node.shape is None else replace(node, shape=(*(None for _ in node.shape[:-1]), *node.shape[-1:]))
         for node in backbone.nodes
     )
+    same: dict[str, Any] = {name: getattr(backbone, name) for name in _SAME}
     return Facts(
-        name=backbone.name,
-        title=backbone.title,
-        source=backbone.source,
+        **same,
+        points=backbone.points,
         native_size=opened.native_size,
         smallest_size=opened.smallest_size,
         fixed=opened.fixed,
-        channels=backbone.channels,
-        scaling=backbone.scaling,
-        points=backbone.points,
         nodes=tuple(channels_only),
-        fingerprint=backbone.fingerprint,
-        has_composite_layers=backbone.has_composite_layers,
-        whole=backbone.whole,
         taps=tuple(Tap(layer=norm.layer, centre=norm.centre.tolist(), scale=norm.scale.tolist()) for norm in norms),
         size=size,
     )
