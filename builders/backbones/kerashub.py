@@ -9,18 +9,16 @@ import re
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from builders.backbones.applications import downloads_off_stdout
+from builders.backbones.backbone import Backbone, OpenedBackbone
 from builders.backbones.keras_model import opened_model
 from builders.backbones.kind import BackboneKind, OpenOptions, digest
 from builders.backbones.pixel_scaling import SCALINGS, PixelScaling
 from builders.errors import BuildError, first_line
-
-if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone, OpenedBackbone
 
 _PREFIX = "kerashub:"
 _INSTALL = 'pip install "netgraft[kerashub]"'
@@ -76,7 +74,7 @@ class KerasHub(BackboneKind):
         except metadata.PackageNotFoundError:  # a nightly version
             return None
 
-    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
+    def open(self, given: Any, options: OpenOptions) -> OpenedBackbone:
         preset = _preset_in(given)
         if preset is None:
             converter = getattr(getattr(given, "preprocessor", None), "image_converter", None)
@@ -87,7 +85,7 @@ class KerasHub(BackboneKind):
         name = Path(preset).name if _is_path(preset) else f"{_PREFIX}{preset}"
         opened = _opened(_loaded(preset), name, converter, options)
 
-        def at(size: int) -> "Backbone":
+        def at(size: int) -> Backbone:
             if not opened.fixed or size == opened.native_size:
                 return opened.at(size)
             try:
@@ -181,7 +179,7 @@ def _fetched(preset: str, load: Any) -> Any:
         raise BuildError(f"Expected {expected}. Received: {first_line(error)}. {action}") from error
 
 
-def _opened(model: Any, name: str, converter: Any, options: OpenOptions) -> "OpenedBackbone":
+def _opened(model: Any, name: str, converter: Any, options: OpenOptions) -> OpenedBackbone:
     size = getattr(converter, "image_size", None) or (None, None)
     native_size = size[0] if size[0] == size[1] else None
     return opened_model(_image_part(model), name, options.scaling or _scaling_of(converter), native_size)

@@ -82,11 +82,7 @@ def augment(pixels: Pixels, name: str, rng: np.random.Generator) -> Pixels:
 
 
 def augmented_blocks(
-    network: Network,
-    pictures: Iterable[Prepared],
-    names: Sequence[str] = CANDIDATES,
-    *,
-    seed: int,
+    network: Network, pictures: Iterable[Prepared], names: Sequence[str] = CANDIDATES, *, seed: int
 ) -> dict[str, dict[str, Pixels]]:
     """Pooled features of augmented images, of shape (images, channels) for each augmentation and cut."""
     # The random changes of one augmentation do not depend on the others.

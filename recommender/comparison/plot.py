@@ -75,10 +75,7 @@ def _draw(figure: Any, ranking: Ranking) -> None:
     figure.legend(
         legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
     )
-    few = {
-        "undecided": "Too few images to tell whether the advice is right",
-        "unknown": "The advice was not trained",
-    }
+    few = {"undecided": "Too few images to tell whether the advice is right", "unknown": "The advice was not trained"}
     said = few.get(ranking.verdict, f"The advice is {ranking.verdict}")
     title = f"{said}; the best is {ranking.winner.label}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=INK, weight="bold")

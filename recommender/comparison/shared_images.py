@@ -21,15 +21,7 @@ from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
 from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
 from recommender.fit.finish import fitted_detector
-from recommender.fit.images import (
-    FloatArray,
-    Numbers,
-    SplitImages,
-    n_read,
-    rows_of_everything,
-    run_pass,
-    whole_sample,
-)
+from recommender.fit.images import FloatArray, Numbers, SplitImages, n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
 from recommender.fit.plan import SOLVED_AT_ONCE, in_blocks
 from recommender.pipeline.decision import Decision

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from builders.backbones.backbone import Backbone, OpenedBackbone
 from builders.backbones.registry import check_backbone
 from probes.data.sampling import draw_splits
 from probes.data.sources.folder import index_pictures
@@ -20,9 +21,6 @@ from probes.similarity.drift import N_RESAMPLES, bootstrap_drift, bootstrap_weig
 from probes.similarity.reference import Reference, save_reference
 from recommender.limits import LARGEST_SEED
 from recommender.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone, OpenedBackbone
 
 _STEP, _SMALLEST = 64, 96  # px: input sizes that are measured for a network that takes any
 _FEWEST = 50  # images: with fewer the moments depend more on the images than on the source
@@ -92,7 +90,7 @@ def make_reference(
     )
 
 
-def _sizes(opened: "OpenedBackbone") -> list[int]:
+def _sizes(opened: OpenedBackbone) -> list[int]:
     """Input sizes in px at which the images are measured."""
     if opened.fixed:
         return [opened.native_size]
@@ -111,7 +109,7 @@ class _Source:
 
 
 def _measured(
-    backbone: "Backbone", run: Callable[[Network], Features], pictures: str | os.PathLike[str], seed: int
+    backbone: Backbone, run: Callable[[Network], Features], pictures: str | os.PathLike[str], seed: int
 ) -> _Source:
     from recommender.pipeline.probed_network import probed_network
 
@@ -132,7 +130,7 @@ def _measured(
 
 
 def measure_cuts(
-    backbone: "Backbone", run: Callable[[Network], Features], *, seed: int
+    backbone: Backbone, run: Callable[[Network], Features], *, seed: int
 ) -> tuple[tuple[Norm, ...], npt.NDArray[np.float64], Features]:
     """The source's moments at every cut point of a network without BatchNorm, the drift between halves, the features.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,10 @@ from recommender.errors import RecommendError
 from recommender.explanation.text import printable
 from recommender.fit.finish import fitted_detector
 from recommender.fit.inputs import StoredPictures
+from recommender.fit.result import FitResult
+from recommender.pipeline.decision import Decision
 from recommender.prediction.detector_file import write_detector
 from recommender.saving.model_card import labels_text, model_card
-
-if TYPE_CHECKING:
-    from recommender.fit.result import FitResult
-    from recommender.pipeline.decision import Decision
 
 _COMPARED_ON = 100  # pictures that an export is run on, and that calibrate integers
 _JUDGED_BY = 500  # held-out images that measure an export's accuracy
@@ -37,20 +35,20 @@ class Written:
     lines: tuple[str, ...]
 
 
-def detector_of(found: "Decision") -> Detector | None:
+def detector_of(found: Decision) -> Detector | None:
     """The detector for a model whose backbone is unchanged; None where there are too few images."""
     blocks = [block[found.rows.training] for block in found.pooled_for_head()]
     return fitted_detector(blocks, None, found.rows.groups[found.rows.training], found.seed)
 
 
 def write_bundle(
-    found: "Decision",
+    found: Decision,
     model: Any,
     path: Path,
     description: dict[str, Any],
     *,
     detector: Detector | None,
-    result: "FitResult | None" = None,
+    result: FitResult | None = None,
     exports: Sequence[str] = (),
     command: str | None = None,
 ) -> Written:
@@ -107,7 +105,7 @@ def _further(
 
 
 def _export(
-    found: "Decision", model: Any, path: Path, result: "FitResult | None", exports: Sequence[str]
+    found: Decision, model: Any, path: Path, result: FitResult | None, exports: Sequence[str]
 ) -> tuple[list[json_records.Export], list[str]]:
     """Export, and measure the accuracy of each export and of the model on the held-out images."""
     from builders.export.export import export_model, run_exported
@@ -138,7 +136,7 @@ def _accuracy(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int
     return float((probabilities.argmax(1) == labels).mean())
 
 
-def _read(found: "Decision", names: Sequence[str]) -> npt.NDArray[np.float32]:
+def _read(found: Decision, names: Sequence[str]) -> npt.NDArray[np.float32]:
     """Pictures as the network sees them, of shape (n, size, size, channels)."""
     size, channels = found.strategy.input_size, found.backbone.channels
     with quiet_decoders():
