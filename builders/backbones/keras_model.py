@@ -170,9 +170,7 @@ def _resized(graph: "LayerGraph", size: int) -> Any:
         inputs = graph.input_layer((size, size, graph.input_shape[-1]))
         try:
             (output,) = graph.copy_onto(inputs, [wanted])
-            if (
-                output.shape[-1] != graph.nodes[wanted].width
-            ):  # a fixed Reshape moved positions into channels
+            if output.shape[-1] != graph.nodes[wanted].width:  # a fixed Reshape moved positions into channels
                 raise ValueError(f"{output.shape[-1]} channels at the end in place of {graph.nodes[wanted].width}")
         except Exception as error:  # noqa: BLE001  # layers raise many kinds of exception for a wrong shape
             failure = error

@@ -41,8 +41,7 @@ def flatten(module: Any, title: str, input_size: int | None) -> tuple[OpGraph, b
     foreign = unknown & ({"Placeholder"} | VARIABLE_OPS | _OLD_CONTROL_FLOW)
     if foreign or source not in present:
         raise _stateful(title, ", ".join(sorted(foreign)) or "an output that depends on none")
-    used = {name: variable for name, variable in variables.items() if name in present}
-    return OpGraph(graph, source, output, used), any_size
+    return OpGraph(graph, source, output, {name: variables[name] for name in variables if name in present}), any_size
 
 
 def _stateful(title: str, received: str) -> BuildError:
@@ -104,8 +103,7 @@ def _leaves(variant: Any) -> list[Any]:
 
 
 def _is_tensor(leaf: Any) -> bool:
-    """Whether an argument of a concrete function is a tensor and no single number."""
-    return hasattr(leaf, "shape") and leaf.shape.rank != 0
+    return hasattr(leaf, "shape") and leaf.shape.rank != 0  # and no single number
 
 
 def _images_of(variant: Any, title: str) -> tuple[tuple[int | None, ...], Any]:
@@ -113,8 +111,7 @@ def _images_of(variant: Any, title: str) -> tuple[tuple[int | None, ...], Any]:
     specs = [leaf for leaf in _leaves(variant) if _is_tensor(leaf)]
     if len(specs) == 1 and specs[0].dtype.name != "string" and specs[0].shape.rank in (None, 4):
         shape = (None,) * 4 if specs[0].shape.rank is None else tuple(specs[0].shape)
-        channels_first = shape[1] in (1, 3) and shape[3] not in (1, 3, 4, None)
-        if shape[0] is None and not channels_first:
+        if shape[0] is None and (shape[1] not in (1, 3) or shape[3] in (1, 3, 4, None)):  # and not channels first
             return shape, specs[0].dtype
     received = ", ".join(f"{spec.dtype.name} {spec.shape}" for spec in specs)
     raise BuildError(
