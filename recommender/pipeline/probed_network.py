@@ -16,7 +16,7 @@ def probed_network(backbone: Backbone, norms: Sequence[Norm] | None = None, prog
     """
     cuts, size, channels = tuple(point.layer for point in backbone.points), backbone.input_size, backbone.channels
     if program is not None:
-        taps = program.norms if norms is None else tuple(norms)
+        taps = program.facts.taps if norms is None else tuple(norms)
         runner, n_kept = program.runner(size), len(cuts) + 2 * len(taps)
 
         def run(pixels: FloatArray) -> list[FloatArray]:

@@ -8,7 +8,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,6 @@ _FORMAT = 2  # of the files; another number makes old ones unknown
 _TOLERANCE = 1e-3  # of an output's largest value, between TensorFlow and the program
 _SUFFIX = ".program"
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tap:
-    """A place where drift is measured: a `Norm` as plain data."""
-
-    layer: str
-    centre: list[float]
-    scale: list[float]
 
 
 # Attributes of a `Backbone` that `Facts` holds as they are.
@@ -61,7 +51,7 @@ class Facts:
     fingerprint: str
     has_composite_layers: bool
     whole: str
-    taps: tuple[Tap, ...]
+    taps: tuple[Norm, ...]  # BatchNorm layers, where drift is measured
     size: int | None  # px: the only input size of the program; None for any
 
 
@@ -72,13 +62,6 @@ class Program:
     facts: Facts
     content: bytes
     _runners: dict[int, LiteRT] = field(default_factory=dict, repr=False)
-
-    @cached_property
-    def norms(self) -> tuple[Norm, ...]:
-        """Where drift is measured: at BatchNorm layers."""
-        return tuple(
-            Norm(layer=tap.layer, centre=np.array(tap.centre), scale=np.array(tap.scale)) for tap in self.facts.taps
-        )
 
     def takes(self, size: int) -> bool:
         """Whether it runs at that input size in px."""
@@ -134,7 +117,8 @@ def find_program(identity: str) -> Program | None:
         _LOG.warning("The converted network %s is damaged. It is made again.", path)
         return None
     try:
-        return Program(facts=msgspec.json.decode(facts, type=Facts), content=program)
+        known = msgspec.json.decode(facts, type=Facts, dec_hook=lambda _, values: np.array(values, np.float64))
+        return Program(facts=known, content=program)
     except msgspec.DecodeError:  # of another state of this version
         return None
 
@@ -193,7 +177,7 @@ def _facts(backbone: Backbone, opened: OpenedBackbone, norms: tuple[Norm, ...], 
         smallest_size=opened.smallest_size,
         fixed=opened.fixed,
         nodes=tuple(channels_only),
-        taps=tuple(Tap(layer=norm.layer, centre=norm.centre.tolist(), scale=norm.scale.tolist()) for norm in norms),
+        taps=norms,
         size=size,
     )
 
@@ -211,7 +195,7 @@ def _path(identity: str) -> Path:
 
 def _store(program: Program, path: Path) -> None:
     """Write a program if there is room for it, and remove the oldest ones beyond `MOST_BYTES`."""
-    rest = msgspec.json.encode(program.facts) + b"\n" + program.content
+    rest = msgspec.json.encode(program.facts, enc_hook=lambda array: array.tolist()) + b"\n" + program.content
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:

@@ -1,9 +1,8 @@
 """Write a model with its description, class names, model card, detector and exports."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +26,7 @@ _COMPARED_ON = 100  # pictures that an export is run on, and that calibrate inte
 _JUDGED_BY = 500  # held-out images that measure an export's accuracy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(NamedTuple):
     """Paths that were written, the model first, and a line on each export for a reader."""
 
     paths: tuple[Path, ...]
@@ -88,16 +86,15 @@ def _further(
     names: Sequence[str], description: dict[str, Any], model_name: str, detector: Detector | None, command: str | None
 ) -> dict[str, Callable[[Path], object]]:
     """The files that go with a model and its description: suffix -> function that writes such a file."""
-
-    def write_card(target: Path) -> None:  # only now, when `description` may have gained the exports
-        repeated = None if command is None else printable(command)
-        card = model_card(description, model_name=printable(model_name), command=repeated)
-        target.write_text(card, encoding="utf-8")
-
     labels = labels_text([printable(name) for name in names])
+    repeated = None if command is None else printable(command)
+
+    def card() -> str:  # when it is written, `description` may have gained the exports
+        return model_card(description, model_name=printable(model_name), command=repeated)
+
     writers: dict[str, Callable[[Path], object]] = {
         ".labels.txt": lambda target: target.write_text(labels, encoding="utf-8"),
-        ".md": write_card,
+        ".md": lambda target: target.write_text(card(), encoding="utf-8"),
     }
     if detector is not None:
         writers[".features.npz"] = lambda target: write_detector(target, detector)
