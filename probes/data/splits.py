@@ -97,11 +97,8 @@ def held_out_splits(rows: Rows, *, seed: int) -> list[tuple[Labels, Labels]]:
     stratified by class, no group split; each row is held out once, but for those of classes of a single group, which
     can't be judged. There are as many folds as the class with most groups has, if that is fewer.
     """
-    held_out = rows.held_out
-    if held_out.any():
-        parts = [(np.flatnonzero(rows.training), np.flatnonzero(held_out))]
-    else:
-        parts = _folds(rows, seed)
+    held_out = np.flatnonzero(rows.held_out)
+    parts = [(np.flatnonzero(rows.training), held_out)] if len(held_out) else _folds(rows, seed)
     kept = [
         (train, judged)
         for train, judged in parts
