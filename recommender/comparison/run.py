@@ -144,7 +144,7 @@ class Run:
 
     def _prepare(self, augmentation: Sequence[str] | None) -> str:
         """Read the pictures and choose the augmentation, if there is time; the reason where that failed."""
-        rate = self.shared.seconds_per_image
+        rate = self.shared.seconds / len(self.images.rows)
         if self.shared.pictures is None and self.shared.seconds > self.left:
             return NO_TIME
         if load_pictures(self.found, self.shared, self.progress) is None:

@@ -70,10 +70,6 @@ class SharedImages:
     def is_sample(self) -> bool:
         return n_read(self.images.features) < self.n_images
 
-    @property
-    def seconds_per_image(self) -> float:
-        return self.seconds / len(self.images.rows)
-
 
 def share_images(found: Decision, *, budget: float, seed: int, progress: Progress) -> SharedImages:
     """Read all images once, or as many as a fifth of the budget allows.
