@@ -12,6 +12,7 @@ from builders.backbones.backbone import Backbone
 from probes.evaluation.out_of_distribution import Detector
 from probes.separability.learning_curve import LearningCurve
 from recommender import json_records
+from recommender.comparison import plot as drawing
 from recommender.comparison.ranking import Ranking, Row
 from recommender.errors import RecommendError
 from recommender.explanation.text import duration, interval_text, percent, points_text
@@ -125,9 +126,7 @@ class Comparison(Ranking):
 
     def plot(self) -> Any:
         """Draw accuracy against seconds, as a matplotlib figure; matplotlib is needed."""
-        from recommender.comparison.plot import plot
-
-        return plot(self)
+        return drawing.plot(self)
 
     def save_plot(self, path: str | Path) -> None:
         """Plot accuracy against seconds, as PNG, SVG or PDF.
@@ -135,9 +134,7 @@ class Comparison(Ranking):
         Raises:
             RecommendError: there is no matplotlib, or the disk refused.
         """
-        from recommender.comparison.plot import save_plot
-
-        save_plot(self, Path(path))
+        drawing.save_plot(self, Path(path))
 
     def save_report(self, path: str | os.PathLike[str], *, thumbnails: bool = True) -> None:
         """Write the HTML report of the recommendation and this comparison; see `Recommendation.save_report`."""

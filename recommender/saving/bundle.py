@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.errors import BuildError
+from builders.export.export import export_model, run_exported
 from builders.export.formats import FORMATS, target_of
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
@@ -105,8 +106,6 @@ def _export(
     found: Decision, model: Any, path: Path, result: FitResult | None, exports: Sequence[str]
 ) -> tuple[list[json_records.Export], list[str]]:
     """Export, and measure the accuracy of each export and of the model on the held-out images."""
-    from builders.export.export import export_model, run_exported
-
     measured = found.features.files
     compared = _read(found, measured[:: max(1, len(measured) // _COMPARED_ON)][:_COMPARED_ON])
     held_out = () if result is None else result.held_out[:_JUDGED_BY]
