@@ -118,11 +118,8 @@ class Ranking:
 def _cost(row: Row) -> tuple[bool, float, int]:
     """What rows are sorted by as by their cost; unlike seconds it is the same in every run."""
     strategy = row.strategy
-    return (
-        not row.frozen,
-        strategy.cut_depth - (0.0 if row.frozen else strategy.freeze_depth),
-        len(strategy.head.levels),
-    )
+    trained = strategy.cut_depth - (0.0 if row.frozen else strategy.freeze_depth)
+    return not row.frozen, trained, len(strategy.head.levels)
 
 
 def reference_of(rows: Sequence[Row]) -> Row:
