@@ -22,12 +22,10 @@ RC: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#8a8a8a",
-    "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
     "grid.color": "#e4e4e4",
 }
-_NO_GRID = {"axes.grid": False}
 MOST_CLASSES = 40  # of which a confusion matrix has names and numbers
 
 
@@ -51,12 +49,12 @@ def new_figure(width: float, height: float) -> Any:
 
 
 @contextlib.contextmanager
-def styled_figure(width: float, height: float, **style: Any) -> Iterator[Any]:
+def styled_figure(width: float, height: float, *, grid: bool = True) -> Iterator[Any]:
     """The same, to be drawn in one style for all figures."""
     figure = new_figure(width, height)
     import matplotlib
 
-    with matplotlib.rc_context({**RC, **style}):
+    with matplotlib.rc_context(RC | {"axes.grid": grid}):
         yield figure
 
 
@@ -95,7 +93,7 @@ def map_figure(
 
     `images_needed`: with so many fine-tuning is expected to be as good as freezing, on this task.
     """
-    with styled_figure(7, 5, **_NO_GRID) as figure:
+    with styled_figure(7, 5, grid=False) as figure:
         axes = figure.add_subplot()
         threshold, similar = images_needed, thresholds.SIMILAR_SCORE
         axes.set_xscale("log")
@@ -134,7 +132,7 @@ def confusion_figure(confusion: npt.ArrayLike, class_names: Sequence[str]) -> An
     n = len(counts)
     named = n <= MOST_CLASSES
     side = min(3 + 0.45 * n, 14) if named else 8
-    with styled_figure(side + 1, side, **_NO_GRID) as figure:
+    with styled_figure(side + 1, side, grid=False) as figure:
         axes = figure.add_subplot()
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
