@@ -5,7 +5,7 @@ import importlib.util
 import json
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,27 @@ _PLOTS = (".png", ".svg", ".pdf")
 
 def check_target(path: Path) -> None:
     """Make sure, before anything is measured, that a model can be written there."""
-    expected = f"Expected `--build` to name a .keras file in a writable folder. Received: {str(path)!r}"
-    if path.suffix != ".keras":
-        raise RecommendError(f"{expected}. Give it the suffix .keras.")
+    _check_files("--build", path, path.suffix, _SUFFIXES)
+
+
+def check_report(path: Path) -> None:
+    """Make sure, before anything is measured, that a report can be written there."""
+    _check_files("--report", path, path.suffix.lower(), (".html",))
+
+
+def _check_files(option: str, path: Path, given: str, suffixes: Sequence[str]) -> None:
+    """Check that a path has the first of the suffixes, and that files with each of them can be written there."""
+    expected = f"Expected `{option}` to name a {suffixes[0]} file in a writable folder. Received: {str(path)!r}"
+    if given != suffixes[0]:
+        raise RecommendError(f"{expected}. Give it the suffix {suffixes[0]}.")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-        for target in (path.with_suffix(suffix) for suffix in _SUFFIXES):
+        for target in (path, *(path.with_suffix(suffix) for suffix in suffixes[1:])):
             with contextlib.suppress(FileNotFoundError):  # unlike `Path.is_dir`, `stat` reports other errors
                 if stat.S_ISDIR(target.stat().st_mode):
-                    raise RecommendError(f"{expected}, and {str(target)!r}, a folder. Name a file.")
+                    name = "" if target == path else f" and {str(target)!r},"
+                    raise RecommendError(f"{expected},{name} a folder. Name a file.")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RecommendError(f"{expected}, whose folder does not exist. Make it first.") from error
     except OSError as error:
@@ -57,22 +68,6 @@ def check_plot(path: Path) -> None:
         raise RecommendError(
             "Expected matplotlib. Received: it is not installed. Install with: pip install 'netgraft[plot]'."
         )
-
-
-def check_report(path: Path) -> None:
-    """Make sure, before anything is measured, that a report can be written there."""
-    expected = f"Expected `--report` to name a .html file in a writable folder. Received: {str(path)!r}"
-    if path.suffix.lower() != ".html":
-        raise RecommendError(f"{expected}. Give it the suffix .html.")
-    try:
-        if path.is_dir():
-            raise RecommendError(f"{expected}, a folder. Name a file.")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RecommendError(f"{expected}, whose folder does not exist. Make it first.") from error
-    except OSError as error:
-        raise RecommendError(f"{expected}: {error.strerror}. Choose another place.") from error
 
 
 def write_model(

@@ -1,7 +1,26 @@
 """The range of each argument, for the command and the library alike."""
 
+from recommender.errors import RecommendError
+
 SMALLEST_INPUT = 32  # px: a backbone with stride 32 has no feature map below it
 SMALLEST_SAMPLE = 2  # an image of each of two classes
 LARGEST_SEED = 2**32 - 1  # scikit-learn's
 SMALLEST_BUDGET = 1  # s: what is done by then is reported, the frozen strategies at least
 ENGINES = ("auto", "litert", "tensorflow")  # what runs the network
+
+
+def check_arguments(
+    input_size: int | str | None, max_images: int, scenario: int | None, seed: int, check: str | None, engine: str
+) -> None:
+    """Refuse arguments of `recommender.recommend` that are out of range."""
+    is_size = input_size in (None, "auto") or (isinstance(input_size, int) and input_size >= SMALLEST_INPUT)
+    for name, given, holds, expected in (
+        ("input_size", input_size, is_size, f"at least {SMALLEST_INPUT} px, or 'auto'"),
+        ("max_images", max_images, max_images >= SMALLEST_SAMPLE, f"at least {SMALLEST_SAMPLE}"),
+        ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
+        ("engine", engine, engine in ENGINES, "'auto', 'litert' or 'tensorflow'"),
+        ("check", check, check in (None, "sample", "full"), "'sample', 'full' or None"),
+        ("seed", seed, 0 <= seed <= LARGEST_SEED, f"from 0 to {LARGEST_SEED}"),
+    ):
+        if not holds:
+            raise RecommendError(f"Expected `{name}` to be {expected}. Received: {given!r}.")

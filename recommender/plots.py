@@ -1,7 +1,8 @@
 """Figures of matplotlib: drift and accuracy by depth, the map of scenarios, confusion, mistakes. Plain numbers in."""
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ RC: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#8a8a8a",
-    "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
     "grid.color": "#e4e4e4",
@@ -31,6 +31,12 @@ MOST_CLASSES = 40  # of which a confusion matrix has names and numbers
 
 def new_figure(width: float, height: float) -> Any:
     """An empty figure, in inches, that a notebook shows as the last value of a cell."""
+
+    def png() -> bytes:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -38,14 +44,18 @@ def new_figure(width: float, height: float) -> Any:
             "Expected matplotlib, which draws plots. Received: none. Install with: pip install 'netgraft[plot]'."
         ) from error
     figure: Any = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    figure._repr_png_ = lambda: _png(figure)
+    figure._repr_png_ = png
     return figure
 
 
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+@contextlib.contextmanager
+def styled_figure(width: float, height: float, *, grid: bool = True) -> Iterator[Any]:
+    """The same, to be drawn in one style for all figures."""
+    figure = new_figure(width, height)
+    import matplotlib
+
+    with matplotlib.rc_context(RC | {"axes.grid": grid}):
+        yield figure
 
 
 def depth_figure(
@@ -58,10 +68,7 @@ def depth_figure(
     title: str,
 ) -> Any:
     """Accuracy with its 90 % interval above, drift below, against the depth of the cut points; all as shares."""
-    figure = new_figure(8, 5.5)
-    import matplotlib
-
-    with matplotlib.rc_context(RC):
+    with styled_figure(8, 5.5) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         places = 100 * np.asarray(depths)
         if accuracy:
@@ -86,10 +93,7 @@ def map_figure(
 
     `images_needed`: with so many fine-tuning is expected to be as good as freezing, on this task.
     """
-    figure = new_figure(7, 5)
-    import matplotlib
-
-    with matplotlib.rc_context({**RC, "axes.grid": False}):
+    with styled_figure(7, 5, grid=False) as figure:
         axes = figure.add_subplot()
         threshold, similar = images_needed, thresholds.SIMILAR_SCORE
         axes.set_xscale("log")
@@ -128,10 +132,7 @@ def confusion_figure(confusion: npt.ArrayLike, class_names: Sequence[str]) -> An
     n = len(counts)
     named = n <= MOST_CLASSES
     side = min(3 + 0.45 * n, 14) if named else 8
-    figure = new_figure(side + 1, side)
-    import matplotlib
-
-    with matplotlib.rc_context({**RC, "axes.grid": False}):
+    with styled_figure(side + 1, side, grid=False) as figure:
         axes = figure.add_subplot()
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)

@@ -12,9 +12,8 @@ from builders.backbones.candidates import candidates, is_auto
 from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
 from probes.images.inspect_all import inspect_everything
-from recommender.errors import RecommendError
 from recommender.explanation.reasons import explain
-from recommender.limits import ENGINES, LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
+from recommender.limits import check_arguments
 from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, Progress, reported
 
@@ -144,11 +143,7 @@ class Recommendation(Decision):
         write_report(self, Path(path), fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
 
     def plot_depth(self) -> Any:
-        """Draw drift and accuracy by the depth of the cut points, as a matplotlib figure.
-
-        Raises:
-            RecommendError: there is no matplotlib.
-        """
+        """Draw drift and accuracy by the depth of the cut points, as a matplotlib figure; matplotlib is needed."""
         from recommender.reports.plots import plot_depth
 
         return plot_depth(self)
@@ -220,7 +215,7 @@ def recommend(
         ProbeError: the data can't be measured.
         BuildError: a backbone is unknown, can't be read or is no image network, or its weights are missing.
     """
-    _check_arguments(input_size, max_images, scenario, seed, check, engine)
+    check_arguments(input_size, max_images, scenario, seed, check, engine)
     tried = candidates(backbone, weights)
     if len(tried) == 1 and is_auto(backbone):
         _LOG.warning("There is nothing to choose: %s is the only network whose weights are here.", tried[0].name)
@@ -250,8 +245,7 @@ def recommend(
         loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
         own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling
         loaders = [
-            loader(backbone=each.given, weights=each.weights, pixels=own if each.registered else pixels)
-            for each in tried
+            loader(backbone=each.given, weights=each.weights, pixels=own if each.spec else pixels) for each in tried
         ]
         loaded = load(list(zip(tried, loaders, strict=True)), input_size)
         clock.lap("load")
@@ -262,22 +256,3 @@ def recommend(
 def ready_model(data: Any, **arguments: Any) -> Any:
     """Measure labelled images and build the model that fits: `recommend(data, ...).build()`, with its arguments."""
     return recommend(data, **arguments).build()
-
-
-def _check_arguments(
-    input_size: int | str | None, max_images: int, scenario: int | None, seed: int, check: str | None, engine: str
-) -> None:
-    for name, given, holds, expected in (
-        ("input_size", input_size, _is_size(input_size), f"at least {SMALLEST_INPUT} px, or 'auto'"),
-        ("max_images", max_images, max_images >= SMALLEST_SAMPLE, f"at least {SMALLEST_SAMPLE}"),
-        ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
-        ("engine", engine, engine in ENGINES, "'auto', 'litert' or 'tensorflow'"),
-        ("check", check, check in (None, "sample", "full"), "'sample', 'full' or None"),
-        ("seed", seed, 0 <= seed <= LARGEST_SEED, f"from 0 to {LARGEST_SEED}"),
-    ):
-        if not holds:
-            raise RecommendError(f"Expected `{name}` to be {expected}. Received: {given!r}.")
-
-
-def _is_size(given: int | str | None) -> bool:
-    return given in (None, "auto") or (isinstance(given, int) and given >= SMALLEST_INPUT)

@@ -21,24 +21,23 @@ class Candidate:
     weights: StrPath | None = None  # a file with weights for a named network
 
     @property
+    def spec(self) -> BackboneSpec | None:
+        """Its entry in the registry, if it is a named network."""
+        kind = kind_of(self.given)
+        return kind if isinstance(kind, BackboneSpec) else None
+
+    @property
     def name(self) -> str:
         """As in the registry, or as it was given; of a model in memory its own name."""
-        kind = kind_of(self.given)
-        if isinstance(kind, BackboneSpec):
-            return kind.name
+        if self.spec is not None:
+            return self.spec.name
         named = self.given if isinstance(self.given, (str, os.PathLike)) else getattr(self.given, "name", self.given)
         return str(named)
 
     @property
-    def registered(self) -> bool:
-        """Whether it is a network of the registry."""
-        return isinstance(kind_of(self.given), BackboneSpec)
-
-    @property
     def imagenet_accuracy(self) -> float | None:
         """Top-1 in % of a registered network with its own weights."""
-        kind = kind_of(self.given)
-        return kind.imagenet_accuracy if isinstance(kind, BackboneSpec) and self.weights is None else None
+        return self.spec.imagenet_accuracy if self.spec is not None and self.weights is None else None
 
 
 def candidates(backbone: Any, weights: StrPath | None = None) -> tuple[Candidate, ...]:
@@ -101,12 +100,12 @@ def _local() -> Iterator[str]:
 
 def _owner(given: list[Any], named: list[Any]) -> Any:
     """The network that a file of weights belongs to."""
+    if len(given) == len(named) == 1:
+        return named[0]
     takers = [each for each in named if isinstance(kind_of(each), ApplicationSpec)]
-    if len(given) > 1 or not named:
-        if len(takers) != 1:
-            raise BuildError(
-                f"Expected `weights` with one network of keras.applications among those that are named. Received: "
-                f"{len(takers)} of them. Name the one that the file belongs to."
-            )
-        return takers[0]
-    return named[0]
+    if len(takers) != 1:
+        raise BuildError(
+            f"Expected `weights` with one network of keras.applications among those that are named. Received: "
+            f"{len(takers)} of them. Name the one that the file belongs to."
+        )
+    return takers[0]

@@ -32,12 +32,10 @@ _STAGES = (  # repeats, kernel size, strides of the first block, expansion, filt
 )
 
 
-def _batch_norm(x: Any, name: str) -> Any:
-    return keras.layers.BatchNormalization(epsilon=1e-3, name=name)(x)
-
-
-def _relu6(x: Any, name: str) -> Any:
-    return keras.layers.ReLU(max_value=6.0, name=name)(x)
+def _normalised(x: Any, name: str, *, relu6: bool = True) -> Any:
+    """BatchNorm, and ReLU6 behind it."""
+    x = keras.layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+    return keras.layers.ReLU(max_value=6.0, name=f"{name}_activation")(x) if relu6 else x
 
 
 def _add_block(x: Any, name: str, kernel_size: int, strides: int, expansion: int, filters: int) -> Any:
@@ -45,12 +43,12 @@ def _add_block(x: Any, name: str, kernel_size: int, strides: int, expansion: int
     inputs, filters_in = x, x.shape[-1]
     if expansion != 1:
         x = keras.layers.Conv2D(filters_in * expansion, 1, use_bias=False, name=f"{name}_expand_conv")(x)
-        x = _relu6(_batch_norm(x, f"{name}_expand_bn"), f"{name}_expand_activation")
+        x = _normalised(x, f"{name}_expand")
     options = {"strides": strides, "padding": "same", "use_bias": False, "name": f"{name}_dwconv"}
     x = keras.layers.DepthwiseConv2D(kernel_size, **options)(x)
-    x = _relu6(_batch_norm(x, f"{name}_bn"), f"{name}_activation")
+    x = _normalised(x, name)
     x = keras.layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_project_conv")(x)
-    x = _batch_norm(x, f"{name}_project_bn")
+    x = _normalised(x, f"{name}_project", relu6=False)
     if strides == 1 and filters_in == filters:
         x = keras.layers.Add(name=f"{name}_add")([x, inputs])
     return x
@@ -70,14 +68,14 @@ def efficientnet_lite(*, name: str, input_size: int, width: float, depth: float,
     """
     inputs = keras.Input((input_size, input_size, 3), name="image")
     x = keras.layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(inputs)
-    x = _relu6(_batch_norm(x, "stem_bn"), "stem_activation")
+    x = _normalised(x, "stem")
     for number, (repeats, kernel_size, strides, expansion, filters) in enumerate(_STAGES, start=1):
         wanted = math.ceil(repeats * depth) if 1 < number < len(_STAGES) else repeats
         for repeat in range(wanted):
             block = f"block{number}{chr(ord('a') + repeat)}"
             x = _add_block(x, block, kernel_size, 1 if repeat else strides, expansion, _round_filters(filters * width))
     x = keras.layers.Conv2D(1280, 1, use_bias=False, name="top_conv")(x)
-    x = _relu6(_batch_norm(x, "top_bn"), "top_activation")
+    x = _normalised(x, "top")
     x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
     outputs = keras.layers.Dense(classes, activation="softmax", name="predictions")(x)
     return keras.Model(inputs, outputs, name=name)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builders.backbones.backbone import Backbone, OpenedBackbone
 from builders.backbones.kind import BackboneKind, OpenOptions, as_path, digest
 from builders.backbones.pixel_scaling import SCALINGS, PixelScaling
 from builders.errors import BuildError, first_line
 
 if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone, OpenedBackbone
     from builders.graph.layer_graph import LayerGraph
 
 _OPEN_SIZE = 224  # px: input of a network that takes any size
@@ -27,7 +27,7 @@ class KerasModel(BackboneKind):
     def recognises(self, given: Any) -> bool:
         return not isinstance(given, (str, os.PathLike))
 
-    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
+    def open(self, given: Any, options: OpenOptions) -> OpenedBackbone:
         import keras
 
         if not isinstance(given, keras.Model):
@@ -52,7 +52,7 @@ class KerasFile(BackboneKind):
         content = digest(given)
         return content and f"{Path(given).stem} {content} {options.trust}"
 
-    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
+    def open(self, given: Any, options: OpenOptions) -> OpenedBackbone:
         path = Path(given)
         return opened_model(load_keras_file(path, trust=options.trust), path.stem, options.scaling)
 
@@ -72,7 +72,7 @@ class SavedModel(BackboneKind):
         content = digest(*sorted(part for part in parts if part.is_file()))
         return content and f"{path.name} {content} {options.trust}"
 
-    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
+    def open(self, given: Any, options: OpenOptions) -> OpenedBackbone:
         from builders.saved_model.load import load_saved_model
 
         handle = os.fspath(given)
@@ -82,7 +82,7 @@ class SavedModel(BackboneKind):
         if not first.layers[1].any_size:
             return opened
 
-        def at(size: int) -> "Backbone":
+        def at(size: int) -> Backbone:
             if size == opened.native_size:
                 return opened.at(size)
             other = load_saved_model(handle, input_size=size, trust=options.trust)
@@ -91,16 +91,13 @@ class SavedModel(BackboneKind):
         return replace(opened, at=at, fixed=False)
 
 
-def opened_model(
-    model: Any, name: str, scaling: PixelScaling | None, native_size: int | None = None
-) -> "OpenedBackbone":
+def opened_model(model: Any, name: str, scaling: PixelScaling | None, native_size: int | None = None) -> OpenedBackbone:
     """A model as a backbone. Without a scaling, that of its first layers is found; else it stays unknown.
 
     `native_size` in px is that of a model that takes any size, if it is known.
     """
     import keras
 
-    from builders.backbones.backbone import OpenedBackbone
     from builders.backbones.loaded import bare_backbone, scaled
     from builders.graph.layer_graph import LayerGraph
 
@@ -109,7 +106,7 @@ def opened_model(
     _require_images(graph, feature_maps=not is_module)
     height, width, _ = graph.input_shape
 
-    def at(size: int) -> "Backbone":
+    def at(size: int) -> Backbone:
         network = model if (height, width) == (size, size) else _resized(graph, size)
         bare = replace(bare_backbone(network, name, size), native_size=native)
         chosen = scaling or (SCALINGS["0..255"] if _scales_itself(graph) else None)
@@ -173,13 +170,12 @@ def _resized(graph: "LayerGraph", size: int) -> Any:
         inputs = graph.input_layer((size, size, graph.input_shape[-1]))
         try:
             (output,) = graph.copy_onto(inputs, [wanted])
+            if output.shape[-1] != graph.nodes[wanted].width:  # a fixed Reshape moved positions into channels
+                raise ValueError(f"{output.shape[-1]} channels at the end in place of {graph.nodes[wanted].width}")
         except Exception as error:  # noqa: BLE001  # layers raise many kinds of exception for a wrong shape
             failure = error
-            continue
-        if output.shape[-1] != graph.nodes[wanted].width:  # a Reshape of fixed extents moved positions into channels
-            failure = ValueError(f"{output.shape[-1]} channels at the end in place of {graph.nodes[wanted].width}")
-            continue
-        return keras.Model(inputs, output, name=graph.title)
+        else:
+            return keras.Model(inputs, output, name=graph.title)
     raise BuildError(
         f"Expected {graph.title} to take pictures of {size} px. Received: a network for {graph.input_shape} alone "
         f"({first_line(failure)}). Keep its own input size, which has to be square."

@@ -9,18 +9,16 @@ import re
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from builders.backbones.applications import downloads_off_stdout
+from builders.backbones.backbone import Backbone, OpenedBackbone
 from builders.backbones.keras_model import opened_model
 from builders.backbones.kind import BackboneKind, OpenOptions, digest
 from builders.backbones.pixel_scaling import SCALINGS, PixelScaling
 from builders.errors import BuildError, first_line
-
-if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone, OpenedBackbone
 
 _PREFIX = "kerashub:"
 _INSTALL = 'pip install "netgraft[kerashub]"'
@@ -76,7 +74,7 @@ class KerasHub(BackboneKind):
         except metadata.PackageNotFoundError:  # a nightly version
             return None
 
-    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
+    def open(self, given: Any, options: OpenOptions) -> OpenedBackbone:
         preset = _preset_in(given)
         if preset is None:
             converter = getattr(getattr(given, "preprocessor", None), "image_converter", None)
@@ -87,7 +85,7 @@ class KerasHub(BackboneKind):
         name = Path(preset).name if _is_path(preset) else f"{_PREFIX}{preset}"
         opened = _opened(_loaded(preset), name, converter, options)
 
-        def at(size: int) -> "Backbone":
+        def at(size: int) -> Backbone:
             if not opened.fixed or size == opened.native_size:
                 return opened.at(size)
             try:
@@ -117,7 +115,6 @@ def _is_path(preset: str) -> bool:
 
 
 def _hub() -> Any:
-    """The package."""
     try:
         return importlib.import_module("keras_hub")
     except Exception as error:  # of what it needs, a part is missing or does not fit
@@ -154,10 +151,8 @@ def _converter(preset: str) -> Any:
     def load() -> Any:
         try:
             return _hub().layers.ImageConverter.from_preset(preset)
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            if "Unable to find a subclass" in str(error):
+        except (FileNotFoundError, ValueError) as error:
+            if isinstance(error, FileNotFoundError) or "Unable to find a subclass" in str(error):
                 return None
             raise
 
@@ -165,7 +160,6 @@ def _converter(preset: str) -> Any:
 
 
 def _loaded(preset: str, **shape: Any) -> Any:
-    """The network of a preset with its weights, computing in float32."""
     return _fetched(preset, lambda: _hub().models.Backbone.from_preset(preset, dtype="float32", **shape))
 
 
@@ -185,7 +179,7 @@ def _fetched(preset: str, load: Any) -> Any:
         raise BuildError(f"Expected {expected}. Received: {first_line(error)}. {action}") from error
 
 
-def _opened(model: Any, name: str, converter: Any, options: OpenOptions) -> "OpenedBackbone":
+def _opened(model: Any, name: str, converter: Any, options: OpenOptions) -> OpenedBackbone:
     size = getattr(converter, "image_size", None) or (None, None)
     native_size = size[0] if size[0] == size[1] else None
     return opened_model(_image_part(model), name, options.scaling or _scaling_of(converter), native_size)

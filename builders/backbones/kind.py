@@ -6,13 +6,11 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from builders.backbones.backbone import Backbone, OpenedBackbone
 from builders.backbones.pixel_scaling import PixelScaling
 from builders.errors import BuildError
-
-if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone, OpenedBackbone
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -46,7 +44,7 @@ class BackboneKind(ABC):
         return None
 
     @abstractmethod
-    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
+    def open(self, given: Any, options: OpenOptions) -> OpenedBackbone:
         """Open it; raises `BuildError` if it can't be read or is no image network."""
 
 
@@ -90,9 +88,7 @@ class BackboneSpec(BackboneKind):
         path = as_path(given)
         return path is not None and plain_name(str(path)) == plain_name(self.name)
 
-    def open(self, given: Any, options: OpenOptions) -> "OpenedBackbone":
-        from builders.backbones.backbone import OpenedBackbone
-
+    def open(self, given: Any, options: OpenOptions) -> OpenedBackbone:
         del given
         if options.scaling not in (None, self.scaling):
             raise BuildError(
@@ -100,7 +96,7 @@ class BackboneSpec(BackboneKind):
                 f"{options.scaling.name!r}."
             )
 
-        def at(size: int) -> "Backbone":
+        def at(size: int) -> Backbone:
             from builders.backbones.loaded import bare_backbone, scaled
 
             if size < self.smallest_size:

@@ -31,7 +31,6 @@ class PixelScaling:
 
 
 def _uniform(name: str, scale: float, offset: float) -> PixelScaling:
-    """The same map for all channels."""
     return PixelScaling(name=name, scale=(scale,) * 3, offset=(offset,) * 3)
 
 

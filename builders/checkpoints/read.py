@@ -1,7 +1,6 @@
 """Reading a checkpoint of any format. Nothing in a file is ever run: no pickle, no Keras configuration, no graph."""
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 
 from builders.checkpoints import keras_hdf5, tf_checkpoint
 from builders.checkpoints.checkpoint import Checkpoint, Weight
-from builders.errors import BuildError
+from builders.errors import BuildError, first_line
 
 
 class Reader(NamedTuple):
@@ -83,8 +82,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except (BuildError, ImportError, MemoryError):
         raise
     except Exception as error:  # zipfile, NumPy, h5py and TensorFlow raise nearly anything on unexpected bytes
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        reason = re.sub(r"\s+", " ", reason).strip().rstrip(".")[:200]
+        reason = (isinstance(error, OSError) and error.strerror) or first_line(error)
         raise BuildError(
             f"Expected {path} to be a readable {kind}. Received: {reason}. Copy or download it again."
         ) from error

@@ -51,10 +51,8 @@ def export_model(model: Any, stem: Path, format: str, pictures: Pixels) -> Expor
     known, path = check_format(format), target_of(stem, format)
     channels = model.input_shape[-1]
     if pictures.ndim != 4 or not pictures.size or pictures.shape[-1] != channels:
-        raise BuildError(
-            f"Expected pictures of shape (n, height, width, {channels}) to compare an export on. "
-            f"Received: {pictures.shape}."
-        )
+        wanted = f"(n, height, width, {channels})"
+        raise BuildError(f"Expected pictures of shape {wanted} to compare an export on. Received: {pictures.shape}.")
     pictures = np.ascontiguousarray(pictures, np.float32)
     try:
         _check_replaceable(path, known)
@@ -90,9 +88,16 @@ def run_exported(path: Path, format: str, pictures: Pixels) -> Pixels:
 
 @contextlib.contextmanager
 def _one_line_errors(known: ExportFormat) -> Iterator[None]:
-    """Converters and interpreters log to standard error, and raise nearly anything on what they can't express."""
+    """Turn nearly anything that converters and interpreters raise into an error of one line, and discard their logs.
+
+    These are what C++ writes to standard error, of the whole process, and warnings of deprecations inside.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
     try:
-        with _native_logs_discarded():
+        with tempfile.TemporaryFile() as discarded, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            os.dup2(discarded.fileno(), 2)
             yield
     except (BuildError, OSError):
         raise
@@ -102,18 +107,6 @@ def _one_line_errors(known: ExportFormat) -> Iterator[None]:
             f"Expected a model that {known.title} can hold and run. Received: {type(error).__name__}: "
             f"{first_line(error)}. Choose another format: {others}."
         ) from error
-
-
-@contextlib.contextmanager
-def _native_logs_discarded() -> Iterator[None]:
-    """Discard what C++ writes to standard error, of the whole process, and what Python warns of; errors still raise."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as discarded, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of deprecations inside the converters, which a user can't mend
-            os.dup2(discarded.fileno(), 2)
-            yield
     finally:
         sys.stderr.flush()
         os.dup2(stderr, 2)

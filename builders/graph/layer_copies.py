@@ -55,7 +55,6 @@ def _constructed_with(operation: Any) -> dict[str, Any] | None:
 
 
 def _arguments(made_by: Any) -> list[str]:
-    """What a class takes."""
     return list(inspect.signature(made_by.__init__).parameters)
 
 

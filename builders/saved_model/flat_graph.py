@@ -1,7 +1,7 @@
 """A loaded SavedModel as one flat graph: traced on images, functions inlined, variables as placeholders."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -37,12 +37,11 @@ def flatten(module: Any, title: str, input_size: int | None) -> tuple[OpGraph, b
     graph = _light(graph, output, variables, captured)
     _rename_functions(graph)
     present = {node.name for node in graph.node}
-    unknown = (node for node in graph.node if node.name not in {source, *variables})
-    foreign = {node.op for node in unknown if node.op in {"Placeholder"} | VARIABLE_OPS | _OLD_CONTROL_FLOW}
+    unknown = {node.op for node in graph.node if node.name not in {source, *variables}}
+    foreign = unknown & ({"Placeholder"} | VARIABLE_OPS | _OLD_CONTROL_FLOW)
     if foreign or source not in present:
         raise _stateful(title, ", ".join(sorted(foreign)) or "an output that depends on none")
-    used = {name: variable for name, variable in variables.items() if name in present}
-    return OpGraph(graph, source, output, used), any_size
+    return OpGraph(graph, source, output, {name: variables[name] for name in variables if name in present}), any_size
 
 
 def _stateful(title: str, received: str) -> BuildError:
@@ -56,13 +55,12 @@ def _traced(module: Any, title: str, input_size: int | None) -> tuple[Any, bool]
     """The module in inference mode as one concrete function of a float32 batch of images."""
     function, variants = _entry(module, title)
     variant = next((variant for variant in variants if True not in _leaves(variant)), variants[0])  # not for training
-    _, height, width, channels = _image_shape(variant, title)
+    (_, height, width, channels), dtype = _images_of(variant, title)
     if input_size is not None and not {height, width} <= {None, input_size}:
         raise BuildError(
             f"Expected an input size of {height} x {width} px, the only one that {title} takes. Received: {input_size}."
             " Leave it out."
         )
-    (dtype,) = (leaf.dtype for leaf in _leaves(variant) if _is_tensor(leaf))
     size = input_size or _OPEN_SIZE
 
     def forward(images: Any) -> Any:
@@ -105,18 +103,16 @@ def _leaves(variant: Any) -> list[Any]:
 
 
 def _is_tensor(leaf: Any) -> bool:
-    """Whether an argument of a concrete function is a tensor and no single number."""
-    return hasattr(leaf, "shape") and leaf.shape.rank != 0
+    return hasattr(leaf, "shape") and leaf.shape.rank != 0  # and no single number
 
 
-def _image_shape(variant: Any, title: str) -> tuple[int | None, ...]:
-    """Shape of the one batch of images that a concrete function takes."""
+def _images_of(variant: Any, title: str) -> tuple[tuple[int | None, ...], Any]:
+    """Shape and dtype of the one batch of images that a concrete function takes."""
     specs = [leaf for leaf in _leaves(variant) if _is_tensor(leaf)]
     if len(specs) == 1 and specs[0].dtype.name != "string" and specs[0].shape.rank in (None, 4):
         shape = (None,) * 4 if specs[0].shape.rank is None else tuple(specs[0].shape)
-        channels_first = shape[1] in (1, 3) and shape[3] not in (1, 3, 4, None)
-        if shape[0] is None and not channels_first:
-            return shape
+        if shape[0] is None and (shape[1] not in (1, 3) or shape[3] in (1, 3, 4, None)):  # and not channels first
+            return shape, specs[0].dtype
     received = ", ".join(f"{spec.dtype.name} {spec.shape}" for spec in specs)
     raise BuildError(
         f"Expected {title} to take one batch of images of shape (None, height, width, channels). Received: a module "
@@ -125,22 +121,13 @@ def _image_shape(variant: Any, title: str) -> tuple[int | None, ...]:
 
 
 def _call(function: Any, variant: Any, images: Any, title: str) -> Any:
-    """Call it in inference mode, in the first way that it takes."""
-
-    def as_saved() -> Any:
-        filled = [images if _is_tensor(leaf) else leaf for leaf in _leaves(variant)]
-        positional, named = tf.nest.pack_sequence_as(variant.structured_input_signature, filled)
-        return function(*positional, **named)
-
-    ways: tuple[Callable[[], Any], ...] = (
-        lambda: function(images, training=False),
-        lambda: function(images),
-        as_saved,
-    )
+    """Call it in inference mode, with the first arguments that it takes; the last are those that it was saved with."""
+    filled = [images if _is_tensor(leaf) else leaf for leaf in _leaves(variant)]
+    as_saved = tf.nest.pack_sequence_as(variant.structured_input_signature, filled)
     reason: Exception = TypeError()
-    for way in ways:
+    for positional, named in (((images,), {"training": False}), ((images,), {}), as_saved):
         try:
-            return way()
+            return function(*positional, **named)
         except (TypeError, ValueError) as error:
             reason = error
     raise BuildError(
@@ -155,7 +142,8 @@ def _inlined(concrete: Any) -> Any:
     functions = meta.graph_def.library.function
     nodes = [*meta.graph_def.node, *(node for function in functions for node in function.node_def)]
     for holder in [*functions, *nodes]:
-        _drop(holder, _BARRIERS.intersection(holder.attr))
+        for name in _BARRIERS.intersection(holder.attr):
+            del holder.attr[name]
     for node in nodes:
         if node.op in CONTROL_FLOW:
             node.attr["_lower_using_switch_merge"].b = False
@@ -165,11 +153,6 @@ def _inlined(concrete: Any) -> Any:
     config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs as well
     config.graph_options.rewrite_options.optimizers.append("function")
     return tf_optimizer.OptimizeGraph(config, meta, verbose=False)
-
-
-def _drop(holder: Any, names: Iterable[str]) -> None:
-    for name in list(names):
-        del holder.attr[name]
 
 
 def _read_directly(graph: Any) -> None:
@@ -194,14 +177,14 @@ def _holds_handles(node: Any) -> bool:
 
 def _converted(concrete: Any, title: str) -> Any:
     """The inlined graph where control flow reads variables: TensorFlow itself makes constants of them."""
-    level = tf.get_logger().level
-    tf.get_logger().setLevel("ERROR")  # it warns of unused collections
+    logger, level = tf.get_logger(), tf.get_logger().level
+    logger.setLevel("ERROR")  # it warns of unused collections
     try:
         return convert_variables_to_constants_v2_as_graph(concrete, lower_control_flow=False)[1]
     except (ValueError, KeyError) as error:
         raise _stateful(title, first_line(error)) from error
     finally:
-        tf.get_logger().setLevel(level)
+        logger.setLevel(level)
 
 
 def _light(graph: Any, output: str, variables: Mapping[str, Any], captured: Mapping[str, Any]) -> Any:
@@ -223,22 +206,19 @@ def _light(graph: Any, output: str, variables: Mapping[str, Any], captured: Mapp
         else:
             copy = light.node.add()
             copy.CopyFrom(node)
-            copy.input[:] = _data(node)
+            copy.input[:] = [tensor for tensor in node.input if not tensor.startswith("^")]
     light.library.function.extend(functions_of(light.node, graph.library.function))
     for node in [*light.node, *(node for function in light.library.function for node in function.node_def)]:
         node.device = ""
-        _drop(node, [name for name in node.attr if name.startswith("_")])
+        for name in [name for name in node.attr if name.startswith("_")]:
+            del node.attr[name]
     return light
 
 
-def _data(node: Any) -> list[str]:
-    return [tensor for tensor in node.input if not tensor.startswith("^")]
-
-
 def _needed(graph: Any, output: str) -> list[Any]:
-    """The nodes that the output is computed from, in the graph's order."""
-    nodes = {node.name: node for node in graph.node}
-    found = dependencies([node_of(output)], lambda name: [node_of(tensor) for tensor in _data(nodes[name])])
+    """The nodes that the output is computed from, in the graph's order; control edges, as "^add", don't count."""
+    reads = {node.name: [node_of(tensor) for tensor in node.input if tensor[0] != "^"] for node in graph.node}
+    found = dependencies([node_of(output)], reads.__getitem__)
     return [node for node in graph.node if node.name in found]
 
 

@@ -51,7 +51,12 @@ def load_saved_model(path_or_handle: str | Path, *, input_size: int | None = Non
             f"Expected TensorFlow to load {title}. Received: {first_line(error)}. Download or export the module again."
         ) from error
     graph, any_size = flatten(module, title, input_size)
-    _require_features(graph, title)
+    shape, dtype = graph.shape(graph.output), graph.dtype(graph.output)
+    if not dtype.is_floating or shape is None or len(shape) not in (2, 3, 4):
+        raise BuildError(
+            f"Expected {title} to put out features, class scores or a feature map. Received: {dtype.name} of shape "
+            f"{shape if shape is None else (None, *shape[1:])}. Save a function that puts out the layer below."
+        )
     norms = find_norms(graph)
     trainable = _trainable(graph.variables, [norm for _, norm in norms])
     cuts = graph.cuts(trainable)
@@ -118,24 +123,14 @@ def _reason(graph: OpGraph) -> str:
     return "It can't be split: its graph has no feature map of a convolution that every path passes through."
 
 
-def _require_features(graph: OpGraph, title: str) -> None:
-    shape, dtype = graph.shape(graph.output), graph.dtype(graph.output)
-    if not dtype.is_floating or shape is None or len(shape) not in (2, 3, 4):
-        raise BuildError(
-            f"Expected {title} to put out features, class scores or a feature map. Received: {dtype.name} of shape "
-            f"{shape if shape is None else (None, *shape[1:])}. Save a function that puts out the layer below."
-        )
-
-
 def _momentum(meta: Any) -> float:
     """The momentum of the moving statistics, where the module's training functions agree on one."""
-    shares = set()  # the weight of a batch's statistics in the moving ones, as TensorFlow stores it
+    found = set()  # TensorFlow stores the weight of a batch's statistics in the moving ones
     for node in (node for function in meta.graph_def.library.function for node in function.node_def):
         if node.op == "FusedBatchNormV3" and node.attr["exponential_avg_factor"].f not in (0, 1):
-            shares.add(node.attr["exponential_avg_factor"].f)
+            found.add(round(1 - node.attr["exponential_avg_factor"].f, 6))
         elif node.op == "Const" and node.name.endswith("AssignMovingAvg/decay"):
-            shares.add(float(tf.make_ndarray(node.attr["value"].tensor)))
-    found = {round(1 - share, 6) for share in shares}
+            found.add(round(1 - float(tf.make_ndarray(node.attr["value"].tensor)), 6))
     return found.pop() if len(found) == 1 else _MOMENTUM
 
 

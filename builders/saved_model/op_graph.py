@@ -140,11 +140,6 @@ class OpGraph:
                 return Kind.GLOBAL_POOLING
         return _KINDS.get(op, Kind.OTHER)
 
-    def weights_of(self, name: str) -> frozenset[str]:
-        """Nodes of the variables that an op on the path reads, straight or through ops that only work on weights."""
-        others = (self._weights[node_of(tensor)] for tensor in self.reads(name) if node_of(tensor) not in self.index)
-        return frozenset().union(*others)
-
     def cuts(self, trainable: frozenset[str]) -> list[int]:
         """Indices of the ops behind which the graph is split, from input to output.
 
@@ -153,7 +148,8 @@ class OpGraph:
         first: dict[str, int] = {}
         tied: list[tuple[int, int]] = []
         for place, name in enumerate(self.path[1:], start=1):
-            for weight in self.weights_of(name) & trainable:
+            others = {node_of(tensor) for tensor in self.reads(name)} - self.index.keys()
+            for weight in trainable & set().union(*(self._weights[other] for other in others)):
                 tied.append((first.setdefault(weight, place), place))
         found = [place for place in cut_indices(self.nodes) if not any(start <= place < end for start, end in tied)]
         return [place for place in found if self._used[self.path[place]] == {f"{self.path[place]}:0"}]

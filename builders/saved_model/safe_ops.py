@@ -1,68 +1,15 @@
-"""Which TensorFlow ops compute and do nothing else. Pure: no TensorFlow.
+"""Which TensorFlow ops compute and do nothing else: those that `computing_ops.txt` names. Imports no TensorFlow.
 
-An op that is not named here is refused. That an op is stateless says nothing: `ReadFile` and `ImmutableConst` are, and
+An op that is not named is refused. That an op is stateless says nothing: `ReadFile` and `ImmutableConst` are, and
 read any file; `Empty` returns uninitialised memory; `DebugIdentity` writes to a file or a socket.
 """
 
+from importlib import resources
 from typing import Any
 
 from builders.errors import BuildError
 
-_ARRAYS = """
-    BatchToSpace BatchToSpaceND Bitcast BroadcastArgs BroadcastGradientArgs BroadcastTo Cast Concat ConcatOffset
-    ConcatV2 Const DataFormatDimMap DataFormatVecPermute DepthToSpace Diag DiagPart DynamicPartition DynamicStitch
-    EnsureShape ExpandDims ExtractImagePatches Fill Gather GatherNd GatherV2 GuaranteeConst Identity IdentityN
-    InvertPermutation LinSpace ListDiff LowerBound MatrixBandPart MatrixDiag MatrixDiagPart MatrixDiagPartV2
-    MatrixDiagPartV3 MatrixDiagV2 MatrixDiagV3 MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MirrorPad MirrorPadGrad
-    OneHot OnesLike Pack Pad PadV2 ParallelDynamicStitch Placeholder PlaceholderV2 PlaceholderWithDefault
-    PreventGradient Range Rank Reshape Reverse ReverseSequence ReverseV2 Roll ScatterNd Shape ShapeN Size Slice Snapshot
-    SpaceToBatch SpaceToBatchND SpaceToDepth Split SplitV Squeeze StopGradient StridedSlice StridedSliceGrad
-    TensorScatterAdd TensorScatterMax TensorScatterMin TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate
-    Tile Transpose Unique UniqueV2 UniqueWithCounts Unpack UnravelIndex UpperBound Where ZerosLike
-"""
-_MATHS = """
-    Abs AccumulateNV2 Acos Acosh Add AddN AddV2 All Angle Any ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2 Atanh
-    BatchMatMul BatchMatMulV2 BatchMatMulV3 BesselI0 BesselI0e BesselI1 BesselI1e Betainc Bincount BitwiseAnd BitwiseOr
-    BitwiseXor Bucketize Ceil Cholesky ClipByValue Complex ComplexAbs Conj ConjugateTranspose Cos Cosh Cross Cumprod
-    Cumsum CumulativeLogsumexp DenseBincount Digamma Div DivNoNan Einsum Equal Erf Erfc Erfinv EuclideanNorm Exp Expint
-    Expm1 FFT FFT2D FFT3D Floor FloorDiv FloorMod Greater GreaterEqual IFFT IFFT2D IFFT3D Igamma Igammac Imag Inv Invert
-    InvGrad IRFFT IRFFT2D IRFFT3D IsFinite IsInf IsNan LeftShift Less LessEqual Lgamma Log Log1p LogicalAnd LogicalNot
-    LogicalOr LogMatrixDeterminant MatMul MatrixDeterminant MatrixInverse MatrixSolve MatrixTriangularSolve Max Maximum
-    Mean Min Minimum Mod Mul MulNoNan Ndtri Neg NextAfter NotEqual Polygamma PopulationCount Pow Prod Qr RandomShuffle
-    RandomStandardNormal RandomUniform RandomUniformInt Real RealDiv Reciprocal ReciprocalGrad RFFT RFFT2D RFFT3D
-    RightShift Rint Round Rsqrt RsqrtGrad SegmentMax SegmentMean SegmentMin SegmentProd SegmentSum Select SelectV2
-    SelfAdjointEigV2 Sigmoid SigmoidGrad Sign Sin Sinh SparseMatMul SparseTensorDenseMatMul Sqrt SqrtGrad Square
-    SquaredDifference StatelessMultinomial StatelessRandomGetAlg StatelessRandomGetKeyCounter
-    StatelessRandomGetKeyCounterAlg StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomUniform
-    StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2 StatelessTruncatedNormal
-    StatelessTruncatedNormalV2 Sub Sum Svd Tan Tanh TanhGrad TruncateDiv TruncatedNormal TruncateMod UnsortedSegmentMax
-    UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum Xdivy Xlog1py Xlogy Zeta
-"""
-_NETWORKS = """
-    AdjustContrastv2 AdjustHue AdjustSaturation AvgPool AvgPool3D AvgPool3DGrad AvgPoolGrad BiasAdd BiasAddGrad
-    BiasAddV1 CombinedNonMaxSuppression Conv Conv2D Conv2DBackpropFilter Conv2DBackpropFilterV2 Conv2DBackpropInput
-    Conv2DBackpropInputV2 Conv3D Conv3DBackpropFilterV2 Conv3DBackpropInputV2 CropAndResize DepthwiseConv2dNative
-    DepthwiseConv2dNativeBackpropFilter DepthwiseConv2dNativeBackpropInput Dequantize Dilation2D Elu EluGrad
-    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxArgsGradient FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsGradient
-    FakeQuantWithMinMaxVarsPerChannel FakeQuantWithMinMaxVarsPerChannelGradient FusedBatchNorm FusedBatchNormGrad
-    FusedBatchNormGradV2 FusedBatchNormGradV3 FusedBatchNormV2 FusedBatchNormV3 FusedPadConv2D HSVToRGB
-    ImageProjectiveTransformV2 ImageProjectiveTransformV3 InTopKV2 L2Loss LeakyRelu LeakyReluGrad LogSoftmax LRN LRNGrad
-    MaxPool MaxPool3D MaxPool3DGrad MaxPoolGrad MaxPoolGradV2 MaxPoolV2 MaxPoolWithArgmax NonMaxSuppressionV2
-    NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5 NthElement QuantizeAndDequantizeV2
-    QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeAndDequantizeV4Grad QuantizeV2 Relu Relu6 Relu6Grad ReluGrad
-    ResizeArea ResizeBicubic ResizeBicubicGrad ResizeBilinear ResizeBilinearGrad ResizeNearestNeighbor
-    ResizeNearestNeighborGrad RGBToHSV ScaleAndTranslate ScaleAndTranslateGrad Selu SeluGrad Softmax
-    SoftmaxCrossEntropyWithLogits Softplus SoftplusGrad Softsign SoftsignGrad SparseSoftmaxCrossEntropyWithLogits TopK
-    TopKV2
-"""
-_FLOW = """
-    Assert Case CheckNumerics ControlTrigger EmptyTensorList Enter Exit FakeParam If LoopCond Merge NextIteration NoOp
-    PartitionedCall StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile Switch TensorListConcatV2
-    TensorListElementShape TensorListFromTensor TensorListGather TensorListGetItem TensorListLength TensorListPopBack
-    TensorListPushBack TensorListReserve TensorListResize TensorListSetItem TensorListSplit TensorListStack While
-"""
-COMPUTING_OPS = frozenset(" ".join((_ARRAYS, _MATHS, _NETWORKS, _FLOW)).split())
-
+COMPUTING_OPS = frozenset((resources.files(__package__ or "") / "computing_ops.txt").read_text("utf-8").split())
 # Read and change the variables that a function gets. An op that makes a handle reaches any variable by its name.
 VARIABLE_OPS = frozenset(
     """

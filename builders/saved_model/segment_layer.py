@@ -84,11 +84,9 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
             variable.assign(values[node])
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        """The declared output shape, for batches of any size."""
         return (input_shape[0], *self._segment.output_shape)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The output of the segment."""
         moving = [norm for norm in self.norms if {norm.mean, norm.variance} <= self._values.keys()]
         if not (training and self.trainable and self.train_batch_norm and moving):
             return self._run(self._infer, inputs)[0]
@@ -101,10 +99,9 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
             variable.assign(old * self.momentum + new * (1 - self.momentum))
         return output
 
-    def call_with_norm(self, inputs: Any) -> tuple[Any, Any]:
+    def call_with_norm(self, inputs: Any) -> tuple[Any, ...]:
         """The output in inference mode, and the output of the last BatchNorm in `norms`."""
-        output, last = self._run(self._infer_norm, tf.convert_to_tensor(inputs, tf.float32))
-        return output, last
+        return tuple(self._run(self._infer_norm, tf.convert_to_tensor(inputs, tf.float32)))
 
     def norm_affine(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Gamma and beta of the last BatchNorm, each of shape (channels,); ones and zeros where it has none."""
@@ -168,7 +165,6 @@ class GraphSegment(keras.layers.Layer):  # type: ignore[misc]
         return [computed[name] for name in wanted]
 
     def get_config(self) -> dict[str, Any]:
-        """Everything that defines the layer; the graph is text."""
         settings = {"momentum": self.momentum, "train_batch_norm": self.train_batch_norm, "whole": self.whole}
         return {**super().get_config(), "segment": msgspec.to_builtins(self._segment), **settings}
 

@@ -64,20 +64,11 @@ def unfreeze(
     train_batch_norm: bool = False,
     share: bool = False,
 ) -> Frozen:
-    """Train a part of a model, and leave the rest unchanged.
+    """Train a part of a model, and leave the rest unchanged. What is not listed here is as in `freeze`.
 
     Args:
-        model: a built `keras.Model` with one input and one output.
-        above: a layer, or a share of the depth in [0, 1], as in `freeze`; what lies behind it trains. By default all.
+        above: a layer, or a share of the depth in [0, 1]; what lies behind it trains. By default all.
         variables: in place of `above`, a regular expression; variables whose path contains a match train.
-        train_batch_norm: whether BatchNorm among them trains and moves its statistics; by default it stays frozen.
-        share: whether the new model uses the given one's layers themselves; by default it gets copies.
-
-    Returns:
-        The model, and its number of trainable parameters.
-
-    Raises:
-        BuildError: there is no such layer, or the expression is not valid, matches nothing, or leaves nothing to train.
     """
     if above is not None and variables is not None:
         raise BuildError(f"Expected `above` or `variables`. Received both: {above!r}, {variables!r}. Give one.")

@@ -1,6 +1,6 @@
 """Labels as plain values, and which outputs a model has for them, in what order."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,3 +148,19 @@ def named_outputs(class_names: Sequence[str] | None, widths: Collection[int]) ->
             f"{given} numbers{f' and {len(names)} names' if names else ''}. Give all rows the same width."
         )
     return names or [str(number) for number in range(*widths)]
+
+
+def refuse_combined(words: Set[str], source: str) -> None:
+    """Refuse cells like "cat|dog" that hold several labels, but not names that merely contain such a character.
+
+    Cells hold several labels if at least half of those with the character have a part that is a whole label elsewhere.
+    """
+    for separator in "|;,":
+        parts = {word: {part.strip() for part in word.split(separator)} - {""} for word in words if separator in word}
+        several = sorted(word for word, own in parts.items() if len(own) > 1 and not own.isdisjoint(words))
+        if several and 2 * len(several) >= len(parts):
+            raise ProbeError(
+                f"Expected one label an image. Received: {source!r} with labels like {shown(several[0])}, whose parts "
+                f"occur elsewhere too. {ONE_LABEL} Or write another character for {separator!r} where it is part of a "
+                "class's name."
+            )

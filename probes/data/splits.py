@@ -90,18 +90,15 @@ def groups_per_class(rows: Rows) -> npt.NDArray[np.int64]:
     return np.bincount(pairs[0], minlength=int(rows.labels.max(initial=-1)) + 1)
 
 
-def held_out_splits(rows: Rows, *, seed: int, folds: int = FOLDS) -> list[tuple[Labels, Labels]]:
+def held_out_splits(rows: Rows, *, seed: int) -> list[tuple[Labels, Labels]]:
     """(training, held out) row numbers of each part; empty where fewer than two classes can be judged.
 
     Where the user has a validation split, that is the one held-out part. Else the training rows are split into folds,
     stratified by class, no group split; each row is held out once, but for those of classes of a single group, which
     can't be judged. There are as many folds as the class with most groups has, if that is fewer.
     """
-    held_out = rows.held_out
-    if held_out.any():
-        parts = [(np.flatnonzero(rows.training), np.flatnonzero(held_out))]
-    else:
-        parts = _folds(rows, seed=seed, folds=folds)
+    held_out = np.flatnonzero(rows.held_out)
+    parts = [(np.flatnonzero(rows.training), held_out)] if len(held_out) else _folds(rows, seed)
     kept = [
         (train, judged)
         for train, judged in parts
@@ -110,9 +107,9 @@ def held_out_splits(rows: Rows, *, seed: int, folds: int = FOLDS) -> list[tuple[
     return kept if len({label for _, judged in kept for label in rows.labels[judged].tolist()}) > 1 else []
 
 
-def _folds(rows: Rows, *, seed: int, folds: int) -> list[tuple[Labels, Labels]]:
+def _folds(rows: Rows, seed: int) -> list[tuple[Labels, Labels]]:
     training, n_groups = np.flatnonzero(rows.training), groups_per_class(rows)
-    folds = int(min(folds, n_groups.max(initial=0)))
+    folds = int(min(FOLDS, n_groups.max(initial=0)))
     if folds < 2:
         return []
     labels, groups = rows.labels[training], by_first_appearance(rows.groups[training])

@@ -75,14 +75,9 @@ class Detector:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All of it as arrays, for an .npz file."""
-        return {
-            "mean": self.mean,
-            "axes": self.axes,
-            "variances": self.variances,
-            "widths": np.array(self.widths, np.float64),
-            "noise": self.noise,
-            "numbers": np.array([self.power, self.threshold, self.n_held_out], np.float64),
-        }
+        numbers = np.array([self.power, self.threshold, self.n_held_out], np.float64)
+        own = {name: getattr(self, name) for name in ("mean", "axes", "variances", "noise")}
+        return {**own, "widths": np.array(self.widths, np.float64), "numbers": numbers}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Detector":

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from probes.images.decoder_limits import MAX_PIXELS, PIXEL_BUDGET, excess, has_excess_scans, n_pixels, silent_libtiff
+from probes.images.suffixes import SUFFIXES
 
 _GREY_TOLERANCE = 4  # of 255: JPEG moves the channels of a grey picture apart by up to this much
 _GREY_GRID = 64  # a picture is grey if a grid of about this many points a side is grey
@@ -36,8 +37,7 @@ Source = Path | BinaryIO | npt.NDArray[np.uint8]
 T = TypeVar("T")
 
 Image.init()  # registers all formats; some builds of Pillow lack a few
-_KNOWN = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-_FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
+_FORMATS = tuple(name for name in SUFFIXES if name in Image.OPEN)
 
 
 class UnreadableImage(Exception):

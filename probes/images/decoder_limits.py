@@ -88,12 +88,10 @@ def has_excess_scans(image: Image.Image) -> bool:
 
 
 def _n_scans(content: bytes) -> int:
-    scans = at = 0
-    while scans <= _MAX_SCANS and (found := _MARKER.search(content, at)):
+    scans = at = marker = 0
+    while scans <= _MAX_SCANS and marker != _END and (found := _MARKER.search(content, at)):
         marker, at = content[found.start() + 1], found.end()
         scans += marker == _SCAN[1]
-        if marker == _END:
-            break
         if marker not in _BARE:
             at += int.from_bytes(content[at : at + 2], "big")
     return scans

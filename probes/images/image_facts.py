@@ -17,24 +17,10 @@ from probes.data.image_index import SPLITS, Store
 from probes.images.decode import Picture, Source, UnreadableImage, in_order, read_picture, read_size, unreadable
 from probes.images.decoder_limits import PIXEL_BUDGET
 from probes.images.perceptual_hash import HASH_BYTES, perceptual_hash
-from probes.images.suffixes import IMAGE_SUFFIXES, suffix
+from probes.images.suffixes import IMAGE_SUFFIXES, SUFFIXES, suffix
 
 _DIGEST_BYTES = 16
 _GRID = 256  # points a side at most on which brightness and contrast are measured
-_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
-_SUFFIXES = {
-    "JPEG": _JPEG,
-    "MPO": _JPEG,
-    "PNG": (".png",),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "DIB": (".bmp", ".dib"),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".pbm", ".pgm", ".ppm"),
-    "JPEG2000": (".jp2",),
-    "AVIF": (".avif",),
-}
 FAILURES = ("unreadable", "empty", "truncated", "bomb", "missing")
 RECORD = np.dtype(
     [
@@ -94,7 +80,7 @@ def facts_of(picture: Picture, name: str) -> PictureFacts:
         size=(width, height),
         grey=picture.grey,
         rotated=picture.rotated,
-        misnamed=ending in IMAGE_SUFFIXES and picture.format in _SUFFIXES and ending not in _SUFFIXES[picture.format],
+        misnamed=ending in IMAGE_SUFFIXES and ending not in SUFFIXES.get(picture.format, IMAGE_SUFFIXES),
         brightness=float(luma.mean()),
         contrast=float(luma.std()),
     )

@@ -1,12 +1,22 @@
-"""Which files are images, by their names."""
+"""The formats of images that are read, and which files are images by their names."""
 
 import os
 
-# fmt: off
-IMAGE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm",
-    ".jp2", ".avif",
-))
+_JPEG, _BMP = (".jpg", ".jpeg", ".jpe", ".jfif"), (".bmp", ".dib")
+SUFFIXES = {  # of each format, as Pillow names it
+    "JPEG": _JPEG,
+    "MPO": _JPEG,  # a JPEG of several pictures
+    "PNG": (".png",),
+    "BMP": _BMP,
+    "DIB": _BMP,
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".pbm", ".pgm", ".ppm"),
+    "JPEG2000": (".jp2",),
+    "AVIF": (".avif",),
+}
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
 def suffix(name: str) -> str:

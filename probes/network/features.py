@@ -64,36 +64,40 @@ class Features:
     output: FloatArray  # the network's own, of shape (n, source classes) if it is a classifier
     skipped: Skipped
 
+    def blocks(self, levels: Sequence[str]) -> list[FloatArray]:
+        """What a head that reads these cut points reads: pooled features, of shape (n, channels) each."""
+        return [self.pooled[level] for level in levels]
+
     def rows(self, order: npt.NDArray[Any]) -> "Features":
         """The rows with these numbers, or where this mask is True, in that order."""
         numbers = np.arange(len(self.files))[order]
-        changes: dict[str, Any] = {
-            name: getattr(self, name)[numbers] for name in ("labels", "validation", "sizes", "grey", "output")
-        }
-        for name in ("pooled", "norm_means", "norm_squares"):
-            changes[name] = {layer: values[numbers] for layer, values in getattr(self, name).items()}
         facts = tuple(self.facts[row] for row in numbers) if self.facts else ()
-        return replace(self, files=tuple(self.files[row] for row in numbers), facts=facts, **changes)
+        arrays = _arrays([self], lambda arrays: arrays[0][numbers])
+        return replace(self, files=tuple(self.files[row] for row in numbers), facts=facts, **arrays)
+
+
+def _arrays(parts: Sequence[Features], change: Callable[[list[Any]], Any]) -> dict[str, Any]:
+    """All arrays of a pass, each made from those of one or more passes of the same network."""
+    changed: dict[str, Any] = {
+        name: change([getattr(part, name) for part in parts])
+        for name in ("labels", "validation", "sizes", "grey", "output")
+    }
+    for name in ("pooled", "norm_means", "norm_squares"):
+        layers = getattr(parts[0], name)
+        changed[name] = {layer: change([getattr(part, name)[layer] for part in parts]) for layer in layers}
+    return changed
 
 
 def in_one(parts: Sequence[Features]) -> Features:
     """The rows of several passes of one network, one after the other."""
     read = [part for part in parts if part.files] or parts[:1]  # without a row nothing is known of the outputs
-    changes: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in read])
-        for name in ("labels", "validation", "sizes", "grey", "output")
-    }
-    for name in ("pooled", "norm_means", "norm_squares"):
-        changes[name] = {
-            layer: np.concatenate([getattr(part, name)[layer] for part in read]) for layer in getattr(read[0], name)
-        }
     skipped = Skipped(
         failures=[each for part in parts for each in part.skipped.failures],
         copies=[each for part in parts for each in part.skipped.copies],
     )
     files = tuple(file for part in read for file in part.files)
     facts = tuple(each for part in read for each in part.facts)
-    return replace(read[0], files=files, facts=facts, skipped=skipped, **changes)
+    return replace(read[0], files=files, facts=facts, skipped=skipped, **_arrays(read, np.concatenate))
 
 
 def features_of(

@@ -21,7 +21,7 @@ _PART = 2  # pictures that an interpreter takes at once: as fast as more, in les
 _INTERPRETERS = 4  # at most; with more cores, each has several threads
 
 
-def _read(tensors: Sequence[Any], n_cuts: int) -> list[Any]:
+def read(tensors: Sequence[Any], n_cuts: int) -> list[Any]:
     """What is read of a network's tensors."""
     import tensorflow as tf
 
@@ -33,16 +33,11 @@ def _read(tensors: Sequence[Any], n_cuts: int) -> list[Any]:
     return [*pooled, *moments, over_positions(tensors[-1])]
 
 
-def with_tensorflow(forward: Forward, n_cuts: int, shape: Sequence[int]) -> Run:
-    """Compile a network for pictures of that shape."""
-    return with_constant_weights(lambda pixels: _read(forward(pixels), n_cuts), shape)
-
-
 def read_with_tensorflow(forward: Forward, n_cuts: int, pixels: FloatArray) -> list[FloatArray]:
     """What is read of one batch, without compiling anything."""
     import tensorflow as tf
 
-    return [np.asarray(output) for output in _read(forward(tf.convert_to_tensor(pixels)), n_cuts)]
+    return [np.asarray(output) for output in read(forward(tf.convert_to_tensor(pixels)), n_cuts)]
 
 
 def with_constant_weights(forward: Callable[[Any], list[Any]], shape: Sequence[int]) -> Run:
@@ -69,14 +64,13 @@ def convert(forward: Forward, n_cuts: int, channels: int, size: int | None) -> b
 
     def program(pixels: Any) -> list[Any]:
         tensors = forward(pixels)
-        return [*_read(tensors, n_cuts), *(tf.shape(x) for x in tensors[:n_cuts])]
+        return [*read(tensors, n_cuts), *(tf.shape(x) for x in tensors[:n_cuts])]
 
     signature = [tf.TensorSpec((None, size, size, channels), tf.float32)]
     function = tf.function(program, input_signature=signature, jit_compile=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], function)
     with hidden_native_logs():
-        made: bytes = tf.lite.TFLiteConverter.from_concrete_functions(
-            [function.get_concrete_function()], function
-        ).convert()
+        made: bytes = converter.convert()
     return made
 
 

@@ -20,6 +20,28 @@ class Finding:
     advice: str  # what the user may do
 
 
+def finding(
+    kind: str,
+    examples: Sequence[str],
+    message: str,
+    done: str,
+    advice: str,
+    *,
+    severity: str = WARNING,
+    n_files: int | None = None,
+) -> Finding:
+    """A finding with the first of its examples; by default it is about as many files as there are examples."""
+    return Finding(
+        kind=kind,
+        severity=severity,
+        n_files=len(examples) if n_files is None else n_files,
+        examples=tuple(examples[:EXAMPLES]),
+        message=message,
+        done=done,
+        advice=advice,
+    )
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     """ "1 file", "2 files"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -5,7 +5,7 @@ with a multiple of the identity matrix added. Friedman, Regularized discriminant
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
 
@@ -57,7 +57,7 @@ class Moments:
     weights: FloatArray  # of the images of each class in total, of shape (classes,)
     sums: FloatArray  # of their weighted features, of shape (classes, features)
     squares: FloatArray  # of all images: weighted sums of squares, of shape (features,)
-    products: FloatArray | None  # and of products of pairs, of shape (features, features), if they were summed
+    products: FloatArray  # and of products of pairs, of shape (features, features); (0, 0) where they were not summed
 
     @classmethod
     def of(cls, features: FloatArray, indicators: FloatArray, weights: FloatArray, *, products: bool) -> "Moments":
@@ -67,25 +67,14 @@ class Moments:
             weights=weighted.sum(0),
             sums=weighted.T @ features,
             squares=weights @ features**2,
-            products=(features * weights[:, None]).T @ features if products else None,
+            products=(features * weights[:, None]).T @ features if products else np.empty((0, 0)),
         )
 
     def __add__(self, other: "Moments") -> "Moments":
-        return self._with(other, 1)
+        return Moments(**{part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)})
 
     def __sub__(self, other: "Moments") -> "Moments":
-        return self._with(other, -1)
-
-    def _with(self, other: "Moments", sign: int) -> "Moments":
-        summed = None
-        if self.products is not None and other.products is not None:
-            summed = self.products + sign * other.products
-        return Moments(
-            weights=self.weights + sign * other.weights,
-            sums=self.sums + sign * other.sums,
-            squares=self.squares + sign * other.squares,
-            products=summed,
-        )
+        return Moments(**{part.name: getattr(self, part.name) - getattr(other, part.name) for part in fields(self)})
 
     @property
     def mean(self) -> FloatArray:
@@ -161,7 +150,8 @@ def fits(
         return Moments.of(features[part] - shift, indicators[part], weights[part], products=by_features)
 
     parts = [moments(np.setdiff1d(training, train)) for train, _ in splits]
-    whole = moments(training) if len(parts) == 1 else reduce(add, parts, moments(_in_all(splits)))
+    in_all = reduce(np.intersect1d, [train for train, _ in splits])  # every classifier is fitted on these
+    whole = moments(training) if len(parts) == 1 else reduce(add, parts, moments(in_all))
     for (train, _), part in zip(splits, parts, strict=True):
         found, seen = _classifier(whole - part, features[train] - shift, labels[train], weights[train], widths)
         kernel = np.zeros((features.shape[1], n_classes))
@@ -170,17 +160,8 @@ def fits(
         yield Classifier(kernel=kernel, bias=bias)
 
 
-def _in_all(splits: Sequence[Split]) -> Labels:
-    """Rows on which every classifier is fitted."""
-    return reduce(np.intersect1d, [train for train, _ in splits])
-
-
 def _classifier(
-    known: Moments,
-    features: FloatArray,
-    labels: Labels,
-    weights: FloatArray,
-    widths: Sequence[int] | None,
+    known: Moments, features: FloatArray, labels: Labels, weights: FloatArray, widths: Sequence[int] | None
 ) -> tuple[Classifier, npt.NDArray[np.bool_]]:
     """From the moments of the training images, or from these themselves where products are unknown; which classes."""
     seen = known.weights > 0.5 * weights[weights > 0].min()  # and not the rounding error of a difference
@@ -188,7 +169,7 @@ def _classifier(
     class_means = known.sums[seen] / known.weights[seen, None]
     centred, total = (class_means - mean) / scale, known.weights.sum()
     penalty = PENALTY * float(((known.deviation / scale) ** 2).sum()) or 1.0
-    if known.products is not None:
+    if known.products.size:
         about = known.products - (class_means.T * known.weights[seen]) @ class_means
         within = about / scale / scale[:, None] + penalty * np.eye(len(scale))
         kernel = linalg.solve(within, centred.T, assume_a="pos")

@@ -32,8 +32,6 @@ class CurvePoint:
     n_images: int  # without those of weight 0, on average over the folds
     accuracy: float
     standard_error: float
-    rise: float | None  # above the point before; None for the first
-    rise_error: float | None  # smaller than those of the accuracies suggest: all are measured on the same images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,16 +115,9 @@ def nested_parts(
 def curve_of(sizes: FloatArray, hits: FloatArray, groups: Labels, seed: int) -> LearningCurve:
     """The curve from the images of each point and from the share of its fits that are right, of shape (points, n)."""
     means, resampled = hits.mean(1), _resampled(hits, groups, np.random.default_rng(seed))
-    errors, rises, rise_errors = resampled.std(0), np.diff(means), np.diff(resampled, axis=1).std(0)
     points = tuple(
-        CurvePoint(
-            n_images=round(float(size)),
-            accuracy=float(means[index]),
-            standard_error=float(errors[index]),
-            rise=float(rises[index - 1]) if index else None,
-            rise_error=float(rise_errors[index - 1]) if index else None,
-        )
-        for index, size in enumerate(sizes)
+        CurvePoint(n_images=round(size), accuracy=mean, standard_error=error)
+        for size, mean, error in zip(sizes.tolist(), means.tolist(), resampled.std(0).tolist(), strict=True)
     )
     if len(points) < LEAST_POINTS:
         return LearningCurve(points=points, doubled=None, gain=None)

@@ -29,9 +29,7 @@ class ScalingChoice:
 
 
 def choose_scaling(
-    network: Network,
-    candidates: Mapping[str, Callable[[FloatArray], FloatArray]],
-    pictures: Sequence[FloatArray],
+    network: Network, candidates: Mapping[str, Callable[[FloatArray], FloatArray]], pictures: Sequence[FloatArray]
 ) -> ScalingChoice:
     """Try each scaling, from pixels 0..255, on the standard photographs and on the target; the smaller drift counts.
 

@@ -42,12 +42,7 @@ class Baseline:
 
 
 def choose_baseline(
-    network: Network,
-    reference: Reference | None,
-    *,
-    source: str | None,
-    native_size: int,
-    enlargement: float,
+    network: Network, reference: Reference | None, *, source: str | None, native_size: int, enlargement: float
 ) -> Baseline:
     """The baseline for a network: its shipped reference, the user's own, or the standard photographs."""
     source, times = (reference and reference.source) or source, max(1.0, enlargement)

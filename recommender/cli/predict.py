@@ -13,6 +13,7 @@ import rich_click as click
 
 from recommender.cli import options
 from recommender.cli.terminal import fail, say
+from recommender.explanation.text import clean, printable
 from recommender.progress import import_tensorflow, progress_bar
 
 if TYPE_CHECKING:
@@ -108,8 +109,6 @@ def _paths(images: Iterable[str]) -> Iterator[str]:
 
 def _table_lines(found: "Iterable[Prediction]", _top: int) -> Iterator[str]:
     """A line per class; images that can't be read go to standard error. A long name shifts the other columns."""
-    from recommender.explanation.text import clean
-
     yield f"{'file':40}  {'class':20}  probability  note"
     for one in found:
         file, note = clean(one.file), _NOTE if one.out_of_distribution else ""
@@ -125,7 +124,6 @@ def _csv_lines(found: "Iterable[Prediction]", top: int) -> Iterator[str]:
 
     Then `out_of_distribution`, true or false, `distance` and `error`; the first two are empty without a detector.
     """
-    from recommender.explanation.text import printable
 
     def row(*cells: str) -> str:
         text = io.StringIO()
@@ -154,8 +152,6 @@ def _json_array(found: "Iterable[Prediction]", top: int) -> Iterator[str]:
 
 def _json_lines(found: "Iterable[Prediction]", _top: int) -> Iterator[str]:
     """An object per line; the `classes` of an image, the most probable first, are empty on an error."""
-    from recommender.explanation.text import printable
-
     for one in found:
         pairs = zip(one.classes, one.probabilities, strict=True)
         record = {

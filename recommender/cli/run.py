@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import rich_click as click
 
+from builders.export.formats import check_format
 from recommender.cli.terminal import INTERRUPTED
+from recommender.explanation.text import clean
 from recommender.progress import loading_quietly, progress_bar
 
 if TYPE_CHECKING:
@@ -47,7 +49,6 @@ class _Request:
 
     def prepare(self) -> None:
         """Make sure, before anything is measured, that everything can be written."""
-        from builders.export.formats import check_format
         from builders.training.schedule import check_augmentation, plan_schedule
         from recommender import atomic_files as files
 
@@ -170,8 +171,6 @@ def _report(
     request: _Request,
     path: Path,
 ) -> None:
-    from recommender.explanation.text import clean
-
     with progress_bar(shown=request.page) as show:
         show("reporting", 0, 1)
         found.save_report(
@@ -190,7 +189,6 @@ def _write(
     description: dict[str, Any],
 ) -> None:
     """Write the trained, the compared or the recommended model, what describes it, and its exports."""
-    from recommender.explanation.text import clean
     from recommender.saving.bundle import detector_of, write_bundle
 
     if result is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import rich_click as click
 
+from probes.errors import BrokenData
 from recommender.cli import options
 from recommender.cli.run import run
 from recommender.limits import SMALLEST_BUDGET
@@ -45,8 +46,6 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
 
     Without --full it checks the images that are measured, and the test split for leaks.
     """
-    from probes.errors import BrokenData
-
     try:
         run(command, check="full" if full else "sample", as_json=as_json, **arguments)
     except BrokenData as error:

@@ -12,6 +12,7 @@ from builders.backbones.backbone import Backbone
 from probes.evaluation.out_of_distribution import Detector
 from probes.separability.learning_curve import LearningCurve
 from recommender import json_records
+from recommender.comparison import plot as drawing
 from recommender.comparison.ranking import Ranking, Row
 from recommender.errors import RecommendError
 from recommender.explanation.text import duration, interval_text, percent, points_text
@@ -68,11 +69,7 @@ class Comparison(Ranking):
         return tuple(name for name, is_so in zip(names, holds, strict=True) if is_so)
 
     def to_frame(self) -> Any:
-        """The rows as a `pandas.DataFrame`, the best first.
-
-        Raises:
-            RecommendError: there is no pandas.
-        """
+        """The rows as a `pandas.DataFrame`, the best first; pandas is needed."""
         try:
             import pandas
         except ImportError as error:
@@ -128,14 +125,8 @@ class Comparison(Ranking):
         return (row or self.preferred).build(self.backbone)
 
     def plot(self) -> Any:
-        """Draw accuracy against seconds, as a matplotlib figure.
-
-        Raises:
-            RecommendError: there is no matplotlib.
-        """
-        from recommender.comparison.plot import plot
-
-        return plot(self)
+        """Draw accuracy against seconds, as a matplotlib figure; matplotlib is needed."""
+        return drawing.plot(self)
 
     def save_plot(self, path: str | Path) -> None:
         """Plot accuracy against seconds, as PNG, SVG or PDF.
@@ -143,9 +134,7 @@ class Comparison(Ranking):
         Raises:
             RecommendError: there is no matplotlib, or the disk refused.
         """
-        from recommender.comparison.plot import save_plot
-
-        save_plot(self, Path(path))
+        drawing.save_plot(self, Path(path))
 
     def save_report(self, path: str | os.PathLike[str], *, thumbnails: bool = True) -> None:
         """Write the HTML report of the recommendation and this comparison; see `Recommendation.save_report`."""
@@ -189,18 +178,12 @@ def _verdict(found: Comparison) -> str:
     return {
         "right": f"The advice was right: {advice.label} is the best of {n} strategies.",
         "tied": f"The advice, {advice.label}, ties with the best, {winner.label}: choosing the best {gained}.",
-        "wrong": f"The advice, {advice.label}, was wrong by {difference:.1f} points (90 % interval "
-        f"{interval}): "
+        "wrong": f"The advice, {advice.label}, was wrong by {difference:.1f} points (90 % interval {interval}): "
         f"{winner.label} is the best of {n} strategies.",
         "undecided": f"Too few images to tell whether the advice, {advice.label}, was right. {leads}.",
     }[found.verdict]
 
 
 def _curve(curve: LearningCurve, label: str | None) -> json_records.LearningCurve:
-    doubled = curve.doubled
-    return json_records.LearningCurve(
-        strategy=label,
-        points=[json_records.CurvePoint.of(point) for point in curve.points],
-        doubled=None if doubled is None else json_records.Doubled(doubled.accuracy, (doubled.low, doubled.high)),
-        gain=curve.gain,
-    )
+    doubled = curve.doubled and json_records.Doubled(curve.doubled.accuracy, (curve.doubled.low, curve.doubled.high))
+    return json_records.LearningCurve.of(curve, strategy=label, doubled=doubled)

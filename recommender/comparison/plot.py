@@ -5,7 +5,7 @@ from typing import Any
 
 from recommender.atomic_files import check_plot, write_together
 from recommender.comparison.ranking import Ranking, Row
-from recommender.plots import INK, RC, new_figure
+from recommender.plots import INK, RC, styled_figure
 from recommender.rules.scenario import Scenario
 
 # Colours of Okabe and Ito's palette, which colour-blind people can distinguish.
@@ -36,10 +36,7 @@ def save_plot(ranking: Ranking, path: Path) -> None:
 
 def plot(ranking: Ranking) -> Any:
     """A figure with a point for each strategy, and labels of the important ones in a column on the right."""
-    figure = new_figure(10, 5.8)
-    import matplotlib
-
-    with matplotlib.rc_context(RC):
+    with styled_figure(10, 5.8) as figure:
         _draw(figure, ranking)
     return figure
 
@@ -75,10 +72,7 @@ def _draw(figure: Any, ranking: Ranking) -> None:
     figure.legend(
         legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
     )
-    few = {
-        "undecided": "Too few images to tell whether the advice is right",
-        "unknown": "The advice was not trained",
-    }
+    few = {"undecided": "Too few images to tell whether the advice is right", "unknown": "The advice was not trained"}
     said = few.get(ranking.verdict, f"The advice is {ranking.verdict}")
     title = f"{said}; the best is {ranking.winner.label}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=INK, weight="bold")

@@ -49,15 +49,10 @@ class Results:
         base, (low, high) = float(known.mean()), accuracy_interval(known, groups[reference.judged])
         gain = self.lead_over(reference, groups)
         accuracy = base + gain.difference
-        below, above = (
-            np.hypot(base - low, gain.difference - gain.low),
-            np.hypot(high - base, gain.high - gain.difference),
-        )
-        return _share(accuracy), (_share(accuracy - below), _share(accuracy + above))
-
-
-def _share(value: float) -> float:
-    return float(np.clip(value, 0.0, 1.0))
+        below = np.hypot(base - low, gain.difference - gain.low)
+        above = np.hypot(high - base, gain.high - gain.difference)
+        estimate, least, most = np.clip([accuracy, accuracy - below, accuracy + above], 0.0, 1.0).tolist()
+        return estimate, (least, most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,11 +118,8 @@ class Ranking:
 def _cost(row: Row) -> tuple[bool, float, int]:
     """What rows are sorted by as by their cost; unlike seconds it is the same in every run."""
     strategy = row.strategy
-    return (
-        not row.frozen,
-        strategy.cut_depth - (0.0 if row.frozen else strategy.freeze_depth),
-        len(strategy.head.levels),
-    )
+    trained = strategy.cut_depth - (0.0 if row.frozen else strategy.freeze_depth)
+    return not row.frozen, trained, len(strategy.head.levels)
 
 
 def reference_of(rows: Sequence[Row]) -> Row:

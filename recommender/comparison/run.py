@@ -54,7 +54,6 @@ class Run:
         return self.deadline - time.perf_counter()
 
     def report(self, *_: int) -> None:
-        """Report the share of the budget that is spent."""
         elapsed = min(time.perf_counter() - self.began, self.budget)
         self.progress("comparing", round(elapsed), round(self.budget))
 
@@ -117,7 +116,7 @@ class Run:
         best = max(self.rows, key=lambda row: row.accuracy)
         seconds = CURVE_FITS * (best.seconds - self.shared.seconds * best.strategy.cut_depth)
         if seconds <= min(CURVE_SHARE * self.budget, self.left):
-            blocks = [self.images.features.pooled[level] for level in best.strategy.head.levels]
+            blocks = self.images.features.blocks(best.strategy.head.levels)
             self.curve = learning_curve(blocks, self.images.rows, seed=self.seed, balanced=self.balanced)
             self.curve_label = None if self.curve is None else best.label
 
@@ -145,7 +144,7 @@ class Run:
 
     def _prepare(self, augmentation: Sequence[str] | None) -> str:
         """Read the pictures and choose the augmentation, if there is time; the reason where that failed."""
-        rate = self.shared.seconds_per_image
+        rate = self.shared.seconds / len(self.images.rows)
         if self.shared.pictures is None and self.shared.seconds > self.left:
             return NO_TIME
         if load_pictures(self.found, self.shared, self.progress) is None:
@@ -161,12 +160,8 @@ class Run:
     def _fine_tune(self, candidate: Candidate, share: float) -> None:
         began, levels = time.perf_counter(), candidate.strategy.head.levels
         training = self.shared.training
-        kernel, bias = solve(
-            self.shared.blocks(levels, training),
-            self.images.rows.taken(training),
-            self.n_classes,
-            balanced=self.balanced,
-        )
+        blocks, rows = self.shared.blocks(levels, training), self.images.rows.taken(training)
+        kernel, bias = solve(blocks, rows, self.n_classes, balanced=self.balanced)
         scale = self.temperatures.get(levels, 1.0)
         start = HeadWeights(kernel=kernel / scale, bias=bias / scale)
         tuned = Tuned(candidate, self.found, self.shared, start, self.augmentation or (), self.seed)

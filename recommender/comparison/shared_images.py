@@ -21,15 +21,7 @@ from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
 from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
 from recommender.fit.finish import fitted_detector
-from recommender.fit.images import (
-    FloatArray,
-    Numbers,
-    SplitImages,
-    n_read,
-    rows_of_everything,
-    run_pass,
-    whole_sample,
-)
+from recommender.fit.images import FloatArray, Numbers, SplitImages, n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
 from recommender.fit.plan import SOLVED_AT_ONCE, in_blocks
 from recommender.pipeline.decision import Decision
@@ -72,15 +64,11 @@ class SharedImages:
 
     def blocks(self, levels: Sequence[str], rows: Numbers) -> list[FloatArray]:
         """What a head that reads these cut points reads of some rows."""
-        return [self.images.features.pooled[level][rows] for level in levels]
+        return [block[rows] for block in self.images.features.blocks(levels)]
 
     @property
     def is_sample(self) -> bool:
         return n_read(self.images.features) < self.n_images
-
-    @property
-    def seconds_per_image(self) -> float:
-        return self.seconds / len(self.images.rows)
 
 
 def share_images(found: Decision, *, budget: float, seed: int, progress: Progress) -> SharedImages:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ from recommender.rules.input_size_rule import choose_input_size, sizes_to_try
 SIZES_IMAGES = 300  # on which input sizes are compared
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(NamedTuple):
     """What a classifier on each network says of the same images."""
 
     correct: Any  # whether it is right on each image that it was not fitted on, of shape (networks, images)
@@ -68,12 +67,11 @@ class _Trial:
         splits = held_out_splits(rows, seed=seed)
         if not splits:
             return None
-        values, widths = joined([features.pooled[level] for level in self.levels])
+        values, widths = joined(features.blocks(self.levels))
         right = cross_validate(values, rows, splits, widths=widths).argmax(1) == rows.labels
         held_out = [(features.files[row], row) for row in judged_rows(splits).tolist()]
-        return {name: bool(right[row]) for name, row in held_out}, {
-            name: int(rows.groups[row]) for name, row in held_out
-        }
+        correct = {name: bool(right[row]) for name, row in held_out}
+        return correct, {name: int(rows.groups[row]) for name, row in held_out}
 
 
 def _without_copies(read: Features) -> Any:

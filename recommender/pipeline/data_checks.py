@@ -21,13 +21,13 @@ def inspect_sample(index: ImageIndex, features: Features, *, with_test: int, see
         (name, label, VALIDATION if held_out else TRAIN, facts)
         for name, label, held_out, facts in (*measured, *copies, *failed)
     ]
-    seen += _test_images(index, with_test, seed)
+    names, labels, splits, found = zip(*seen, *_test_images(index, with_test, seed), strict=True)
     return Inspection(
-        names=tuple(name for name, *_ in seen),
-        labels=np.array([label for _, label, *_ in seen], np.int64),
-        splits=np.array([SPLITS.index(split) for _, _, split, _ in seen], np.int8),
-        rows=np.concatenate([record(place, facts) for place, (*_, facts) in enumerate(seen)]),
-        reasons={name: str(facts) for name, _, _, facts in seen if isinstance(facts, Exception)},
+        names=names,
+        labels=np.array(labels, np.int64),
+        splits=np.array([SPLITS.index(split) for split in splits], np.int8),
+        rows=np.concatenate([record(place, facts) for place, facts in enumerate(found)]),
+        reasons={name: str(facts) for name, facts in zip(names, found, strict=True) if isinstance(facts, Exception)},
     )
 
 

@@ -115,7 +115,7 @@ class Decision:
 
     def pooled_for_head(self) -> list[Any]:
         """What the prediction layer reads of the measured images: pooled features, of shape (n, channels) each."""
-        return [self.features.pooled[level] for level in self.strategy.head.levels]
+        return self.features.blocks(self.strategy.head.levels)
 
     def judging_counts(self) -> tuple[int, ...]:
         """Images of each class of the whole data that an expected accuracy is for."""
@@ -129,7 +129,7 @@ class Decision:
 
         plan = plan_strategy(self.backbone.name, self.plan.cuts, scenario, self.measurements)
         probe = fit_linear_probe(
-            [self.features.pooled[level] for level in plan.strategy.head.levels],
+            self.features.blocks(plan.strategy.head.levels),
             self.rows,
             plan.strategy.head.classes,
             seed=self.seed,

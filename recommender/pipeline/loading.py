@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 from builders.backbones.backbone import Backbone, OpenedBackbone
-from builders.backbones.kind import BackboneKind, OpenOptions
 from builders.backbones.load import resolve
 from builders.backbones.pixel_scaling import SCALINGS
 from builders.errors import BuildError
@@ -69,24 +68,15 @@ class Loader:
         identity = kind.identity(self.backbone, options)
         identity = identity and f"{identity} {self.pixels}"
         stored = find_program(identity) if identity and self.engine != "tensorflow" and has_litert() else None
-        opened = self._opened(kind, options, stored)
+        if stored is None:
+            self.progress("loading", 0, 1)
+            opened = kind.open(self.backbone, options)
+        else:
+            opened = stored.opened(lambda px: kind.open(self.backbone, options).at(px))
         if size is None:
-            size = opened.native_size if opened.fixed else self._fitting_size(opened)
-        return self._at(size, opened, stored, identity)
-
-    def _opened(self, kind: BackboneKind, options: OpenOptions, stored: Program | None) -> OpenedBackbone:
-        if stored is not None:
-            return stored.opened(lambda size: kind.open(self.backbone, options).at(size))
-        self.progress("loading", 0, 1)
-        return kind.open(self.backbone, options)
-
-    def _fitting_size(self, opened: OpenedBackbone) -> int:
-        side = median_short_side(self.index, self.sample.train)
-        wanted = opened.native_size if side is None else input_size(side, opened.native_size)
-        return max(wanted, opened.smallest_size)
-
-    def _at(self, size: int, opened: OpenedBackbone, stored: Program | None, identity: str | None) -> LoadedBackbone:
-        """At that size in px, with a program where there is one or can be one."""
+            side = None if opened.fixed else median_short_side(self.index, self.sample.train)
+            size = opened.native_size if side is None else input_size(side, opened.native_size)
+            size = size if opened.fixed else max(size, opened.smallest_size)
         backbone, scaling = with_scaling(opened.at(size), self.index, self.sample)
         program = stored if stored and stored.takes(size) else None
         # What is only in memory, or has a scaling that depends on the images, can't be found again.

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from builders.backbones.backbone import Backbone, OpenedBackbone
+from builders.backbones.load import open_backbone
 from builders.backbones.registry import check_backbone
 from probes.data.sampling import draw_splits
 from probes.data.sources.folder import index_pictures
@@ -19,10 +21,9 @@ from probes.network.readout import FloatArray
 from probes.similarity.drift import N_RESAMPLES, bootstrap_drift, bootstrap_weights, layer_drifts
 from probes.similarity.reference import Reference, save_reference
 from recommender.limits import LARGEST_SEED
+from recommender.pipeline.loading import with_scaling
+from recommender.pipeline.probed_network import probed_network
 from recommender.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from builders.backbones.backbone import Backbone, OpenedBackbone
 
 _STEP, _SMALLEST = 64, 96  # px: input sizes that are measured for a network that takes any
 _FEWEST = 50  # images: with fewer the moments depend more on the images than on the source
@@ -63,9 +64,6 @@ def make_reference(
     sample = draw_splits(index, max_images, seed)
     report = progress or no_progress
     report("loading", 0, 1)
-    from builders.backbones.load import open_backbone
-    from recommender.pipeline.loading import with_scaling
-
     opened = open_backbone(backbone, weights=weights, scaling=pixels, trust=trust)
     sizes = _sizes(opened) if input_size is None else [input_size]
     found = []
@@ -92,7 +90,7 @@ def make_reference(
     )
 
 
-def _sizes(opened: "OpenedBackbone") -> list[int]:
+def _sizes(opened: OpenedBackbone) -> list[int]:
     """Input sizes in px at which the images are measured."""
     if opened.fixed:
         return [opened.native_size]
@@ -111,10 +109,8 @@ class _Source:
 
 
 def _measured(
-    backbone: "Backbone", run: Callable[[Network], Features], pictures: str | os.PathLike[str], seed: int
+    backbone: Backbone, run: Callable[[Network], Features], pictures: str | os.PathLike[str], seed: int
 ) -> _Source:
-    from recommender.pipeline.probed_network import probed_network
-
     network = probed_network(backbone)
     moments: tuple[npt.NDArray[np.float64], ...] = ()
     if network.norms:
@@ -132,14 +128,12 @@ def _measured(
 
 
 def measure_cuts(
-    backbone: "Backbone", run: Callable[[Network], Features], *, seed: int
+    backbone: Backbone, run: Callable[[Network], Features], *, seed: int
 ) -> tuple[tuple[Norm, ...], npt.NDArray[np.float64], Features]:
     """The source's moments at every cut point of a network without BatchNorm, the drift between halves, the features.
 
     `run` runs a network over the source's images.
     """
-    from recommender.pipeline.probed_network import probed_network
-
     widths = {point.layer: point.shape[-1] or 0 for point in backbone.points}
     plain = [Norm(layer=layer, centre=np.zeros(width), scale=np.ones(width)) for layer, width in widths.items()]
     features = run(probed_network(backbone, plain))

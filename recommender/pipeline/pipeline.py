@@ -66,7 +66,8 @@ class Pipeline:
         self.clock.lap("head")
         judged = probe.judged
         if measured.n_held_out:  # label errors are found on every image, not only where the model is measured
-            judged = judge(_head_blocks(data, plan), data.rows.pooled(), seed=self.seed, balanced=data.balanced)
+            blocks = data.features.blocks(plan.strategy.head.levels)
+            judged = judge(blocks, data.rows.pooled(), seed=self.seed, balanced=data.balanced)
         findings = registry.find(
             CheckedData(
                 index=self.index,
@@ -157,7 +158,7 @@ class Pipeline:
     def _linear_probe(self, data: probes.ProbeInput, plan: Plan, measured: Measurements) -> LinearProbe:
         held_out = [len(names) for names in self.index.validation] if measured.n_held_out else None
         return fit_linear_probe(
-            _head_blocks(data, plan),
+            data.features.blocks(plan.strategy.head.levels),
             data.rows,
             measured.size.n_classes,
             seed=self.seed,
@@ -189,11 +190,6 @@ def _task(
         cut_gain=None if cut is None else gain,
         cut_gain_error=error,
     )
-
-
-def _head_blocks(data: probes.ProbeInput, plan: Plan) -> list[Any]:
-    """Pooled features that the head of a plan reads."""
-    return [data.features.pooled[level] for level in plan.strategy.head.levels]
 
 
 def _dataset_size(index: ImageIndex, features: Features, seen: Inspection, repeated: Repeats) -> DatasetSize:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from builders.backbones.backbone import Backbone
 from probes.network.features import Network, Norm, about
-from probes.network.readout import FloatArray, Run, with_tensorflow
+from probes.network.readout import FloatArray, Run, read, with_constant_weights
 from recommender.pipeline.programs import Program
 
 
@@ -16,7 +16,7 @@ def probed_network(backbone: Backbone, norms: Sequence[Norm] | None = None, prog
     """
     cuts, size, channels = tuple(point.layer for point in backbone.points), backbone.input_size, backbone.channels
     if program is not None:
-        taps = program.norms if norms is None else tuple(norms)
+        taps = program.facts.taps if norms is None else tuple(norms)
         runner, n_kept = program.runner(size), len(cuts) + 2 * len(taps)
 
         def run(pixels: FloatArray) -> list[FloatArray]:
@@ -32,9 +32,8 @@ def probed_network(backbone: Backbone, norms: Sequence[Norm] | None = None, prog
         from recommender.pipeline.keras_network import batch_norms, forward_of
 
         taps = batch_norms(backbone) if norms is None else tuple(norms)
-        found = with_tensorflow(
-            forward_of(backbone, taps, at_cuts=norms is not None), len(cuts), (size, size, channels)
-        )
+        forward = forward_of(backbone, taps, at_cuts=norms is not None)
+        found = with_constant_weights(lambda pixels: read(forward(pixels), len(cuts)), (size, size, channels))
     return Network(
         run=found,
         engine="tensorflow" if program is None else "litert",

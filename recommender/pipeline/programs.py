@@ -8,10 +8,9 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,9 +23,6 @@ from probes.network.features import Norm
 from probes.network.readout import FloatArray, LiteRT, convert, read_with_tensorflow
 from probes.user_directory import cache_directory
 
-if TYPE_CHECKING:
-    from builders.graph.layer_graph import LayerGraph
-
 MOST_BYTES = 2 * 1024**3  # of all programs in the cache
 _FORMAT = 2  # of the files; another number makes old ones unknown
 _TOLERANCE = 1e-3  # of an output's largest value, between TensorFlow and the program
@@ -34,13 +30,8 @@ _SUFFIX = ".program"
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tap:
-    """A place where drift is measured: a `Norm` as plain data."""
-
-    layer: str
-    centre: list[float]
-    scale: list[float]
+# Attributes of a `Backbone` that `Facts` holds as they are.
+_SAME = ("name", "title", "source", "channels", "scaling", "fingerprint", "has_composite_layers", "whole")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +51,7 @@ class Facts:
     fingerprint: str
     has_composite_layers: bool
     whole: str
-    taps: tuple[Tap, ...]
+    taps: tuple[Norm, ...]  # BatchNorm layers, where drift is measured
     size: int | None  # px: the only input size of the program; None for any
 
 
@@ -71,13 +62,6 @@ class Program:
     facts: Facts
     content: bytes
     _runners: dict[int, LiteRT] = field(default_factory=dict, repr=False)
-
-    @cached_property
-    def norms(self) -> tuple[Norm, ...]:
-        """Where drift is measured: at BatchNorm layers."""
-        return tuple(
-            Norm(layer=tap.layer, centre=np.array(tap.centre), scale=np.array(tap.scale)) for tap in self.facts.taps
-        )
 
     def takes(self, size: int) -> bool:
         """Whether it runs at that input size in px."""
@@ -102,32 +86,15 @@ class Program:
         def at(size: int) -> Backbone:
             if size < facts.smallest_size or not self.takes(size):
                 return load(size)
-            return self._at(size, lambda: load(size).graph)
+            same: dict[str, Any] = {name: getattr(facts, name) for name in (*_SAME, "native_size", "nodes")}
+            points = []
+            for point, shape in zip(facts.points, self.runner(size).shapes(), strict=True):
+                stride = point.stride and stride_of((size, size), shape)
+                points.append(replace(point, shape=(*shape[:-1], point.shape[-1]), stride=stride))
+            return Backbone(**same, points=tuple(points), input_size=size, load=lambda: load(size).graph)
 
         return OpenedBackbone(
             native_size=facts.native_size, smallest_size=facts.smallest_size, fixed=facts.fixed, at=at
-        )
-
-    def _at(self, size: int, load: "Callable[[], LayerGraph]") -> Backbone:
-        facts = self.facts
-        points = tuple(
-            replace(point, shape=(*shape[:-1], point.shape[-1]), stride=point.stride and stride_of((size, size), shape))
-            for point, shape in zip(facts.points, self.runner(size).shapes(), strict=True)
-        )
-        return Backbone(
-            name=facts.name,
-            title=facts.title,
-            source=facts.source,
-            native_size=facts.native_size,
-            input_size=size,
-            channels=facts.channels,
-            scaling=facts.scaling,
-            points=points,
-            nodes=facts.nodes,
-            fingerprint=facts.fingerprint,
-            has_composite_layers=facts.has_composite_layers,
-            whole=facts.whole,
-            load=load,
         )
 
 
@@ -150,7 +117,8 @@ def find_program(identity: str) -> Program | None:
         _LOG.warning("The converted network %s is damaged. It is made again.", path)
         return None
     try:
-        return Program(facts=msgspec.json.decode(facts, type=Facts), content=program)
+        known = msgspec.json.decode(facts, type=Facts, dec_hook=lambda _, values: np.array(values, np.float64))
+        return Program(facts=known, content=program)
     except msgspec.DecodeError:  # of another state of this version
         return None
 
@@ -201,21 +169,15 @@ def _facts(backbone: Backbone, opened: OpenedBackbone, norms: tuple[Norm, ...], 
         node if node.shape is None else replace(node, shape=(*(None for _ in node.shape[:-1]), *node.shape[-1:]))
         for node in backbone.nodes
     )
+    same: dict[str, Any] = {name: getattr(backbone, name) for name in _SAME}
     return Facts(
-        name=backbone.name,
-        title=backbone.title,
-        source=backbone.source,
+        **same,
+        points=backbone.points,
         native_size=opened.native_size,
         smallest_size=opened.smallest_size,
         fixed=opened.fixed,
-        channels=backbone.channels,
-        scaling=backbone.scaling,
-        points=backbone.points,
         nodes=tuple(channels_only),
-        fingerprint=backbone.fingerprint,
-        has_composite_layers=backbone.has_composite_layers,
-        whole=backbone.whole,
-        taps=tuple(Tap(layer=norm.layer, centre=norm.centre.tolist(), scale=norm.scale.tolist()) for norm in norms),
+        taps=norms,
         size=size,
     )
 
@@ -233,7 +195,7 @@ def _path(identity: str) -> Path:
 
 def _store(program: Program, path: Path) -> None:
     """Write a program if there is room for it, and remove the oldest ones beyond `MOST_BYTES`."""
-    rest = msgspec.json.encode(program.facts) + b"\n" + program.content
+    rest = msgspec.json.encode(program.facts, enc_hook=lambda array: array.tolist()) + b"\n" + program.content
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:

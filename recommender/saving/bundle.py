@@ -1,14 +1,14 @@
 """Write a model with its description, class names, model card, detector and exports."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from builders.errors import BuildError
+from builders.export.export import export_model, run_exported
 from builders.export.formats import FORMATS, target_of
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import quiet_decoders
@@ -18,39 +18,36 @@ from recommender.errors import RecommendError
 from recommender.explanation.text import printable
 from recommender.fit.finish import fitted_detector
 from recommender.fit.inputs import StoredPictures
+from recommender.fit.result import FitResult
+from recommender.pipeline.decision import Decision
 from recommender.prediction.detector_file import write_detector
 from recommender.saving.model_card import labels_text, model_card
-
-if TYPE_CHECKING:
-    from recommender.fit.result import FitResult
-    from recommender.pipeline.decision import Decision
 
 _COMPARED_ON = 100  # pictures that an export is run on, and that calibrate integers
 _JUDGED_BY = 500  # held-out images that measure an export's accuracy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(NamedTuple):
     """Paths that were written, the model first, and a line on each export for a reader."""
 
     paths: tuple[Path, ...]
     lines: tuple[str, ...]
 
 
-def detector_of(found: "Decision") -> Detector | None:
+def detector_of(found: Decision) -> Detector | None:
     """The detector for a model whose backbone is unchanged; None where there are too few images."""
     blocks = [block[found.rows.training] for block in found.pooled_for_head()]
     return fitted_detector(blocks, None, found.rows.groups[found.rows.training], found.seed)
 
 
 def write_bundle(
-    found: "Decision",
+    found: Decision,
     model: Any,
     path: Path,
     description: dict[str, Any],
     *,
     detector: Detector | None,
-    result: "FitResult | None" = None,
+    result: FitResult | None = None,
     exports: Sequence[str] = (),
     command: str | None = None,
 ) -> Written:
@@ -90,16 +87,15 @@ def _further(
     names: Sequence[str], description: dict[str, Any], model_name: str, detector: Detector | None, command: str | None
 ) -> dict[str, Callable[[Path], object]]:
     """The files that go with a model and its description: suffix -> function that writes such a file."""
-
-    def write_card(target: Path) -> None:  # only now, when `description` may have gained the exports
-        repeated = None if command is None else printable(command)
-        card = model_card(description, model_name=printable(model_name), command=repeated)
-        target.write_text(card, encoding="utf-8")
-
     labels = labels_text([printable(name) for name in names])
+    repeated = None if command is None else printable(command)
+
+    def card() -> str:  # when it is written, `description` may have gained the exports
+        return model_card(description, model_name=printable(model_name), command=repeated)
+
     writers: dict[str, Callable[[Path], object]] = {
         ".labels.txt": lambda target: target.write_text(labels, encoding="utf-8"),
-        ".md": write_card,
+        ".md": lambda target: target.write_text(card(), encoding="utf-8"),
     }
     if detector is not None:
         writers[".features.npz"] = lambda target: write_detector(target, detector)
@@ -107,11 +103,9 @@ def _further(
 
 
 def _export(
-    found: "Decision", model: Any, path: Path, result: "FitResult | None", exports: Sequence[str]
+    found: Decision, model: Any, path: Path, result: FitResult | None, exports: Sequence[str]
 ) -> tuple[list[json_records.Export], list[str]]:
     """Export, and measure the accuracy of each export and of the model on the held-out images."""
-    from builders.export.export import export_model, run_exported
-
     measured = found.features.files
     compared = _read(found, measured[:: max(1, len(measured) // _COMPARED_ON)][:_COMPARED_ON])
     held_out = () if result is None else result.held_out[:_JUDGED_BY]
@@ -138,7 +132,7 @@ def _accuracy(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int
     return float((probabilities.argmax(1) == labels).mean())
 
 
-def _read(found: "Decision", names: Sequence[str]) -> npt.NDArray[np.float32]:
+def _read(found: Decision, names: Sequence[str]) -> npt.NDArray[np.float32]:
     """Pictures as the network sees them, of shape (n, size, size, channels)."""
     size, channels = found.strategy.input_size, found.backbone.channels
     with quiet_decoders():

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builders.backbones.registry import find_backbone
+from builders.errors import BuildError
 from probes.evaluation.intervals import z
 from recommender.explanation.text import clean
 from recommender.rules.scenario import Scenario
@@ -107,9 +109,6 @@ def _code(text: str, language: str) -> str:
 
 def _origin(backbone: dict[str, Any]) -> tuple[str | None, str]:
     """Paper and licence; a network that merely has a registered name is not the registered one."""
-    from builders.backbones.registry import find_backbone
-    from builders.errors import BuildError
-
     try:
         spec = find_backbone(backbone["name"])
     except BuildError:

@@ -130,11 +130,7 @@ def _index_paths(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[st
         plain = plain_labels(labels, len(names), widths)
         entries += [Entry(name, label, split) for name, label in zip(names, plain, strict=True)]
     return index_entries(
-        entries,
-        FolderStore(Path.cwd()),
-        source="paths",
-        kind="paths",
-        class_names=named_outputs(class_names, widths),
+        entries, FolderStore(Path.cwd()), source="paths", kind="paths", class_names=named_outputs(class_names, widths)
     )
 
 

@@ -8,14 +8,14 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries, split_name
-from probes.data.labels import ONE_LABEL, Label, shown
+from probes.data.labels import ONE_LABEL, Label, refuse_combined, shown
 from probes.data.sources.folder import open_named, store_of
 from probes.data.sources.remote import is_remote, read_remote
 from probes.data.sources.source import Options
@@ -243,21 +243,5 @@ def _labels(cells: Collection[Any], typed: bool, source: str) -> dict[Any, Label
     words = {label for label in labels.values() if isinstance(label, str)}
     if not typed and all(map(_INTEGER.fullmatch, words)):
         return {cell: int(label) for cell, label in labels.items()}
-    _refuse_combined(words, source)
+    refuse_combined(words, source)
     return labels
-
-
-def _refuse_combined(words: Set[str], source: str) -> None:
-    """Refuse cells like "cat|dog" that hold several labels, but not names that merely contain such a character.
-
-    Cells hold several labels if at least half of those with the character have a part that is a whole label elsewhere.
-    """
-    for separator in "|;,":
-        parts = {word: {part.strip() for part in word.split(separator)} - {""} for word in words if separator in word}
-        several = sorted(word for word, own in parts.items() if len(own) > 1 and not own.isdisjoint(words))
-        if several and 2 * len(several) >= len(parts):
-            raise ProbeError(
-                f"Expected one label an image. Received: {source!r} with labels like {shown(several[0])}, whose parts "
-                f"occur elsewhere too. {ONE_LABEL} Or write another character for {separator!r} where it is part of a "
-                "class's name."
-            )

@@ -14,22 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries
-from probes.data.labels import ONE_LABEL, Label, checked_names, named_outputs, outputs_of, plain_labels
-from probes.data.pixel_range import PixelRange, as_numpy, check_shape, to_uint8, unit_kinds
+from probes.data.labels import Label, checked_names, named_outputs, outputs_of
+from probes.data.pixel_range import PixelRange, check_shape, to_uint8, unit_kinds
 from probes.data.sampling import Reservoir
+from probes.data.sources import elements
 from probes.data.sources.source import Options, image_name, is_a, parts_of, sort_splits, splits_of, without_others
 from probes.errors import ProbeError
 from probes.images.decode import unreadable
 
-_EXPECTED = "Expected a tf.data.Dataset of (image, label)."
 _TAKE = "Give one pass over the images, as with `.take(n)`."
-_IMAGE_KEYS, _LABEL_KEYS = ("image", "images", "img"), ("label", "labels", "class")
 _INFINITE, _UNKNOWN = -1, -2  # cardinalities of tf.data
 _PASSES = 10  # a stream of unknown length is endless if its images have come so many times each, on average
 _AT_LEAST = 200  # images to read before that is decided
 _MOST_UNKNOWN = 10_000_000  # images of a stream of unknown length
-
-Keys = tuple[str, str]  # of the image and the label in elements that are dictionaries
 
 
 def recognises(data: Any) -> bool:
@@ -68,7 +65,7 @@ class StreamStore:
 
 
 def _index_stream(
-    splits: Mapping[str, Any], options: Options, *, keys: Keys | None = None, source: str = "tf.data.Dataset"
+    splits: Mapping[str, Any], options: Options, *, keys: elements.Keys | None = None, source: str = "tf.data.Dataset"
 ) -> ImageIndex:
     """Read a stream of labelled images once, count them all and keep a sample.
 
@@ -85,7 +82,7 @@ def _index_stream(
     for split, dataset in splits.items():
         length, new = int(dataset.cardinality()), 0
         if length == _INFINITE:
-            raise ProbeError(f"{_EXPECTED} Received: one without an end. {_TAKE}")
+            raise ProbeError(f"{elements.EXPECTED} Received: one without an end. {_TAKE}")
         for number, (image, label, weight) in enumerate(_examples(dataset, keys, ranges[split], widths)):
             if names is not None and label == -1:
                 left_out.add("images without a label", image_name(split, number))
@@ -96,8 +93,8 @@ def _index_stream(
                 left_out.add("images that repeat another of their class", image_name(split, number))
             if length == _UNKNOWN and (number >= max(_AT_LEAST, _PASSES * new) or number >= _MOST_UNKNOWN):
                 raise ProbeError(
-                    f"{_EXPECTED} Received: one of unknown length, and perhaps without an end: {number:,} images came, "
-                    f"of which {new:,} differ. {_TAKE}"
+                    f"{elements.EXPECTED} Received: one of unknown length, and perhaps without an end: {number:,} "
+                    f"images came, of which {new:,} differ. {_TAKE}"
                 )
     return _index(samples, unit_kinds(ranges), named_outputs(names, widths), left_out, source)
 
@@ -133,26 +130,26 @@ def _index(
 
 
 def _examples(
-    dataset: Any, keys: Keys | None, found: PixelRange, widths: set[int]
+    dataset: Any, keys: elements.Keys | None, found: PixelRange, widths: set[int]
 ) -> Iterator[tuple[Any, Label, float]]:
     """Image, label and weight one by one; the first element decides whether the dataset is batched.
 
     The range of the pixels is added to `found`, the number of classes of one-hot labels to `widths`.
     """
-    _parts(dataset.element_spec, keys)
+    elements.parts(dataset.element_spec, keys)
     batched: bool | None = None
     shapes: set[tuple[int, ...]] = set()
     with _readable(0):
-        elements = iter(dataset)
+        stream = iter(dataset)
     for n_read in itertools.count():
         with _readable(n_read):
-            element = next(elements, None)
+            element = next(stream, None)
         if element is None:
             return
-        image, label, weight = _parts(element, keys)
+        image, label, weight = elements.parts(element, keys)
         if batched is None:
-            batched = _is_batch(tuple(image.shape), tuple(label.shape), image.dtype.name == "string")
-        images = _images(image, batched)
+            batched = elements.is_batch(tuple(image.shape), tuple(label.shape), image.dtype.name == "string")
+        images = elements.images(image, batched)
         for one in images:
             if isinstance(one, bytes):
                 continue
@@ -160,7 +157,8 @@ def _examples(
                 check_shape(one.shape)
                 shapes.add(one.shape)
             found.add(one)
-        yield from zip(images, _labels(label, batched, len(images), widths), _weights(weight, len(images)), strict=True)
+        labels = elements.labels(label, batched, len(images), widths)
+        yield from zip(images, labels, elements.weights(weight, len(images)), strict=True)
 
 
 @contextlib.contextmanager
@@ -178,77 +176,6 @@ def _readable(n_read: int) -> Iterator[None]:
         ) from error
 
 
-def _parts(element: Any, keys: Keys | None) -> tuple[Any, Any, Any]:
-    """Image, label and weight of an element, or of its specification."""
-    weight = None
-    if isinstance(element, dict):
-        image, label = (element[key] for key in keys or _usual_keys(element))
-    elif isinstance(element, (tuple, list)) and len(element) in (2, 3):
-        image, label, weight = (*element, None)[:3]
-    else:
-        raise ProbeError(f"{_EXPECTED} Received: elements of another form. Make them pairs with `.map`.")
-    if isinstance(image, dict) and len(image) == 1:  # what a model with one named input takes
-        image = next(iter(image.values()))
-    for part, what in ((image, "image"), (label, "label")):
-        if not hasattr(part, "dtype") or "Sparse" in type(part).__name__:
-            raise ProbeError(f"{_EXPECTED} Received: {type(part).__name__} as {what}. Make it one tensor with `.map`.")
-    return image, label, weight
-
-
-def _usual_keys(names: Mapping[str, Any]) -> Keys:
-    images, labels = ([key for key in keys if key in names] for keys in (_IMAGE_KEYS, _LABEL_KEYS))
-    if len(images) != 1 or len(labels) != 1:
-        raise ProbeError(
-            f"{_EXPECTED} Received: dictionaries with the keys {', '.join(repr(str(key)) for key in names)}, of which "
-            f"{len(images)} may be the image and {len(labels)} the label. Make them pairs with `.map`, that of "
-            "`builder.as_dataset()` if it is a builder."
-        )
-    return images[0], labels[0]
-
-
-def _is_batch(image: tuple[int, ...], label: tuple[int, ...], encoded: bool) -> bool:
-    """Whether an element is a batch, from the shapes of its image and its label.
-
-    With a label of one axis it is a batch of numbers, or one image with a one-hot row.
-    """
-    if len(label) != 1:
-        return len(label) > 1
-    if encoded:
-        return len(image) == 1
-    return len(image) == 4 or (len(image) == 3 and image[2] not in (1, 3, 4))
-
-
-def _images(value: Any, batched: bool) -> list[Any]:
-    if hasattr(value, "to_tensor"):  # ragged: a batch of images of different sizes
-        rows = [value[row] for row in range(value.shape[0])] if batched else [value]
-        return [as_numpy(row.to_tensor() if hasattr(row, "to_tensor") else row) for row in rows]
-    array = as_numpy(value)
-    if array.dtype.kind == "O":
-        return array.reshape(-1).tolist() if batched else [array[()]]
-    if batched and array.ndim:
-        return list(array)
-    return [array[0] if array.ndim == 4 and len(array) else array]  # the first frame of an animation
-
-
-def _labels(value: Any, batched: bool, n: int, widths: set[int]) -> list[Label]:
-    if hasattr(value, "to_tensor"):  # ragged
-        raise ProbeError(f"Expected one label an image. Received: labels as {type(value).__name__}. {ONE_LABEL}")
-    array = as_numpy(value)
-    return plain_labels(array if batched else array[None], n, widths)
-
-
-def _weights(value: Any, n: int) -> list[float]:
-    if value is None:
-        return [1.0] * n
-    weights = np.ravel(as_numpy(value))
-    if len(weights) != n or weights.dtype.kind not in "biuf" or not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ProbeError(
-            f"Expected (image, label, weight) with one number from 0 up as weight. Received: {weights[:3]!r:.80}. "
-            "Leave the weights out with `.map`."
-        )
-    return [float(weight) for weight in weights]
-
-
 def _index_builder(builder: Any, options: Options) -> ImageIndex:
     """Read a data set of tensorflow-datasets that has been prepared; images stay the files they are."""
     features = dict(builder.info.features.items()) if hasattr(builder.info.features, "items") else {}
@@ -261,7 +188,7 @@ def _index_builder(builder: Any, options: Options) -> ImageIndex:
             f"{', '.join(builder.info.splits or ()) or 'none'}. Call its `download_and_prepare()` first, or give "
             "{'train': builder.as_dataset(split=NAME)}."
         )
-    image, label = keys = tuple(supervised) if known_keys else _usual_keys(features)
+    image, label = keys = tuple(supervised) if known_keys else elements.usual_keys(features)
     tfds: Any = importlib.import_module("tensorflow_datasets")  # which has no types
     # Files stay as they are, unless the feature changes what it decodes.
     as_files = type(features[image]).__name__ == "Image" and "uint" in str(features[image].dtype)

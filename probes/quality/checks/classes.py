@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from probes.quality.checked_data import CheckedData, InspectedData
-from probes.quality.findings import EXAMPLES, WARNING, Finding, count, quoted
+from probes.quality.findings import Finding, count, finding, quoted
 
 _FEW = 10  # images of a class: its own accuracy is then known to within 15 points at best
 
@@ -12,33 +12,36 @@ def names(data: InspectedData) -> Iterator[Finding]:
     """Classes without images, labels that are not 0, 1, …, and several spellings of what is likely one class."""
     index = data.index
     if index.silent:
-        yield _finding(
+        yield finding(
             "silent_class",
             index.silent,
             f"{count(len(index.silent), 'class has', 'classes have')} no training image: {quoted(index.silent)}.",
             "The model has an output for it, which starts without knowledge.",
             "Add images of it, or leave its name out.",
+            n_files=0,
         )
     if index.numbers:
         pairs = [f"label {number} is output {place}" for place, number in enumerate(index.numbers)]
-        yield _finding(
+        yield finding(
             "label_numbers",
             pairs,
             f"Labels are not 0 to {len(pairs) - 1}: {pairs[0]}, {pairs[-1]}.",
             "Outputs are in the order of the labels.",
             "Number the classes from 0 before you train with `fit`, or name them with `class_names`.",
+            n_files=0,
         )
     spellings: dict[str, list[str]] = {}
     for name in index.class_names:
         spellings.setdefault(" ".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(name)
     several = [spelt for spelt in spellings.values() if len(spelt) > 1]
     if several:
-        yield _finding(
+        yield finding(
             "similar_names",
             [" = ".join(spelt) for spelt in several],
             f"{count(len(several), 'class is', 'classes are')} spelt in several ways: {quoted(several[0])}.",
             "Treated as different classes.",
             "Use one spelling, if they are one class.",
+            n_files=0,
         )
 
 
@@ -48,7 +51,7 @@ def small(data: CheckedData) -> Iterator[Finding]:
     if ranked:
         single = [name for number, name in ranked if number == 1]
         alone = f" {quoted(single)}: one image, which can't be cross-validated." if single else ""
-        yield _finding(
+        yield finding(
             "small_class",
             [f"{name}: {number:,}" for number, name in ranked],
             f"{count(len(ranked), 'class has', 'classes have')} fewer than {_FEW} images: "
@@ -64,7 +67,7 @@ def imbalance(data: CheckedData) -> Iterator[Finding]:
     ranked = _ranked(data, data.size.file_counts)
     (fewest, smallest), (most, largest) = ranked[0], ranked[-1]
     if most >= data.notable_imbalance * fewest:
-        yield _finding(
+        yield finding(
             "imbalance",
             [f"{smallest}: {fewest:,}", f"{largest}: {most:,}"],
             f"The largest class, {largest!r}, has {most / fewest:.0f} times the images of the smallest, "
@@ -85,7 +88,7 @@ def validation(data: CheckedData) -> Iterator[Finding]:
         return
     what = f"of {len(missing):,} of {len(index.class_names):,} classes no image" if missing else "no image fit to judge"
     on_others = "Accuracy is measured on the other classes."
-    yield _finding(
+    yield finding(
         "validation",
         missing,
         f"The validation split of {count(listed, 'image')} has {what}.",
@@ -98,15 +101,3 @@ def validation(data: CheckedData) -> Iterator[Finding]:
 def _ranked(data: CheckedData, counts: Sequence[int]) -> list[tuple[int, str]]:
     """(number of images, name) of the classes with images, the smallest first."""
     return sorted((number, name) for number, name in zip(counts, data.index.class_names, strict=True) if number)
-
-
-def _finding(kind: str, examples: Sequence[str], message: str, done: str, advice: str, *, n_files: int = 0) -> Finding:
-    return Finding(
-        kind=kind,
-        severity=WARNING,
-        n_files=n_files,
-        examples=tuple(examples[:EXAMPLES]),
-        message=message,
-        done=done,
-        advice=advice,
-    )

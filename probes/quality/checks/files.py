@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from probes.images.image_facts import FAILURES
 from probes.quality.checked_data import InspectedData
-from probes.quality.findings import EXAMPLES, NOTE, WARNING, Finding, count, quoted
+from probes.quality.findings import NOTE, Finding, count, finding, quoted
 
 _WORDS = {  # of one file, of several, and the advice
     "unreadable": (
@@ -40,49 +40,24 @@ def unreadable(data: InspectedData) -> Iterator[Finding]:
             continue
         one, several, advice = _WORDS[kind]
         reason = seen.reasons.get(names[0], "")
-        yield Finding(
-            kind=kind,
-            severity=WARNING,
-            n_files=len(names),
-            examples=tuple(names[:EXAMPLES]),
-            message=f"{count(len(names), 'file')} {one if len(names) == 1 else several}"
-            + (f", the first {names[0]!r}: {reason}." if reason else "."),
-            done="Left out, and not counted.",
-            advice=advice,
-        )
+        message = f"{count(len(names), 'file')} {one if len(names) == 1 else several}"
+        first = f", the first {names[0]!r}: {reason}." if reason else "."
+        yield finding(kind, names, message + first, "Left out, and not counted.", advice)
 
 
 def omissions(data: InspectedData) -> Iterator[Finding]:
     """Images or rows that were left out, files that are not images, and folders without images."""
     index = data.index
     for left in index.left_out:
-        yield Finding(
-            kind="left_out",
-            severity=WARNING,
-            n_files=left.n,
-            examples=left.examples,
-            message=f"Left out: {left.reason} ({left.n:,}), the first {left.examples[0]!r}.",
-            done="Left out, and not counted.",
-            advice="Correct or remove them.",
-        )
+        message = f"Left out: {left.reason} ({left.n:,}), the first {left.examples[0]!r}."
+        done, advice = "Left out, and not counted.", "Correct or remove them."
+        yield finding("left_out", left.examples, message, done, advice, n_files=left.n)
     if index.ignored:
         kinds = ", ".join(f"{number:,} {suffix}" for suffix, number in index.ignored.items())
-        yield Finding(
-            kind="passed_over",
-            severity=NOTE,
-            n_files=sum(index.ignored.values()),
-            examples=(),
-            message=f"Skipped, since they are not images: {kinds}.",
-            done="Not opened.",
-            advice="Convert them if they are pictures.",
-        )
+        message, advice = f"Skipped, since they are not images: {kinds}.", "Convert them if they are pictures."
+        n_files = sum(index.ignored.values())
+        yield finding("passed_over", (), message, "Not opened.", advice, severity=NOTE, n_files=n_files)
     if index.empty:
-        yield Finding(
-            kind="empty_class",
-            severity=WARNING,
-            n_files=0,
-            examples=index.empty[:EXAMPLES],
-            message=f"{quoted(index.empty)}: no images in it; not taken as a class.",
-            done="The model has no output for it.",
-            advice="Fill the folder or remove it.",
-        )
+        message = f"{quoted(index.empty)}: no images in it; not taken as a class."
+        done, advice = "The model has no output for it.", "Fill the folder or remove it."
+        yield finding("empty_class", index.empty, message, done, advice, n_files=0)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from probes.images.image_facts import Records
 from probes.quality.checked_data import InspectedData
-from probes.quality.findings import EXAMPLES, NOTE, WARNING, Finding, count
+from probes.quality.findings import NOTE, WARNING, Finding, count, finding
 
 # Ours, set so that few pictures of the 13 data sets are odd: benchmarks/results/checks.jsonl has 4 of odd size and, but
 # for the tiles, 16 of odd shape among 25,000; none is blank.
@@ -29,15 +29,8 @@ def check(data: InspectedData) -> Iterator[Finding]:
         return
     for kind, odd, message, done, advice in (*_plain(rows), *_shapes(rows), *_modes(rows)):
         if len(odd):
-            yield Finding(
-                kind=kind,
-                severity=WARNING if kind == "blank" else NOTE,
-                n_files=len(odd),
-                examples=tuple(data.seen.names[place] for place in odd["place"][:EXAMPLES]),
-                message=message.format(count(len(odd), "file")),
-                done=done,
-                advice=advice,
-            )
+            names, message = [data.seen.names[place] for place in odd["place"]], message.format(count(len(odd), "file"))
+            yield finding(kind, names, message, done, advice, severity=WARNING if kind == "blank" else NOTE)
 
 
 _Odd = tuple[str, Records, str, str, str]  # kind, rows, message with a place for the number of files, done, advice

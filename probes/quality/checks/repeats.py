@@ -8,7 +8,7 @@ import numpy.typing as npt
 from probes.data.image_index import SPLITS, TRAIN, VALIDATION, ImageIndex
 from probes.images.image_facts import Inspection, Records
 from probes.quality.checked_data import InspectedData
-from probes.quality.findings import ERROR, EXAMPLES, WARNING, Finding, count
+from probes.quality.findings import ERROR, WARNING, Finding, count, finding
 from probes.quality.repeats import Groups, Repeats, later_members
 
 _KEPT_TOGETHER = "Kept on one side of every split."
@@ -31,21 +31,19 @@ def _within_class(seen: Inspection, found: Repeats) -> Iterator[Finding]:
         seen,
         found.exact,
         copies,
-        kind="duplicate",
-        severity=WARNING,
-        message=f"with the same pixels as another of the class, of {len(rows):,} inspected.",
-        done="One of each is measured; the copies found are not counted.",
-        advice="Remove the copies: they are no new images. `recommend check --full` counts all of them.",
+        "duplicate",
+        f"with the same pixels as another of the class, of {len(rows):,} inspected.",
+        "One of each is measured; the copies found are not counted.",
+        "Remove the copies: they are no new images. `recommend check --full` counts all of them.",
     )
     yield from _about(
         seen,
         found.similar,
         later_members(found.similar, place) & ~copies,
-        kind="near_duplicate",
-        severity=WARNING,
-        message="nearly the same as another of the class: resized, saved again, or the next frame of a film.",
-        done=f"{_KEPT_TOGETHER} They count as one image where the size of the data matters.",
-        advice="Keep them together when you split the data, too.",
+        "near_duplicate",
+        "nearly the same as another of the class: resized, saved again, or the next frame of a film.",
+        f"{_KEPT_TOGETHER} They count as one image where the size of the data matters.",
+        "Keep them together when you split the data, too.",
     )
 
 
@@ -56,21 +54,20 @@ def _across_classes(seen: Inspection, found: Repeats) -> Iterator[Finding]:
         seen,
         found.exact,
         same,
-        kind="conflict",
+        "conflict",
+        "with the same pixels under different classes: one label of each pair is wrong.",
+        f"{_KEPT_TOGETHER} They count as they are labelled.",
+        "Decide on one class for each, or remove them.",
         severity=ERROR,
-        message="with the same pixels under different classes: one label of each pair is wrong.",
-        done=f"{_KEPT_TOGETHER} They count as they are labelled.",
-        advice="Decide on one class for each, or remove them.",
     )
     yield from _about(
         seen,
         found.similar,
         _with_several(found.similar, labels) & ~same,
-        kind="near_conflict",
-        severity=WARNING,
-        message="nearly the same as one of another class.",
-        done=_KEPT_TOGETHER,
-        advice="Inspect them: either a label is wrong, or the classes differ in details too small to see.",
+        "near_conflict",
+        "nearly the same as one of another class.",
+        _KEPT_TOGETHER,
+        "Inspect them: either a label is wrong, or the classes differ in details too small to see.",
     )
 
 
@@ -86,11 +83,11 @@ def _across_splits(seen: Inspection, found: Repeats) -> Iterator[Finding]:
             seen,
             groups,
             leaked,
-            kind=kind,
+            kind,
+            f"held out, {how} a training image: accuracy there is too high.",
+            _leak_done(seen, rows[leaked]),
+            "Remove them from the validation or test split.",
             severity=ERROR,
-            message=f"held out, {how} a training image: accuracy there is too high.",
-            done=_leak_done(seen, rows[leaked]),
-            advice="Remove them from the validation or test split.",
         )
 
 
@@ -102,15 +99,13 @@ def _split_groups(seen: Inspection, index: ImageIndex) -> Iterator[Finding]:
     leaked = ~trained & np.array([group in training_groups for group in groups], bool)
     names = [seen.names[place] for place in rows["place"][leaked]]
     if names:
-        yield Finding(
-            kind="group_leak",
+        yield finding(
+            "group_leak",
+            [f"{name} (group {index.groups[name]})" for name in names],
+            f"{count(len(names), 'file')} held out, of a group that is in training, too: accuracy there is too high.",
+            _leak_done(seen, rows[leaked]),
+            "Put every group into one split.",
             severity=ERROR,
-            n_files=len(names),
-            examples=tuple(f"{name} (group {index.groups[name]})" for name in names[:EXAMPLES]),
-            message=f"{count(len(names), 'file')} held out, of a group that is in training, too: accuracy there is "
-            "too high.",
-            done=_leak_done(seen, rows[leaked]),
-            advice="Put every group into one split.",
         )
 
 
@@ -126,14 +121,21 @@ def _with_several(groups: Groups, kinds: Groups) -> npt.NDArray[np.bool_]:
     return np.asarray(np.bincount(pairs[0])[groups] > 1)
 
 
-def _about(seen: Inspection, groups: Groups, chosen: npt.NDArray[np.bool_], **fields: str) -> Iterator[Finding]:
+def _about(
+    seen: Inspection,
+    groups: Groups,
+    chosen: npt.NDArray[np.bool_],
+    kind: str,
+    message: str,
+    *words: str,
+    severity: str = WARNING,
+) -> Iterator[Finding]:
     """A finding about the chosen rows, if there are any; its message continues "3 files "."""
     if not chosen.any():
         return
     members: dict[int, list[str]] = {}
     for place, group in zip(seen.read["place"].tolist(), groups.tolist(), strict=True):
         members.setdefault(group, []).append(seen.names[place])
-    wanted = set(groups[chosen].tolist())
+    wanted, n_files = set(groups[chosen].tolist()), int(chosen.sum())
     examples = [" = ".join(sorted(names)[:3]) for group, names in members.items() if group in wanted]
-    message = f"{count(int(chosen.sum()), 'file')} {fields.pop('message')}"
-    yield Finding(n_files=int(chosen.sum()), examples=tuple(examples[:EXAMPLES]), message=message, **fields)
+    yield finding(kind, examples, f"{count(n_files, 'file')} {message}", *words, severity=severity, n_files=n_files)

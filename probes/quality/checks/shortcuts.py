@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from probes.data.image_index import TRAIN
 from probes.quality.checked_data import InspectedData
-from probes.quality.findings import WARNING, Finding
+from probes.quality.findings import Finding, finding
 from probes.quality.shortcuts import shortcuts
 
 _EXAMPLES = 5  # of a class
@@ -18,13 +18,12 @@ def check(data: InspectedData) -> Iterator[Finding]:
     labels = seen.labels[rows["place"]]
     for found in shortcuts(rows, labels, names, data.repeats.together[training]):
         places = rows["place"][labels == found.label]
-        yield Finding(
-            kind=f"shortcut_{found.kind}",
-            severity=WARNING,
-            n_files=len(places),
-            examples=tuple(seen.names[place] for place in places[:_EXAMPLES]),
-            message=f"{names[found.label]!r} can be recognised by {found.kind} alone, with a balanced accuracy of "
+        yield finding(
+            f"shortcut_{found.kind}",
+            [seen.names[place] for place in places[:_EXAMPLES]],
+            f"{names[found.label]!r} can be recognised by {found.kind} alone, with a balanced accuracy of "
             f"{found.accuracy:.0%}: {found.words}.",
-            done="Measured all the same: the network may have learned that instead of the content of the pictures.",
-            advice="Take or save the pictures of all classes in the same way before you trust any accuracy.",
+            "Measured all the same: the network may have learned that instead of the content of the pictures.",
+            "Take or save the pictures of all classes in the same way before you trust any accuracy.",
+            n_files=len(places),
         )

@@ -45,8 +45,6 @@ def test_each_point_has_twice_the_images_of_the_one_before_and_they_help(curve):
     assert sizes == pytest.approx([24, 48, 96, 192], abs=6)
     accuracies = [point.accuracy for point in curve.points]
     assert accuracies == sorted(accuracies)
-    assert curve.points[0].rise is None
-    assert [point.rise for point in curve.points[1:]] == pytest.approx(np.diff(accuracies))
 
 
 def test_the_forecast_lies_in_its_intervals_and_above_the_last_point(curve):
@@ -72,15 +70,13 @@ def test_the_gain_forecast_from_half_the_digits_is_found_with_all_of_them():
     assert np.mean(errors) == pytest.approx(0.0, abs=0.02)
 
 
-def test_the_error_of_a_rise_is_that_of_pairs():
+def test_the_error_of_a_point_is_that_of_an_accuracy():
     rng = np.random.default_rng(0)
     easy = rng.random(500)
     hits = np.array([easy < share for share in (0.6, 0.65, 0.7, 0.75)], float)
     points = curve_of(np.array([10.0, 20, 40, 80]), hits, np.arange(500), 0).points
-    for point, before, now in zip(points[1:], hits, hits[1:], strict=False):
-        assert point.rise_error == pytest.approx((now - before).std() / np.sqrt(500), rel=0.1)
-        assert point.rise_error < point.standard_error
-        assert point.standard_error == pytest.approx(accuracy_error(now.astype(bool)), rel=0.1)
+    for point, right in zip(points, hits, strict=True):
+        assert point.standard_error == pytest.approx(accuracy_error(right.astype(bool)), rel=0.1)
 
 
 def test_copies_of_a_group_make_no_error_smaller():
