@@ -158,7 +158,7 @@ REASONS = {  # what is special -> change, a part of a reason
         lambda f: ruled(f, close=True),
         "This is too close to call. The runner-up is 4 (SHALLOW_FEATURES):",
     ),
-    "the runner-up": (lambda f: f, " expected of it (90 % interval "),
+    "the runner-up": (lambda f: f, " expected (90 % interval "),
     "the rules' own": (
         lambda f: ruled(f, overridden=Scenario.LINEAR_PROBE, runner_up=Scenario.LINEAR_PROBE),
         "The runner-up is 1 (LINEAR_PROBE): the rules' own choice; ",

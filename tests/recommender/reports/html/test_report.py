@@ -22,7 +22,7 @@ from recommender.errors import RecommendError
 from recommender.fit.result import FitResult, Predictions, TrainingPlan
 from recommender.reports.html.report import report
 
-SECTIONS = ["answer", "amount", "drift", "cut", "compared", "health", "mistakes", "images", "repeat"]
+SECTIONS = ["answer", "mistakes", "health", "images", "compared", "amount", "drift", "cut", "repeat"]
 VOID = {"meta", "link", "img", "br", "path"}
 NASTY = (
     "<script>alert(1)</script>",
@@ -311,7 +311,7 @@ def test_training_adds_its_curves_and_mistakes(tiny_found):
     result = fitted(tiny_found)
     text = report(tiny_found, fit=result)
     wrong = int((result.predictions.predicted != result.predictions.labels).sum())
-    assert "<h2>7 After training</h2>" in text
+    assert "<h2>2 Training and mistakes</h2>" in text
     assert text.count("predicted <bdi>") == min(wrong, 24)
     assert "Held-out accuracy over 4 validation checks" in text
     assert "Loss of the first trial" in text
@@ -326,7 +326,7 @@ def test_a_comparison_adds_all_of_its_rows(tiny_found, comparison):
 def test_the_report_of_a_result_and_of_a_comparison(tiny_found, comparison, tmp_path):
     fitted(tiny_found).save_report(tmp_path / "fit.html", thumbnails=False)
     comparison.save_report(tmp_path / "compared.html", thumbnails=False)
-    assert "After training" in (tmp_path / "fit.html").read_text(encoding="utf-8")
+    assert "Training and mistakes" in (tmp_path / "fit.html").read_text(encoding="utf-8")
     assert comparison.rows[0].label in (tmp_path / "compared.html").read_text(encoding="utf-8")
 
 
