@@ -357,7 +357,8 @@ def comparisons(comparison):
         ),
         "what fine-tuned rows are judged on": (
             replace(comparison, **trained, n_training=90, n_held_out=22),
-            "Fine-tuned ones learned from 90 images; their accuracy is estimated by comparing them with a frozen one on 22",
+            "Fine-tuned ones learned from 90 images; their accuracy is estimated by comparing them with a frozen one "
+            "on 22 that were held out",
         ),
         "fine-tuning that may not help": (replace(comparison, **trained), "no sure gain"),
         "few images": (
