@@ -123,7 +123,7 @@ def map_figure(
 
 
 def confusion_figure(confusion: npt.ArrayLike, class_names: Sequence[str]) -> Any:
-    """Shares of each true class, a row, that are predicted as each class, a column; `confusion` of numbers of images."""
+    """Shares of each true class, a row, predicted as each class, a column; `confusion` of numbers of images."""
     counts = np.asarray(confusion)
     n = len(counts)
     named = n <= MOST_CLASSES

@@ -82,8 +82,7 @@ def evidence(model: Any, pixels: npt.NDArray[np.float32], wrong: int, right: int
     for cell in range(CELLS**2):
         y, x = divmod(cell, CELLS)
         pictures[cell, edges[y] : edges[y + 1], edges[x] : edges[x + 1]] = colour
-    from keras import ops
-
-    probabilities = np.maximum(ops.convert_to_numpy(model(pictures, training=False)).astype(np.float64), _LEAST)
+    predicted = model.predict(pictures, batch_size=len(pictures), verbose=0)
+    probabilities = np.maximum(np.asarray(predicted, np.float64), _LEAST)
     odds = np.log(probabilities[:, wrong] / probabilities[:, right])
     return np.asarray((odds[-1] - odds[:-1]).reshape(CELLS, CELLS))
