@@ -255,7 +255,7 @@ def _accuracy(found: "Decision") -> str:
 
 def _runner_up(found: "Decision") -> str:
     verdict = found.verdict
-    close = "This is too close to call. " if verdict.close else ""
+    close = "This is too close to call. " if verdict.close and verdict.overridden is None else ""
     return (
         f"{close}The runner-up is {verdict.runner_up.id} ({verdict.runner_up.name}): {condition_of_runner_up(found)}."
     )

@@ -33,9 +33,9 @@ def sureness(found: "Decision") -> str:
     points = percent(thresholds.NEARLY_BEST, 0).split()[0]
     what = f"the probability that no other scenario is better by more than {points} point"
     sure = f"{percent(verdict.confidence, 0)}: {what}"
-    if not verdict.close:
+    if not verdict.close or asked:
         return f"{asked}{sure}"
-    close = f"{asked}too close to call between {verdict.scenario.id} and {verdict.runner_up.id}; {sure}"
+    close = f"too close to call between {verdict.scenario.id} and {verdict.runner_up.id}; {sure}"
     return close if verdict.rival is None else f"{close}. `fit` tries fine-tuning as well, and keeps the better"
 
 

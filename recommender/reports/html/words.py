@@ -87,24 +87,26 @@ def costs(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
 
 
 def next_steps(found: Decision, fit: "FitResult | None", comparison: Any, command: str | None) -> list[Step]:
-    """What a reader may do with the answer; commands only where it is known how the report was made."""
+    """What a reader may do with the answer: commands, or without a `command` that made the report calls of Python."""
 
-    def again(verb: str, *more: str) -> str:
-        return "" if command is None else summary.repeat_command(command, verb, *more)
+    def typed(call: str, verb: str, *more: str) -> str:
+        if command is None:
+            return call
+        own = command if fit is None and comparison is None else "recommend DATA"  # no options of another sub-command
+        return summary.repeat_command(own, verb, *more)
 
-    predict = "" if command is None else "recommend predict model.keras NEW_IMAGES"
     steps = []
     if found.findings:
         steps.append(Step(words=f"Look through {count(len(found.findings), 'finding')} about the images in section 3."))
     if fit is None:
-        steps.append(Step(words="Train, evaluate and write the model:", command=again("fit", "--build", "model.keras")))
+        train = typed("found.fit().model.save('model.keras')", "fit", "--build", "model.keras")
+        steps.append(Step(words="Train, evaluate and write the model:", command=train))
     steps.append(Step(words="Look at the mistakes in section 2. Are they ones that matter to you?"))
-    words = (
-        "Try the written model on new images, from another day or place: the accuracy here is that of images like these"
-    )
-    steps.append(Step(words=f"{words}{':' if predict else '.'}", command=predict))
-    if comparison is None and found.verdict.close:
-        steps.append(Step(words="The answer is close: compare the strategies, trained.", command=again("compare")))
+    words = "The accuracy is that of images like these. Try the written model on images from another day or place:"
+    steps.append(Step(words=words, command="recommend predict model.keras NEW_IMAGES"))
+    if comparison is None and found.verdict.close and found.verdict.overridden is None:
+        words = "The answer is close. Train the strategies and compare them, in up to 10 minutes:"
+        steps.append(Step(words=words, command=typed("netgraft.compare(found)", "compare")))
     return steps
 
 
