@@ -12,7 +12,7 @@ from recommender.fit.plan import planned
 from recommender.pipeline.decision import Decision
 from recommender.rules.scenario import Similarity
 
-_FINDING = 110  # characters of the first finding that are shown
+_FINDING = 96  # characters of the first finding that are shown
 NEXT_CALLS = ("netgraft.compare(found)", "found.fit().model.save('model.keras')")
 _FLAGS = ("--verbose", "--quiet", "--json", "--no-thumbnails")  # of output: a next command has its own
 _VALUED = ("--build", "--export", "--report")
@@ -134,7 +134,7 @@ def _costs(found: Decision) -> str:
     pace = ""
     if milliseconds is not None:
         most = "" if whole else "at most "
-        pace = f", {most}{milliseconds:.3g} ms an image on this machine with decoding"
+        pace = f", {most}{milliseconds:.3g} ms an image on this machine"
     spent = duration(sum(found.seconds.values()))
     return f"{spent} for this answer; {training_line(found)}; model {found.megabytes:.3g} MB{pace}"
 
