@@ -371,7 +371,7 @@ def comparisons(comparison):
         ),
         "a tie": (
             replace(comparison, recommended=other, winner=row, regret=Gain(difference=0.01, low=-0.01, high=0.03)),
-            f"The advice, {other.label}, ties with the best, {row.label}: choosing the best gains +1.0 points",
+            f"The advice, {other.label}, ties with the best, {row.label}: choosing the best would gain 1.0 points",
         ),
         "a learning curve": (
             replace(comparison, curve=curve, curve_label="4 cut at a"),
