@@ -127,7 +127,7 @@ def map_figure(
 
 
 def confusion_figure(confusion: npt.ArrayLike, class_names: Sequence[str]) -> Any:
-    """Shares of each true class, a row, that are taken for each class, a column; `confusion` of numbers of images."""
+    """Shares of each true class, a row, predicted as each class, a column; `confusion` of numbers of images."""
     counts = np.asarray(confusion)
     n = len(counts)
     named = n <= MOST_CLASSES
@@ -137,7 +137,7 @@ def confusion_figure(confusion: npt.ArrayLike, class_names: Sequence[str]) -> An
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
         figure.colorbar(image, label="% of the true class", shrink=0.8)
-        axes.set_xlabel("taken for")
+        axes.set_xlabel("predicted as")
         axes.set_ylabel("true class")
         if named:
             names = [class_name(name) for name in class_names]

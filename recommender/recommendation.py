@@ -49,6 +49,11 @@ class Recommendation(Decision):
 
         return planned(self)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the model's outputs."""
+        return tuple(self.measurements.size.class_names)
+
     @cached_property
     def reasons(self) -> tuple[str, ...]:
         """The reasons in sentences, with their numbers and thresholds."""

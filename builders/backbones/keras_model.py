@@ -46,7 +46,9 @@ class KerasFile(BackboneKind):
 
     def check(self, given: Any) -> None:
         if not Path(given).exists():
-            raise BuildError(f"Expected `backbone` to be a file or folder. Received: {str(given)!r}, which is none.")
+            raise BuildError(
+                f"Expected `backbone` to be a file or folder. Received: {str(given)!r}, which is none. Check the path."
+            )
 
     def identity(self, given: Any, options: OpenOptions) -> str | None:
         content = digest(given)

@@ -27,7 +27,7 @@ def resolve(
 ) -> tuple[BackboneKind, OpenOptions]:
     """The kind of what `open_backbone` takes, and how it is to be opened. Keras-free."""
     if scaling is not None and scaling not in SCALINGS:
-        raise BuildError(f"Expected `scaling` to be one of {', '.join(SCALINGS)}. Received: {scaling!r}.")
+        raise BuildError(f"Expected the scaling of pixels to be one of {', '.join(SCALINGS)}. Received: {scaling!r}.")
     kind = kind_of(backbone)
     if weights is not None and not isinstance(kind, BackboneSpec):
         given = os.fspath(backbone) if isinstance(backbone, (str, os.PathLike)) else backbone

@@ -42,7 +42,9 @@ def kind_of(backbone: Any) -> BackboneKind:
             return kind
     path = as_path(backbone)
     if path is not None and os.sep in os.fspath(backbone) and not path.exists():
-        raise BuildError(f"Expected `backbone` to be a file or folder. Received: {str(backbone)!r}, which is none.")
+        raise BuildError(
+            f"Expected `backbone` to be a file or folder. Received: {str(backbone)!r}, which is none. Check the path."
+        )
     raise _unknown(str(backbone))
 
 

@@ -1,6 +1,7 @@
 """Measure, recommend, and then compare, train and write what was asked for. Imports nothing heavy at first."""
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +128,16 @@ def _next(request: _Request) -> tuple[str, ...]:
         return ()
     from recommender.reports.summary import repeat_command
 
-    fit = repeat_command(request.command, "fit", "--build", f"{request.target or 'model.keras'}")
-    return (repeat_command(request.command, "compare"), fit)
+    model = f"{request.target or 'model.keras'}"
+    return (
+        f"{repeat_command(request.command, 'fit', '--build', model)}  # train, evaluate, write the model",
+        f"{_predict_command(model)}  # classify new images with it",
+        f"{repeat_command(request.command, 'compare')}  # was the advice right? takes up to 10 minutes",
+    )
+
+
+def _predict_command(model: Path | str) -> str:
+    return shlex.join(["recommend", "predict", f"{model}", "NEW_IMAGES"])
 
 
 def _compare(found: "Recommendation", request: _Request, budget: float) -> "Comparison":
@@ -215,3 +224,4 @@ def _write(
         click.echo("\n" + clean(f"Wrote {', '.join(str(path) for path in written.paths)}"))
         for line in written.lines:
             click.echo(clean(line))
+        click.echo(f"Classify new images: {clean(_predict_command(target))}")

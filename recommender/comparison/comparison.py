@@ -173,7 +173,8 @@ def _verdict(found: Comparison) -> str:
             f"{duration(found.budget)}). Of {n} others {winner.label} is the best."
         )
     difference, interval = 100 * regret.difference, points_text((regret.low, regret.high))
-    gained = f"gains {difference:+.1f} points over the advice (90 % interval {interval})"
+    change = f"gain {difference:.1f}" if difference >= 0 else f"lose {-difference:.1f}"
+    gained = f"would {change} points against the advice (90 % interval {interval})"
     leads = "It leads" if advice is winner else f"{winner.label} leads, but not surely: choosing the best {gained}"
     return {
         "right": f"The advice was right: {advice.label} is the best of {n} strategies.",

@@ -14,6 +14,7 @@ from recommender.explanation.verdict import (
     source_of,
     too_few_norms,
 )
+from recommender.explanation.weak_detector import weak_detector
 from recommender.rules import thresholds
 from recommender.rules.backbone_rule import BackboneChoice, BackboneEvidence
 from recommender.rules.class_balance import small_class
@@ -35,7 +36,8 @@ def explain(found: "Decision") -> tuple[str, ...]:
 def cautions(found: "Decision") -> tuple[str, ...]:
     """What the user should know of the data and the network before trusting the answer."""
     messages = (finding.message for finding in found.findings)
-    return (*messages, *_sample_cautions(found), *_similarity_cautions(found), *_network_cautions(found))
+    weak = (text for text in (weak_detector(found),) if text)
+    return (*messages, *_sample_cautions(found), *_similarity_cautions(found), *_network_cautions(found), *weak)
 
 
 def _sample_cautions(found: "Decision") -> Iterator[str]:
@@ -253,7 +255,7 @@ def _accuracy(found: "Decision") -> str:
 
 def _runner_up(found: "Decision") -> str:
     verdict = found.verdict
-    close = "This is too close to call. " if verdict.close else ""
+    close = "This is too close to call. " if verdict.close and verdict.overridden is None else ""
     return (
         f"{close}The runner-up is {verdict.runner_up.id} ({verdict.runner_up.name}): {condition_of_runner_up(found)}."
     )

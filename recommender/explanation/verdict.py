@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from probes.similarity.similarity import FeatureSimilarity
     from recommender.pipeline.decision import Decision
 
+_NEARLY_THE_SAME = 0.005  # of two accuracies
+
 
 def source_of(found: "Decision") -> str:
     """The name of what the network was trained on, or a phrase where that is not known."""
@@ -29,10 +31,11 @@ def sureness(found: "Decision") -> str:
         ruled = verdict.overridden
         asked = f"you asked for this scenario; the rules would choose {ruled.id} {ruled.name}. "
     points = percent(thresholds.NEARLY_BEST, 0).split()[0]
-    sure = f"{percent(verdict.confidence, 0)} probable that no other scenario is better by more than {points} point"
-    if not verdict.close:
+    what = f"the probability that no other scenario is better by more than {points} point"
+    sure = f"{percent(verdict.confidence, 0)}: {what}"
+    if not verdict.close or asked:
         return f"{asked}{sure}"
-    close = f"{asked}too close to call between {verdict.scenario.id} and {verdict.runner_up.id}: only {sure}"
+    close = f"too close to call between {verdict.scenario.id} and {verdict.runner_up.id}; {sure}"
     return close if verdict.rival is None else f"{close}. `fit` tries fine-tuning as well, and keeps the better"
 
 
@@ -56,8 +59,21 @@ def condition_of_runner_up(found: "Decision") -> str:
     other, low_high = expected(verdict.runner_up), interval_text(verdict.outcomes.interval(verdict.runner_up))
     own = "the rules' own choice; " if verdict.overridden is not None else ""
     return (
-        f"{own}{percent(other)} expected of it (90 % interval {low_high}), {percent(expected(verdict.scenario))} of "
+        f"{own}{percent(other)} expected (90 % interval {low_high}), against {percent(expected(verdict.scenario))} of "
         f"{verdict.scenario.id}"
+    )
+
+
+def measured_note(found: "Decision") -> str:
+    """Why less, or more, is expected of a frozen model than was measured; empty where the two are nearly the same."""
+    judged, scenario = found.probe.judged, found.verdict.scenario
+    if judged is None or scenario.fine_tunes:
+        return ""
+    if abs(judged.accuracy - found.verdict.outcomes.expected(scenario)) < _NEARLY_THE_SAME:
+        return ""
+    return (
+        f"{percent(judged.accuracy)} was measured of scenario {scenario.id}. What is expected of it also counts how "
+        "few images measured that, and how such measurements turned out on other data sets."
     )
 
 

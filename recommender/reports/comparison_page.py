@@ -27,7 +27,8 @@ def print_comparison(comparison: "Comparison", console: Console) -> None:
     """Print the whole page."""
     sentence = Text(clean(comparison.sentence), _STYLES[comparison.verdict])
     notes = bullets("Notes", _notes(comparison))
-    parts = (Text("\nCompared", "bold"), _method(comparison), _table(comparison), Text(), sentence, Text(), notes)
+    console.print()
+    parts = (Text("Compared", "bold"), _method(comparison), _table(comparison), Text(), sentence, Text(), notes)
     print_plainly(parts, console)
 
 
@@ -41,12 +42,12 @@ def _method(comparison: "Comparison") -> Text:
     if any(row.steps for row in comparison.rows):
         held_out = "of these images" if validation else "that were held out of these images"
         tuned = (
-            f". Fine-tuned ones learnt from {comparison.n_training:,} images; their accuracy over all images is "
-            f"estimated from {comparison.n_held_out:,} {held_out}, paired with a frozen one"
+            f". Fine-tuned ones learned from {comparison.n_training:,} images; their accuracy is estimated by "
+            f"comparing them with a frozen one on {comparison.n_held_out:,} {held_out}"
         )
     interrupted = "; interrupted" if comparison.interrupted else ""
     return Text(
-        f"{len(comparison.rows)} strategies, evaluated {how}{tuned}; {duration(comparison.seconds)} of "
+        f"{len(comparison.rows)} strategies, evaluated {how}{tuned}; took {duration(comparison.seconds)} of "
         f"{duration(comparison.budget)}{interrupted}\n"
     )
 

@@ -44,7 +44,8 @@ def print_plan(plan: TrainingPlan, console: Console) -> None:
         ("Resumed", "" if plan.resumed_at is None else resumed),
         ("Time", f"up to about {duration(plan.seconds)} on this machine" if plan.seconds else ""),
     )
-    print_plainly((Text("\nTraining", "bold"), table), console)
+    console.print()
+    print_plainly((Text("Training", "bold"), table), console)
 
 
 def _images_line(plan: TrainingPlan) -> str:
@@ -76,7 +77,8 @@ def print_check(check: "Check", schedule: Schedule, console: Console) -> None:
 
 def print_result(result: FitResult, class_names: Sequence[str], console: Console) -> None:
     """Print the accuracy of the trained model, as a whole and by class."""
-    parts: list[RenderableType] = [Text("\nTrained", "bold"), grid(*result.lines)]
+    console.print()
+    parts: list[RenderableType] = [Text("Trained", "bold"), grid(*result.lines)]
     if result.evaluation is not None:
         parts += [Text(), _classes(result.evaluation, class_names)]
     print_plainly(parts, console)

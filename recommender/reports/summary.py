@@ -12,7 +12,7 @@ from recommender.fit.plan import planned
 from recommender.pipeline.decision import Decision
 from recommender.rules.scenario import Similarity
 
-_FINDING = 110  # characters of the first finding that are shown
+_FINDING = 96  # characters of the first finding that are shown
 NEXT_CALLS = ("netgraft.compare(found)", "found.fit().model.save('model.keras')")
 _FLAGS = ("--verbose", "--quiet", "--json", "--no-thumbnails")  # of output: a next command has its own
 _VALUED = ("--build", "--export", "--report")
@@ -34,9 +34,9 @@ def summary(found: Decision) -> Summary:
         answer=answer(found),
         lines=(
             ("Data", _data(found)),
-            ("Sure", sureness(found)),
-            ("Gives", gives(found)),
-            ("Costs", _costs(found)),
+            ("Confidence", sureness(found)),
+            ("Accuracy", gives(found)),
+            ("Cost", _costs(found)),
             ("Runner-up", _runner_up(found)),
             ("Data check", _findings(found)),
         ),
@@ -74,17 +74,16 @@ def gives(found: Decision) -> str:
     accuracy, interval = percent(judged.accuracy), interval_text(judged.interval)
     if found.class_weight is not None:
         balanced, of_classes = percent(judged.balanced_accuracy), interval_text(judged.balanced_interval)
-        said = f"balanced accuracy {balanced} (mean over classes of each one's own), 90 % interval {of_classes}; "
+        said = f"balanced accuracy {balanced}, the mean over classes (90 % interval {of_classes}); "
         said += f"{accuracy} of all new images right"
     else:
-        said = f"{accuracy} of new images right, 90 % interval {interval}"
+        said = f"{accuracy} of new images right (90 % interval {interval})"
     how = f"on {n_held_out:,} images of your validation split" if n_held_out else "by cross-validation"
-    measured = f"{said}, before any training; measured {how}"
     if not found.scenario.fine_tunes:
-        return measured
+        return f"{said}, {how}, before any training"
     outcomes = found.verdict.outcomes
-    after = percent(outcomes.expected(found.scenario))
-    return f"{after} after `fit` (90 % interval {interval_text(outcomes.interval(found.scenario))}); {measured}"
+    after, span = percent(outcomes.expected(found.scenario)), interval_text(outcomes.interval(found.scenario))
+    return f"{after} expected after `fit` (90 % interval {span}); before any training {said}, {how}"
 
 
 def training_line(found: Decision) -> str:
@@ -92,11 +91,11 @@ def training_line(found: Decision) -> str:
     plan = planned(found)
     if plan.schedule is None:
         if found.measurements.size.n_sampled >= plan.n_training:
-            return "`fit` has nothing left to train"
+            return "`fit` evaluates, and has nothing left to train"
         return f"`fit` reads all {plan.n_training:,} images once"
     often = f", up to {plan.trials} times" if plan.trials > 1 else ""
     steps = f"{plan.schedule.steps:,} steps of {plan.schedule.batch_size} images"
-    return f"`fit` trains for {steps}{often}, and measures how long that takes when it starts"
+    return f"`fit` trains for {steps}{often}; it estimates its time when it starts"
 
 
 def repeat_command(command: str, verb: str, *more: str) -> str:
@@ -135,9 +134,9 @@ def _costs(found: Decision) -> str:
     pace = ""
     if milliseconds is not None:
         most = "" if whole else "at most "
-        pace = f", {most}{milliseconds:.3g} ms an image on this machine with decoding"
+        pace = f", {most}{milliseconds:.3g} ms an image on this machine"
     spent = duration(sum(found.seconds.values()))
-    return f"{spent} for this answer; {training_line(found)}; the model has {found.megabytes:.3g} MB{pace}"
+    return f"{spent} for this answer; {training_line(found)}; model {found.megabytes:.3g} MB{pace}"
 
 
 def _runner_up(found: Decision) -> str:

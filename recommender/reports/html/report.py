@@ -13,10 +13,10 @@ from probes.evaluation.evaluation import apply_temperature
 from recommender.atomic_files import check_report, write_together
 from recommender.explanation.reasons import cautions, explain
 from recommender.explanation.text import class_name, clean, duration, interval_text, percent, printable
-from recommender.explanation.verdict import expected_rows, rounded, source_of
+from recommender.explanation.verdict import expected_rows, measured_note, rounded, source_of
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, Predictions
 from recommender.pipeline.decision import Decision
-from recommender.reports.html import embedding_map, measured_charts, result_charts, words
+from recommender.reports.html import embedding_map, measured_charts, occlusion, result_charts, words
 from recommender.reports.html.health import health
 from recommender.reports.html.thumbnails import MOST, read_thumbnails
 from recommender.reports.json_output import as_dict
@@ -71,6 +71,7 @@ def report(
     text = _template().render(
         **parts,
         **_images(found, parts, thumbnails=thumbnails),
+        **_occluded(found, fit, parts["mistakes"], thumbnails=thumbnails),
         found=found,
         fit=fit,
         comparison=comparison,
@@ -91,6 +92,8 @@ def _measured(found: Decision) -> dict[str, Any]:
         "backbones": measured.extra.get("backbone"),
         "input_sizes": measured.extra.get("input_size"),
         "answer": words.answer(found),
+        "measured_note": measured_note(found),
+        "glossary": words.GLOSSARY,
         "reasons": explain(found),
         "warnings": cautions(found)[len(found.findings) :],
         "source": source_of(found),
@@ -126,6 +129,7 @@ def _repeated(
         "data_name": re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path,
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "command": command,
+        "next_steps": words.next_steps(found, fit, comparison, command),
         "python": words.python_code(found, fit, comparison),
         "facts": words.facts(found, versions()),
         "most_classes": _CLASSES,
@@ -144,6 +148,12 @@ def _images(found: Decision, parts: dict[str, Any], *, thumbnails: bool) -> dict
         pictures = read_thumbnails(found.index, wanted, sizes)
     shots = {f"{row}": uri for row in places.rows.tolist() if (uri := pictures.get(files[row]))}
     return {"thumbnails": thumbnails, "pictures": pictures, "limit": MOST, "shots_json": embedded_json(shots)}
+
+
+def _occluded(found: Decision, fit: "FitResult | None", mistakes: list[int], *, thumbnails: bool) -> dict[str, Any]:
+    """Maps of what speaks for the wrong class of the worst mistakes."""
+    maps, why = occlusion.occlusion_maps(found, fit, mistakes, thumbnails=thumbnails)
+    return {"occluded": maps, "not_occluded": why}
 
 
 def embedded_json(value: Any) -> Markup | None:

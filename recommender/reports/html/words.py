@@ -4,13 +4,45 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from probes.quality.findings import count
 from recommender.explanation.text import clean, duration, interval_text, percent
 from recommender.explanation.verdict import condition_of_runner_up, sureness
 from recommender.pipeline.decision import Decision
 from recommender.reports import summary
+from recommender.rules.scenario import Scenario
 
 if TYPE_CHECKING:
     from recommender.fit.result import FitResult
+
+
+_MEANINGS = {
+    Scenario.LINEAR_PROBE: "The pretrained network stays as it is. Only a new last layer learns your classes.",
+    Scenario.PARTIAL_FINE_TUNE: "The first layers of the pretrained network stay as they are. Its last layers and a "
+    "new last layer learn from your images.",
+    Scenario.FULL_FINE_TUNE: "All layers of the pretrained network learn further from your images.",
+    Scenario.SHALLOW_FEATURES: "The first layers of the pretrained network stay as they are. Its last ones are left "
+    "out: they know other things than your images show. A new last layer learns your classes.",
+}
+GLOSSARY = (
+    ("Backbone", "a network that has learned from other images, without the layer that names their classes"),
+    ("Prediction layer", "the new last layer, which gives a probability for each of your classes"),
+    ("Frozen", "not changed by training"),
+    ("Fine-tuning", "training layers of the backbone further on your images"),
+    ("Cross-validation", "each image is judged by a classifier that was fitted without it"),
+    ("90 % interval", "a range that holds the true value in 9 of 10 cases; it is wide where few images were measured"),
+    ("Balanced accuracy", "the mean over classes of the share that is right: a large class does not hide a small one"),
+    ("Calibration", "whether 80 of 100 predictions that are given 80 % are right"),
+    ("Similarity, drift", "how much your images look to the network like those that it has learned from"),
+    ("Cut point, depth", "a place inside the network where it can be cut, and how far that is from the input"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Something to do next."""
+
+    words: str
+    command: str = ""  # for a terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +50,7 @@ class Answer:
     """What the first section says."""
 
     sentence: str
+    meaning: str  # the same for a reader who knows no machine learning
     confidence: str
     runner_up: str
 
@@ -27,6 +60,7 @@ def answer(found: Decision) -> Answer:
     runner_up = found.runner_up
     return Answer(
         sentence=f"Scenario {found.scenario.id}, {found.scenario.name}: {summary.answer(found)}",
+        meaning=_MEANINGS[found.scenario],
         confidence=sureness(found),
         runner_up=f"{runner_up.id} {runner_up.name}: {condition_of_runner_up(found)}",
     )
@@ -34,9 +68,9 @@ def answer(found: Decision) -> Answer:
 
 def accuracies(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
     """What accuracy to expect before any training, and what was measured after it; (name, value)."""
-    rows = [("Gives", summary.gives(found))]
+    rows = [("Accuracy", summary.gives(found))]
     if fit is not None and fit.accuracy is not None and fit.interval is not None:
-        after = f"{percent(fit.accuracy)} of new images right, 90 % interval {interval_text(fit.interval)}"
+        after = f"{percent(fit.accuracy)} of new images right (90 % interval {interval_text(fit.interval)})"
         rows.append(("After training", after))
     return rows
 
@@ -50,6 +84,30 @@ def costs(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
     if found.milliseconds is not None:
         rows.append(("Time for an image", f"{found.milliseconds:.3g} ms, with decoding and checks, on this machine"))
     return rows
+
+
+def next_steps(found: Decision, fit: "FitResult | None", comparison: Any, command: str | None) -> list[Step]:
+    """What a reader may do with the answer: commands, or without a `command` that made the report calls of Python."""
+
+    def typed(call: str, verb: str, *more: str) -> str:
+        if command is None:
+            return call
+        own = command if fit is None and comparison is None else "recommend DATA"  # no options of another sub-command
+        return summary.repeat_command(own, verb, *more)
+
+    steps = []
+    if found.findings:
+        steps.append(Step(words=f"Look through {count(len(found.findings), 'finding')} about the images in section 3."))
+    if fit is None:
+        train = typed("found.fit().model.save('model.keras')", "fit", "--build", "model.keras")
+        steps.append(Step(words="Train, evaluate and write the model:", command=train))
+    steps.append(Step(words="Look at the mistakes in section 2. Are they ones that matter to you?"))
+    words = "The accuracy is that of images like these. Try the written model on images from another day or place:"
+    steps.append(Step(words=words, command="recommend predict model.keras NEW_IMAGES"))
+    if comparison is None and found.verdict.close and found.verdict.overridden is None:
+        words = "The answer is close. Train the strategies and compare them, in up to 10 minutes:"
+        steps.append(Step(words=words, command=typed("netgraft.compare(found)", "compare")))
+    return steps
 
 
 def clipped(text: str, most: int) -> str:

@@ -77,7 +77,11 @@ def test_missing_weights_name_the_package_to_install(monkeypatch):
 
 
 OPTIONS = {
-    "an unknown scaling": ("efficientnet_lite0", {"scaling": "0..2"}, "Expected `scaling` to be one of 0..255"),
+    "an unknown scaling": (
+        "efficientnet_lite0",
+        {"scaling": "0..2"},
+        "Expected the scaling of pixels to be one of 0..255",
+    ),
     "a wrong scaling": ("resnet50", {"scaling": "0..1"}, "pixels of resnet50 to be scaled as caffe. Received: '0..1'"),
     "weights with a folder": (".", {"weights": "w.h5"}, "Expected `weights` with the name of a network"),
     "weights with a model": (tiny_network(), {"weights": "w.h5"}, "Expected `weights` with the name of a network"),

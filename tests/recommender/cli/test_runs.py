@@ -269,7 +269,13 @@ def test_the_page_describes_the_backbone_where_that_is_asked(invoke):
 @pytest.mark.usefixtures("measured")
 def test_the_first_screen_ends_with_the_commands_for_the_same_data(invoke):
     done = invoke("data", "--seed", "3")
-    assert "Next\n  recommend compare data --seed 3\n  recommend fit data --seed 3 --build model.keras\n" in done.stdout
+    _, after = done.stdout.split("\nNext\n")
+    commands = [line.split("  # ")[0].strip() for line in after.splitlines()[:3]]
+    assert commands == [
+        "recommend fit data --seed 3 --build model.keras",
+        "recommend predict model.keras NEW_IMAGES",
+        "recommend compare data --seed 3",
+    ]
     assert "Next" not in invoke("compare", "data", "--budget", "2s").stdout
 
 

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from probes.data.splits import Rows
 from probes.similarity.pixel_scaling import ScalingChoice
 from recommender.explanation.reasons import cautions, explain, source_of
+from recommender.explanation.weak_detector import ENOUGH
 from recommender.rules.scenario import Scenario, Similarity
 
 
@@ -158,7 +160,7 @@ REASONS = {  # what is special -> change, a part of a reason
         lambda f: ruled(f, close=True),
         "This is too close to call. The runner-up is 4 (SHALLOW_FEATURES):",
     ),
-    "the runner-up": (lambda f: f, " expected of it (90 % interval "),
+    "the runner-up": (lambda f: f, " expected (90 % interval "),
     "the rules' own": (
         lambda f: ruled(f, overridden=Scenario.LINEAR_PROBE, runner_up=Scenario.LINEAR_PROBE),
         "The runner-up is 1 (LINEAR_PROBE): the rules' own choice; ",
@@ -212,6 +214,21 @@ def test_a_warning_says_what_is_less_sure(found, special):
     before, after = cautions(found), cautions(change(found))
     (added,) = [note for note in after if note not in before]
     assert expected in added
+
+
+@pytest.mark.parametrize(
+    ("n_images", "similarity", "warned"),
+    [
+        (ENOUGH - 1, Similarity.SIMILAR, True),
+        (ENOUGH, Similarity.SIMILAR, False),
+        (ENOUGH - 1, Similarity.DISSIMILAR, False),
+    ],
+)
+def test_few_images_like_the_source_make_a_weak_detector(found, n_images, similarity, warned):
+    verdict = replace(found.verdict, task=replace(found.verdict.task, similarity=similarity))
+    changed = replace(found, rows=Rows.of([0] * n_images), verdict=verdict)
+    warnings = [text for text in cautions(changed) if "detector of out-of-distribution images" in text]
+    assert [f"fitted on {n_images} images" in text for text in warnings] == [True] * warned
 
 
 def test_the_source_has_a_name_or_a_phrase(found):

@@ -36,7 +36,7 @@ def test_the_answer_has_its_reasons_with_numbers_and_thresholds(few_digits):
     assert "150 images in 10 classes" in text
     assert "as good as freezing with about " in text
     assert "threshold is 0.100" in text
-    assert re.search(r"The runner-up is [123] \([A-Z_]+\): .* expected of it", text)
+    assert re.search(r"The runner-up is [123] \([A-Z_]+\): .* expected \(90 % interval", text)
     assert "Before any training" in text
 
 

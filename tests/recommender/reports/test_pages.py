@@ -161,7 +161,7 @@ def test_a_page_on_a_terminal_has_the_same_words_in_colours(pages, page):
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
-        ("recommendation", "Sure you asked for this scenario; the rules would choose 1 LINEAR_PROBE"),
+        ("recommendation", "Confidence you asked for this scenario; the rules would choose 1 LINEAR_PROBE"),
         ("recommendation", "78 images in 12 classes, 1 to 12 a class; "),
         ("recommendation", "Images 16 measured; median 64 × 48 px, run at 32 px; 25 % are grey"),
         ("recommendation", "the ImageNet classifier gives its first guess a probability of 0.78 on average"),
@@ -357,7 +357,8 @@ def comparisons(comparison):
         ),
         "what fine-tuned rows are judged on": (
             replace(comparison, **trained, n_training=90, n_held_out=22),
-            "Fine-tuned ones learnt from 90 images; their accuracy over all images is estimated from 22 that were held",
+            "Fine-tuned ones learned from 90 images; their accuracy is estimated by comparing them with a frozen one "
+            "on 22 that were held out",
         ),
         "fine-tuning that may not help": (replace(comparison, **trained), "no sure gain"),
         "few images": (
@@ -370,7 +371,7 @@ def comparisons(comparison):
         ),
         "a tie": (
             replace(comparison, recommended=other, winner=row, regret=Gain(difference=0.01, low=-0.01, high=0.03)),
-            f"The advice, {other.label}, ties with the best, {row.label}: choosing the best gains +1.0 points",
+            f"The advice, {other.label}, ties with the best, {row.label}: choosing the best would gain 1.0 points",
         ),
         "a learning curve": (
             replace(comparison, curve=curve, curve_label="4 cut at a"),
@@ -424,10 +425,10 @@ def test_the_first_screen_says_what_is_built_and_not_what_the_scenario_is_called
 def test_balanced_accuracy_leads_where_the_classes_have_equal_weight(tiny_found):
     size = replace(tiny_found.measurements.size, file_counts=(90, 10))
     found = replace(tiny_found, measurements=replace(tiny_found.measurements, size=size))
-    assert "Gives balanced accuracy" in words(recommendation_page.print_page, found)
+    assert "Accuracy balanced accuracy" in words(recommendation_page.print_page, found)
     assert "expected balanced accuracy" in recommendation_page.one_line(found)
     assert re.search(
-        r"Gives [\d.]+ % of new images right, 90 % interval", words(recommendation_page.print_page, tiny_found)
+        r"Accuracy [\d.]+ % of new images right \(90 % interval", words(recommendation_page.print_page, tiny_found)
     )
 
 

@@ -21,8 +21,10 @@ from recommender.comparison.compare import compare
 from recommender.errors import RecommendError
 from recommender.fit.result import FitResult, Predictions, TrainingPlan
 from recommender.reports.html.report import report
+from recommender.reports.html.words import next_steps
+from recommender.rules.scenario import Scenario
 
-SECTIONS = ["answer", "amount", "drift", "cut", "compared", "health", "mistakes", "images", "repeat"]
+SECTIONS = ["answer", "mistakes", "health", "images", "compared", "amount", "drift", "cut", "repeat"]
 VOID = {"meta", "link", "img", "br", "path"}
 NASTY = (
     "<script>alert(1)</script>",
@@ -185,6 +187,29 @@ def test_nine_sections_stand_in_their_order_and_say_what_they_show(plain):
         assert re.match(r'<section id="\w+">\s*<h2>\d [^<]+</h2>\s*<p class="lead">[A-Z].+?\.', section)
 
 
+def test_the_answer_says_what_it_means_and_what_to_do_next(tiny_found, plain):
+    answer = Page(plain).text_of["answer"]
+    assert answer.count("pretrained network") == 1
+    assert "recommend fit 'my data' --build model.keras" in answer
+    assert "recommend predict model.keras NEW_IMAGES" in answer
+    assert "found.fit()" in Page(report(tiny_found)).text_of["answer"]
+
+
+@pytest.mark.parametrize("command", ["recommend fit data --epochs 3", "recommend compare data --budget 3s"])
+def test_the_next_command_has_no_options_of_another_sub_command(tiny_found, comparison, command):
+    found = replace(tiny_found, verdict=replace(tiny_found.verdict, overridden=None))
+    after = {"fit": fitted(found)} if " fit " in command else {"comparison": comparison}
+    steps = next_steps(found, after.get("fit"), after.get("comparison"), command)
+    assert all("--epochs" not in step.command and "--budget" not in step.command for step in steps)
+
+
+def test_a_scenario_that_was_asked_for_is_not_called_close(tiny_found):
+    verdict = replace(tiny_found.verdict, overridden=Scenario.LINEAR_PROBE, confidence=0.03)
+    answer = Page(report(replace(tiny_found, verdict=verdict))).text_of["answer"]
+    assert "too close to call" not in answer
+    assert "netgraft.compare(found)" not in answer
+
+
 def test_headings_images_and_tables_are_accessible(tiny_found, comparison):
     page = Page(report(tiny_found, fit=fitted(tiny_found), comparison=comparison))
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
@@ -311,7 +336,7 @@ def test_training_adds_its_curves_and_mistakes(tiny_found):
     result = fitted(tiny_found)
     text = report(tiny_found, fit=result)
     wrong = int((result.predictions.predicted != result.predictions.labels).sum())
-    assert "<h2>7 After training</h2>" in text
+    assert "<h2>2 Training and mistakes</h2>" in text
     assert text.count("predicted <bdi>") == min(wrong, 24)
     assert "Held-out accuracy over 4 validation checks" in text
     assert "Loss of the first trial" in text
@@ -326,7 +351,7 @@ def test_a_comparison_adds_all_of_its_rows(tiny_found, comparison):
 def test_the_report_of_a_result_and_of_a_comparison(tiny_found, comparison, tmp_path):
     fitted(tiny_found).save_report(tmp_path / "fit.html", thumbnails=False)
     comparison.save_report(tmp_path / "compared.html", thumbnails=False)
-    assert "After training" in (tmp_path / "fit.html").read_text(encoding="utf-8")
+    assert "Training and mistakes" in (tmp_path / "fit.html").read_text(encoding="utf-8")
     assert comparison.rows[0].label in (tmp_path / "compared.html").read_text(encoding="utf-8")
 
 
