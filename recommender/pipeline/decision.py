@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 from builders.strategy import Strategy
 from probes.measurements import Measurements
 from probes.quality.findings import Finding
+from recommender.pipeline.planning import judging_counts, plan_and_probe
 from recommender.progress import import_tensorflow
 from recommender.rules.class_balance import class_weights
-from recommender.rules.plan import Plan, plan_strategy
+from recommender.rules.plan import Plan
 from recommender.rules.scenario import Scenario
 from recommender.rules.scenario_rule import Verdict
 
@@ -119,22 +120,19 @@ class Decision:
 
     def judging_counts(self) -> tuple[int, ...]:
         """Images of each class of the whole data that an expected accuracy is for."""
-        if self.measurements.n_held_out:
-            return tuple(len(names) for names in self.index.validation)
-        return self.measurements.size.file_counts
+        return judging_counts(self.measurements, self.index)
 
     def with_scenario(self, scenario: Scenario, *, by_trial: bool = False) -> Self:
         """The same measurements with another scenario, which the user asks for or a trial shows to be the best."""
-        from probes.separability.linear_probe import fit_linear_probe
-
-        plan = plan_strategy(self.backbone.name, self.plan.cuts, scenario, self.measurements)
-        probe = fit_linear_probe(
-            self.features.blocks(plan.strategy.head.levels),
-            self.rows,
-            plan.strategy.head.classes,
+        plan, probe = plan_and_probe(
+            scenario,
+            backbone=self.backbone.name,
+            cuts=self.plan.cuts,
+            measured=self.measurements,
+            features=self.features,
+            rows=self.rows,
+            index=self.index,
             seed=self.seed,
-            balanced=self.class_weight is not None,
-            class_counts=self.judging_counts(),
         )
         verdict = self.verdict.with_scenario(scenario, by_trial=by_trial)
         return replace(self, verdict=verdict, plan=plan, probe=probe)

@@ -19,17 +19,17 @@ from probes.network.features import Features
 from probes.quality.checked_data import CheckedData, InspectedData
 from probes.quality.checks import registry
 from probes.quality.repeats import Repeats, distinct_counts, find_repeats, readable_counts
-from probes.separability.linear_probe import LinearProbe, fit_linear_probe, judge
+from probes.separability.linear_probe import LinearProbe, judge
 from recommender.pipeline import network_pass, probes
 from recommender.pipeline.data_checks import inspect_sample
 from recommender.pipeline.decision import Decision
 from recommender.pipeline.loading import LoadedBackbone
+from recommender.pipeline.planning import plan_and_probe
 from recommender.progress import Clock, Progress
 from recommender.rules import thresholds
 from recommender.rules.class_balance import class_weights, small_class
-from recommender.rules.cut_rule import alone_is_better
 from recommender.rules.outcomes import Task
-from recommender.rules.plan import Plan, plan_strategy, similarity_of
+from recommender.rules.plan import Plan, similarity_of
 from recommender.rules.scenario import Scenario, Similarity
 from recommender.rules.scenario_rule import Verdict, decide
 
@@ -128,43 +128,24 @@ class Pipeline:
 
     def _decide(self, measured: Measurements, data: probes.ProbeInput) -> tuple[Verdict, Plan, LinearProbe]:
         """The scenario, its plan, and the linear classifier that the prediction layer starts from."""
-        cuts = data.passed.backbone.points
-        frozen = (Scenario.LINEAR_PROBE, Scenario.SHALLOW_FEATURES)
-        whole, cut = (self._frozen(data, measured, scenario) for scenario in frozen)
-        task = _task(measured, data, whole[1], cut[1] if len(cuts) > 1 else None, similarity_of(measured, cuts))
+        backbone = data.passed.backbone
+        cuts = backbone.points
+        planned = partial(
+            plan_and_probe,
+            backbone=backbone.name,
+            cuts=cuts,
+            measured=measured,
+            features=data.features,
+            rows=data.rows,
+            index=self.index,
+            seed=self.seed,
+        )
+        found = {each: planned(each) for each in (Scenario.LINEAR_PROBE, Scenario.SHALLOW_FEATURES)}
+        whole, cut = (probe for _, probe in found.values())
+        task = _task(measured, data, whole, cut if len(cuts) > 1 else None, similarity_of(measured, cuts))
         forced = None if self.scenario is None else Scenario.numbered(self.scenario)
         verdict = decide(task, forced=forced)
-        if verdict.scenario is Scenario.SHALLOW_FEATURES:
-            return verdict, *cut
-        if verdict.scenario is Scenario.LINEAR_PROBE:
-            return verdict, *whole
-        plan = plan_strategy(data.passed.backbone.name, cuts, verdict.scenario, measured)
-        alone = len(whole[0].strategy.head.levels) == 1
-        return verdict, plan.reading_the_cut_alone() if alone else plan, whole[1]
-
-    def _frozen(self, data: probes.ProbeInput, measured: Measurements, scenario: Scenario) -> tuple[Plan, LinearProbe]:
-        """The plan of a scenario that trains no layer of the backbone, and its classifier."""
-        backbone = data.passed.backbone
-        plan = plan_strategy(backbone.name, backbone.points, scenario, measured)
-        probe = self._linear_probe(data, plan, measured)
-        if len(plan.strategy.head.levels) > 1:
-            evidence = {cut.cut: cut.correct for cut in measured.separability.per_cut}
-            alone = evidence.get(plan.strategy.cut, ())
-            if alone_is_better(probe.correct, alone, measured.separability.groups):
-                plan = plan.reading_the_cut_alone()
-                probe = self._linear_probe(data, plan, measured)
-        return plan, probe
-
-    def _linear_probe(self, data: probes.ProbeInput, plan: Plan, measured: Measurements) -> LinearProbe:
-        held_out = [len(names) for names in self.index.validation] if measured.n_held_out else None
-        return fit_linear_probe(
-            data.features.blocks(plan.strategy.head.levels),
-            data.rows,
-            measured.size.n_classes,
-            seed=self.seed,
-            balanced=data.balanced,
-            class_counts=held_out or measured.size.file_counts,
-        )
+        return verdict, *(found.get(verdict.scenario) or planned(verdict.scenario))
 
 
 def _task(
