@@ -21,6 +21,7 @@ from recommender.progress import Clock, Progress, reported
 if TYPE_CHECKING:
     from builders.training.schedule import Schedule
     from builders.training.state import Check
+    from recommender.cluster.session import Cluster
     from recommender.comparison.comparison import Comparison
     from recommender.fit.result import FitResult, TrainingPlan
 
@@ -185,6 +186,7 @@ def recommend(
     scenario: int | None = None,
     check: str | None = None,
     seed: int = 0,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> Recommendation:
     """Measure labelled images and choose one of the four ways of transfer learning.
@@ -211,6 +213,8 @@ def recommend(
         check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
+        ray: address of a Ray cluster on which images are read and the network runs: "auto", "host:port", or "local",
+            which starts Ray on this machine. The answer is the same as without it. Needs `netgraft[ray]`.
         progress: called with the phase ("checking", "loading", before TensorFlow is imported, "converting",
             "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted. By default a bar on standard
             error shows it, if that is a terminal.
@@ -226,6 +230,9 @@ def recommend(
         _LOG.warning("There is nothing to choose: %s is the only network whose weights are here.", tried[0].name)
     clock = Clock()
     with reported(progress) as report:
+        cluster = _connected(ray, report)
+        if cluster is not None:
+            from recommender.cluster.sample import spread_over
         index = open_source(
             data,
             columns=columns,
@@ -245,7 +252,14 @@ def recommend(
         from recommender.pipeline.pipeline import Pipeline
 
         pipeline = Pipeline(
-            index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
+            index=index,
+            sample=sample,
+            scenario=scenario,
+            check=check,
+            seed=seed,
+            progress=report,
+            clock=clock,
+            spread=cluster and partial(spread_over, cluster),
         )
         loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
         own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling
@@ -257,6 +271,15 @@ def recommend(
         clock.lap("load")
         decision = pipeline.measure_and_decide(loaded, everything)
         return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
+
+
+def _connected(ray: str | None, report: Progress) -> "Cluster | None":
+    if ray is None:
+        return None
+    from recommender.cluster.session import connect
+
+    report("connecting", 0, 1)
+    return connect(ray)
 
 
 def ready_model(data: Any, **arguments: Any) -> Any:

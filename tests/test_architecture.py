@@ -23,7 +23,7 @@ MAY_IMPORT = {
 # From below to above. A folder, or a module that lies directly in a package, imports only from itself and from below.
 LAYERS = {
     "probes": (
-        "errors", "user_directory", "native_logs", "data", "images", "data.sources", "network", "evaluation",
+        "errors", "user_directory", "native_logs", "cores", "data", "images", "data.sources", "network", "evaluation",
         "separability", "similarity", "quality", "quality.checks", "measurements",
     ),
     "builders": (
@@ -33,7 +33,7 @@ LAYERS = {
     "recommender": (
         "errors", "limits", "progress", "versions", "atomic_files", "rules", "pipeline", "explanation", "json_records",
         "plots",
-        "fit", "comparison", "prediction", "reports", "saving", "recommendation", "cli",
+        "fit", "comparison", "prediction", "cluster", "reports", "saving", "recommendation", "cli",
     ),
 }  # fmt: skip
 MOST_MODULES = 14

@@ -118,6 +118,14 @@ data = together(
         help="What runs the network over the images. By default LiteRT where the network can be converted to it.",
     ),
 )
+ray = data_panel(
+    "--ray",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[ADDRESS]",
+    help="Read the images and run the network on a Ray cluster: the one that this machine is part of, that at ADDRESS, "
+    "or `local`, which starts Ray on this machine. Give it behind DATA.",
+)
 answer = together(
     answer_panel("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
     answer_panel(

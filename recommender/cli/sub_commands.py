@@ -15,6 +15,7 @@ from recommender.progress import import_tensorflow, loading_quietly, progress_ba
 
 @options.command("recommend")
 @options.data
+@options.ray
 @options.answer
 @options.build
 @options.report
@@ -35,6 +36,7 @@ def recommend(command: str, /, **arguments: Any) -> None:
 
 @options.command("check")
 @options.data
+@options.ray
 @options.data_panel(
     "--full", is_flag=True, help="Check every image, and resume where an earlier check was interrupted."
 )
@@ -64,6 +66,7 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
 
 @options.command("fit")
 @options.data
+@options.ray
 @options.answer
 @options.training_panel(
     "--epochs",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probes.cores import n_cores
 from probes.data.sources.folder import FolderStore, files_below
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders, resize
@@ -87,7 +88,7 @@ def predict(
 
 def _predictions(predictor: Predictor, images: Paths, top: int) -> Iterator[Prediction]:
     listed, none = _listed(images), True
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(8, n_cores())
     while batch := list(islice(listed, _BATCH)):
         none = False
         with quiet_decoders():  # not across a yield: warnings are the whole process's
