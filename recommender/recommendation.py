@@ -259,7 +259,7 @@ def recommend(
             seed=seed,
             progress=report,
             clock=clock,
-            spread=cluster and partial(spread_over, cluster),
+            spread=None if cluster is None else partial(spread_over, cluster),
         )
         loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
         own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling

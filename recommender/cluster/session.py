@@ -1,4 +1,7 @@
-"""A connection to Ray, and work in units that Ray Data spreads over its actors. Ray is imported when it is connected."""
+"""A connection to Ray, and work in units that Ray Data spreads over its actors.
+
+Ray is imported when it is connected.
+"""
 
 import logging
 import os
