@@ -73,6 +73,8 @@ class Recommendation(Decision):
         keep_state: bool = False,
         force: bool = False,
         seed: int | None = None,
+        ray: str | None = None,
+        embeddings: str | None = None,
         progress: Progress | None = None,
         announce: "Callable[[TrainingPlan], None] | None" = None,
         on_check: "Callable[[Check, Schedule], None] | None" = None,
@@ -103,6 +105,10 @@ class Recommendation(Decision):
             keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
             force: whether to return the fine-tuned model even if held-out images don't show that it is better.
             seed: of order and augmentation; by default that of the recommendation.
+            ray: address of a Ray cluster, as of `recommend`, on which a frozen model is fitted on all images: they are
+                read by its workers, and what the closed form needs is added up.
+            embeddings: with `ray`, a folder or address that all workers can write, for the embeddings; an interrupted
+                run is resumed from it. By default they are in a temporary folder of this machine.
             progress: called with the phase (augmentation, images, training or refitting), steps done and steps wanted.
             announce: called with the plan before training starts.
             on_check: called with each validation check, and the schedule.
@@ -113,11 +119,19 @@ class Recommendation(Decision):
             ProbeError: images have changed since they were measured.
         """
         seed = self.seed if seed is None else seed
-        options = {name: value for name, value in locals().items() if name not in ("self", "model")}
+        others = ("self", "model", "ray", "embeddings")
+        options = {name: value for name, value in locals().items() if name not in others}
         from recommender.fit.fit import fit
         from recommender.fit.plan import FitOptions
 
-        return fit(self, model, FitOptions(**options))
+        if ray is None:
+            return fit(self, model, FitOptions(**options))
+        if model is not None:
+            raise RecommendError("Expected `fit` to build the model with `ray`. Received: a model. Leave it out.")
+        from recommender.cluster.fit import fit_on_cluster
+        from recommender.cluster.session import connect
+
+        return fit_on_cluster(connect(ray), self, FitOptions(**options), embeddings)
 
     def save_report(
         self,

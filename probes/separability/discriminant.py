@@ -170,6 +170,16 @@ def fits(
         yield Classifier(kernel=kernel, bias=bias)
 
 
+def of_moments(known: Moments, shift: FloatArray, *, least: float, widths: Sequence[int] | None = None) -> Classifier:
+    """The classifier of images by their moments, of features less `shift`; `least` is their smallest weight."""
+    nothing = np.empty((0, len(shift)))
+    found, seen = _classifier(known, nothing, np.empty(0, np.int64), np.array([least]), widths)
+    kernel = np.zeros((len(shift), len(seen)))
+    bias = np.full(len(seen), found.bias.min() - _UNSEEN)
+    kernel[:, seen], bias[seen] = found.kernel, found.bias - shift @ found.kernel
+    return Classifier(kernel=kernel, bias=bias)
+
+
 def _in_all(splits: Sequence[Split]) -> Labels:
     """Rows on which every classifier is fitted."""
     return reduce(np.intersect1d, [train for train, _ in splits])

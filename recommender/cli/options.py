@@ -92,16 +92,17 @@ weights_of_network = together(
 size = network_panel(
     "--input-size", type=_Size(), metavar="PX", help="Side of the network's input. By default it follows the images."
 )
+column = data_panel(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    callback=_columns,
+    help="The column of a manifest that holds NAME: path, label, split, group or weight.",
+)
 data = together(
     click.argument("data", type=click.Path(readable=False)),
-    data_panel(
-        "--column",
-        "columns",
-        multiple=True,
-        metavar="NAME=COLUMN",
-        callback=_columns,
-        help="The column of a manifest that holds NAME: path, label, split, group or weight.",
-    ),
+    column,
     sampling,
     backbones,
     weights_of_network,

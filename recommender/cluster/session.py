@@ -182,5 +182,5 @@ def _compute_one(shipped: bytes, item: Any) -> Any:
 
 
 def _take_share() -> None:
-    """Use one core before anything has counted them."""
-    os.environ["NETGRAFT_CORES"] = "1"
+    """Use one core, before anything has counted them."""
+    os.environ |= dict.fromkeys(("NETGRAFT_CORES", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")

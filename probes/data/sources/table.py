@@ -18,6 +18,7 @@ from probes.errors import ProbeError
 TEXTS, PARQUETS = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 EXPECTED = "Expected a manifest, a CSV, TSV or Parquet file, with the columns path and label."
 _LONGEST_LINE = 1 << 20  # characters
+NEEDED = ("path", "label")
 _BATCH = 1 << 15  # rows of a Parquet file in memory at once
 _SHOWN_COLUMNS = 20
 
@@ -26,7 +27,7 @@ class _Columns(NamedTuple):
     """Where our columns are in a table, counted from 0; None for a missing one."""
 
     path: int
-    label: int
+    label: int | None
     split: int | None
     group: int | None
     weight: int | None
@@ -114,10 +115,13 @@ def _lines(text: io.TextIOWrapper, source: str) -> Iterator[str]:
         yield line
 
 
-def text_rows(source: str, wanted: Mapping[str, str], left_out: LeftOutCounter) -> Rows:
+def text_rows(
+    source: str, wanted: Mapping[str, str], left_out: LeftOutCounter, *, needed: Sequence[str] = NEEDED
+) -> Rows:
+    """The rows of a text file that are as long as its header; the others are counted."""
     rows = _csv_rows(source)
     header = next(rows, (0, []))[1]
-    columns = _columns(header, wanted, source)
+    columns = _columns(header, wanted, source, needed)
     pick = itemgetter(*(-1 if place is None else place for place in columns))
     least = max(place for place in columns if place is not None) + 1
     for line, row in rows:
@@ -130,20 +134,27 @@ def text_rows(source: str, wanted: Mapping[str, str], left_out: LeftOutCounter) 
             yield f"line {line}", pick(row)
 
 
-def parquet_rows(source: str, wanted: Mapping[str, str]) -> Rows:
+def parquet_rows(
+    source: str, wanted: Mapping[str, str], *, needed: Sequence[str] = NEEDED, first: int = 0, n: int | None = None
+) -> Rows:
+    """The rows of a Parquet file; `n` of them from number `first` on, by the row groups that hold these."""
     with _opened(source) as file, _parquet(source).ParquetFile(file) as table:
         header = table.schema_arrow.names
-        names = [None if place is None else header[place] for place in _columns(header, wanted, source)]
-        needed = sorted({name for name in names if name is not None})
-        first = 1
-        for batch in table.iter_batches(batch_size=_BATCH, columns=needed):
-            cells = [itertools.repeat(None) if name is None else batch.column(name).to_pylist() for name in names]
-            for number, row in enumerate(zip(*cells, strict=False), first):
+        names = [None if place is None else header[place] for place in _columns(header, wanted, source, needed)]
+        read = sorted({name for name in names if name is not None})
+        last = table.metadata.num_rows if n is None else first + n
+        ends = list(itertools.accumulate(table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)))
+        groups = [i for i, (start, end) in enumerate(itertools.pairwise([0, *ends])) if start < last and end > first]
+        start = ends[groups[0] - 1] if groups and groups[0] else 0
+        for batch in table.iter_batches(batch_size=_BATCH, columns=read, row_groups=groups):
+            part = batch.slice(max(first - start, 0), max(last - max(start, first), 0))
+            cells = [itertools.repeat(None) if name is None else part.column(name).to_pylist() for name in names]
+            for number, row in enumerate(zip(*cells, strict=False), max(start, first) + 1):
                 yield f"row {number}", row
-            first += batch.num_rows
+            start += batch.num_rows
 
 
-def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str) -> _Columns:
+def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str, needed: Sequence[str]) -> _Columns:
     """Find our columns among those of the table; `wanted` holds our names -> the table's, as the user gave them."""
     if not found:
         raise ProbeError(f"{EXPECTED} Received: {source!r}, an empty file. Write their names into its first line.")
@@ -156,7 +167,7 @@ def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str) -> _C
         theirs = str(wanted.get(ours, ours)).strip()
         exact = [place for place, name in enumerate(names) if name == theirs]
         hits = exact or [place for place, name in enumerate(names) if name.lower() == theirs.lower()]
-        if len(hits) > 1 or (not hits and (ours in wanted or ours in ("path", "label"))):
+        if len(hits) > 1 or (not hits and (ours in wanted or ours in needed)):
             what = f"{len(hits) or 'no'} {'columns are' if hits else 'column is'} named {shown(theirs)}"
             raise _no_column(what, found, source, ours)
         places[ours] = hits[0] if hits else None
