@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from builders.backbones.candidates import candidates, is_auto
 from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
+from probes.images.image_facts import inspect
 from probes.images.inspect_all import inspect_everything
 from recommender.errors import RecommendError
 from recommender.explanation.reasons import explain
@@ -119,8 +120,9 @@ class Recommendation(Decision):
             ProbeError: images have changed since they were measured.
         """
         seed = self.seed if seed is None else seed
-        others = ("self", "model", "ray", "embeddings")
-        options = {name: value for name, value in locals().items() if name not in others}
+        options = {
+            name: value for name, value in locals().items() if name not in ("self", "model", "ray", "embeddings")
+        }
         from recommender.fit.fit import fit
         from recommender.fit.plan import FitOptions
 
@@ -246,6 +248,7 @@ def recommend(
     with reported(progress) as report:
         cluster = _connected(ray, report)
         if cluster is not None:
+            from recommender.cluster.check import inspect_on
             from recommender.cluster.sample import spread_over
         index = open_source(
             data,
@@ -259,7 +262,8 @@ def recommend(
         clock.lap("index")
         everything = None
         if check == "full":
-            everything = inspect_everything(index, partial(report, "checking"))
+            inspector = inspect if cluster is None else partial(inspect_on, cluster)
+            everything = inspect_everything(index, partial(report, "checking"), inspector)
             clock.lap("check")
         from recommender.pipeline.choosing import load
         from recommender.pipeline.loading import Loader
