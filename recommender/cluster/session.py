@@ -96,25 +96,22 @@ def connect(address: str) -> Cluster:
     started: dict[str, Any] = {"address": address}
     if address == LOCAL:
         started |= {"num_cpus": n_cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    dashboard = ""
     if not ray.is_initialized():
         try:
             with hidden_native_logs():
-                ray.init(**started, log_to_driver=False, logging_level=logging.ERROR)
+                context = ray.init(**started, log_to_driver=False, logging_level=logging.ERROR)
+                dashboard = str(getattr(context, "dashboard_url", "") or "")
         except Exception as error:  # each kind of address has exceptions of its own
             reason = (str(error) or type(error).__name__).split("\n")[0]
             raise RecommendError(
                 f"Expected a Ray cluster at {address!r}. Received: {reason:.200}. Start one with `ray start --head`, "
                 "or use `--ray local`."
             ) from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars = settings.print_on_execution_start = False
     cores = int(ray.cluster_resources().get("CPU", 1))
-    return Cluster(n_cores=max(1, cores), dashboard=_dashboard(ray))
-
-
-def _dashboard(ray: Any) -> str:
-    url = ray.get_runtime_context().dashboard_url if hasattr(ray.get_runtime_context(), "dashboard_url") else ""
-    return url or ""
+    return Cluster(n_cores=max(1, cores), dashboard=dashboard)
 
 
 def pickle_work(work: Work) -> bytes:
