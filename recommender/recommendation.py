@@ -231,9 +231,9 @@ def recommend(
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
         ray: address of a Ray cluster on which images are read and the network runs: "auto", "host:port", or "local",
             which starts Ray on this machine. The answer is the same as without it. Needs `netgraft[ray]`.
-        progress: called with the phase ("connecting" to Ray, "checking", "loading", before TensorFlow is imported, "converting",
-            "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted. By default a bar on standard
-            error shows it, if that is a terminal.
+        progress: called with the phase ("connecting", "checking", "loading", before TensorFlow is imported,
+            "converting", "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted. By default a
+            bar on standard error shows it, if that is a terminal.
 
     Raises:
         RecommendError: an argument is out of range.

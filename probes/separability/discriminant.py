@@ -170,10 +170,10 @@ def fits(
         yield Classifier(kernel=kernel, bias=bias)
 
 
-def of_moments(known: Moments, shift: FloatArray, *, least: float, widths: Sequence[int] | None = None) -> Classifier:
-    """The classifier of images by their moments, of features less `shift`; `least` is their smallest weight."""
+def of_moments(known: Moments, shift: FloatArray, *, widths: Sequence[int] | None = None) -> Classifier:
+    """The classifier of images by their moments, summed and never subtracted, of features less `shift`."""
     nothing = np.empty((0, len(shift)))
-    found, seen = _classifier(known, nothing, np.empty(0, np.int64), np.array([least]), widths)
+    found, seen = _classifier(known, nothing, np.empty(0, np.int64), known.weights, widths)
     kernel = np.zeros((len(shift), len(seen)))
     bias = np.full(len(seen), found.bias.min() - _UNSEEN)
     kernel[:, seen], bias[seen] = found.kernel, found.bias - shift @ found.kernel

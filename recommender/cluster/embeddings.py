@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from probes.data.image_index import TEST, VALIDATION, Entry, EntryReader
 from probes.images.decode import UnreadableImage
 from probes.images.image_facts import PictureFacts
 from probes.images.prepare import Failed, Prepared, Skipped, Wanted
@@ -26,10 +27,14 @@ class Embed(ReadAndRun):
 
     def keep(self, number: int, results: list[Any]) -> tuple[int, int]:
         """Write the shard; the number of images, and of those that could not be read."""
+        self.shards.write(number, self._columns(results))
+        return len(results), sum(not isinstance(item, Prepared) for item in results)
+
+    def _columns(self, results: Sequence[Any]) -> dict[str, Any]:
         import pyarrow as pa
 
         read = [item if isinstance(item, Prepared) else None for item in results]
-        columns = {
+        return {
             "path": [item.file for item in results],
             "label": [item.label for item in results],
             "validation": [item.validation for item in results],
@@ -37,11 +42,32 @@ class Embed(ReadAndRun):
             "error": pa.array([getattr(item, "error", None) and str(item.error) for item in results], pa.string()),
             "embedding": pa.array([item and self._embedding(item) for item in read], pa.list_(pa.float32())),
         }
-        self.shards.write(number, columns)
-        return len(results), sum(item is None for item in read)
 
     def _embedding(self, item: Prepared) -> Any:
         return np.concatenate([item.outputs[level] for level in self.levels])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmbedRows(Embed):
+    """The same for rows of a list that no machine holds; the shard has their groups and weights, too."""
+
+    entries: EntryReader
+
+    def items(self, unit: tuple[int, int]) -> list[Entry]:
+        return [entry for entry in self.entries.read(*unit) if entry.split != TEST]
+
+    def compute(self, items: Sequence[Any]) -> list[Any]:
+        wanted = [Wanted(int(entry.label), entry.name, entry.split == VALIDATION) for entry in items]
+        return list(zip(ReadAndRun.compute(self, wanted), items, strict=True))
+
+    def lost(self, item: Any) -> Any:
+        return ReadAndRun.lost(self, Wanted(int(item.label), item.name, item.split == VALIDATION)), item
+
+    def keep(self, number: int, results: list[Any]) -> tuple[int, int]:
+        found, entries = [item for item, _ in results], [entry for _, entry in results]
+        more = {"group": [entry.group for entry in entries], "weight": [entry.weight for entry in entries]}
+        self.shards.write(number, self._columns(found) | more)
+        return len(found), sum(not isinstance(item, Prepared) for item in found)
 
 
 @dataclass(slots=True)

@@ -140,14 +140,14 @@ def predict_to_shards(
         raise RecommendError("Expected pictures, or folders or manifests that name some. Received: none.")
     size = min(ROWS, max(_FEWEST_ROWS, -(-n // _UNITS)))
     files = _model_files(model)
-    shards = Shards(folder=folder if is_remote(folder) else os.path.abspath(folder))
+    shards = Shards.at(folder)
     digest = hashlib.blake2b(b"".join(files.values()), digest_size=16).hexdigest()
     names = hashlib.blake2b("\n".join(listed or [str(source)]).encode("utf-8", "surrogateescape"), digest_size=16)
     run = {"model": digest, "images": names.hexdigest(), "rows": n, "top": top, "embeddings": embeddings}
     shards.begin(run)
     known = shards.done()
     totals.n = totals.resumed = sum(known.values())
-    totals.failed = sum(_failed(shards, number) for number in known)
+    totals.failed = sum(shards.failed(number) for number in known)
     begun = time.perf_counter()
     units: list[tuple[int, Any]] = []
     for number, start, length in spans(n, size):
@@ -162,12 +162,6 @@ def predict_to_shards(
         progress("predicting", totals.n, n)
     totals.seconds = time.perf_counter() - begun
     return totals
-
-
-def _failed(shards: Shards, number: int) -> int:
-    """Pictures of a shard that could not be read."""
-    errors = shards.read(number, ["error"]).column("error")
-    return len(errors) - int(errors.null_count)
 
 
 def _model_files(model: Path) -> dict[str, bytes]:

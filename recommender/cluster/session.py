@@ -17,6 +17,7 @@ from recommender.errors import RecommendError
 
 LOCAL = "local"  # the address that starts Ray on this machine
 _STORE_BYTES = 256 * 2**20  # of objects that processes of this machine share: units and their results are small
+_STARTS = 3  # of Ray on this machine, until it runs
 _ATTEMPTS = 2  # at a unit as a whole; after that its items are computed one by one, each in a process of its own
 
 
@@ -93,25 +94,32 @@ def connect(address: str) -> Cluster:
             "Expected Ray Data, which spreads the work over a cluster. Received: `ray` without it. Install it: "
             "`pip install 'netgraft[ray]'`."
         ) from None
-    started: dict[str, Any] = {"address": address}
-    if address == LOCAL:
-        started |= {"num_cpus": n_cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
-    dashboard = ""
-    if not ray.is_initialized():
-        try:
-            with hidden_native_logs():
-                context = ray.init(**started, log_to_driver=False, logging_level=logging.ERROR)
-                dashboard = str(getattr(context, "dashboard_url", "") or "")
-        except Exception as error:  # each kind of address has exceptions of its own
-            reason = (str(error) or type(error).__name__).split("\n")[0]
-            raise RecommendError(
-                f"Expected a Ray cluster at {address!r}. Received: {reason:.200}. Start one with `ray start --head`, "
-                "or use `--ray local`."
-            ) from error
+    dashboard = "" if ray.is_initialized() else _start(ray, address)
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = settings.print_on_execution_start = False
     cores = int(ray.cluster_resources().get("CPU", 1))
     return Cluster(n_cores=max(1, cores), dashboard=dashboard)
+
+
+def _start(ray: Any, address: str) -> str:
+    """Connect to Ray, and return the address of its dashboard."""
+    local = {"num_cpus": n_cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    reason = ""
+    for _ in range(_STARTS if address == LOCAL else 1):  # Ray gives its own processes half a minute
+        try:
+            with hidden_native_logs():
+                context = ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **local if address == LOCAL else {},
+                )
+            return str(getattr(context, "dashboard_url", "") or "")
+        except Exception as error:  # noqa: BLE001  # each kind of address has exceptions of its own
+            reason = (str(error) or type(error).__name__).split("\n")[0].rstrip(".")
+            ray.shutdown()
+    advice = "This machine may be too busy: try again" if address == LOCAL else "Start it with `ray start --head`"
+    raise RecommendError(f"Expected a Ray cluster at {address!r}. Received: {reason:.200}. {advice}.")
 
 
 def pickle_work(work: Work) -> bytes:

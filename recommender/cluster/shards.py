@@ -20,6 +20,11 @@ class Shards:
 
     folder: str
 
+    @classmethod
+    def at(cls, folder: str) -> "Shards":
+        """In a folder by any name of it, which is the same for all working directories."""
+        return cls(folder=folder.rstrip("/") if is_remote(folder) else os.path.abspath(folder))
+
     def path(self, number: int) -> str:
         return f"{self.folder}/part-{number:07}.parquet"
 
@@ -38,7 +43,12 @@ class Shards:
 
         system, path = file_system(self.path(number))
         with readable(path), system.open(path, "rb") as file:
-            return pq.read_table(file, columns=columns)
+            return pq.read_table(file, columns=None if columns is None else list(columns))
+
+    def failed(self, number: int) -> int:
+        """Rows of a unit that have an error."""
+        errors = self.read(number, ("error",)).column("error")
+        return len(errors) - int(errors.null_count)
 
     def done(self) -> dict[int, int]:
         """The numbers of the units that are written, each with the rows in its file."""

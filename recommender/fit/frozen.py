@@ -49,9 +49,9 @@ def fit_frozen(session: FitSession) -> FitResult:
     return frozen_result(session, features, rows, files, plan=plan, notes=notes)
 
 
-def announced(session: FitSession, rows: "Rows") -> TrainingPlan:
-    """The plan of a prediction layer that is solved at once, which the user has been shown."""
-    n_training, width = int(rows.training.sum()), session.model.layers[-1].kernel.shape[0]
+def announced(session: FitSession, rows: "Rows", n_training: int | None = None) -> TrainingPlan:
+    """The plan of a prediction layer that is solved at once, which is shown; it is fitted on more than the `rows`."""
+    n_training, width = n_training or int(rows.training.sum()), session.model.layers[-1].kernel.shape[0]
     plan = TrainingPlan(
         phases=phases(n_training, (int(width) + 1) * session.n_classes, None, 0, None),
         n_training=n_training,

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +62,39 @@ def index(data: str, options: Options) -> ImageIndex:
         kind="manifest",
         left_out=left_out,
     )
-    return index if sampled is None else _with_counts(index, sampled, labels)
+    if sampled is None:
+        return index
+    index, numbers = _with_counts(index, sampled, labels)
+    source = data if is_remote(data) else os.path.abspath(data)
+    reader = _ManifestRows(source=source, columns=options.columns, numbers=numbers, n=n_rows(data)) if typed else None
+    return replace(index, entries=reader)
 
 
-def _with_counts(index: ImageIndex, sampled: NameSample, labels: Mapping[Any, Label]) -> ImageIndex:
-    """The index of a sample, with what is known of all rows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ManifestRows:
+    """The rows of a Parquet manifest."""
+
+    source: str
+    columns: Mapping[str, str]
+    numbers: Mapping[Any, int]  # of the classes, by the cells of the table
+    n: int
+
+    def read(self, first: int, n: int) -> list[Entry]:
+        entries = _entries(parquet_rows(self.source, self.columns, first=first, n=n), LeftOutCounter(), self.source)
+        return [entry._replace(label=self.numbers[entry.label]) for entry in entries if entry.label in self.numbers]
+
+
+def _with_counts(
+    index: ImageIndex, sampled: NameSample, labels: Mapping[Any, Label]
+) -> tuple[ImageIndex, dict[Any, int]]:
+    """The index of a sample, with what is known of all rows, and the number of each label's class."""
     counts: Counter[tuple[str, Label]] = Counter()
     for (split, cell), n in sampled.counts.items():
         counts[split, labels[cell]] += n
     order = label_order(label for split, label in counts if split == TRAIN)
     listed = {split: sum(counts[split, label] for label in order) for split in (VALIDATION, TEST)}
-    return replace(index, counts=tuple(counts[TRAIN, label] for label in order), listed=listed)
+    numbers = {cell: order.index(label) for cell, label in labels.items() if label in order}
+    return replace(index, counts=tuple(counts[TRAIN, label] for label in order), listed=listed), numbers
 
 
 def _entries(rows: Rows, left_out: LeftOutCounter, source: str) -> Iterator[Entry]:

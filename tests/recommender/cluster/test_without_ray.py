@@ -14,9 +14,9 @@ from probes.data.splits import Rows, held_out_splits
 from probes.errors import ProbeError
 from probes.separability import discriminant
 from probes.separability.linear_probe import fit_linear_probe
-from recommender.cluster.fit import _NONE, Accumulate, Part, _factors
 from recommender.cluster.session import connect
 from recommender.cluster.shards import Shards, spans
+from recommender.cluster.sums import NO_SPLIT, Accumulate, Part, factors_of
 from recommender.errors import RecommendError
 
 
@@ -95,7 +95,7 @@ def test_sums_over_shards_give_the_classifier_of_all_images(shards, balanced, we
     rows = Rows.of(labels, weights=rng.uniform(0.5, 2, 90) if weighted else None)
     blocks = [features[:, :5], features[:, 5:]]
     expected = fit_linear_probe(blocks, rows, 3, seed=0, balanced=balanced)
-    splits, held_out = np.full(90, _NONE), held_out_splits(rows, seed=0)
+    splits, held_out = np.full(90, NO_SPLIT), held_out_splits(rows, seed=0)
     for number, (_, judged) in enumerate(held_out):
         splits[judged] = number
     parts = []
@@ -104,11 +104,11 @@ def test_sums_over_shards_give_the_classifier_of_all_images(shards, balanced, we
         every = np.ones(len(some), bool)
         part = Part(number=number, labels=labels[some], weights=rows.weights[some], splits=splits[some], judged=every)
         parts.append(part)
-    factors = _factors(rows, splits, len(held_out), 3, balanced=balanced)
+    factors = factors_of(rows, splits, len(held_out), 3, balanced=balanced)
     work = Accumulate(shards=shards, shift=features.mean(0).astype(np.float64), factors=factors)
     one, other = (work.keep(0, work.compute(work.items(unit))) for unit in (parts[:2], parts[2:]))
     summed = [left + right for left, right in zip(one, other, strict=True)]
-    found = [discriminant.of_moments(part, work.shift, least=1e-3, widths=[5, 3]) for part in summed]
+    found = [discriminant.of_moments(part, work.shift, widths=[5, 3]) for part in summed]
     scale = expected.temperature
     np.testing.assert_allclose(found[-1].kernel / scale, expected.kernel, atol=1e-6)
     np.testing.assert_allclose(found[-1].bias / scale, expected.bias, atol=1e-6)
