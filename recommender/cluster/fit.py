@@ -45,7 +45,9 @@ def fit_on_cluster(cluster: Cluster, found: Decision, options: FitOptions, folde
     model = found.build()
     split = split_frozen(model, train_norms=True)
     session = FitSession(found=found, model=model, frozen_split=split, given=False, options=options, clock=Clock())
-    if measured_everything(session):  # the recommendation's own classifier is that of all images
+    if found.index.entries is None and measured_everything(
+        session
+    ):  # the recommendation's own classifier is that of all images
         return fit_frozen(session)
     with tempfile.TemporaryDirectory(prefix="netgraft_") as temporary:
         shards, entries = Shards.at(folder or temporary), found.index.entries

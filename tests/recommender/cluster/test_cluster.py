@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from pictures import write_images
 
+from probes.data.sources import manifest
+from probes.data.sources.open import open_source
 from probes.errors import ProbeError
 from recommender import recommend
 from recommender.cluster.predict import predict_to_shards
@@ -21,7 +23,7 @@ from recommender.errors import RecommendError
 from recommender.prediction.predict import predict
 from recommender.saving.bundle import detector_of, write_bundle
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray and Arrow warn of their own code
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray and Arrow warn of their own code
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,13 @@ class Mistaken(Work):
         raise ProbeError(f"Expected other items. Received: {items}.")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _sent_by_value():
-    ray = pytest.importorskip("ray", reason="needs netgraft[ray]")
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+@pytest.fixture
+def real(ray_cluster):
+    """Ray itself; what this file defines is sent to its processes."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    return ray_cluster
 
 
 @pytest.fixture(scope="module", params=[{"flower": 40, "temple": 30}, {"a": 45, "b": 9, "c": 20}], ids=["two", "three"])
@@ -104,6 +109,22 @@ def test_the_layer_fitted_on_all_images_is_the_same(data, tiny_file, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
     resumed = found.fit(ray="local", embeddings=str(tmp_path / "embeddings"))
     assert resumed.accuracy == spread.accuracy
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_manifest_that_is_not_held_in_memory_is_fitted_on_as_a_whole(data, tiny_file, monkeypatch):
+    everything = open_source(data)
+    monkeypatch.setattr(manifest, "MOST_LISTED", 50)
+    found = recommend(data, backbone=tiny_file, max_images=20, scenario=1)
+    listed = replace(found, index=everything).fit()
+    assert sum(map(len, found.index.files)) < found.index.n_images
+    spread = found.fit(ray="local")
+    assert spread.plan.n_training == found.index.n_images
+    assert spread.evaluation.n == found.index.n_images - 1
+    assert spread.notes == ("1 images could not be read and were left out.",)
+    assert spread.accuracy == pytest.approx(listed.accuracy, abs=0.1)  # other folds
+    ours, theirs = (result.model.layers[-1].get_weights()[0] * result.temperature for result in (spread, listed))
+    np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
 
 
 @pytest.mark.usefixtures("cluster")
@@ -158,24 +179,28 @@ def test_shards_of_another_run_are_not_mixed_in(data, model, cluster, tmp_path):
     assert json.loads((folder / "run.json").read_text())["top"] == 1
 
 
-def test_a_killed_actor_costs_nothing_and_nothing_is_counted_twice(cluster, tmp_path):
+@pytest.mark.slow
+def test_a_killed_actor_costs_nothing_and_nothing_is_counted_twice(real, tmp_path):
     units = [(number, [3 * number, 3 * number + 1, 3 * number + 2]) for number in range(8)]
-    found = list(cluster.run(Deadly(poison=10, marker=str(tmp_path / "killed")), units))
+    found = list(real.run(Deadly(poison=10, marker=str(tmp_path / "killed")), units))
     assert (tmp_path / "killed").exists()
     assert sorted(found) == [(number, [2 * item for item in items]) for number, items in units]
 
 
-def test_an_item_that_ends_each_process_is_the_only_one_that_is_lost(cluster):
-    found = dict(cluster.run(Deadly(poison=4), [(0, [0, 1, 2]), (1, [3, 4, 5])]))
+@pytest.mark.slow
+def test_an_item_that_ends_each_process_is_the_only_one_that_is_lost(real):
+    found = dict(real.run(Deadly(poison=4), [(0, [0, 1, 2]), (1, [3, 4, 5])]))
     assert found == {0: [0, 2, 4], 1: [6, "lost 4", 10]}
 
 
-def test_errors_of_the_user_arrive_as_they_are(cluster):
+@pytest.mark.slow
+def test_errors_of_the_user_arrive_as_they_are(real):
     with pytest.raises(ProbeError, match=r"^Expected other items. Received: \[7\]\.$"):
-        list(cluster.run(Mistaken(), [(0, [7])]))
+        list(real.run(Mistaken(), [(0, [7])]))
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
 def test_data_in_memory_are_refused(tiny_file):
     pixels = np.zeros((8, 40, 40, 3), np.uint8)
     with pytest.raises(RecommendError, match="Expected data and a network that other machines can open"):
