@@ -42,6 +42,11 @@ def fit_on_cluster(cluster: Cluster, found: Decision, options: FitOptions, folde
             f"Expected a frozen model with `ray`: scenario 1 or 4. Received: scenario {found.scenario.id}, "
             f"{found.scenario.name}. Add --scenario {found.verdict.best_frozen.id}, or fit it without --ray."
         )
+    if folder is None and cluster.n_machines > 1:
+        raise RecommendError(
+            f"Expected a folder for embeddings that all {cluster.n_machines} machines of the cluster can write. "
+            "Received: none. Name it with --embeddings."
+        )
     model = found.build()
     split = split_frozen(model, train_norms=True)
     session = FitSession(found=found, model=model, frozen_split=split, given=False, options=options, clock=Clock())

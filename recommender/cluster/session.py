@@ -47,6 +47,7 @@ class Cluster:
     """A connection to Ray."""
 
     n_cores: int  # of all its machines together
+    n_machines: int
     dashboard: str  # its address, empty if there is none
 
     def run(self, work: Work, units: Sequence[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
@@ -98,7 +99,8 @@ def connect(address: str) -> Cluster:
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = settings.print_on_execution_start = False
     cores = int(ray.cluster_resources().get("CPU", 1))
-    return Cluster(n_cores=max(1, cores), dashboard=dashboard)
+    machines = sum(node["Alive"] for node in ray.nodes())
+    return Cluster(n_cores=max(1, cores), n_machines=machines, dashboard=dashboard)
 
 
 def _start(ray: Any, address: str) -> str:

@@ -26,6 +26,6 @@ def ray_cluster():
 def cluster(request, monkeypatch):
     if request.param == "ray":
         return request.getfixturevalue("ray_cluster")
-    made = ThisProcess(n_cores=2, dashboard="")
+    made = ThisProcess(n_cores=2, n_machines=1, dashboard="")
     monkeypatch.setattr("recommender.cluster.session.connect", lambda _: made)
     return made

@@ -17,8 +17,9 @@ from probes.data.sources import manifest
 from probes.data.sources.open import open_source
 from probes.errors import ProbeError
 from recommender import recommend
+from recommender.cluster.fit import fit_on_cluster
 from recommender.cluster.predict import predict_to_shards
-from recommender.cluster.session import Work
+from recommender.cluster.session import Cluster, Work
 from recommender.errors import RecommendError
 from recommender.prediction.predict import predict
 from recommender.saving.bundle import detector_of, write_bundle
@@ -125,6 +126,12 @@ def test_a_manifest_that_is_not_held_in_memory_is_fitted_on_as_a_whole(data, tin
     assert spread.accuracy == pytest.approx(listed.accuracy, abs=0.1)  # other folds
     ours, theirs = (result.model.layers[-1].get_weights()[0] * result.temperature for result in (spread, listed))
     np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
+
+
+def test_embeddings_need_a_folder_that_all_machines_share(tiny_found):
+    several = Cluster(n_cores=8, n_machines=4, dashboard="")
+    with pytest.raises(RecommendError, match=r"all 4 machines.*--embeddings"):
+        fit_on_cluster(several, tiny_found, options=None)
 
 
 @pytest.mark.usefixtures("cluster")
