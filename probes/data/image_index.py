@@ -63,6 +63,11 @@ class EntryReader(Protocol):
         """Rows of the list."""
         ...
 
+    @property
+    def version(self) -> str:
+        """Another one where the list has changed."""
+        ...
+
     def read(self, first: int, n: int) -> list[Entry]:
         """The entries of `n` rows from number `first` on; there may be fewer."""
         ...

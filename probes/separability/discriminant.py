@@ -87,6 +87,12 @@ class Moments:
             products=summed,
         )
 
+    def scaled(self, factor: float) -> "Moments":
+        """Those of images of so many times the weight."""
+        products = None if self.products is None else factor * self.products
+        sums, squares = factor * self.sums, factor * self.squares
+        return Moments(weights=factor * self.weights, sums=sums, squares=squares, products=products)
+
     @property
     def mean(self) -> FloatArray:
         """Of the features."""

@@ -1,6 +1,5 @@
 """Fit a prediction layer on all images: sums that actors take over shards of embeddings are added up, and solved."""
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from probes.separability.linear_probe import LinearProbe, calibrated, judged_by
 from recommender.cluster.embeddings import Embed, EmbedRows, listing_of, wanted_images
 from recommender.cluster.sample import anywhere
 from recommender.cluster.session import Cluster
-from recommender.cluster.shards import Shards, spans
+from recommender.cluster.shards import Shards, digest_of, spans
 from recommender.cluster.sums import NO_SPLIT, Accumulate, Hashed, Judge, factors_of, parts_of, places_of
 from recommender.errors import RecommendError
 from recommender.fit.data import notes_on
@@ -50,12 +49,11 @@ def fit_on_cluster(cluster: Cluster, found: Decision, options: FitOptions, folde
     model = found.build()
     split = split_frozen(model, train_norms=True)
     session = FitSession(found=found, model=model, frozen_split=split, given=False, options=options, clock=Clock())
-    if found.index.entries is None and measured_everything(
-        session
-    ):  # the recommendation's own classifier is that of all images
+    entries = found.index.entries
+    if entries is None and measured_everything(session):  # its own classifier is that of all images
         return fit_frozen(session)
     with tempfile.TemporaryDirectory(prefix="netgraft_") as temporary:
-        shards, entries = Shards.at(folder or temporary), found.index.entries
+        shards = Shards.at(folder or temporary)
         if entries is not None:
             return _fitted_by_hash(cluster, session, shards, entries)
         return _fitted(cluster, session, shards)
@@ -65,9 +63,9 @@ def _fitted(cluster: Cluster, session: FitSession, shards: Shards) -> FitResult:
     """Of images that this machine can list: they are split as without a cluster."""
     seed, index = session.options.seed, session.found.index
     items = wanted_images(index.files, validation=False) + wanted_images(index.validation, validation=True)
-    names = hashlib.blake2b("\n".join(item.file for item in items).encode("utf-8", "surrogateescape"), digest_size=16)
+    names = digest_of(item.file for item in items)
     units = [(number, items[at : at + n]) for number, at, n in spans(len(items), _size(len(items)))]
-    numbers, _ = _embed(cluster, session, Embed(**_reading(session, shards)), units, len(items), names.hexdigest())
+    numbers, _ = _embed(cluster, session, Embed(**_reading(session, shards)), units, len(items), names)
     listing = listing_of(shards, numbers)
     features = listing.features()
     order = content_order(features)
@@ -97,21 +95,22 @@ def _fitted_by_hash(cluster: Cluster, session: FitSession, shards: Shards, entri
     index, seed = session.found.index, session.options.seed
     work = EmbedRows(**_reading(session, shards), entries=entries)
     units = [(number, (at, n)) for number, at, n in spans(entries.n, _size(entries.n))]
-    numbers, n_failed = _embed(cluster, session, work, units, entries.n, index.source)
+    numbers, n_failed = _embed(cluster, session, work, units, entries.n, f"{index.source} {entries.version}")
+    n_training = index.n_images - n_failed
     n_validation = index.split_sizes().get(VALIDATION, 0)
     folds, n = (1, n_validation) if n_validation else (FOLDS, index.n_images)
     hashed = Hashed(seed=seed, folds=folds, judged=min(1.0, _MOST_JUDGED / n))
     counts = np.array(index.class_counts, np.float64)
     factor = counts.sum() / (len(counts) * counts) if session.class_weight is not None else np.ones(len(counts))
     summing = Accumulate(**_summing(session, shards), factors=np.tile(factor, (folds + 1, 1)), hashed=hashed)
-    *of_splits, whole = _classifiers(cluster, session, summing, numbers)
+    *of_splits, whole = _classifiers(cluster, session, summing, numbers, n=n_training)
     judge = Judge(shards=shards, classifiers=tuple(of_splits), hashed=hashed)
     parts = [part for _, part in sorted(cluster.run(judge, [(number, number) for number in numbers]))]
     probabilities, labels, keys = (np.concatenate([part[place] for part in parts]) for place in range(3))
     rows = Rows.of(labels, groups=np.unique(keys, return_inverse=True)[1])
     results = judged_by(probabilities, np.arange(len(rows)), rows) if len(np.unique(labels)) > 1 else None
     probe = calibrated(whole.kernel, whole.bias, results, rows, seed=seed)
-    plan = announced(session, rows, n_training=index.n_images)
+    plan = announced(session, rows, n_training=n_training)
     notes = [f"{n_failed:,} images could not be read and were left out."] if n_failed else []
     if hashed.judged < 1:
         notes.append(f"{len(rows):,} of the images that were held out judge the model.")
@@ -166,14 +165,17 @@ def _summing(session: FitSession, shards: Shards) -> dict[str, Any]:
     return {"shards": shards, "shift": np.concatenate([np.asarray(block, np.float64).mean(0) for block in blocks])}
 
 
-def _classifiers(cluster: Cluster, session: FitSession, work: Accumulate, parts: Sequence[Any]) -> list[Classifier]:
-    """The classifier of each split, and that of all images."""
+def _classifiers(
+    cluster: Cluster, session: FitSession, work: Accumulate, parts: Sequence[Any], n: int | None = None
+) -> list[Classifier]:
+    """The classifier of each split, and that of all images; `n` is their number if weights may not have the mean 1."""
     n_units = min(len(parts), cluster.n_cores)
     summed: list[Moments] = []
     for _, more in cluster.run(work, [(number, list(parts[number::n_units])) for number in range(n_units)]):
         summed = [one + other for one, other in zip(summed, more, strict=True)] if summed else more
     widths = [np.shape(block)[1] for block in session.found.pooled_for_head()]
-    return [of_moments(part, work.shift, widths=widths) for part in summed]
+    scale = n / summed[-1].weights.sum() if n else 1.0
+    return [of_moments(part.scaled(scale), work.shift, widths=widths) for part in summed]
 
 
 def _result(session: FitSession, probe: LinearProbe, rows: Rows, files: Sequence[str], **known: Any) -> FitResult:

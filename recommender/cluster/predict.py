@@ -14,11 +14,11 @@ from probes.data.image_index import LeftOutCounter
 from probes.data.sources.folder import files_below
 from probes.data.sources.manifest import recognises as is_manifest
 from probes.data.sources.remote import is_remote
-from probes.data.sources.table import is_parquet, n_rows, parquet_rows, text_rows
+from probes.data.sources.table import extent, is_parquet, parquet_rows, text_rows
 from probes.images.suffixes import is_image
 from recommender.cluster.sample import LOST
 from recommender.cluster.session import Cluster, Work
-from recommender.cluster.shards import Shards, spans
+from recommender.cluster.shards import Shards, digest_of, spans
 from recommender.errors import RecommendError
 from recommender.prediction import predict as prediction
 from recommender.prediction.predict import Prediction
@@ -135,15 +135,15 @@ def predict_to_shards(
     totals = Totals()
     source = images[0] if len(images) == 1 and is_parquet(images[0]) else None
     listed = [] if source else list(_listed(images, columns or {}, totals.left_out))
-    n = n_rows(source) if source else len(listed)
+    n, version = extent(source) if source else (len(listed), "")
     if not n:
         raise RecommendError("Expected pictures, or folders or manifests that name some. Received: none.")
     size = min(ROWS, max(_FEWEST_ROWS, -(-n // _UNITS)))
     files = _model_files(model)
     shards = Shards.at(folder)
     digest = hashlib.blake2b(b"".join(files.values()), digest_size=16).hexdigest()
-    names = hashlib.blake2b("\n".join(listed or [str(source)]).encode("utf-8", "surrogateescape"), digest_size=16)
-    run = {"model": digest, "images": names.hexdigest(), "rows": n, "top": top, "embeddings": embeddings}
+    names = digest_of(listed or [str(source), version])
+    run = {"model": digest, "images": names, "rows": n, "top": top, "embeddings": embeddings}
     shards.begin(run)
     known = shards.done()
     totals.n = totals.resumed = sum(known.values())

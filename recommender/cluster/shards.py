@@ -1,9 +1,10 @@
 """A folder of Parquet files that a run writes, one for each unit, and from which it is resumed."""
 
+import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,14 @@ class Shards:
                 f"Expected to write {path!r}. Received: {error.strerror or error}. What is written by now stays: the "
                 "same command resumes."
             ) from error
+
+
+def digest_of(names: Iterable[str]) -> str:
+    """A digest of a list of names, in hex."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()
 
 
 def spans(n: int, size: int) -> Iterator[tuple[int, int, int]]:

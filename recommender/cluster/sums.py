@@ -31,13 +31,13 @@ class Part:
     splits: npt.NDArray[np.int64]  # the split whose classifier is not fitted on the image
     judged: npt.NDArray[np.bool_]
 
-    def embeddings(self, shards: Shards, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        """Of the rows of a mask."""
+    def embeddings(self, shards: Shards, rows: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.float64]:
+        """Of the rows of a mask, of shape (rows, width)."""
         import pyarrow as pa
 
         column = shards.read(self.number, ["embedding"]).column("embedding").filter(pa.array(rows)).combine_chunks()
         values: npt.NDArray[np.float64] = column.flatten().to_numpy().astype(np.float64)
-        return values.reshape(int(rows.sum()), -1)
+        return values.reshape(-1, width)
 
 
 class _OfShards(Work):
@@ -108,7 +108,7 @@ class Accumulate(_OfShards):
     def _moments(self, shard: Part | int) -> list[Moments]:
         part = shard if isinstance(shard, Part) else self.hashed.part(self.shards, shard)[0]
         used = part.weights > 0
-        features = part.embeddings(self.shards, used) - self.shift
+        features = part.embeddings(self.shards, used, len(self.shift)) - self.shift
         labels, splits, weights = part.labels[used], part.splits[used], part.weights[used]
         indicators = np.eye(self.factors.shape[1])[labels]
         return [
@@ -136,8 +136,9 @@ class Judge(_OfShards):
         return self._probabilities(part), part.labels[part.judged], keys[part.judged], files
 
     def _probabilities(self, part: Part) -> npt.NDArray[np.float64]:
-        features, splits = part.embeddings(self.shards, part.judged), part.splits[part.judged]
-        found = np.zeros((len(features), self.classifiers[0].kernel.shape[1]))
+        width, n_classes = self.classifiers[0].kernel.shape
+        features, splits = part.embeddings(self.shards, part.judged, width), part.splits[part.judged]
+        found = np.zeros((len(features), n_classes))
         for split in np.unique(splits):
             found[splits == split] = self.classifiers[split].probabilities(features[splits == split])
         return found

@@ -25,7 +25,7 @@ from probes.data.name_sample import NameSample
 from probes.data.sources.folder import store_of
 from probes.data.sources.remote import is_remote
 from probes.data.sources.source import Options
-from probes.data.sources.table import PARQUETS, TEXTS, Rows, is_parquet, n_rows, parquet_rows, text_rows
+from probes.data.sources.table import PARQUETS, TEXTS, Rows, extent, is_parquet, parquet_rows, text_rows
 from probes.errors import ProbeError
 
 MOST_LISTED = 2_000_000  # rows that are held in memory; of a longer table, a sample of them
@@ -49,7 +49,7 @@ def index(data: str, options: Options) -> ImageIndex:
     rows = parquet_rows(data, options.columns) if typed else text_rows(data, options.columns, left_out)
     stream = _entries(rows, left_out, data)
     sampled = None
-    entries = [] if typed and n_rows(data) > MOST_LISTED else list(itertools.islice(stream, MOST_LISTED + 1))
+    entries = [] if typed and extent(data)[0] > MOST_LISTED else list(itertools.islice(stream, MOST_LISTED + 1))
     if not 0 < len(entries) <= MOST_LISTED:
         sampled = NameSample(max_images=options.max_images, seed=options.seed)
         sampled.add(itertools.chain(entries, stream))
@@ -66,8 +66,11 @@ def index(data: str, options: Options) -> ImageIndex:
         return index
     index, numbers = _with_counts(index, sampled, labels)
     source = data if is_remote(data) else os.path.abspath(data)
-    reader = _ManifestRows(source=source, columns=options.columns, numbers=numbers, n=n_rows(data)) if typed else None
-    return replace(index, entries=reader)
+    if not typed:
+        return index
+    n, version = extent(data)
+    rows_of = _ManifestRows(source=source, columns=options.columns, numbers=numbers, n=n, version=version)
+    return replace(index, entries=rows_of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class _ManifestRows:
     columns: Mapping[str, str]
     numbers: Mapping[Any, int]  # of the classes, by the cells of the table
     n: int
+    version: str
 
     def read(self, first: int, n: int) -> list[Entry]:
         entries = _entries(parquet_rows(self.source, self.columns, first=first, n=n), LeftOutCounter(), self.source)

@@ -41,9 +41,10 @@ def is_parquet(source: str) -> bool:
     return source.lower().endswith(PARQUETS)
 
 
-def n_rows(source: str) -> int:
-    with _opened(source) as file, _parquet(source).ParquetFile(file) as table:
-        return int(table.metadata.num_rows)
+def extent(source: str) -> tuple[int, str]:
+    """The number of rows of a Parquet file, and what changes when the file does."""
+    with _opened(source) as (file, version), _parquet(source).ParquetFile(file) as table:
+        return int(table.metadata.num_rows), version
 
 
 def _parquet(source: str) -> Any:
@@ -57,11 +58,11 @@ def _parquet(source: str) -> Any:
 
 
 @contextmanager
-def _opened(source: str) -> Iterator[BinaryIO]:
-    """The file of a table; whatever its reader raises where it is broken becomes a `ProbeError`."""
+def _opened(source: str) -> Iterator[tuple[BinaryIO, str]]:
+    """The file of a table, and its version; whatever its reader raises where it is broken becomes a `ProbeError`."""
     try:
-        with open_versioned(source, EXPECTED) as (file, _, _):
-            yield file
+        with open_versioned(source, EXPECTED) as (file, _, version):
+            yield file, version
     except ProbeError:
         raise
     except UnicodeDecodeError:
@@ -78,7 +79,7 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 def _csv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
     """The first line and the cells of each row of a file."""
-    with _opened(source) as raw:
+    with _opened(source) as (raw, _):
         file: Any = gzip.GzipFile(fileobj=raw) if source.lower().endswith(".gz") else raw
         with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
             yield from _split_rows(_lines(text, source), source)
@@ -138,7 +139,7 @@ def parquet_rows(
     source: str, wanted: Mapping[str, str], *, needed: Sequence[str] = NEEDED, first: int = 0, n: int | None = None
 ) -> Rows:
     """The rows of a Parquet file; `n` of them from number `first` on, by the row groups that hold these."""
-    with _opened(source) as file, _parquet(source).ParquetFile(file) as table:
+    with _opened(source) as (file, _), _parquet(source).ParquetFile(file) as table:
         header = table.schema_arrow.names
         names = [None if place is None else header[place] for place in _columns(header, wanted, source, needed)]
         read = sorted({name for name in names if name is not None})
