@@ -28,6 +28,7 @@ from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, no_progress
 
 _ROWS, _FEWEST_ROWS, _UNITS = 4096, 64, 16  # of a shard at most and at least; shards that few images are divided into
+_MOST_SUMS = 64  # partial sums that travel to this machine: six matrices of features x features each
 _MOST_JUDGED = 200_000  # images that judge the layer: an interval of at most 0.2 points
 
 
@@ -169,7 +170,7 @@ def _classifiers(
     cluster: Cluster, session: FitSession, work: Accumulate, parts: Sequence[Any], n: int | None = None
 ) -> list[Classifier]:
     """The classifier of each split, and that of all images; `n` is their number if weights may not have the mean 1."""
-    n_units = min(len(parts), cluster.n_cores)
+    n_units = min(len(parts), cluster.n_cores, _MOST_SUMS)
     summed: list[Moments] = []
     for _, more in cluster.run(work, [(number, list(parts[number::n_units])) for number in range(n_units)]):
         summed = [one + other for one, other in zip(summed, more, strict=True)] if summed else more
