@@ -115,3 +115,18 @@ def test_sums_over_shards_give_the_classifier_of_all_images(shards, balanced, we
     for number, (_, judged) in enumerate(held_out):
         mine = found[number].probabilities(features[judged])
         np.testing.assert_allclose(mine, expected.judged.probabilities[judged], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("predict", "m.keras", "x.png", "--ray"), "Expected --ray and --output together. Received: --ray alone."),
+        (("predict", "m.keras", "x.png", "--output", "shards"), "Received: --output alone."),
+        (("predict", "m.keras", "x.png", "--embeddings"), "Expected --embeddings and --column with --output only."),
+        (("fit", "photos", "--embeddings", "shards"), "Expected --embeddings with --ray. Received: it alone."),
+    ],
+)
+def test_options_of_a_cluster_come_together(invoke, arguments, message):
+    done = invoke(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
