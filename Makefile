@@ -4,11 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-all check docs tutorial wheel clean
+.PHONY: demo demo-ray test test-slow test-all check docs tutorial wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/write_digits.py demo/digits
 	$(BIN)/recommend demo/digits --build demo/digits.keras
+
+# The same digits as a Parquet manifest, on a Ray that starts on this machine: recommend, fit on all, predict to Parquet.
+demo-ray: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[ray]'
+	rm -rf demo/predictions
+	$(BIN)/python examples/write_digits.py demo/digits
+	$(BIN)/python examples/write_manifest.py demo/digits demo/digits.parquet
+	$(BIN)/recommend fit demo/digits.parquet --scenario 1 --ray local --build demo/digits-ray.keras --export litert
+	$(BIN)/recommend predict demo/digits-ray.tflite demo/digits.parquet --ray local --output demo/predictions
 
 # Each of the two processes has a core to itself: more threads would only wait for each other.
 test: export OMP_NUM_THREADS = 1

@@ -10,6 +10,7 @@ from probes.native_logs import hidden_native_logs
 
 Progress = Callable[[str, int, int], None]
 _TITLES = {
+    "connecting": "Connecting to Ray",
     "checking": "Checking every image",
     "loading": "Loading TensorFlow",
     "converting": "Converting the network, once",

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from builders.backbones.candidates import candidates, is_auto
 from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
+from probes.images.image_facts import inspect
 from probes.images.inspect_all import inspect_everything
+from recommender.errors import RecommendError
 from recommender.explanation.reasons import explain
 from recommender.limits import check_arguments
 from recommender.pipeline.decision import Decision
@@ -20,6 +22,7 @@ from recommender.progress import Clock, Progress, reported
 if TYPE_CHECKING:
     from builders.training.schedule import Schedule
     from builders.training.state import Check
+    from recommender.cluster.session import Cluster
     from recommender.comparison.comparison import Comparison
     from recommender.fit.result import FitResult, TrainingPlan
 
@@ -76,6 +79,8 @@ class Recommendation(Decision):
         keep_state: bool = False,
         force: bool = False,
         seed: int | None = None,
+        ray: str | None = None,
+        embeddings: str | None = None,
         progress: Progress | None = None,
         announce: "Callable[[TrainingPlan], None] | None" = None,
         on_check: "Callable[[Check, Schedule], None] | None" = None,
@@ -106,6 +111,10 @@ class Recommendation(Decision):
             keep_state: whether to keep the state at the end, too, until `FitResult.forget` is called.
             force: whether to return the fine-tuned model even if held-out images don't show that it is better.
             seed: of order and augmentation; by default that of the recommendation.
+            ray: address of a Ray cluster, as of `recommend`, on which a frozen model is fitted on all images: they are
+                read by its workers, and what the closed form needs is added up.
+            embeddings: with `ray`, a folder or address that all workers can write, for the embeddings; an interrupted
+                run is resumed from it. By default they are in a temporary folder of this machine.
             progress: called with the phase (augmentation, images, training or refitting), steps done and steps wanted.
             announce: called with the plan before training starts.
             on_check: called with each validation check, and the schedule.
@@ -116,11 +125,20 @@ class Recommendation(Decision):
             ProbeError: images have changed since they were measured.
         """
         seed = self.seed if seed is None else seed
-        options = {name: value for name, value in locals().items() if name not in ("self", "model")}
+        options = {
+            name: value for name, value in locals().items() if name not in ("self", "model", "ray", "embeddings")
+        }
         from recommender.fit.fit import fit
         from recommender.fit.plan import FitOptions
 
-        return fit(self, model, FitOptions(**options))
+        if ray is None:
+            return fit(self, model, FitOptions(**options))
+        if model is not None:
+            raise RecommendError("Expected `fit` to build the model with `ray`. Received: a model. Leave it out.")
+        from recommender.cluster.fit import fit_on_cluster
+        from recommender.cluster.session import connect
+
+        return fit_on_cluster(connect(ray), self, FitOptions(**options), embeddings)
 
     def save_report(
         self,
@@ -185,6 +203,7 @@ def recommend(
     scenario: int | None = None,
     check: str | None = None,
     seed: int = 0,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> Recommendation:
     """Measure labelled images and choose one of the four ways of transfer learning.
@@ -211,9 +230,11 @@ def recommend(
         check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
-        progress: called with the phase ("checking", "loading", before TensorFlow is imported, "converting",
-            "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted. By default a bar on standard
-            error shows it, if that is a terminal.
+        ray: address of a Ray cluster on which images are read and the network runs: "auto", "host:port", or "local",
+            which starts Ray on this machine. The answer is the same as without it. Needs `netgraft[ray]`.
+        progress: called with the phase ("connecting", "checking", "loading", before TensorFlow is imported,
+            "converting", "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted. By default a
+            bar on standard error shows it, if that is a terminal.
 
     Raises:
         RecommendError: an argument is out of range.
@@ -226,6 +247,10 @@ def recommend(
         _LOG.warning("There is nothing to choose: %s is the only network whose weights are here.", tried[0].name)
     clock = Clock()
     with reported(progress) as report:
+        cluster = _connected(ray, report)
+        if cluster is not None:
+            from recommender.cluster.check import inspect_on
+            from recommender.cluster.sample import spread_over
         index = open_source(
             data,
             columns=columns,
@@ -238,14 +263,22 @@ def recommend(
         clock.lap("index")
         everything = None
         if check == "full":
-            everything = inspect_everything(index, partial(report, "checking"))
+            inspector = inspect if cluster is None else partial(inspect_on, cluster)
+            everything = inspect_everything(index, partial(report, "checking"), inspector)
             clock.lap("check")
         from recommender.pipeline.choosing import load
         from recommender.pipeline.loading import Loader
         from recommender.pipeline.pipeline import Pipeline
 
         pipeline = Pipeline(
-            index=index, sample=sample, scenario=scenario, check=check, seed=seed, progress=report, clock=clock
+            index=index,
+            sample=sample,
+            scenario=scenario,
+            check=check,
+            seed=seed,
+            progress=report,
+            clock=clock,
+            spread=None if cluster is None else partial(spread_over, cluster),
         )
         loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
         own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling
@@ -256,6 +289,15 @@ def recommend(
         clock.lap("load")
         decision = pipeline.measure_and_decide(loaded, everything)
         return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
+
+
+def _connected(ray: str | None, report: Progress) -> "Cluster | None":
+    if ray is None:
+        return None
+    from recommender.cluster.session import connect
+
+    report("connecting", 0, 1)
+    return connect(ray)
 
 
 def ready_model(data: Any, **arguments: Any) -> Any:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
 # From below to above. A folder, or a module that lies directly in a package, imports only from itself and from below.
 LAYERS = {
     "probes": (
-        "errors", "user_directory", "native_logs", "data", "images", "data.sources", "network", "evaluation",
+        "errors", "user_directory", "native_logs", "cores", "data", "images", "data.sources", "network", "evaluation",
         "separability", "similarity", "quality", "quality.checks", "measurements",
     ),
     "builders": (
@@ -33,10 +33,11 @@ LAYERS = {
     "recommender": (
         "errors", "limits", "progress", "versions", "atomic_files", "rules", "pipeline", "explanation", "json_records",
         "plots",
-        "fit", "comparison", "prediction", "reports", "saving", "recommendation", "cli",
+        "fit", "comparison", "prediction", "cluster", "reports", "saving", "recommendation", "cli",
     ),
 }  # fmt: skip
 MOST_MODULES = 14
+EXTRAS = {"ray", "pyarrow"}
 HEAVY = {"tensorflow", "keras", "tensorflow_hub", "tf_keras", "sklearn"}
 TENSORFLOW = {  # folders, and single modules, that may import it at the top
     "builders.backbones",
@@ -208,7 +209,9 @@ LIGHT = [
 @pytest.fixture(scope="module")
 def imported():
     """Code -> what was imported when it had run; one after the other, in one process."""
-    check = f"import sys\nfor code in {LIGHT!r}:\n    exec(code)\n    print(*sorted({HEAVY!r} & set(sys.modules)))"
+    check = (
+        f"import sys\nfor code in {LIGHT!r}:\n    exec(code)\n    print(*sorted({HEAVY | EXTRAS!r} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=ROOT)
     return dict(zip(LIGHT, done.stdout.split("\n"), strict=False))
 

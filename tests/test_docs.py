@@ -34,7 +34,7 @@ def commands():
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in DATED])
 def test_options_that_are_named_exist(page):
     options = {option for command in commands().values() for parameter in command.params for option in parameter.opts}
-    of_others = {"--cov", "--no-deps", "--no-isolation", "--results"}
+    of_others = {"--address", "--cov", "--no-deps", "--no-isolation", "--results"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text(page))) <= options | {"--help"} | of_others
 
 

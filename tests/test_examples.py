@@ -7,11 +7,19 @@ import surgery
 import train_with_keras
 import use_the_model
 from write_digits import write_digits
+from write_manifest import write_manifest
+
+from probes.data.sources.open import open_source
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     return write_digits(tmp_path_factory.mktemp("digits"), per_class=6)
+
+
+def test_a_manifest_names_every_image(digits, tmp_path):
+    index = open_source(write_manifest(digits, tmp_path / "digits.parquet"))
+    assert index.class_counts == (6,) * 10
 
 
 @pytest.mark.slow

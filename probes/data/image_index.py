@@ -55,6 +55,24 @@ class LeftOut:
     examples: tuple[str, ...]
 
 
+class EntryReader(Protocol):
+    """Reads any of the entries of a long list, on any machine; labels are class numbers."""
+
+    @property
+    def n(self) -> int:
+        """Rows of the list."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Another one where the list has changed."""
+        ...
+
+    def read(self, first: int, n: int) -> list[Entry]:
+        """The entries of `n` rows from number `first` on; there may be fewer."""
+        ...
+
+
 class LeftOutCounter:
     """Counts what a source leaves out, and keeps some examples of each reason."""
 
@@ -97,6 +115,7 @@ class ImageIndex:
     left_out: tuple[LeftOut, ...] = ()
     counts: tuple[int, ...] | None = None  # training images of each class, where `files` holds only a sample of them
     listed: Mapping[str, int] = field(default_factory=dict)  # split -> images, where only a sample is held
+    entries: EntryReader | None = None  # reads what is not held, where that is possible
     silent: tuple[str, ...] = ()  # classes without a training image, though the model has an output for them
     numbers: tuple[int, ...] = ()  # as in `Outputs`
 

@@ -10,7 +10,7 @@ import numpy as np
 from probes.data.image_index import ByClass, ImageIndex
 from probes.data.labels import Label, label_order
 
-_SPARE_FILES = 20  # how many more files of a class than its quota may be tried when some can't be read
+SPARE_FILES = 20  # how many more files of a class than its quota may be tried when some can't be read
 _MOST_KNOWN = 10_000_000  # different images of a stream to recognise again, at about 100 bytes each
 
 
@@ -63,19 +63,23 @@ def draw_splits(index: ImageIndex, max_images: int, seed: int) -> Sample:
     """Choose what is measured of an index: at most `max_images`, a quarter of them from the user's validation split."""
     n_validation = sum(len(names) for names in index.validation)
     held_out = min(n_validation, max(max_images - index.n_images, max_images // 4))
-    train = draw_sample(index.files, max_images - held_out, seed)
+    train = draw_sample(index.files, max_images - held_out, seed, index.counts)
     if held_out < 2:
         return Sample(train=train, validation=draw_sample(((),) * len(index.files), 0, seed))
     return Sample(train=train, validation=draw_sample(index.validation, held_out, seed))
 
 
-def draw_sample(files: ByClass, max_images: int, seed: int) -> Draw:
-    """Choose a stratified sample; the same for the same seed and the same file names."""
-    quota = quotas(tuple(len(names) for names in files), max_images)
+def draw_sample(files: ByClass, max_images: int, seed: int, counts: tuple[int, ...] | None = None) -> Draw:
+    """Choose a stratified sample; the same for the same seed and the same file names.
+
+    `counts` are the images of each class where `files` holds only some of them.
+    """
+    held = tuple(len(names) for names in files)
+    quota = tuple(map(min, quotas(counts or held, max_images), held))
     candidates = []
     for label, (names, wanted) in enumerate(zip(files, quota, strict=True)):
         order = np.random.default_rng([seed, label]).permutation(len(names))
-        tried = max(2 * wanted, wanted + _SPARE_FILES) if wanted else 0
+        tried = max(2 * wanted, wanted + SPARE_FILES) if wanted else 0
         candidates.append(tuple(names[index] for index in order[:tried]))
     return Draw(quota=quota, candidates=tuple(candidates))
 

@@ -3,7 +3,6 @@
 Those of many pictures are kept in columns: 140 bytes a picture, for up to a million pictures.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from probes.cores import n_cores
 from probes.data.image_index import SPLITS, Store
 from probes.images.decode import Picture, Source, UnreadableImage, in_order, read_picture, read_size, unreadable
 from probes.images.decoder_limits import PIXEL_BUDGET
@@ -133,7 +133,7 @@ def inspect(
         except UnreadableImage as error:
             return place, error
 
-    workers = os.cpu_count() or 1
+    workers = n_cores()
     return in_order(inspect_one, places, workers=workers, ahead=4 * workers)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
@@ -11,26 +11,31 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.image_index import SPLITS, ImageIndex
+from probes.data.image_index import SPLITS, ImageIndex, Store
 from probes.images.decode import UnreadableImage, quiet_decoders
-from probes.images.image_facts import RECORD, Inspection, Records, inspect, record
+from probes.images.image_facts import RECORD, Inspection, PictureFacts, Records, inspect, record
 from probes.user_directory import data_directory
 
 _REASONS = 1000  # of failures that are kept in words
 _BUFFER = 64 * RECORD.itemsize  # bytes of rows after which they are written
 _WEEK = 7 * 24 * 3600  # seconds after which the journal of an interrupted run is ignored
 
+Inspector = Callable[[Store, Sequence[str], Iterable[int]], Iterator[tuple[int, PictureFacts | UnreadableImage]]]
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during the inspection; the message says how many images are done."""
 
 
-def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] | None = None) -> Inspection:
+def inspect_everything(
+    index: ImageIndex, progress: Callable[[int, int], None] | None = None, inspector: Inspector = inspect
+) -> Inspection:
     """Inspect every image of every split, on all cores; Ctrl-C raises `Interrupted`.
 
     The facts of files on disk are kept in the user's data directory until the run is complete. An interrupted run is
     resumed by the next call with the same images; files whose size or time has changed are inspected again. Nothing
-    is kept of data in memory or in other places. `progress` gets the number of images inspected and of all images.
+    is kept of data in memory or in other places. `progress` gets the number of images inspected and of all images. An
+    `inspector` may decode them elsewhere, in any order.
     """
     listed = [
         (name, label, number)
@@ -47,7 +52,8 @@ def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] |
     n_done = len(known)
     try:
         with quiet_decoders():
-            for row, failure in _inspected(index, names, np.setdiff1d(np.arange(len(names)), known["place"])):
+            todo = np.setdiff1d(np.arange(len(names)), known["place"])
+            for row, failure in _inspected(index, names, todo, inspector):
                 rows[row["place"]] = row
                 journal = journal and _append(journal, row)
                 if failure is not None and len(reasons) < _REASONS:
@@ -76,7 +82,7 @@ def inspect_everything(index: ImageIndex, progress: Callable[[int, int], None] |
 
 
 def _inspected(
-    index: ImageIndex, names: tuple[str, ...], places: npt.NDArray[np.intp]
+    index: ImageIndex, names: tuple[str, ...], places: npt.NDArray[np.intp], inspector: Inspector
 ) -> Iterator[tuple[Records, UnreadableImage | None]]:
     """The row of each image, of shape (1,), and why it is unreadable if it is."""
     stamps: dict[int, tuple[int, int]] = {}
@@ -86,7 +92,7 @@ def _inspected(
             stamps[place] = _stamp(index, names[place]) or (0, 0)  # before it is read
             yield place
 
-    for place, facts in inspect(index.store, names, stamped()):
+    for place, facts in inspector(index.store, names, stamped()):
         row = record(place, facts)
         row["bytes"], row["changed"] = stamps.pop(place)
         yield row, facts if isinstance(facts, UnreadableImage) else None

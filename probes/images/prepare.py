@@ -1,20 +1,31 @@
 """The pictures of a sample, decoded and resized for a network, one after the other."""
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.image_index import ImageIndex
+from probes.cores import n_cores
+from probes.data.image_index import ImageIndex, Store
 from probes.data.sampling import Draw, Sample
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders, resize
 from probes.images.image_facts import PictureFacts, facts_of, open_picture, stored_size
 
 _AHEAD = 16  # decoded pictures that wait for the network at most
+_MOST_HEADERS = 1000  # that are read for a median
+
+
+class Wanted(NamedTuple):
+    """An image of a sample that is to be read."""
+
+    label: int
+    file: str
+    validation: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +39,7 @@ class Prepared:
     grey: bool
     validation: bool = False
     facts: PictureFacts | None = None  # None where it came from no index
+    outputs: tuple[npt.NDArray[np.float32], ...] = ()  # of the network, where it ran elsewhere; then without pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,37 +60,54 @@ class Skipped:
     copies: list[Prepared] = field(default_factory=list)  # of a measured image of the class and split; without pixels
 
 
+Reader = Callable[[Sequence[Wanted]], Iterator[Prepared | Failed]]  # in the order of the images
+
+
+def read_wanted(store: Store, size: int, channels: int, item: Wanted) -> Prepared | Failed:
+    """Decode and resize one image."""
+    label, name, validation = item
+    try:
+        picture = open_picture(store, name, channels)
+    except UnreadableImage as error:
+        return Failed(file=name, label=label, validation=validation, error=error)
+    return Prepared(
+        file=name,
+        label=label,
+        size=picture.size,
+        grey=picture.grey,
+        pixels=resize(picture.pixels, size),
+        validation=validation,
+        facts=facts_of(picture, name),
+    )
+
+
+def read_here(store: Store, size: int, channels: int, items: Sequence[Wanted]) -> Iterator[Prepared | Failed]:
+    """Decode and resize images in threads of this process, in their order."""
+    return in_order(partial(read_wanted, store, size, channels), items, workers=min(8, n_cores()), ahead=_AHEAD)
+
+
 def readable(
-    index: ImageIndex, draw: Draw, size: int, channels: int, skipped: Skipped, *, validation: bool = False
+    index: ImageIndex,
+    draw: Draw,
+    size: int,
+    channels: int,
+    skipped: Skipped,
+    *,
+    validation: bool = False,
+    reader: Reader | None = None,
 ) -> Iterator[Prepared]:
     """Decoded pictures of a sample.
 
     One that is unreadable, or has the same pixels as another of its class, is added to `skipped` and replaced by the
-    next candidate of its class.
+    next candidate of its class. `reader` reads them, by default this process.
     """
-
-    def read(item: tuple[int, str]) -> Prepared | Failed:
-        label, name = item
-        try:
-            picture = open_picture(index.store, name, channels)
-        except UnreadableImage as error:
-            return Failed(file=name, label=label, validation=validation, error=error)
-        return Prepared(
-            file=name,
-            label=label,
-            size=picture.size,
-            grey=picture.grey,
-            pixels=resize(picture.pixels, size),
-            validation=validation,
-            facts=facts_of(picture, name),
-        )
-
+    read = reader or partial(read_here, index.store, size, channels)
     seen: dict[tuple[int, bytes], str] = {}
     candidates = [iter(names) for names in draw.candidates]
     wanted = [label for label, quota in enumerate(draw.quota) for _ in range(quota)]
-    while todo := [(label, name) for label in wanted for name in islice(candidates[label], 1)]:
+    while todo := [Wanted(label, name, validation) for label in wanted for name in islice(candidates[label], 1)]:
         wanted = []
-        for item in in_order(read, todo, workers=min(8, os.cpu_count() or 1), ahead=_AHEAD):
+        for item in read(todo):
             if isinstance(item, Failed):
                 skipped.failures.append(item)
                 wanted.append(item.label)
@@ -90,19 +119,19 @@ def readable(
 
 
 def readable_sample(
-    index: ImageIndex, sample: Sample, size: int, channels: int, skipped: Skipped
+    index: ImageIndex, sample: Sample, size: int, channels: int, skipped: Skipped, reader: Reader | None = None
 ) -> Iterator[Prepared]:
     """Decoded pictures of both parts of a sample, as of `readable`, the training images first."""
-    yield from readable(index, sample.train, size, channels, skipped)
-    yield from readable(index, sample.validation, size, channels, skipped, validation=True)
+    yield from readable(index, sample.train, size, channels, skipped, reader=reader)
+    yield from readable(index, sample.validation, size, channels, skipped, validation=True, reader=reader)
 
 
 def median_short_side(index: ImageIndex, draw: Draw) -> float | None:
-    """Median of the shorter side in px over the sample, from file headers; None where no header is readable."""
+    """Median of the shorter side in px over the sample, from at most `_MOST_HEADERS` file headers; None without any."""
+    names = [name for quota, names in zip(draw.quota, draw.candidates, strict=True) for name in names[:quota]]
     sides = []
     with quiet_decoders():
-        for quota, candidates in zip(draw.quota, draw.candidates, strict=True):
-            for name in candidates[:quota]:
-                with contextlib.suppress(UnreadableImage):
-                    sides.append(min(stored_size(index.store, name)))
+        for name in names[:: -(-len(names) // _MOST_HEADERS) or 1]:
+            with contextlib.suppress(UnreadableImage):
+                sides.append(min(stored_size(index.store, name)))
     return float(np.median(sides)) if sides else None

@@ -12,7 +12,7 @@ from probes.data.image_index import ImageIndex
 from probes.data.sampling import Sample
 from probes.images.decode import in_order, quiet_decoders
 from probes.images.image_facts import PictureFacts
-from probes.images.prepare import Prepared, Skipped, readable_sample
+from probes.images.prepare import Prepared, Reader, Skipped, readable_sample
 from probes.network.readout import FloatArray, Run
 
 BATCH_SIZE = 16  # as fast as 32 on a CPU, in half the memory
@@ -146,13 +146,19 @@ def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     return iter(lambda: list(islice(stream, BATCH_SIZE)), [])
 
 
-def extract(index: ImageIndex, sample: Sample, network: Network, progress: Progress | None = None) -> Features:
+def extract(
+    index: ImageIndex,
+    sample: Sample,
+    network: Network,
+    progress: Progress | None = None,
+    reader: Reader | None = None,
+) -> Features:
     """Run the network once over each image of a sample, while the next images are decoded; no image is kept.
 
-    The order of the rows depends on the content of the images alone.
+    The order of the rows depends on the content of the images alone. A `reader` may run the network elsewhere.
     """
     skipped = Skipped()
-    pictures = readable_sample(index, sample, network.input_size, network.channels, skipped)
+    pictures = readable_sample(index, sample, network.input_size, network.channels, skipped, reader)
     report = (lambda done: progress(done, sample.n_wanted)) if progress else None
     with quiet_decoders():
         found = run_over(network, pictures, skipped, report)
@@ -176,6 +182,9 @@ def run_over(
     outputs: list[list[FloatArray]] = []
 
     def run(batch: list[Prepared]) -> tuple[list[Prepared], list[FloatArray]]:
+        if batch[0].outputs:
+            found = [np.stack(rows) for rows in zip(*(item.outputs for item in batch), strict=True)]
+            return [replace(item, outputs=()) for item in batch], found
         found = network.run(np.stack([item.pixels for item in batch]))
         return [replace(item, pixels=np.empty(0, np.float32)) for item in batch], found
 

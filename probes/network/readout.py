@@ -1,6 +1,5 @@
 """What is read in a network, as one function of a batch of pixels: by TensorFlow's graph, or as a LiteRT program."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probes.cores import n_cores
 from probes.native_logs import hidden_native_logs
 
 FloatArray = npt.NDArray[np.float32]
@@ -84,7 +84,8 @@ class LiteRT:
     def __init__(self, program: bytes, n_cuts: int, size: int, channels: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        cores = os.cpu_count() or 1
+        self._made_of = (program, n_cuts, size, channels)
+        cores = n_cores()
         n_interpreters = min(cores, _INTERPRETERS)
         self._pool = ThreadPoolExecutor(n_interpreters, thread_name_prefix="network")
         self._free: SimpleQueue[Any] = SimpleQueue()  # an interpreter has one set of tensors
@@ -95,6 +96,10 @@ class LiteRT:
                 made.resize_tensor_input(made.get_input_details()[0]["index"], (_PART, *self._shape))
                 made.allocate_tensors()
                 self._free.put(made)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process makes its own interpreters, with as many threads as it has cores."""
+        return LiteRT, self._made_of
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Shape of the tensor at each cut, without the batch."""

@@ -76,6 +76,12 @@ class Moments:
     def __sub__(self, other: "Moments") -> "Moments":
         return Moments(**{part.name: getattr(self, part.name) - getattr(other, part.name) for part in fields(self)})
 
+    def scaled(self, factor: float) -> "Moments":
+        """Those of images of so many times the weight."""
+        products = None if self.products is None else factor * self.products
+        sums, squares = factor * self.sums, factor * self.squares
+        return Moments(weights=factor * self.weights, sums=sums, squares=squares, products=products)
+
     @property
     def mean(self) -> FloatArray:
         """Of the features."""
@@ -158,6 +164,16 @@ def fits(
         bias = np.full(n_classes, found.bias.min() - _UNSEEN)
         kernel[:, classes[seen]], bias[classes[seen]] = found.kernel, found.bias - shift @ found.kernel
         yield Classifier(kernel=kernel, bias=bias)
+
+
+def of_moments(known: Moments, shift: FloatArray, *, widths: Sequence[int] | None = None) -> Classifier:
+    """The classifier of images by their moments, summed and never subtracted, of features less `shift`."""
+    nothing = np.empty((0, len(shift)))
+    found, seen = _classifier(known, nothing, np.empty(0, np.int64), known.weights, widths)
+    kernel = np.zeros((len(shift), len(seen)))
+    bias = np.full(len(seen), found.bias.min() - _UNSEEN)
+    kernel[:, seen], bias[seen] = found.kernel, found.bias - shift @ found.kernel
+    return Classifier(kernel=kernel, bias=bias)
 
 
 def _classifier(

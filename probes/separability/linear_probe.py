@@ -128,6 +128,11 @@ def fit_linear_probe(
     """
     kernel, bias = solve(blocks, rows, n_classes, balanced=balanced)
     judged = judge(blocks, rows, seed=seed, balanced=balanced, class_counts=class_counts)
+    return calibrated(kernel, bias, judged, rows, seed=seed)
+
+
+def calibrated(kernel: FloatArray, bias: FloatArray, judged: Judged | None, rows: Rows, *, seed: int) -> LinearProbe:
+    """The classifier of these coefficients, divided by a temperature where the images that judge it gain by that."""
     if judged is None:
         return LinearProbe(kernel=kernel, bias=bias, judged=None)
     held_out = rows.taken(judged.rows)
@@ -144,8 +149,21 @@ def judge(
     if not splits:
         return None
     features, widths = joined(blocks)
+    probabilities = cross_validate(features, rows, splits, widths=widths, balanced=balanced)
     judged = judged_rows(splits)
-    probabilities = cross_validate(features, rows, splits, widths=widths, balanced=balanced)[judged]
+    share = float(np.mean([len(train) for train, _ in splits]) / rows.training.sum())
+    return judged_by(probabilities[judged], judged, rows, class_counts, fitted_share=share)
+
+
+def judged_by(
+    probabilities: FloatArray,
+    judged: Labels,
+    rows: Rows,
+    class_counts: Sequence[int] | None = None,
+    *,
+    fitted_share: float = 1.0,
+) -> Judged:
+    """Results by the class probabilities of the rows of these numbers, of shape (judged, classes)."""
     labels = rows.labels[judged]
     correct = probabilities.argmax(1) == labels
     weights, groups = class_shares(labels, class_counts), rows.groups[judged]
@@ -160,5 +178,5 @@ def judge(
         balanced_error=error,
         balanced_interval=accuracy_interval(correct, groups, balanced_weights(labels, np.ones(len(labels)))),
         correct=tuple(correct.tolist()),
-        fitted_share=float(np.mean([len(train) for train, _ in splits]) / rows.training.sum()),
+        fitted_share=fitted_share,
     )

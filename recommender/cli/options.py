@@ -92,16 +92,17 @@ weights_of_network = together(
 size = network_panel(
     "--input-size", type=_Size(), metavar="PX", help="Side of the network's input. By default it follows the images."
 )
+column = data_panel(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    callback=_columns,
+    help="The column of a manifest that holds NAME: path, label, split, group or weight.",
+)
 data = together(
     click.argument("data", type=click.Path(readable=False)),
-    data_panel(
-        "--column",
-        "columns",
-        multiple=True,
-        metavar="NAME=COLUMN",
-        callback=_columns,
-        help="The column of a manifest that holds NAME: path, label, split, group or weight.",
-    ),
+    column,
     sampling,
     backbones,
     weights_of_network,
@@ -117,6 +118,14 @@ data = together(
         default="auto",
         help="What runs the network over the images. By default LiteRT where the network can be converted to it.",
     ),
+)
+ray = data_panel(
+    "--ray",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[ADDRESS]",
+    help="Read the images and run the network on a Ray cluster: the one that this machine is part of, that at ADDRESS, "
+    "or `local`, which starts Ray on this machine. Give it behind DATA.",
 )
 answer = together(
     answer_panel("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),

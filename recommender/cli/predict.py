@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -41,10 +41,20 @@ _NOTE = "out-of-distribution"
 @options.output_panel("--json-lines", "as_json_lines", is_flag=True, help="Print one JSON object per line.")
 @options.output_panel("--quiet", is_flag=True, help="Show no progress, and print no notes on standard error.")
 @options.trust
+@options.ray
+@options.output_panel(
+    "--output", metavar="FOLDER", help="With --ray: write Parquet shards into this folder or address; resumes there."
+)
+@options.output_panel("--embeddings", is_flag=True, help="With --output: also what the prediction layer reads.")
+@options.column
 def predict(
     model: Path,
     images: tuple[str, ...],
     top: int,
+    ray: str | None,
+    output: str | None,
+    embeddings: bool,
+    columns: dict[str, str] | None,
     as_csv: bool,
     as_json: bool,
     as_json_lines: bool,
@@ -59,9 +69,22 @@ def predict(
     are files, folders, which are searched at any depth, or - for a list of paths on standard input, one per line.
 
     An image that can't be read is reported, and the others are predicted.
+
+    With --ray and --output a cluster predicts, and IMAGES may be manifests (.parquet, .csv) with the column path.
     """
+    if (ray is None) != (output is None):
+        given = "--ray" if output is None else "--output"
+        raise click.UsageError(f"Expected --ray and --output together. Received: {given} alone.")
     if as_csv + as_json + as_json_lines > 1:
         raise click.UsageError("Expected one of --csv, --json and --json-lines. Received: several.")
+    if ray is not None and output is not None:
+        if as_csv or as_json or as_json_lines:
+            raise click.UsageError("Expected Parquet shards with --output. Received: a form for standard output, too.")
+        how = {"columns": columns, "top": top, "embeddings": embeddings, "trust": trust}
+        _predict_on_cluster(ray, model, images, output, how, quiet=quiet)
+        return
+    if embeddings or columns:
+        raise click.UsageError("Expected --embeddings and --column with --output only. Received: them without it.")
     failed = n = 0
     with progress_bar(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
         from recommender.prediction.exported_model import needs_tensorflow
@@ -94,6 +117,25 @@ def predict(
                 click.echo("]")  # the array ends even where the prediction fails
     if failed:
         fail(f"{failed:,} of {n:,} pictures could not be read.")
+
+
+def _predict_on_cluster(
+    address: str, model: Path, images: tuple[str, ...], output: str, how: dict[str, Any], *, quiet: bool
+) -> None:
+    with progress_bar(shown=not quiet, first="Connecting to Ray") as show:
+        from recommender.cluster.predict import predict_to_shards
+        from recommender.cluster.session import connect
+
+        cluster = connect(address)
+        if cluster.dashboard and not quiet:
+            say(f"Ray's dashboard: {cluster.dashboard}")
+        try:
+            found = predict_to_shards(cluster, model, images, output, progress=show, **how)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("Interrupted. The same command resumes from what is written.") from None
+    click.echo(found.sentence(output))
+    if found.failed:
+        fail(f"{found.failed:,} of {found.n:,} pictures could not be read.")
 
 
 def _paths(images: Iterable[str]) -> Iterator[str]:

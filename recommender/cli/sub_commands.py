@@ -16,6 +16,7 @@ from recommender.progress import import_tensorflow, loading_quietly, progress_ba
 
 @options.command("recommend")
 @options.data
+@options.ray
 @options.answer
 @options.build
 @options.report
@@ -36,6 +37,7 @@ def recommend(command: str, /, **arguments: Any) -> None:
 
 @options.command("check")
 @options.data
+@options.ray
 @options.data_panel(
     "--full", is_flag=True, help="Check every image, and resume where an earlier check was interrupted."
 )
@@ -63,6 +65,7 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
 
 @options.command("fit")
 @options.data
+@options.ray
 @options.answer
 @options.training_panel(
     "--epochs",
@@ -78,6 +81,12 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
     help="mirror, shift and brightness, with commas, or none. By default all; mirror only if labels stay right.",
 )
 @options.training_panel("--force", is_flag=True, help="Return the fine-tuned model even if it is not surely better.")
+@options.training_panel(
+    "--embeddings",
+    metavar="FOLDER",
+    help="With --ray: keep the embeddings of all images there, and resume from them; a folder or an address that all "
+    "workers can write.",
+)
 @options.training_panel("--logs", type=options.PATH, metavar="FOLDER", help="Write logs for TensorBoard.")
 @options.build
 @options.report
@@ -92,19 +101,25 @@ def fit(
     augment: str | None,
     force: bool,
     logs: Path | None,
+    embeddings: str | None,
     **arguments: Any,
 ) -> None:
     """Train the recommended model, and evaluate it on images that were not used in training.
 
     It prints the recommendation first. The fine-tuned model comes back only if it is surely better than the frozen one
     on images that were held out. Ctrl-C ends it with the best model so far.
+
+    With --ray a frozen model is fitted on all images by the cluster.
     """
+    if embeddings is not None and arguments["ray"] is None:
+        raise click.UsageError("Expected --embeddings with --ray. Received: it alone.")
     if epochs is not None and steps is not None:
         raise click.UsageError("Expected --epochs or --steps. Received both.")
     augmentation = None
     if augment is not None:
         augmentation = tuple(name for name in augment.replace(" ", "").split(",") if name not in ("", "none"))
-    fitting = {"epochs": epochs, "steps": steps, "resume": resume, "logs": logs, "force": force}
+    fitting: dict[str, Any] = {"epochs": epochs, "steps": steps, "resume": resume, "logs": logs, "force": force}
+    fitting |= {"ray": arguments["ray"], "embeddings": embeddings}
     run(command, fit={**fitting, "augmentation": augmentation}, **arguments)
 
 

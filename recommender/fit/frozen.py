@@ -29,7 +29,7 @@ def fit_frozen(session: FitSession) -> FitResult:
     """Fit the prediction layer on all training images; cross-validation or the user's validation split judges it."""
     found, split, features, notes = session.found, session.frozen_split, None, notes_on(session, 0)
     rows, files = found.rows, found.features.files
-    if not _measured_everything(session):
+    if not measured_everything(session):
         run = frozen_function(split, split.reads)
 
         def compute(_: Any, pictures: "FloatArray") -> dict[str, "FloatArray"]:
@@ -43,7 +43,15 @@ def fit_frozen(session: FitSession) -> FitResult:
         files = tuple(read.files[row] for row in order)
         features, notes = read.pooled["head"][order], notes_on(session, len(read.skipped.failures))
     session.clock.lap("images")
-    n_training, width = int(rows.training.sum()), session.model.layers[-1].kernel.shape[0]
+    plan = announced(session, rows)
+    if unused := ", ".join(name for name in _OF_FINE_TUNING if getattr(session.options, name)):
+        notes = (*notes, f"Without effect, since the prediction layer is solved at once: {unused}.")
+    return frozen_result(session, features, rows, files, plan=plan, notes=notes)
+
+
+def announced(session: FitSession, rows: "Rows", n_training: int | None = None) -> TrainingPlan:
+    """The plan of a prediction layer that is solved at once, which is shown; it is fitted on more than the `rows`."""
+    n_training, width = n_training or int(rows.training.sum()), session.model.layers[-1].kernel.shape[0]
     plan = TrainingPlan(
         phases=phases(n_training, (int(width) + 1) * session.n_classes, None, 0, None),
         n_training=n_training,
@@ -52,12 +60,10 @@ def fit_frozen(session: FitSession) -> FitResult:
         cached=True,
     )
     session.announce(plan)
-    if unused := ", ".join(name for name in _OF_FINE_TUNING if getattr(session.options, name)):
-        notes = (*notes, f"Without effect, since the prediction layer is solved at once: {unused}.")
-    return frozen_result(session, features, rows, files, plan=plan, notes=notes)
+    return plan
 
 
-def _measured_everything(session: FitSession) -> bool:
+def measured_everything(session: FitSession) -> bool:
     """Whether the recommendation's own linear probe is that of all images: then what comes back is what it builds."""
     found = session.found
     return not session.given and n_read(found.features) == whole_sample(found.index).n_wanted
@@ -72,19 +78,35 @@ def frozen_result(
     recommendation measured all images.
     """
     found, seed, balanced = session.found, session.options.seed, session.class_weight is not None
-    if _measured_everything(session):
+    if measured_everything(session):
         probe, rows, files, blocks = found.probe, found.rows, found.features.files, found.pooled_for_head()
     else:
         blocks = session.blocks(np.asarray(features))
         probe = fit_linear_probe(blocks, rows, session.n_classes, seed=seed, balanced=balanced)
+    training = [block[rows.training] for block in blocks]
+    return result_of(session, probe, rows, files, training, rows.groups[rows.training], **known)
+
+
+def result_of(
+    session: FitSession,
+    probe: LinearProbe,
+    rows: "Rows",
+    files: "Sequence[str]",
+    training: "Sequence[FloatArray]",
+    groups: Any,
+    **known: Any,
+) -> FitResult:
+    """The frozen model with the classifier of `rows` as its prediction layer.
+
+    `training` are features of training images of these `groups`, which the detector is fitted on.
+    """
     session.model.layers[-1].set_weights([probe.kernel, probe.bias])
     session.clock.lap("linear_probe")
-    training = [block[rows.training] for block in blocks]
     judged = _judged(probe, rows, files)
     return finish(
         session,
         chosen=LINEAR_PROBE,
-        detector=fitted_detector(training, None, rows.groups[rows.training], seed),
+        detector=fitted_detector(training, None, groups, session.options.seed),
         temperature=probe.temperature,
         **judged,
         **known,

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from builders.backbones.backbone import Backbone
-from probes.data.image_index import ImageIndex
+from probes.data.image_index import ImageIndex, Store
 from probes.data.sampling import Sample
 from probes.data.splits import Rows
 from probes.errors import ProbeError
 from probes.images.image_facts import Inspection
+from probes.images.prepare import Reader
 from probes.network.features import Features, Network, extract
 from probes.quality.repeats import Repeats
 from probes.similarity.reference import Reference, find_reference
 from recommender.pipeline.loading import LoadedBackbone
 from recommender.pipeline.probed_network import probed_network
+
+Spread = Callable[[Store, Network], Reader]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,9 +32,20 @@ class NetworkPass:
 
 
 def run_network(
-    loaded: LoadedBackbone, index: ImageIndex, sample: Sample, progress: Callable[[int, int], None] | None
+    loaded: LoadedBackbone,
+    index: ImageIndex,
+    sample: Sample,
+    progress: Callable[[int, int], None] | None,
+    spread: Spread | None = None,
 ) -> NetworkPass:
-    """Run the network once over the sample."""
+    """Run the network once over the sample; `spread` makes a reader that runs it on other machines."""
+    network, reference = network_of(loaded)
+    features = extract(index, sample, network, progress, spread and spread(index.store, network))
+    return NetworkPass(backbone=loaded.backbone, network=network, features=features, reference=reference)
+
+
+def network_of(loaded: LoadedBackbone) -> tuple[Network, Reference | None]:
+    """A loaded backbone as the probes see it, and what drift can be compared with."""
     backbone = loaded.backbone
     network = probed_network(backbone, program=loaded.program)
     reference = find_reference(backbone.fingerprint)
@@ -39,8 +53,7 @@ def run_network(
         reference = None
     if reference is not None and reference.moments:
         network = probed_network(backbone, reference.norms(backbone.input_size), loaded.program)
-    features = extract(index, sample, network, progress)
-    return NetworkPass(backbone=backbone, network=network, features=features, reference=reference)
+    return network, reference
 
 
 def require_finite(backbone: Backbone, features: Features) -> None:

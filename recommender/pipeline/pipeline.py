@@ -45,6 +45,7 @@ class Pipeline:
     seed: int
     progress: Progress
     clock: Clock
+    spread: network_pass.Spread | None = None  # runs the network on other machines
 
     def measure_and_decide(self, loaded: LoadedBackbone, everything: Inspection | None) -> Decision:
         """Pass the network over the sample, call every probe, and apply the rules."""
@@ -100,7 +101,8 @@ class Pipeline:
         self, loaded: LoadedBackbone, everything: Inspection | None
     ) -> tuple[network_pass.NetworkPass, Inspection]:
         """The pass over the sample, and facts of its images."""
-        passed = network_pass.run_network(loaded, self.index, self.sample, partial(self.progress, "network"))
+        report = partial(self.progress, "network")
+        passed = network_pass.run_network(loaded, self.index, self.sample, report, self.spread)
         tests = self.sample.n_wanted // 4 if self.check else 0
         inspected = everything or inspect_sample(self.index, passed.features, with_test=tests, seed=self.seed)
         try:

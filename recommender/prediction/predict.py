@@ -5,7 +5,7 @@ TensorFlow is imported when a .keras file is opened.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probes.cores import n_cores
 from probes.data.sources.folder import FolderStore, files_below
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders, resize
@@ -41,6 +42,7 @@ class Prediction:
     out_of_distribution: bool | None = None  # None without a detector
     distance: float | None = None  # from the training pictures, about 1 for one of these; None likewise
     error: str | None = None  # why it could not be read
+    features: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)  # None without a detector
 
 
 Readable = tuple[str, npt.NDArray[np.float32]]  # a file, and its pixels of shape (size, size, channels)
@@ -87,7 +89,7 @@ def predict(
 
 def _predictions(predictor: Predictor, images: Paths, top: int) -> Iterator[Prediction]:
     listed, none = _listed(images), True
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(8, n_cores())
     while batch := list(islice(listed, _BATCH)):
         none = False
         with quiet_decoders():  # not across a yield: warnings are the whole process's
@@ -135,7 +137,8 @@ def _of_batch(predictor: Predictor, batch: Sequence[Readable], top: int) -> Iter
         )
     detector = predictor.detector
     distances = [None] * len(batch) if detector is None else detector.distance(features[0]).tolist()
-    for (file, _), values, distance in zip(batch, probabilities, distances, strict=True):
+    read = [None] * len(batch) if detector is None else features[0]
+    for (file, _), values, distance, own in zip(batch, probabilities, distances, read, strict=True):
         order = np.argsort(-values, kind="stable")[:top]
         yield Prediction(
             file=file,
@@ -143,6 +146,7 @@ def _of_batch(predictor: Predictor, batch: Sequence[Readable], top: int) -> Iter
             probabilities=tuple(values[order].tolist()),
             out_of_distribution=None if detector is None else not distance <= detector.threshold,
             distance=distance,
+            features=own,
         )
 
 
