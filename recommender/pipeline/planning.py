@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from probes.data.image_index import ImageIndex
-from probes.data.splits import Rows
 from probes.measurements import Measurements
-from probes.network.features import Features
 from recommender.rules.class_balance import class_weights
 from recommender.rules.cut_rule import alone_is_better
 from recommender.rules.plan import Plan, plan_strategy
@@ -14,6 +12,8 @@ from recommender.rules.scenario import Scenario
 
 if TYPE_CHECKING:
     from builders.graph.cut_search import CutPoint
+    from probes.data.splits import Rows
+    from probes.network.features import Features
     from probes.separability.linear_probe import LinearProbe
 
 
@@ -23,8 +23,8 @@ def plan_and_probe(
     backbone: str,
     cuts: "Sequence[CutPoint]",
     measured: Measurements,
-    features: Features,
-    rows: Rows,
+    features: "Features",
+    rows: "Rows",
     index: ImageIndex,
     seed: int,
 ) -> "tuple[Plan, LinearProbe]":
