@@ -28,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def inspect_everything(
-    index: ImageIndex, progress: Callable[[int, int], None] | None = None, inspector: Inspector = inspect
+    index: ImageIndex, progress: Callable[[int, int], None] | None = None, inspector: Inspector | None = None
 ) -> Inspection:
     """Inspect every image of every split, on all cores; Ctrl-C raises `Interrupted`.
 
@@ -53,7 +53,7 @@ def inspect_everything(
     try:
         with quiet_decoders():
             todo = np.setdiff1d(np.arange(len(names)), known["place"])
-            for row, failure in _inspected(index, names, todo, inspector):
+            for row, failure in _inspected(index, names, todo, inspector or inspect):
                 rows[row["place"]] = row
                 journal = journal and _append(journal, row)
                 if failure is not None and len(reasons) < _REASONS:

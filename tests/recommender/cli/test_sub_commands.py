@@ -22,16 +22,16 @@ OUTPUT, MODEL = {"--json", "--quiet"}, {"--build", "--export", "--report", "--no
 ANSWER = {"--scenario", "--verbose"}
 MEASURED = NETWORK | {"--engine"}
 OWN = {
-    "recommend": DATA | MEASURED | ANSWER | MODEL | OUTPUT,
-    "check": DATA | MEASURED | OUTPUT | {"--full"},
+    "recommend": DATA | MEASURED | ANSWER | MODEL | OUTPUT | {"--ray"},
+    "check": DATA | MEASURED | OUTPUT | {"--full", "--ray"},
     "fit": DATA
     | MEASURED
     | ANSWER
     | MODEL
     | OUTPUT
-    | {"--epochs", "--steps", "--resume", "--logs", "--augment", "--force"},
+    | {"--epochs", "--steps", "--resume", "--logs", "--augment", "--force", "--ray", "--embeddings"},
     "compare": DATA | MEASURED | ANSWER | MODEL | OUTPUT | {"--budget", "--plot"},
-    "predict": OUTPUT | {"--top", "--csv", "--json-lines", "--trust"},
+    "predict": OUTPUT | {"--top", "--csv", "--json-lines", "--trust", "--column", "--output", "--ray", "--embeddings"},
     "backbones": set(),
     "cuts": {"--trust"},
     "reference": NETWORK | OUTPUT | {"--max-images", "--seed"},
