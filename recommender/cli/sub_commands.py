@@ -80,7 +80,7 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
     metavar="NAMES",
     help="mirror, shift and brightness, with commas, or none. By default all; mirror only if labels stay right.",
 )
-@options.training_panel("--force", is_flag=True, help="Return the fine-tuned model even if it is not surely better.")
+@options.training_panel("--force", is_flag=True, help="Return the fine-tuned model even if it is not probably better.")
 @options.training_panel(
     "--embeddings",
     metavar="FOLDER",
@@ -106,8 +106,8 @@ def fit(
 ) -> None:
     """Train the recommended model, and evaluate it on images that were not used in training.
 
-    It prints the recommendation first. The fine-tuned model comes back only if it is surely better than the frozen one
-    on images that were held out. Ctrl-C ends it with the best model so far.
+    It prints the recommendation first. The fine-tuned model comes back only if it is probably better than the frozen
+    one, by images that were held out. Ctrl-C ends it with the best model so far.
 
     With --ray a frozen model is fitted on all images by the cluster.
     """

@@ -70,9 +70,9 @@ class Predictions:
 class FitResult:
     """A trained model, and its accuracy on images that it was not trained on, None if no image can be held out."""
 
-    model: Any = field(repr=False)  # compiled; fine-tuned only where that is surely better than the frozen model
+    model: Any = field(repr=False)  # compiled; fine-tuned only where that is probably better than the frozen model
     plan: TrainingPlan  # what was planned
-    chosen: str  # "fine_tuned"; "linear_probe", the frozen model, if that was not surely better; or "as_given"
+    chosen: str  # "fine_tuned"; "linear_probe", the frozen model, if that was not probably better; or "as_given"
     judged_by: str  # "cross-validation", "held-out part", "validation", or "nothing"
     start: "Evaluation | None" = None  # of the frozen model on the images that judge
     # Of what was chosen, on images that it did not train on. If fine-tuned: of the trials, at the best average.
