@@ -1,5 +1,8 @@
 """The range of each argument, for the command and the library alike."""
 
+import math
+import numbers
+
 from recommender.errors import RecommendError
 
 SMALLEST_INPUT = 32  # px: a backbone with stride 32 has no feature map below it
@@ -13,14 +16,18 @@ def check_arguments(
     input_size: int | str | None, max_images: int, scenario: int | None, seed: int, check: str | None, engine: str
 ) -> None:
     """Refuse arguments of `recommender.recommend` that are out of range."""
-    is_size = input_size in (None, "auto") or (isinstance(input_size, int) and input_size >= SMALLEST_INPUT)
+
+    def within(value: object, least: int, most: float = math.inf) -> bool:
+        return isinstance(value, numbers.Integral) and least <= int(value) <= most
+
+    is_size = input_size in (None, "auto") or within(input_size, SMALLEST_INPUT)
     for name, given, holds, expected in (
         ("input_size", input_size, is_size, f"at least {SMALLEST_INPUT} px, or 'auto'"),
-        ("max_images", max_images, max_images >= SMALLEST_SAMPLE, f"at least {SMALLEST_SAMPLE}"),
+        ("max_images", max_images, within(max_images, SMALLEST_SAMPLE), f"at least {SMALLEST_SAMPLE}"),
         ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
         ("engine", engine, engine in ENGINES, "'auto', 'litert' or 'tensorflow'"),
         ("check", check, check in (None, "sample", "full"), "'sample', 'full' or None"),
-        ("seed", seed, 0 <= seed <= LARGEST_SEED, f"from 0 to {LARGEST_SEED}"),
+        ("seed", seed, within(seed, 0, LARGEST_SEED), f"from 0 to {LARGEST_SEED}"),
     ):
         if not holds:
             raise RecommendError(f"Expected `{name}` to be {expected}. Received: {given!r}.")

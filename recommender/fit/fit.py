@@ -68,6 +68,9 @@ def _check_options(options: FitOptions) -> None:
         raise RecommendError(
             f"Expected `precision` to be one of {', '.join(_PRECISIONS)}. Received: {options.precision!r}."
         )
+    for callback in options.callbacks:
+        if not hasattr(callback, "set_model"):
+            raise RecommendError(f"Expected `callbacks` to be Keras callbacks. Received: {callback!r} among them.")
     if options.logs is not None and importlib.util.find_spec("tensorboard") is None:
         raise RecommendError(
             "Expected the package that writes logs. Received: no tensorboard. Install with: pip install "

@@ -426,6 +426,7 @@ def test_a_model_of_the_user_with_another_head_is_trained_in_place(whole, head):
         ({"epochs": 1, "steps": 1}, "both"),
         ({"augmentation": ("rotate",)}, "'rotate'"),
         ({"precision": "float8"}, "'float8'"),
+        ({"callbacks": ["early"]}, "'early' among them"),
         ({"learning_rate": -1.0}, "`learning_rate`"),
         ({"seed": -1}, "`seed`"),
     ],

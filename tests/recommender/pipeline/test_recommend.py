@@ -98,6 +98,7 @@ def test_one_call_gives_a_compiled_model(two_classes, tiny_file):
         ({"scenario": 5}, "`scenario` to be 1, 2, 3 or 4. Received: 5"),
         ({"check": "some"}, "`check` to be 'sample', 'full' or None. Received: 'some'"),
         ({"seed": -1}, "`seed` to be from 0 to"),
+        ({"max_images": "20"}, "`max_images` to be at least 2. Received: '20'"),
     ],
 )
 def test_an_argument_out_of_range_is_refused_before_anything_is_read(arguments, message):
