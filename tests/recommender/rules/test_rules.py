@@ -1,6 +1,8 @@
 """The rule engine: pure, and always in one of the four scenarios."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -278,3 +280,25 @@ def test_shallow_features_always_cut_a_block_away_unless_the_network_can_not_be_
 )
 def test_without_drift_images_are_dissimilar_if_an_earlier_cut_is_clearly_better(accuracies, similarity):
     assert similarity_of(measured(accuracies), CUTS) is similarity
+
+
+@pytest.mark.parametrize(
+    ("name", "per_class", "numbers"),
+    [
+        ("cats_dogs", 10, {1}),
+        ("blood_cells_bccd", 160, {1}),
+        ("hymenoptera", 10, {1}),
+        ("fsdd_spectrograms", 40, {3}),
+        ("magnetic_tile_defects", 160, {3}),
+        ("mnist", 40, {3}),
+        ("mnist", 160, {2, 3}),
+        ("omniglot_alphabets", 40, {3}),
+    ],
+)
+def test_clear_cases_of_the_benchmark_are_decided_as_they_came_out(name, per_class, numbers):
+    lines = (Path(__file__).parents[3] / "benchmarks/results/regret.jsonl").read_text(encoding="utf-8").splitlines()
+    place = {"set": name, "per_class": per_class, "seed": 0, "arm": "frozen"}
+    row = next(row for row in map(json.loads, lines) if place.items() <= row.items())
+    found = verdict(Task(**{**row["task"], "similarity": Similarity(row["task"]["similarity"])}))
+    assert found.scenario.id in numbers
+    assert not found.close
