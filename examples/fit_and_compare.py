@@ -8,9 +8,9 @@ import sys
 import netgraft
 
 
-def main(folder: str, target: str, seconds: str = "600") -> None:
+def main(folder: str, target: str, seconds: str = "600", *, steps: int | None = None) -> None:
     found = netgraft.recommend(folder)
-    result = found.fit()
+    result = found.fit(steps=steps)
     print(result.accuracy, result.interval)  # on images that it did not learn from
     result.model.save(target)
     comparison = netgraft.compare(found, budget=float(seconds))
