@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from builders.backbones.candidates import candidates, is_auto
 from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
-from probes.images.image_facts import inspect
 from probes.images.inspect_all import inspect_everything
 from recommender.errors import RecommendError
 from recommender.explanation.reasons import explain
@@ -22,7 +21,6 @@ from recommender.progress import Clock, Progress, reported
 if TYPE_CHECKING:
     from builders.training.schedule import Schedule
     from builders.training.state import Check
-    from recommender.cluster.session import Cluster
     from recommender.comparison.comparison import Comparison
     from recommender.fit.result import FitResult, TrainingPlan
 
@@ -132,6 +130,8 @@ class Recommendation(Decision):
         from recommender.fit.plan import FitOptions
 
         if ray is None:
+            if embeddings is not None:
+                raise RecommendError("Expected `embeddings` with `ray`. Received: it alone. Leave it out.")
             return fit(self, model, FitOptions(**options))
         if model is not None:
             raise RecommendError("Expected `fit` to build the model with `ray`. Received: a model. Leave it out.")
@@ -247,10 +247,12 @@ def recommend(
         _LOG.warning("There is nothing to choose: %s is the only network whose weights are here.", tried[0].name)
     clock = Clock()
     with reported(progress) as report:
-        cluster = _connected(ray, report)
-        if cluster is not None:
-            from recommender.cluster.check import inspect_on
-            from recommender.cluster.sample import spread_over
+        inspector, spread = None, None
+        if ray is not None:
+            from recommender.cluster.check import readers_on
+
+            report("connecting", 0, 1)
+            inspector, spread = readers_on(ray)
         index = open_source(
             data,
             columns=columns,
@@ -263,7 +265,6 @@ def recommend(
         clock.lap("index")
         everything = None
         if check == "full":
-            inspector = inspect if cluster is None else partial(inspect_on, cluster)
             everything = inspect_everything(index, partial(report, "checking"), inspector)
             clock.lap("check")
         from recommender.pipeline.choosing import load
@@ -278,7 +279,7 @@ def recommend(
             seed=seed,
             progress=report,
             clock=clock,
-            spread=None if cluster is None else partial(spread_over, cluster),
+            spread=spread,
         )
         loader = partial(Loader, index=index, sample=sample, trust=trust, engine=engine, seed=seed, progress=report)
         own = pixels if len(tried) == 1 else None  # among several, networks of the registry have their own scaling
@@ -289,15 +290,6 @@ def recommend(
         clock.lap("load")
         decision = pipeline.measure_and_decide(loaded, everything)
         return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
-
-
-def _connected(ray: str | None, report: Progress) -> "Cluster | None":
-    if ray is None:
-        return None
-    from recommender.cluster.session import connect
-
-    report("connecting", 0, 1)
-    return connect(ray)
 
 
 def ready_model(data: Any, **arguments: Any) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import rich_click as click
 from recommender.cli import options
 from recommender.cli.terminal import fail, say
 from recommender.explanation.text import clean, printable
-from recommender.progress import import_tensorflow, progress_bar
+from recommender.progress import Progress, import_tensorflow, progress_bar
 
 if TYPE_CHECKING:
     from recommender.prediction.predict import Prediction
@@ -85,7 +86,6 @@ def predict(
         return
     if embeddings or columns:
         raise click.UsageError("Expected --embeddings and --column with --output only. Received: them without it.")
-    failed = n = 0
     with progress_bar(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
         from recommender.prediction.exported_model import needs_tensorflow
 
@@ -99,24 +99,35 @@ def predict(
             say(note)
         lenient_output()
 
-        def counted() -> "Iterator[Prediction]":
-            nonlocal failed, n
-            for n, found in enumerate(prediction.predict(predictor, _paths(images), top=top), start=1):
-                failed += found.error is not None
-                yield found
-                show("predicting", n, 0)
-
         form = _csv_lines if as_csv else _json_array if as_json else _json_lines if as_json_lines else _table_lines
+        seen = _Counted(prediction.predict(predictor, _paths(images), top=top), show)
         try:
-            for line in form(counted(), min(top, len(predictor.classes))):
+            for line in form(seen, min(top, len(predictor.classes))):
                 click.echo(line)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted. Not all pictures were predicted.") from None
         finally:
             if as_json:
                 click.echo("]")  # the array ends even where the prediction fails
-    if failed:
-        fail(f"{failed:,} of {n:,} pictures could not be read.")
+    if seen.failed:
+        fail(f"{seen.failed:,} of {seen.n:,} pictures could not be read.")
+
+
+@dataclass
+class _Counted:
+    """Predictions that are counted and reported as they are taken."""
+
+    found: "Iterable[Prediction]"
+    show: Progress
+    n: int = 0
+    failed: int = 0
+
+    def __iter__(self) -> "Iterator[Prediction]":
+        for one in self.found:
+            self.n += 1
+            self.failed += one.error is not None
+            yield one
+            self.show("predicting", self.n, 0)
 
 
 def _predict_on_cluster(

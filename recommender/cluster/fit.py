@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from builders.surgery.frozen_split import split_frozen
 from probes.data.image_index import VALIDATION, EntryReader
 from probes.data.splits import FOLDS, Rows, held_out_splits
 from probes.network.features import content_order
+from probes.quality.findings import count
 from probes.separability.discriminant import Classifier, Moments, Split, of_moments
 from probes.separability.linear_probe import LinearProbe, calibrated, judged_by
 from recommender.cluster.embeddings import Embed, EmbedRows, listing_of, wanted_images
@@ -20,7 +22,7 @@ from recommender.cluster.shards import Shards, digest_of, spans
 from recommender.cluster.sums import NO_SPLIT, Accumulate, Hashed, Judge, factors_of, parts_of, places_of
 from recommender.errors import RecommendError
 from recommender.fit.data import notes_on
-from recommender.fit.frozen import announced, fit_frozen, measured_everything, result_of
+from recommender.fit.frozen import announced, fit_frozen, measured_everything, result_of, unused_options
 from recommender.fit.images import rows_of_everything
 from recommender.fit.plan import FitOptions, FitSession
 from recommender.fit.result import FitResult
@@ -50,14 +52,19 @@ def fit_on_cluster(cluster: Cluster, found: Decision, options: FitOptions, folde
     model = found.build()
     split = split_frozen(model, train_norms=True)
     session = FitSession(found=found, model=model, frozen_split=split, given=False, options=options, clock=Clock())
-    entries = found.index.entries
-    if entries is None and measured_everything(session):  # its own classifier is that of all images
-        return fit_frozen(session)
+    entries, rival = found.index.entries, found.verdict.rival
     with tempfile.TemporaryDirectory(prefix="netgraft_") as temporary:
         shards = Shards.at(folder or temporary)
         if entries is not None:
-            return _fitted_by_hash(cluster, session, shards, entries)
-        return _fitted(cluster, session, shards)
+            result = _fitted_by_hash(cluster, session, shards, entries)
+        elif measured_everything(session):  # its own classifier is that of all images
+            result = fit_frozen(session)
+        else:
+            result = _fitted(cluster, session, shards)
+    if rival is None:
+        return result
+    note = f"Fine-tuning (scenario {rival.id}) may be better, and was not tried: a cluster fits frozen models alone."
+    return replace(result, notes=(*result.notes, note))
 
 
 def _fitted(cluster: Cluster, session: FitSession, shards: Shards) -> FitResult:
@@ -112,7 +119,7 @@ def _fitted_by_hash(cluster: Cluster, session: FitSession, shards: Shards, entri
     results = judged_by(probabilities, np.arange(len(rows)), rows) if len(np.unique(labels)) > 1 else None
     probe = calibrated(whole.kernel, whole.bias, results, rows, seed=seed)
     plan = announced(session, rows, n_training=n_training)
-    notes = [f"{n_failed:,} images could not be read and were left out."] if n_failed else []
+    notes = [f"Left out, since unreadable: {count(n_failed, 'image')}."] if n_failed else []
     if hashed.judged < 1:
         notes.append(f"{len(rows):,} of the images that were held out judge the model.")
     files = [file for *_, own in parts for file in own]
@@ -179,9 +186,11 @@ def _classifiers(
     return [of_moments(part.scaled(scale), work.shift, widths=widths) for part in summed]
 
 
-def _result(session: FitSession, probe: LinearProbe, rows: Rows, files: Sequence[str], **known: Any) -> FitResult:
+def _result(
+    session: FitSession, probe: LinearProbe, rows: Rows, files: Sequence[str], notes: Sequence[str], **known: Any
+) -> FitResult:
     """The model with the classifier as its prediction layer; its detector is fitted on the sample that was measured."""
-    found = session.found
+    found, notes = session.found, (*notes, *unused_options(session))
     training = found.rows.training
     blocks = [block[training] for block in found.pooled_for_head()]
-    return result_of(session, probe, rows, files, blocks, found.rows.groups[training], **known)
+    return result_of(session, probe, rows, files, blocks, found.rows.groups[training], notes=notes, **known)

@@ -11,6 +11,7 @@ from builders.training.schedule import AUGMENTATIONS
 from probes.data.sampling import quotas
 from probes.images.decode import in_order, quiet_decoders
 from probes.images.prepare import Prepared
+from probes.quality.findings import count
 from probes.separability.invariance import augmented_blocks, measure_invariance
 from probes.separability.linear_probe import solve
 from recommender.fit.images import FloatArray, Numbers, SplitImages, rows_of_everything, run_pass, whole_sample
@@ -86,7 +87,7 @@ def notes_on(session: FitSession, n_failed: int) -> tuple[str, ...]:
             "and validation: rare classes may be more frequent among them."
         )
     if n_failed:
-        notes.append(f"{n_failed:,} images could not be read and were left out.")
+        notes.append(f"Left out, since unreadable: {count(n_failed, 'image')}.")
     return tuple(notes)
 
 

@@ -44,9 +44,13 @@ def fit_frozen(session: FitSession) -> FitResult:
         features, notes = read.pooled["head"][order], notes_on(session, len(read.skipped.failures))
     session.clock.lap("images")
     plan = announced(session, rows)
-    if unused := ", ".join(name for name in _OF_FINE_TUNING if getattr(session.options, name)):
-        notes = (*notes, f"Without effect, since the prediction layer is solved at once: {unused}.")
-    return frozen_result(session, features, rows, files, plan=plan, notes=notes)
+    return frozen_result(session, features, rows, files, plan=plan, notes=(*notes, *unused_options(session)))
+
+
+def unused_options(session: FitSession) -> tuple[str, ...]:
+    """A sentence on the options of fine-tuning that were given in vain, if any were."""
+    unused = ", ".join(name for name in _OF_FINE_TUNING if getattr(session.options, name))
+    return (f"Without effect, since the prediction layer is solved at once: {unused}.",) if unused else ()
 
 
 def announced(session: FitSession, rows: "Rows", n_training: int | None = None) -> TrainingPlan:

@@ -122,7 +122,7 @@ def test_a_manifest_that_is_not_held_in_memory_is_fitted_on_as_a_whole(data, tin
     spread = found.fit(ray="local")
     assert spread.plan.n_training == found.index.n_images - 1
     assert spread.evaluation.n == found.index.n_images - 1
-    assert spread.notes == ("1 images could not be read and were left out.",)
+    assert spread.notes == ("Left out, since unreadable: 1 image.",)
     assert spread.accuracy == pytest.approx(listed.accuracy, abs=0.1)  # other folds
     ours, theirs = (result.model.layers[-1].get_weights()[0] * result.temperature for result in (spread, listed))
     balanced = spread.plan.class_weight is not None  # weights follow the manifest's counts, with the broken image
@@ -133,6 +133,20 @@ def test_embeddings_need_a_folder_that_all_machines_share(tiny_found):
     several = Cluster(n_cores=8, n_machines=4, dashboard="")
     with pytest.raises(RecommendError, match=r"all 4 machines.*--embeddings"):
         fit_on_cluster(several, tiny_found, options=None)
+
+
+def test_embeddings_without_a_cluster_are_refused(tiny_found, tmp_path):
+    with pytest.raises(RecommendError, match="Expected `embeddings` with `ray`"):
+        tiny_found.fit(embeddings=str(tmp_path))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_a_cluster_does_not_try_is_said(tiny_found, monkeypatch):
+    scenario = type(tiny_found.scenario)
+    monkeypatch.setattr(type(tiny_found.verdict), "rival", property(lambda _: scenario.numbered(3)))
+    notes = tiny_found.fit(ray="local", steps=3).notes
+    assert any("Without effect" in note and "steps" in note for note in notes)
+    assert any("scenario 3" in note and "was not tried" in note for note in notes)
 
 
 @pytest.mark.usefixtures("cluster")
