@@ -136,7 +136,8 @@ def _points(evidence: BackboneEvidence) -> str:
 def _amount(found: "Decision") -> str:
     size, verdict = found.measurements.size, found.verdict
     outcomes, small = verdict.outcomes, small_class(size.class_counts)
-    tuned = max(Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE, key=outcomes.expected)
+    better = max(Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE, key=outcomes.expected)
+    tuned = verdict.scenario if verdict.scenario.fine_tunes else better
     return (
         f"There are {count(size.n_images, 'image')} in {size.n_classes:,} classes, {small:,} in "
         f"{small_class_words(size.n_classes)}. Fine-tuning (scenario {tuned.id}) is expected to reach "

@@ -234,3 +234,9 @@ def test_few_images_like_the_source_make_a_weak_detector(found, n_images, simila
 def test_the_source_has_a_name_or_a_phrase(found):
     assert source_of(found) == "ImageNet"
     assert source_of(measured(found, similarity=None)) == "what tiny was trained on"
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_fine_tuning_that_is_spoken_of_is_the_one_that_was_chosen(found, number):
+    chosen = replace(found, verdict=replace(found.verdict, scenario=Scenario.numbered(number)))
+    assert f"Fine-tuning (scenario {number}) is expected to reach" in explain(chosen)[0]
