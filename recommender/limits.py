@@ -13,7 +13,14 @@ ENGINES = ("auto", "litert", "tensorflow")  # what runs the network
 
 
 def check_arguments(
-    input_size: int | str | None, max_images: int, scenario: int | None, seed: int, check: str | None, engine: str
+    input_size: int | str | None,
+    max_images: int,
+    scenario: int | None,
+    seed: int,
+    check: str | None,
+    engine: str,
+    *,
+    trial: bool,
 ) -> None:
     """Refuse arguments of `recommender.recommend` that are out of range."""
 
@@ -25,6 +32,8 @@ def check_arguments(
         ("input_size", input_size, is_size, f"at least {SMALLEST_INPUT} px, or 'auto'"),
         ("max_images", max_images, within(max_images, SMALLEST_SAMPLE), f"at least {SMALLEST_SAMPLE}"),
         ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
+        ("trial", trial, trial in (False, True), "True or False"),
+        ("scenario", scenario, not (trial and scenario), "left to the trial"),
         ("engine", engine, engine in ENGINES, "'auto', 'litert' or 'tensorflow'"),
         ("check", check, check in (None, "sample", "full"), "'sample', 'full' or None"),
         ("seed", seed, within(seed, 0, LARGEST_SEED), f"from 0 to {LARGEST_SEED}"),

@@ -86,9 +86,9 @@ class Recommendation(Decision):
         """Train the model, and evaluate it on images that it was not trained on.
 
         With a frozen backbone the linear probe on all images is the whole training. Otherwise fine-tuning starts from
-        it in up to three trials, each with other images held out, until it is sure whether that is better than the
-        frozen model; averages of both in weights take part. If it is, the same training runs on all images. If not, or
-        if the images are too few to tell, the frozen model comes back: what `build` returns if every image was
+        it in up to three trials, each with other images held out, until more are not worth their time; averages of the
+        start and the end in weights take part. If the fine-tuned network is probably better than the frozen model, the
+        same training runs on all images. If not, the frozen model comes back: what `build` returns if every image was
         measured. Inside the scope of a `tf.distribute` strategy, training runs under it.
 
         Args:
@@ -201,6 +201,7 @@ def recommend(
     engine: str = "auto",
     max_images: int = 1000,
     scenario: int | None = None,
+    trial: bool = False,
     check: str | None = None,
     seed: int = 0,
     ray: str | None = None,
@@ -227,21 +228,23 @@ def recommend(
             its first use, and TensorFlow where that is not possible.
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
+        trial: whether to train a fine-tuned network on a part of the images before choosing, and to compare it with the
+            frozen one on the others, as in the trials of `fit`. It settles what is too close to call.
         check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
         ray: address of a Ray cluster on which images are read and the network runs: "auto", "host:port", or "local",
             which starts Ray on this machine. The answer is the same as without it. Needs `netgraft[ray]`.
         progress: called with the phase ("connecting", "checking", "loading", before TensorFlow is imported,
-            "converting", "backbones", "sizes", "network" or "classifiers"), steps done and steps wanted. By default a
-            bar on standard error shows it, if that is a terminal.
+            "converting", "backbones", "sizes", "network", "classifiers", or with a trial those of `fit`), steps done
+            and steps wanted. By default a bar on standard error shows it, if that is a terminal.
 
     Raises:
         RecommendError: an argument is out of range.
         ProbeError: the data can't be measured.
         BuildError: a backbone is unknown, can't be read or is no image network, or its weights are missing.
     """
-    check_arguments(input_size, max_images, scenario, seed, check, engine)
+    check_arguments(input_size, max_images, scenario, seed, check, engine, trial=trial)
     tried = candidates(backbone, weights)
     if len(tried) == 1 and is_auto(backbone):
         _LOG.warning("There is nothing to choose: %s is the only network whose weights are here.", tried[0].name)
@@ -289,7 +292,12 @@ def recommend(
         loaded = load(list(zip(tried, loaders, strict=True)), input_size)
         clock.lap("load")
         decision = pipeline.measure_and_decide(loaded, everything)
-        return Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
+        found = Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
+        if not trial:
+            return found
+        from recommender.fit.trial import with_trial
+
+        return with_trial(found, report)
 
 
 def ready_model(data: Any, **arguments: Any) -> Any:

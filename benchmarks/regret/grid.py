@@ -5,9 +5,9 @@
 A cell is a data set, a number of training images of each class, and a seed; of each class up to 60 images, a third at
 most, are kept out of everything and judge. In the `frozen` arm a classifier is fitted at every cut point, alone and
 joined with the earlier stages. In the others the product's own training runs on all training images, without trials:
-`full` (scenario 3), `partial` (scenario 2), `short` and `long` (`full` with 120 and 240 steps) and `plain`, a recipe
-that many people use: the last stage alone read by the prediction layer, the last weights taken, scale and offset of
-BatchNorm frozen, shifts and brightness as augmentation.
+`full` (scenario 3), `partial` (scenario 2), `short` and `long` (`full` with 120 and 240 steps), `small` (`full` with as
+many batches of 16 in place of 32) and `plain`, a recipe that many people use: the last stage alone read by the
+prediction layer, the last weights taken, scale and offset of BatchNorm frozen, shifts and brightness as augmentation.
 A quarter as many images as train, if there are so many, are shown to the start and to the end of each training: that is
 what a trial on held-out images would have seen. Input is the rule's size, 128 px at most, so that a training takes
 minutes. `seconds` are of one processor.
@@ -53,9 +53,10 @@ from recommender.rules.scenario import Scenario
 TEST, LARGEST_SIZE, ALL = 60, 128, 320
 SHARES = (0.0, 0.5, 0.75, 1.0)  # of the end in averages of weights with the start
 STEPS = {"short": 120, "long": 240}
+BATCH_SIZE = {"small": 16}
 SCENARIOS = {
     "partial": Scenario.PARTIAL_FINE_TUNE,
-    **dict.fromkeys(("full", "plain", "short", "long"), Scenario.FULL_FINE_TUNE),
+    **dict.fromkeys(("full", "plain", "short", "long", "small"), Scenario.FULL_FINE_TUNE),
 }
 SIZES = ((40, 0), (10, 0), (160, 0), (20, 1), (80, 1))  # images a class, and seed
 ARMS = ("frozen", "full", "partial")
@@ -67,6 +68,7 @@ def cells(n_sets: int) -> list[tuple[int, int, int, str]]:
     found = [(number, *SIZES[pair[number % 2]], arm) for pair in pairs for number in range(n_sets) for arm in ARMS]
     found += [(number, 40, 0, "plain") for number in range(n_sets)]
     found += [(number, *SIZES[number % 2], length) for number in range(n_sets) for length in STEPS]
+    found += [(number, 10, 0, "small") for number in range(n_sets)]
     return found
 
 
@@ -150,14 +152,10 @@ def trained(found: Recommendation, arm: str, folder: ImageIndex, trial: Files, t
     found = replace(found, plan=plan, probe=probe)
     options = FitOptions(
         steps=STEPS.get(arm),
-        **dict.fromkeys(("epochs", "batch_size", "learning_rate", "logs", "progress", "announce", "on_check")),
+        batch_size=BATCH_SIZE.get(arm),
         augmentation=("shift", "brightness") if arm == "plain" else None,
-        cache=True,
         precision="float32",
-        callbacks=(),
         seed=found.seed,
-        resume=False,
-        keep_state=False,
         force=True,
     )
     model = found.build()

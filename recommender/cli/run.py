@@ -11,7 +11,7 @@ import rich_click as click
 
 from builders.export.formats import check_format
 from recommender.cli.terminal import INTERRUPTED
-from recommender.explanation.text import clean
+from recommender.explanation.text import clean, duration
 from recommender.progress import loading_quietly, progress_bar
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _print(found: "Recommendation", request: _Request) -> None:
     if request.page and request.check is not None:
         data_check_page.print_page(found, console())
     elif request.page:
-        recommendation_page.print_page(found, console(), commands=_next(request), verbose=request.verbose)
+        recommendation_page.print_page(found, console(), commands=_next(found, request), verbose=request.verbose)
         if request.verbose:
             from builders.surgery.describe import describe
 
@@ -122,17 +122,23 @@ def _print(found: "Recommendation", request: _Request) -> None:
         click.echo(page.one_line(found))
 
 
-def _next(request: _Request) -> tuple[str, ...]:
+def _next(found: "Recommendation", request: _Request) -> tuple[str, ...]:
     """What to type after a recommendation; nothing where it was only the beginning."""
     if request.fit is not None or request.budget is not None:
         return ()
+    from recommender.fit.plan import expected_seconds
     from recommender.reports.summary import repeat_command
 
     model = f"{request.target or 'model.keras'}"
+    check = f"{repeat_command(request.command, 'compare')}  # was the advice right? takes up to 10 minutes"
+    if found.verdict.may_be_tried:
+        time = expected_seconds(found, found.verdict.best_tuned, refit=False)
+        takes = "" if time is None else f", at most about {duration(time)}"
+        check = f"{repeat_command(request.command, '', '--trial')}  # tries which is better{takes}"
     return (
         f"{repeat_command(request.command, 'fit', '--build', model)}  # train, evaluate, write the model",
         f"{_predict_command(model)}  # classify new images with it",
-        f"{repeat_command(request.command, 'compare')}  # was the advice right? takes up to 10 minutes",
+        check,
     )
 
 

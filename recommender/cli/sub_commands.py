@@ -18,6 +18,11 @@ from recommender.progress import import_tensorflow, loading_quietly, progress_ba
 @options.data
 @options.ray
 @options.answer
+@options.answer_panel(
+    "--trial",
+    is_flag=True,
+    help="Before choosing, train on a part of the images, and compare fine-tuned and frozen network on the others.",
+)
 @options.build
 @options.report
 @options.form

@@ -13,6 +13,7 @@ from recommender.explanation.verdict import (
     small_class_words,
     source_of,
     too_few_norms,
+    trial_words,
 )
 from recommender.explanation.weak_detector import weak_detector
 from recommender.rules import thresholds
@@ -29,7 +30,7 @@ _MAKE_REFERENCE = "`recommend reference IMAGES --backbone ...`"
 
 def explain(found: "Decision") -> tuple[str, ...]:
     """Why this scenario and this strategy."""
-    parts = (_override, _backbone, _amount, _similarity, _resolution, _cut, _freeze, _accuracy, _runner_up)
+    parts = (_override, _backbone, _trial, _amount, _similarity, _resolution, _cut, _freeze, _accuracy, _runner_up)
     return tuple(reason for part in parts if (reason := part(found)))
 
 
@@ -94,6 +95,11 @@ def _override(found: "Decision") -> str:
     if ruled is None:
         return ""
     return f"You asked for scenario {chosen.id} ({chosen.name}); the rules would choose {ruled.id} ({ruled.name})."
+
+
+def _trial(found: "Decision") -> str:
+    words = trial_words(found)
+    return f"A trial was run on your images: {words}. It counts beside what other data sets show." if words else ""
 
 
 def _backbone(found: "Decision") -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from probes.quality.findings import count
 from probes.similarity.similarity import LEAST_NORMS
-from recommender.explanation.text import interval_text, percent
+from recommender.explanation.text import duration, interval_text, percent, points_text
 from recommender.rules import thresholds
 
 if TYPE_CHECKING:
@@ -37,6 +37,18 @@ def sureness(found: "Decision") -> str:
         return f"{asked}{sure}"
     close = f"too close to call between {verdict.scenario.id} and {verdict.runner_up.id}; {sure}"
     return close if verdict.rival is None else f"{close}. `fit` tries fine-tuning as well, and keeps the better"
+
+
+def trial_words(found: "Decision") -> str:
+    """What a trial showed; empty without one."""
+    trial, what = found.verdict.trial, "balanced accuracy" if found.class_weight is not None else "accuracy"
+    if trial is None:
+        return ""
+    return (
+        f"{what} of the frozen model {percent(trial.frozen)}, after {trial.scenario.id} {trial.scenario.name} "
+        f"{percent(trial.tuned)}: {100 * trial.gain:+.1f} points (90 % interval {points_text(trial.interval)}) on "
+        f"{count(trial.n_images, 'held-out image')}; took {duration(trial.seconds)}"
+    )
 
 
 def score_interval(similarity: "FeatureSimilarity") -> tuple[float, float] | None:

@@ -20,6 +20,7 @@ from recommender.fit.plan import REFIT_BELOW, FitSession, phases
 from recommender.fit.result import TrainingPlan
 from recommender.fit.state_file import state_file
 from recommender.rules import thresholds
+from recommender.rules.outcomes import Outcomes, outcomes
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,8 +80,11 @@ class FineTuning:
         """
         if self.evidence is None or self.session.given or not self.session.found.scenario.fine_tunes:
             return None
-        gain, verdict = self.evidence.gain, self.session.found.verdict
-        return verdict.outcomes.chance_after(verdict.scenario, gain.difference, gain.standard_error)
+        return self._expected.chance_after(self.session.found.scenario, *self.evidence.measured)
+
+    @property
+    def _expected(self) -> Outcomes:
+        return outcomes(self.session.found.verdict.task)  # before a trial, whose images are held out here again
 
     @property
     def accepted(self) -> bool:
@@ -91,12 +95,14 @@ class FineTuning:
 
     @property
     def settled(self) -> bool:
-        """Whether a further trial would change nothing."""
+        """Whether further trials would change nothing, or are expected to make too little of a difference."""
         if self.evidence is None:
             return False
         if self.session.options.force or self.chance is None:
             return self.session.options.force or self.evidence.sure or self.evidence.worse
-        return not 1 - thresholds.SETTLED <= self.chance <= thresholds.SETTLED
+        done = len(self.held_out) / sum(len(split.held_out) for split in self.splits)
+        scenario, measured = self.session.found.scenario, self.evidence.measured
+        return done == 1 or self._expected.worth_of_trials(scenario, *measured, less=done) < thresholds.WORTH_ITS_COST
 
     def announce(self) -> None:
         """Tell the user the plan, with the seconds that a few timed steps predict."""
@@ -129,7 +135,7 @@ class FineTuning:
         session.announce(self.plan)
 
     def run_trials(self) -> None:
-        """Train with images held out, until it is sure whether fine-tuning helps or no trial is left."""
+        """Train with images held out, until more trials are not worth their time."""
         for number, split in enumerate(self.splits):
             if self.settled:
                 return

@@ -51,14 +51,18 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
 
 
 def _fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
-    clock = Clock()
-    given = model is not None
+    session = session_of(found, options, model)
+    n_images = sum(len(names) for names in found.index.files)  # of a stream, a sample
+    return fit_frozen(session) if session.frozen_split.solvable and n_images <= SOLVED_AT_ONCE else fit_tuned(session)
+
+
+def session_of(found: "Decision", options: FitOptions, model: Any = None) -> FitSession:
+    """What is to be trained, and how; the model is built unless it is given."""
+    clock, given = Clock(), model is not None
     model = model if given else found.build()
     _check_model(model, len(found.measurements.size.class_names))
-    frozen_split = split_frozen(model, train_norms=not given)
-    session = FitSession(found=found, model=model, frozen_split=frozen_split, given=given, options=options, clock=clock)
-    n_images = sum(len(names) for names in found.index.files)  # of a stream, a sample
-    return fit_frozen(session) if frozen_split.solvable and n_images <= SOLVED_AT_ONCE else fit_tuned(session)
+    split = split_frozen(model, train_norms=not given)
+    return FitSession(found=found, model=model, frozen_split=split, given=given, options=options, clock=clock)
 
 
 def _check_options(options: FitOptions) -> None:

@@ -23,6 +23,7 @@ class Evidence:
     """How fine-tuned weights and their averages with the start compare with the start, on the same images."""
 
     best: int  # number of the share with the lowest log loss, the start not counted
+    frozen: float  # accuracy of the start; balanced where classes have the same weight
     gain: Gain  # of its accuracy over the start's; of the balanced accuracies where classes have the same weight
     sure: bool  # whether it is better than the start
     worse: bool  # whether it is surely worse
@@ -33,6 +34,11 @@ class Evidence:
     @property
     def share(self) -> float:
         return SHARES[self.best]
+
+    @property
+    def measured(self) -> tuple[float, float]:
+        """The gain and its standard error."""
+        return self.gain.difference, self.gain.standard_error
 
     def sentence(self, n_images: int, chance: float | None, *, accepted: bool, forced: bool) -> str:
         """What trials on so many images showed, and what came back; `chance` that fine-tuning is better, if known."""
@@ -76,6 +82,7 @@ def weigh(predictions: npt.ArrayLike, rows: Rows, seed: int, *, balanced: bool =
     chosen = cross_chosen(correct[1:], seed=seed, groups=groups, labels=labels, losses=losses[1:])
     return Evidence(
         best=best,
+        frozen=float(np.average(correct[0], weights=weights)),
         gain=gain,
         sure=bool((middle > half and total >= 0) or (total > limit and gain.difference >= 0)),
         worse=bool((middle < -half and total <= 0) or (total < -limit and gain.difference <= 0)),

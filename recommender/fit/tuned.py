@@ -1,5 +1,7 @@
 """Fine-tuning from the frozen model, which comes back unless held-out images show that fine-tuning is better."""
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -21,6 +23,18 @@ from recommender.fit.result import AS_GIVEN, FINE_TUNED, LINEAR_PROBE, FitResult
 
 def fit_tuned(session: FitSession) -> FitResult:
     """Fine-tune in trials that hold out images, and then on all images if the trials show that it helps."""
+    with fine_tuning(session) as training:
+        training.run_trials()
+        training.run_on_everything()
+    session.clock.lap("fine_tune")
+    if not (session.options.keep_state or training.interrupted):
+        remove_state(training.file)
+    return _result(training)
+
+
+@contextlib.contextmanager
+def fine_tuning(session: FitSession) -> Iterator[FineTuning]:
+    """A fine-tuning that is about to begin, with every image read and its plan announced."""
     data = read_all(session)
     session.clock.lap("images")
     split = session.frozen_split
@@ -31,12 +45,7 @@ def fit_tuned(session: FitSession) -> FitResult:
     with use_precision(split.tail, precision), quiet_decoders(), quiet_tracing(), kept_memory():
         training = FineTuning(session=session, data=data, trainer=Trainer(split.tail, schedule), precision=precision)
         training.announce()
-        training.run_trials()
-        training.run_on_everything()
-    session.clock.lap("fine_tune")
-    if not (session.options.keep_state or training.interrupted):
-        remove_state(training.file)
-    return _result(training)
+        yield training
 
 
 def _result(training: FineTuning) -> FitResult:

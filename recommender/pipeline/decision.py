@@ -124,8 +124,12 @@ class Decision:
 
     def with_scenario(self, scenario: Scenario, *, by_trial: bool = False) -> Self:
         """The same measurements with another scenario, which the user asks for or a trial shows to be the best."""
+        return self.with_verdict(self.verdict.with_scenario(scenario, by_trial=by_trial))
+
+    def with_verdict(self, verdict: Verdict) -> Self:
+        """The same measurements with another verdict on them."""
         plan, probe = plan_and_probe(
-            scenario,
+            verdict.scenario,
             backbone=self.backbone.name,
             cuts=self.plan.cuts,
             measured=self.measurements,
@@ -134,7 +138,6 @@ class Decision:
             index=self.index,
             seed=self.seed,
         )
-        verdict = self.verdict.with_scenario(scenario, by_trial=by_trial)
         return replace(self, verdict=verdict, plan=plan, probe=probe)
 
     def save_report(

@@ -32,6 +32,7 @@ from recommender.reports.json_schema import (
     Size,
     SourceLabel,
     Strategy,
+    Trial,
 )
 from recommender.rules import thresholds
 from recommender.rules.class_balance import imbalance, small_class
@@ -152,6 +153,7 @@ def _scenario(found: "Decision") -> Scenario:
             Expected(scenario.id, verdict.outcomes.expected(scenario), *verdict.outcomes.interval(scenario))
             for scenario in verdict.outcomes.scenarios
         ],
+        trial=verdict.trial and Trial.of(verdict.trial, scenario=verdict.trial.scenario.id),
         rival=None if verdict.rival is None else verdict.rival.id,
         overridden=None if verdict.overridden is None else verdict.overridden.id,
     )

@@ -148,6 +148,18 @@ class Expected(Record):
     high: Share
 
 
+class Trial(Record):
+    """Brief training on a part of the images; accuracies of the others, balanced where the classes are weighted."""
+
+    scenario: Annotated[ScenarioId, note("The fine-tuning that was tried.")]
+    frozen: Annotated[Share, note("Accuracy of the frozen whole backbone.")]
+    tuned: Annotated[float, note("Accuracy of the fine-tuned network.")]
+    gain: float
+    interval: Annotated[Pair, note("90 % interval of the gain.")]
+    n_images: Annotated[Count, note("That were held out.")]
+    seconds: float
+
+
 class Scenario(Record):
     id: ScenarioId
     name: ScenarioName
@@ -161,6 +173,7 @@ class Scenario(Record):
     ]
     expected: Annotated[list[Expected], note("Of each possible scenario, after training; the cheapest first.")]
     rival: Annotated[ScenarioId | None, note("Fine-tuning that may be clearly better: `fit` tries it.")]
+    trial: Annotated[Trial | None, note("Only with `--trial`.")]
     overridden: Annotated[ScenarioId | None, note("What the rules chose, where the user or `compare` chose another.")]
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from probes.quality.findings import SEVERITIES, count
 from recommender.explanation.text import clean, duration, interval_text, percent, rows_text
-from recommender.explanation.verdict import condition_of_runner_up, source_of, sureness
-from recommender.fit.plan import planned
+from recommender.explanation.verdict import condition_of_runner_up, source_of, sureness, trial_words
+from recommender.fit.plan import expected_seconds, planned
 from recommender.pipeline.decision import Decision
 from recommender.rules.scenario import Similarity
 
 _FINDING = 96  # characters of the first finding that are shown
 NEXT_CALLS = ("netgraft.compare(found)", "found.fit().model.save('model.keras')")
-_FLAGS = ("--verbose", "--quiet", "--json", "--no-thumbnails")  # of output: a next command has its own
+_FLAGS = ("--verbose", "--quiet", "--json", "--no-thumbnails", "--trial")  # of output: a next command has its own
 _VALUED = ("--build", "--export", "--report")
 
 
@@ -35,6 +35,7 @@ def summary(found: Decision) -> Summary:
         lines=(
             ("Data", _data(found)),
             ("Confidence", sureness(found)),
+            ("Trial", trial_words(found)),
             ("Accuracy", gives(found)),
             ("Cost", _costs(found)),
             ("Runner-up", _runner_up(found)),
@@ -87,7 +88,7 @@ def gives(found: Decision) -> str:
 
 
 def training_line(found: Decision) -> str:
-    """What `fit` does, in words; it measures its time only when it starts."""
+    """What `fit` does, in words, and about how long that takes."""
     plan = planned(found)
     if plan.schedule is None:
         if found.measurements.size.n_sampled >= plan.n_training:
@@ -95,11 +96,16 @@ def training_line(found: Decision) -> str:
         return f"`fit` reads all {plan.n_training:,} images once"
     often = f", up to {plan.trials} times" if plan.trials > 1 else ""
     steps = f"{plan.schedule.steps:,} steps of {plan.schedule.batch_size} images"
-    return f"`fit` trains for {steps}{often}; it estimates its time when it starts"
+    seconds = expected_seconds(found)
+    takes = "" if seconds is None else f", at most about {duration(seconds)} here"
+    return f"`fit` trains for {steps}{often}{takes}"
 
 
 def repeat_command(command: str, verb: str, *more: str) -> str:
-    """The command line for another sub-command on the same data: "recommend fit 'my photos' --build model.keras"."""
+    """The command line for another sub-command on the same data: "recommend fit 'my photos' --build model.keras".
+
+    `verb`: the sub-command, empty for the recommendation itself.
+    """
     kept, words = [], iter(shlex.split(command)[1:])
     for word in words:
         if word in _VALUED:
@@ -108,7 +114,7 @@ def repeat_command(command: str, verb: str, *more: str) -> str:
             kept.append(word)
     if kept[:1] == ["recommend"]:
         kept = kept[1:]
-    return shlex.join(["recommend", verb, *kept, *more])
+    return shlex.join(["recommend", *([verb] if verb else []), *kept, *more])
 
 
 def _data(found: Decision) -> str:

@@ -18,6 +18,7 @@ from recommender.rules.scenario import Scenario, Similarity
 FloatArray = npt.NDArray[np.float64]
 
 _DRAWS = 4000
+_IMAGINED = 100  # outcomes of further trials
 _LEAST_LOG = np.log(1e-4)  # of a factor of errors
 
 
@@ -48,6 +49,20 @@ class Task:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What brief training on a part of the images showed on the others, which were held out."""
+
+    scenario: Scenario  # the fine-tuning that was tried
+    frozen: float  # accuracy of the frozen whole backbone, 0 to 1
+    tuned: float  # of the fine-tuned network
+    gain: float  # the second less the first; balanced where the classes have equal weight
+    interval: tuple[float, float]  # 90 % interval of the gain
+    standard_error: float  # of the gain
+    n_images: int  # that were held out
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcomes:
     """Accuracies that the scenarios may reach, as draws."""
@@ -72,17 +87,38 @@ class Outcomes:
         """Probability that one scenario is better than another by more than that, in accuracy."""
         return float((self._of(scenario) - self._of(than) > by).mean())
 
-    def chance_after(self, scenario: Scenario, gain: float, error: float) -> float:
-        """Probability that fine-tuning is better than the best frozen model, after a trial on held-out images.
+    def after(self, scenario: Scenario, gain: float, error: float) -> "Outcomes":
+        """The same after a trial of a fine-tuning on held-out images: draws again, by how well they explain it.
 
-        `gain` is its accuracy less that of the frozen whole backbone, with its standard error. Each draw counts by how
-        well it explains that.
+        `gain` is its accuracy less that of the frozen whole backbone, with its standard error.
         """
-        tuned, whole = self._of(scenario), self._of(Scenario.LINEAR_PROBE)
-        frozen = np.max([self._of(each) for each in self.scenarios if not each.fine_tunes], axis=0)
-        logs = -0.5 * ((tuned - whole - gain) / np.hypot(error, thresholds.TRIAL_ERROR)) ** 2
-        weights = np.exp(logs - logs.max())
-        return float(weights @ (tuned > frozen) / weights.sum())
+        logs = self._of(scenario) - self._of(Scenario.LINEAR_PROBE) - gain
+        logs = -0.5 * (logs / np.hypot(error, thresholds.TRIAL_ERROR)) ** 2
+        cumulated = np.cumsum(np.exp(logs - logs.max()))
+        places = (np.arange(len(logs)) + 0.5) / len(logs) * cumulated[-1]
+        return Outcomes(scenarios=self.scenarios, draws=self.draws[:, np.searchsorted(cumulated, places)])
+
+    def chance_after(self, scenario: Scenario, gain: float, error: float) -> float:
+        """Probability that fine-tuning is better than the best frozen model, after such a trial."""
+        found = self.after(scenario, gain, error)
+        frozen = np.max([found._of(each) for each in found.scenarios if not each.fine_tunes], axis=0)
+        return float((found._of(scenario) > frozen).mean())
+
+    def worth_of_trials(self, scenario: Scenario, gain: float, error: float, *, less: float) -> float:
+        """Accuracy that the better choice after more trials is expected to gain, after a gain with that error.
+
+        `less`: what they leave of the variance of the gain, below 1.
+        """
+        found, then = self.after(scenario, gain, error), error * np.sqrt(less)
+        likely = (found._of(scenario) - found._of(Scenario.LINEAR_PROBE))[:_IMAGINED]
+        new = likely + error * np.sqrt(less / (1 - less)) * _noise()[0][0, : len(likely)]
+        gains = less * gain + (1 - less) * new
+        leads = [self.after(scenario, each, then)._lead(scenario) for each in gains]
+        return float(np.maximum(leads, 0).mean() - max(np.mean(leads), 0))
+
+    def _lead(self, scenario: Scenario) -> float:
+        """Expected accuracy of a fine-tuning less that of the best frozen model."""
+        return self.expected(scenario) - max(self.expected(each) for each in self.scenarios if not each.fine_tunes)
 
     def with_copy(self, scenario: Scenario, *, of: Scenario) -> "Outcomes":
         """The same with another scenario that gives what this one gives."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from recommender.rules import thresholds
 from recommender.rules.cut_rule import choose_cut
-from recommender.rules.outcomes import Outcomes, Task, cheapest_within, images_needed, outcomes
+from recommender.rules.outcomes import Outcomes, Task, Trial, cheapest_within, images_needed, outcomes
 from recommender.rules.scenario import Scenario, Similarity
 
 
@@ -47,7 +47,8 @@ class Verdict:
     gap: float  # expected accuracy less that of the runner-up, -1 to 1
     close: bool  # whether the confidence is too low to rely on the choice
     overridden: Scenario | None  # what the rules would have chosen, if the user asked for another
-    settled: bool  # whether the user, or a trial, chose the scenario
+    settled: bool  # whether the user, or the trials of `fit`, chose the scenario
+    trial: Trial | None  # a trial that the choice rests on
     task: Task = field(repr=False)
     outcomes: Outcomes = field(repr=False, compare=False)
 
@@ -75,25 +76,45 @@ class Verdict:
     @property
     def rival(self) -> Scenario | None:
         """The fine-tuning that may be clearly better than the frozen model that was chosen, and is worth a trial."""
-        if self.scenario.fine_tunes or self.settled:
+        if self.scenario.fine_tunes or self.settled or self.trial is not None:
             return None
-        tuned = max(Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE, key=self.outcomes.expected)
-        chance = self.outcomes.chance_better(tuned, self.scenario, thresholds.NEARLY_BEST)
-        return tuned if chance > thresholds.WORTH_A_TRIAL else None
+        chance = self.outcomes.chance_better(self.best_tuned, self.scenario, thresholds.NEARLY_BEST)
+        return self.best_tuned if chance > thresholds.WORTH_A_TRIAL else None
+
+    @property
+    def may_be_tried(self) -> bool:
+        """Whether the choice is too close to call, and a trial of fine-tuning can settle it."""
+        fine_tunes = self.scenario.fine_tunes or self.runner_up.fine_tunes
+        return self.close and fine_tunes and not self.settled and self.trial is None and self.task.accuracy is not None
+
+    @property
+    def best_tuned(self) -> Scenario:
+        """Of the scenarios that train layers of the backbone the one that is chosen, or expected to be better."""
+        if self.scenario.fine_tunes:
+            return self.scenario
+        return max(Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE, key=self.outcomes.expected)
 
     def with_scenario(self, scenario: Scenario, *, by_trial: bool = False) -> "Verdict":
         """The verdict where the user asks for a scenario, or where a trial shows that it is the best."""
         ruled = scenario if by_trial else self.overridden or self.scenario
-        return decide(self.task, forced=scenario, ruled=ruled)
+        return decide(self.task, forced=scenario, ruled=ruled, trial=self.trial)
+
+    def with_trial(self, trial: Trial) -> "Verdict":
+        """The verdict after a trial."""
+        return decide(self.task, trial=trial)
 
     def __repr__(self) -> str:
         first, then = (f"{each.id} {each.name}" for each in (self.scenario, self.runner_up))
         return f"<Verdict {first}, confidence {self.confidence:.2f}, runner-up {then}>"
 
 
-def decide(task: Task, *, forced: Scenario | None = None, ruled: Scenario | None = None) -> Verdict:
+def decide(
+    task: Task, *, forced: Scenario | None = None, ruled: Scenario | None = None, trial: Trial | None = None
+) -> Verdict:
     """The cheapest scenario that is expected to be about as good as the best one; `forced` by the user."""
     expected = outcomes(task)
+    if trial is not None:
+        expected = expected.after(trial.scenario, trial.gain, trial.standard_error)
     possible = expected.scenarios
     ruled = ruled or cheapest_within(expected, thresholds.WORTH_ITS_COST)
     chosen = forced or ruled
@@ -111,6 +132,7 @@ def decide(task: Task, *, forced: Scenario | None = None, ruled: Scenario | None
         close=confidence < thresholds.CLOSE_CALL,
         overridden=overridden,
         settled=forced is not None,
+        trial=trial,
         task=task,
         outcomes=expected,
     )

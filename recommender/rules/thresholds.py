@@ -65,16 +65,16 @@ EXCESS_DISSIMILAR = 0.25
 # Images of a class below which the model card names it.
 FEW_IMAGES = 20
 
-# A scenario has to be expected to be better than a cheaper one by this much, in accuracy, to be worth its cost. Ours.
+# A scenario has to be expected to be better than a cheaper one by this much, in accuracy, to be worth its cost, and
+# further trials have to be expected to make as much of a difference. Ours.
 WORTH_ITS_COST = 0.005
 # Confidence is the probability that no scenario is better by more than this, in accuracy.
 NEARLY_BEST = 0.01
 # Probability that fine-tuning is better than the frozen model by more than that, from which `fit` tries it.
 WORTH_A_TRIAL = 0.2
 # A fine-tuned network is returned if it is better than the frozen model with this probability, by what is expected and
-# by trials together; beyond the second one, or below one less it, no further trial is needed.
+# by trials together.
 ACCEPTED = 0.6
-SETTLED = 0.9
 # Standard deviation of what a trial on fewer images misses of the gain of a training on all, in accuracy. Ours.
 TRIAL_ERROR = 0.02
 # Confidence below which the answer is "too close to call".

@@ -74,6 +74,8 @@ BAD = {  # what is wrong -> arguments, exit code, what the line says
     ),
     "a scenario above 4": (["data", "--scenario", "5"], USAGE, "'--scenario'"),
     "a scenario below 1": (["data", "--scenario", "0"], USAGE, "'--scenario'"),
+    "a scenario and a trial": (["data", "--scenario", "2", "--trial"], USER, "`scenario` to be left to the trial"),
+    "a trial of a comparison": (["compare", "data", "--trial"], USAGE, "It is an option of: recommend"),
     "too small a sample": (["data", "--max-images", "1"], USAGE, "'--max-images'"),
     "a sample that is no number": (["data", "--max-images", "many"], USAGE, "'--max-images'"),
     "too small an input": (["data", "--input-size", "8"], USAGE, "'--input-size'"),

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from builders.training import schedule
+from recommender import recommend
 from recommender.fit.result import FINE_TUNED, LINEAR_PROBE
 from recommender.rules import thresholds
 from recommender.rules.scenario import Scenario
@@ -62,3 +64,27 @@ def test_a_scenario_that_the_user_asked_for_is_not_tried_against_another(unsure)
 def test_the_plan_says_what_is_tried(unsure):
     assert unsure.training.schedule is not None
     assert unsure.training.trials >= 1
+
+
+@pytest.fixture(scope="module")
+def tried(two_classes, tiny_file):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LEAST_STEPS", "LEAST_STEPS_DISSIMILAR", "STEPS"):
+            patch.setattr(schedule, name, 2)
+        return recommend(two_classes, backbone=tiny_file, trial=True)
+
+
+def test_a_trial_is_part_of_the_answer_wherever_it_is_shown(tried):
+    trial = tried.verdict.trial
+    assert trial.scenario.fine_tunes
+    assert 0 < trial.n_images <= 16
+    assert trial.tuned - trial.frozen == pytest.approx(trial.gain)
+    words = f"{100 * trial.gain:+.1f} points"
+    assert words in str(tried)
+    assert any(words in reason for reason in tried.reasons)
+    assert tried.to_dict()["scenario"]["trial"]["n_images"] == trial.n_images
+
+
+def test_after_a_trial_fit_does_not_try_a_rival_of_a_frozen_model(tried):
+    frozen = tried.with_verdict(replace(tried.verdict, scenario=Scenario.LINEAR_PROBE))
+    assert frozen.fit().trials == 0

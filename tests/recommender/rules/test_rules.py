@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recommender.rules import cut_rule, thresholds
 from recommender.rules import scenario_rule as rules
-from recommender.rules.outcomes import Task, images_needed, outcomes
+from recommender.rules.outcomes import Task, Trial, images_needed, outcomes
 from recommender.rules.plan import plan_strategy, similarity_of
 from recommender.rules.scenario import Amount, Scenario, Similarity
 
@@ -137,6 +137,54 @@ def test_fine_tuning_that_may_be_clearly_better_is_the_rival_unless_the_user_or_
     assert (tried.scenario, tried.rival, tried.overridden) == (found.rival, None, None)
     assert found.with_scenario(found.rival).overridden is found.scenario
     assert verdict(replace(task, accuracy=1.0, n_judged=1000)).rival is None
+
+
+CLOSE = replace(PHOTOGRAPHS, accuracy=0.7, n_images=60, images_per_class=10)
+
+
+def tried(task, gain, error):
+    found = verdict(task)
+    trial = Trial(
+        scenario=found.best_tuned,
+        frozen=0.8,
+        tuned=0.8 + gain,
+        gain=gain,
+        interval=(gain - 1.64 * error, gain + 1.64 * error),
+        standard_error=error,
+        n_images=100,
+        seconds=80.0,
+    )
+    return found.with_trial(trial)
+
+
+def test_a_trial_settles_what_is_too_close_to_call():
+    assert verdict(CLOSE).may_be_tried
+    better, worse = tried(CLOSE, 0.1, 0.02), tried(CLOSE, -0.1, 0.02)
+    assert better.scenario.fine_tunes
+    assert not worse.scenario.fine_tunes
+    assert min(better.confidence, worse.confidence) > verdict(CLOSE).confidence
+    assert (better.may_be_tried, better.rival, worse.rival) == (False, None, None)
+
+
+@settings(max_examples=25)
+@given(TASKS, st.floats(-1, 1), st.floats(0, 0.5))
+def test_any_trial_leaves_an_answer_with_a_confidence(task, gain, error):
+    found = tried(task, gain, error)
+    assert 0 <= found.confidence <= 1
+    assert found.runner_up is not found.scenario
+    assert found.with_scenario(Scenario.LINEAR_PROBE).trial == found.trial
+
+
+def test_a_trial_of_few_images_says_less_than_one_of_many():
+    before, few, many = verdict(CLOSE), tried(CLOSE, 0.1, 0.1), tried(CLOSE, 0.1, 0.02)
+    gains = [each.outcomes.expected(before.best_tuned) for each in (before, few, many)]
+    assert gains == sorted(gains)
+
+
+def test_more_trials_are_worth_their_time_where_the_first_is_unclear_and_not_where_it_is_clear():
+    found, tuned = outcomes(CLOSE), verdict(CLOSE).best_tuned
+    unclear, clear = (found.worth_of_trials(tuned, gain, 0.05, less=1 / 3) for gain in (0.0, 0.2))
+    assert unclear > thresholds.WORTH_ITS_COST > clear >= 0
 
 
 def test_a_network_that_can_not_be_cut_is_used_whole_where_the_user_asks_for_a_cut():

@@ -1,0 +1,50 @@
+"""A trial: fine-tuning on a part of the user's images, judged on the others, before the scenario is chosen."""
+
+from typing import TYPE_CHECKING, TypeVar
+
+from builders.training.state import remove_state
+from recommender.errors import RecommendError
+from recommender.fit.fit import session_of
+from recommender.fit.plan import FitOptions
+from recommender.fit.tuned import fine_tuning
+from recommender.progress import Progress
+from recommender.rules.outcomes import Trial
+
+if TYPE_CHECKING:
+    from recommender.pipeline.decision import Decision
+
+Found = TypeVar("Found", bound="Decision")
+
+
+def with_trial(found: Found, report: Progress) -> Found:
+    """Choose the scenario again, after training the best fine-tuning as in the trials of `fit`.
+
+    Raises:
+        RecommendError: no image can be held out, or the training diverged.
+    """
+    scenario = found.verdict.best_tuned
+    report("loading", 0, 1)
+    options = FitOptions(seed=found.seed, progress=report)
+    session = session_of(found.with_scenario(scenario, by_trial=True), options)
+    with fine_tuning(session) as training:
+        training.run_trials()
+    session.clock.lap("trial")
+    if training.interrupted:
+        raise KeyboardInterrupt
+    remove_state(training.file)
+    evidence = training.evidence
+    if evidence is None or training.diverged:
+        why = "no image can be held out" if evidence is None else "the training diverged"
+        raise RecommendError(f"Expected a trial to tell fine-tuning from freezing. Received: {why}. Leave it out.")
+    gain = evidence.gain
+    trial = Trial(
+        scenario=scenario,
+        frozen=evidence.frozen,
+        tuned=evidence.frozen + gain.difference,
+        gain=gain.difference,
+        interval=(gain.low, gain.high),
+        standard_error=gain.standard_error,
+        n_images=len(training.judged),
+        seconds=sum(session.clock.seconds.values()),
+    )
+    return found.with_verdict(found.verdict.with_trial(trial))
