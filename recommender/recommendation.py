@@ -295,6 +295,7 @@ def recommend(
         found = Recommendation(**{part.name: getattr(decision, part.name) for part in fields(decision)})
         if not trial:
             return found
+        report("loading", 0, 1)
         from recommender.fit.trial import with_trial
 
         return with_trial(found, report)

@@ -23,7 +23,6 @@ def with_trial(found: Found, report: Progress) -> Found:
         RecommendError: no image can be held out, or the training diverged.
     """
     scenario = found.verdict.best_tuned
-    report("loading", 0, 1)
     options = FitOptions(seed=found.seed, progress=report)
     session = session_of(found.with_scenario(scenario, by_trial=True), options)
     with fine_tuning(session) as training:

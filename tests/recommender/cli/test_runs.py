@@ -123,6 +123,7 @@ def test_options_reach_the_library(invoke, measured):
         "scenario": 2,
         "check": None,
         "ray": None,
+        "trial": False,
     }
     assert (second["check"], second["backbone"], second["max_images"]) == ("full", ("efficientnet_lite0",), 1000)
 

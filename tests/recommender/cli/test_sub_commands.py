@@ -22,7 +22,7 @@ OUTPUT, MODEL = {"--json", "--quiet"}, {"--build", "--export", "--report", "--no
 ANSWER = {"--scenario", "--verbose"}
 MEASURED = NETWORK | {"--engine"}
 OWN = {
-    "recommend": DATA | MEASURED | ANSWER | MODEL | OUTPUT | {"--ray"},
+    "recommend": DATA | MEASURED | ANSWER | MODEL | OUTPUT | {"--ray", "--trial"},
     "check": DATA | MEASURED | OUTPUT | {"--full", "--ray"},
     "fit": DATA
     | MEASURED
