@@ -165,16 +165,16 @@ def _trained(found: "Decision", tried: Scenario | None) -> Strategy:
 
 
 def expected_seconds(found: "Decision", tried: Scenario | None = None, *, refit: bool = True) -> float | None:
-    """About how long the trials of what `planned` plans take at most, and the training on all images, by the pass.
+    """About how long the trials of what `planned` plans take at most, and the training on all images.
 
-    None if nothing is trained by steps, or no time was measured.
+    The network is timed on a few images. None if nothing is trained by steps.
     """
     plan = planned(found, tried)
-    if plan.schedule is None or found.milliseconds is None:
+    if plan.schedule is None:
         return None
     runs = plan.trials + (plan.refits and refit)
     passes = runs * plan.schedule.steps * plan.schedule.batch_size * (1 - _trained(found, tried).freeze_depth)
-    return STARTING_SECONDS + passes * PASSES_OF_A_STEP * found.milliseconds / 1000
+    return STARTING_SECONDS + passes * PASSES_OF_A_STEP * found.seconds_of_image
 
 
 def trials_of(n_held_out: int, *, own_split: bool) -> int:

@@ -1,5 +1,6 @@
 """A trial: fine-tuning on a part of the user's images, judged on the others, before the scenario is chosen."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from builders.training.state import remove_state
@@ -46,4 +47,5 @@ def with_trial(found: Found, report: Progress) -> Found:
         n_images=len(training.judged),
         seconds=sum(session.clock.seconds.values()),
     )
-    return found.with_verdict(found.verdict.with_trial(trial))
+    seconds = {**found.seconds, "trial": trial.seconds}
+    return replace(found.with_verdict(found.verdict.with_trial(trial)), seconds=seconds)

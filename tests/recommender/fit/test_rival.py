@@ -81,6 +81,7 @@ def test_a_trial_is_part_of_the_answer_wherever_it_is_shown(tried):
     assert trial.tuned - trial.frozen == pytest.approx(trial.gain)
     words = f"{100 * trial.gain:+.1f} points"
     assert words in str(tried)
+    assert tried.seconds["trial"] == trial.seconds
     assert any(words in reason for reason in tried.reasons)
     assert tried.to_dict()["scenario"]["trial"]["n_images"] == trial.n_images
 
