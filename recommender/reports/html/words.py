@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from probes.quality.findings import count
 from recommender.explanation.text import clean, duration, interval_text, percent
-from recommender.explanation.verdict import condition_of_runner_up, sureness
+from recommender.explanation.verdict import condition_of_runner_up, sureness, trial_words
 from recommender.pipeline.decision import Decision
 from recommender.reports import summary
 from recommender.rules.scenario import Scenario
@@ -67,8 +67,9 @@ def answer(found: Decision) -> Answer:
 
 
 def accuracies(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
-    """What accuracy to expect before any training, and what was measured after it; (name, value)."""
-    rows = [("Accuracy", summary.gives(found))]
+    """What a trial showed, the accuracy to expect before any training, and what was measured after it; (name, value)."""
+    rows = [("Trial", trial_words(found))] if found.verdict.trial is not None else []
+    rows.append(("Accuracy", summary.gives(found)))
     if fit is not None and fit.accuracy is not None and fit.interval is not None:
         after = f"{percent(fit.accuracy)} of new images right (90 % interval {interval_text(fit.interval)})"
         rows.append(("After training", after))
