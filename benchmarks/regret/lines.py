@@ -17,8 +17,8 @@ PRIOR = np.array([0.0, -0.1, -0.1, -0.2, 0.0])
 PRIOR_SPREAD = np.array([0.5, 0.1, 0.1, 0.2, 0.2])
 PRIOR_DIFFERENCE = np.zeros(5)
 PRIOR_DIFFERENCE_SPREAD = np.array([0.3, 0.1, 0.1, 0.2, 0.1])
-# The spreads over data sets and over cells are believed to be about 0.1 each (half-normal). Chosen with the confidences of
-# 31 cells in view, of which each was judged by lines without its data set: with an even prior they were too low by 0.1.
+# The spreads over data sets and over cells are believed to be about 0.1 each (half-normal). Chosen with the confidences
+# of 31 cells in view, each judged by lines without its data set: with an even prior they were too low by 0.1.
 SPREAD_BELIEVED = 0.1
 _SPREADS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)
 

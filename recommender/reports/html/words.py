@@ -67,7 +67,7 @@ def answer(found: Decision) -> Answer:
 
 
 def accuracies(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
-    """What a trial showed, the accuracy to expect before any training, and what was measured after it; (name, value)."""
+    """What a trial showed, the accuracy before any training, and what was measured after it; (name, value)."""
     rows = [("Trial", trial_words(found))] if found.verdict.trial is not None else []
     rows.append(("Accuracy", summary.gives(found)))
     if fit is not None and fit.accuracy is not None and fit.interval is not None:
