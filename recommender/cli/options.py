@@ -44,7 +44,9 @@ class _Size(click.ParamType[Any]):
         self.words = words
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return value if value in self.words else click.IntRange(SMALLEST_INPUT, LARGEST_INPUT).convert(value, param, ctx)
+        return (
+            value if value in self.words else click.IntRange(SMALLEST_INPUT, LARGEST_INPUT).convert(value, param, ctx)
+        )
 
 
 data_panel, network_panel, answer_panel, training_panel, output_panel = (
