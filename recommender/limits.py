@@ -6,6 +6,7 @@ import numbers
 from recommender.errors import RecommendError
 
 SMALLEST_INPUT = 32  # px: a backbone with stride 32 has no feature map below it
+LARGEST_INPUT = 4096  # px: a batch of larger pictures does not fit into memory
 SMALLEST_SAMPLE = 2  # an image of each of two classes
 LARGEST_SEED = 2**32 - 1  # scikit-learn's
 SMALLEST_BUDGET = 1  # s: what is done by then is reported, the frozen strategies at least
@@ -27,9 +28,9 @@ def check_arguments(
     def within(value: object, least: int, most: float = math.inf) -> bool:
         return isinstance(value, numbers.Integral) and least <= int(value) <= most
 
-    is_size = input_size in (None, "auto") or within(input_size, SMALLEST_INPUT)
+    is_size = input_size in (None, "auto") or within(input_size, SMALLEST_INPUT, LARGEST_INPUT)
     for name, given, holds, expected in (
-        ("input_size", input_size, is_size, f"at least {SMALLEST_INPUT} px, or 'auto'"),
+        ("input_size", input_size, is_size, f"{SMALLEST_INPUT} to {LARGEST_INPUT} px, or 'auto'"),
         ("max_images", max_images, within(max_images, SMALLEST_SAMPLE), f"at least {SMALLEST_SAMPLE}"),
         ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
         ("trial", trial, trial in (False, True), "True or False"),

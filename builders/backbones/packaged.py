@@ -40,7 +40,9 @@ class PackagedSpec(BackboneSpec):
         return path if path is not None and path.is_file() else None
 
     def identity(self, given: Any, options: OpenOptions) -> str | None:
-        del given, options
+        del given
+        if options.weights is not None:  # `pretrained` refuses them
+            return None
         content = None if self.weights_path is None else digest(self.weights_path)
         return content and f"{self.name} {content}"
 
@@ -56,7 +58,10 @@ class PackagedSpec(BackboneSpec):
         from builders.backbones.efficientnet_lite import pretrained_lite
 
         if weights is not None:
-            raise BuildError(f"Expected no `weights` for {self.name}, whose own are installed. Received: {weights!r}.")
+            raise BuildError(
+                f"Expected no `weights` for {self.name}, whose own are installed. Received: {weights!r}. Leave them "
+                "out, or name the network that they belong to with --backbone."
+            )
         self.check(self.name)
         options: dict[str, Any] = {"sha256": self.sha256, "name": self.name, "width": self.width, "depth": self.depth}
         return pretrained_lite(self.weights_path or Path(), input_size=size, **options)

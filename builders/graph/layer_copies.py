@@ -10,6 +10,8 @@ from builders.errors import BuildError, first_line
 
 def copied_layer(operation: Any, name: str) -> Any:
     """A new layer or operation with the name of its call; its weights are set later."""
+    if type(operation) is keras.layers.Lambda:  # a configuration loses the names that its function reads
+        return _lambda(operation, name)
     try:
         known = _constructed_with(operation)
         config = operation.get_config() if known is None else known
@@ -26,6 +28,18 @@ def copied_layer(operation: Any, name: str) -> Any:
             f"Expected the layer {name!r} ({type(operation).__name__}) to be copied from its configuration. "
             f"Received: {first_line(error)}. Give the class a get_config, or share the layers with share=True."
         ) from error
+
+
+def _lambda(layer: Any, name: str) -> Any:
+    """A new layer with the same function."""
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=name.partition("@")[0],
+        dtype=layer.dtype_policy,
+    )
 
 
 _SIMPLE = (str, int, float, bool, type(None), tuple, list)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 
 from builders.errors import BuildError
 
@@ -83,7 +84,7 @@ def plan_schedule(
 
 def check_augmentation(names: Iterable[str]) -> None:
     """Refuse an unknown augmentation."""
-    for name in names:
+    for name in [names] if isinstance(names, str) or not isinstance(names, Iterable) else names:
         if name not in AUGMENTATIONS:
             raise BuildError(f"Expected `augmentation` to hold some of {', '.join(AUGMENTATIONS)}. Received: {name!r}.")
 
@@ -92,7 +93,7 @@ def _check(epochs: float | None, steps: int | None, batch_size: int | None, lear
     if epochs is not None and steps is not None:
         raise BuildError(f"Expected `epochs` or `steps`. Received both: {epochs} and {steps}. Give one.")
     for name, value, least in (("epochs", epochs, 0), ("steps", steps, 0), ("batch_size", batch_size, 1)):
-        if value is not None and not least <= value < float("inf"):
-            raise BuildError(f"Expected `{name}` to be at least {least}. Received: {value}.")
-    if learning_rate is not None and not 0 < learning_rate < float("inf"):
-        raise BuildError(f"Expected `learning_rate` to be above 0. Received: {learning_rate}.")
+        if value is not None and not (isinstance(value, Real) and least <= value < float("inf")):
+            raise BuildError(f"Expected `{name}` to be at least {least}. Received: {value!r}.")
+    if learning_rate is not None and not (isinstance(learning_rate, Real) and 0 < learning_rate < float("inf")):
+        raise BuildError(f"Expected `learning_rate` to be above 0. Received: {learning_rate!r}.")

@@ -52,7 +52,7 @@ class Allowance:
 def _no_room(source: str, received: str) -> ProbeError:
     return ProbeError(
         f"Expected room to unpack {source!r} in {str(cache_directory())!r}. Received: {received}. Let NETGRAFT_CACHE "
-        "name a folder on a larger disk, or unpack it yourself."
+        "name a writable folder on a disk with room, or unpack it yourself."
     )
 
 
@@ -75,7 +75,8 @@ def cached(source: str, version: object, write: Callable[[Path], None]) -> Path:
                 with contextlib.suppress(FileExistsError):  # another process was faster
                     filled.rename(folder)
             _evict(root, keep=folder)
-        os.utime(folder)
+        with contextlib.suppress(OSError):  # a cache that is only read
+            os.utime(folder)
     except OSError as error:
         raise _no_room(source, (error.strerror or str(error)).lower()) from error
     return folder

@@ -1,7 +1,7 @@
 """The linear classifier that separability is measured with, and that a model's prediction layer starts from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,18 @@ class Judged:
     balanced_interval: tuple[float, float]  # 90 % interval of the balanced accuracy
     correct: tuple[bool, ...] = field(repr=False)
     fitted_share: float  # of the training images, that each classifier was fitted on
+
+    def over(self, of_images: float, of_classes: float) -> "Judged":
+        """The results where only those shares of the images and classes are known, and the others are all wrong."""
+        return replace(
+            self,
+            accuracy=of_images * self.accuracy,
+            standard_error=of_images * self.standard_error,
+            interval=(of_images * self.interval[0], of_images * self.interval[1]),
+            balanced_accuracy=of_classes * self.balanced_accuracy,
+            balanced_error=of_classes * self.balanced_error,
+            balanced_interval=(of_classes * self.balanced_interval[0], of_classes * self.balanced_interval[1]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 from builders.export.formats import FORMATS
-from recommender.limits import ENGINES, LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
+from recommender.limits import ENGINES, LARGEST_INPUT, LARGEST_SEED, SMALLEST_INPUT, SMALLEST_SAMPLE
 
 _Decorator = Callable[[Any], Any]
 # Inherited by every sub-command. The theme draws no boxes: the same help on a terminal and in a file.
@@ -44,7 +44,9 @@ class _Size(click.ParamType[Any]):
         self.words = words
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return value if value in self.words else click.IntRange(min=SMALLEST_INPUT).convert(value, param, ctx)
+        return (
+            value if value in self.words else click.IntRange(SMALLEST_INPUT, LARGEST_INPUT).convert(value, param, ctx)
+        )
 
 
 data_panel, network_panel, answer_panel, training_panel, output_panel = (

@@ -3,6 +3,7 @@
 Nothing heavy is imported before the work begins.
 """
 
+import errno
 import shlex
 from typing import Any
 
@@ -16,6 +17,8 @@ from recommender.cli.predict import predict
 from recommender.cli.sub_commands import backbones, check, compare, cuts, fit, recommend, reference
 from recommender.cli.terminal import INTERRUPTED, fail, say
 from recommender.errors import RecommendError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a full disk, standard output on one included
 
 # Options of the version before sub-commands: `recommend DATA --fit` runs `recommend fit DATA`.
 OLDER_SPELLINGS = {
@@ -80,6 +83,12 @@ class _Group(click.RichGroup):
             fail(str(error) or "Interrupted. Nothing was written.", INTERRUPTED)
         except (BuildError, ProbeError, RecommendError) as error:
             fail(str(error))
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            place = "" if error.filename is None else f" for {str(error.filename)!r}"
+            reason = f"{error.strerror}".lower()
+            fail(f"Expected room{place} to write. Received: {reason}. Make room, or write elsewhere.")
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
         """Sub-commands; where none begins like that, the options and paths of the default one."""

@@ -1,20 +1,21 @@
 """Train the recommended strategy and its rivals on the same images under one budget. Imports no TensorFlow."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from recommender.errors import RecommendError
 from recommender.fit.plan import check_choices
 from recommender.limits import SMALLEST_BUDGET
+from recommender.pipeline.decision import Decision
 from recommender.progress import Progress, reported
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
-    from recommender.pipeline.decision import Decision
 
 
 def compare(
-    found: "Decision",
+    found: Decision,
     *,
     budget: float = 600.0,
     seed: int | None = None,
@@ -41,8 +42,10 @@ def compare(
     Raises:
         RecommendError: an argument is out of range, or no image can be held out.
     """
-    if not SMALLEST_BUDGET <= budget < float("inf"):
-        raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget}.")
+    if not isinstance(found, Decision):
+        raise RecommendError(f"Expected what `recommend` returns. Received: {type(found).__name__}. Call it first.")
+    if not (isinstance(budget, Real) and SMALLEST_BUDGET <= budget < float("inf")):
+        raise RecommendError(f"Expected `budget` to be at least {SMALLEST_BUDGET} second. Received: {budget!r}.")
     seed = found.seed if seed is None else seed
     check_choices(augmentation, seed)
     from recommender.comparison.run import Run

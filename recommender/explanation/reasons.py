@@ -8,6 +8,7 @@ from probes.quality.findings import count
 from recommender.explanation.text import interval_text, percent, points_text
 from recommender.explanation.verdict import (
     condition_of_runner_up,
+    kind_of_accuracy,
     rounded,
     score_interval,
     small_class_words,
@@ -46,7 +47,8 @@ def _sample_cautions(found: "Decision") -> Iterator[str]:
     if size.unsampled_classes:
         yield (
             f"{count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample, so the model starts "
-            f"without any knowledge of them. Raise --max-images to {2 * size.n_classes:,} or more."
+            "without any knowledge of them, and its accuracy before training counts their images as wrong. What is "
+            f"expected after training is that of the others. Raise --max-images to {2 * size.n_classes:,} or more."
         )
     if note:
         yield f"{note[0].upper()}{note[1:]}."
@@ -144,12 +146,13 @@ def _amount(found: "Decision") -> str:
     outcomes, small = verdict.outcomes, small_class(size.class_counts)
     better = max(Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE, key=outcomes.expected)
     tuned = verdict.scenario if verdict.scenario.fine_tunes else better
+    kind = "" if found.class_weight is None else f"a {kind_of_accuracy(found)} of "
     return (
         f"There are {count(size.n_images, 'image')} in {size.n_classes:,} classes, {small:,} in "
         f"{small_class_words(size.n_classes)}. Fine-tuning (scenario {tuned.id}) is expected to reach "
-        f"{percent(outcomes.expected(tuned))} (90 % interval {interval_text(outcomes.interval(tuned))}); on such a "
-        f"task it is expected to be as good as freezing with about {rounded(verdict.images_needed)} images, and better "
-        "with more."
+        f"{kind}{percent(outcomes.expected(tuned))} (90 % interval {interval_text(outcomes.interval(tuned))}); on "
+        f"such a task it is expected to be as good as freezing with about {rounded(verdict.images_needed)} images, and "
+        "better with more."
     )
 
 
@@ -245,7 +248,7 @@ def _freeze(found: "Decision") -> str:
 
 
 def _accuracy(found: "Decision") -> str:
-    judged, n_held_out = found.probe.judged, found.measurements.n_held_out
+    judged, n_held_out = found.judged, found.measurements.n_held_out
     if judged is None:
         return "No class has two images that can be split, so the accuracy can't be measured."
     how = f"on {n_held_out:,} images of your validation split" if n_held_out else "by cross-validation"

@@ -41,11 +41,11 @@ def sureness(found: "Decision") -> str:
 
 def trial_words(found: "Decision") -> str:
     """What a trial showed; empty without one."""
-    trial, what = found.verdict.trial, "balanced accuracy" if found.class_weight is not None else "accuracy"
+    trial = found.verdict.trial
     if trial is None:
         return ""
     return (
-        f"{what} of the frozen model {percent(trial.frozen)}, after {trial.scenario.id} {trial.scenario.name} "
+        f"{kind_of_accuracy(found)} of the frozen model {percent(trial.frozen)}, after {trial.scenario.id} {trial.scenario.name} "
         f"{percent(trial.tuned)}: {100 * trial.gain:+.1f} points (90 % interval {points_text(trial.interval)}) on "
         f"{count(trial.n_images, 'held-out image')}; took {duration(trial.seconds)}"
     )
@@ -78,15 +78,21 @@ def condition_of_runner_up(found: "Decision") -> str:
 
 def measured_note(found: "Decision") -> str:
     """Why less, or more, is expected of a frozen model than was measured; empty where the two are nearly the same."""
-    judged, scenario = found.probe.judged, found.verdict.scenario
-    if judged is None or scenario.fine_tunes:
+    balanced, scenario = found.class_weight is not None, found.verdict.scenario
+    measured = found.expected_balanced_accuracy if balanced else found.expected_accuracy
+    if measured is None or scenario.fine_tunes or found.measurements.size.unsampled_classes:
         return ""
-    if abs(judged.accuracy - found.verdict.outcomes.expected(scenario)) < _NEARLY_THE_SAME:
+    if abs(measured - found.verdict.outcomes.expected(scenario)) < _NEARLY_THE_SAME:
         return ""
     return (
-        f"{percent(judged.accuracy)} was measured of scenario {scenario.id}. What is expected of it also counts how "
+        f"{percent(measured)} was measured of scenario {scenario.id}. What is expected of it also counts how "
         "few images measured that, and how such measurements turned out on other data sets."
     )
+
+
+def kind_of_accuracy(found: "Decision") -> str:
+    """The name of the accuracy that is expected: the balanced one where classes are weighted."""
+    return "accuracy" if found.class_weight is None else "balanced accuracy"
 
 
 def expected_rows(found: "Decision") -> list[tuple[str, str, str, str]]:
@@ -116,4 +122,4 @@ def small_class_words(n_classes: int) -> str:
     ignored = int(thresholds.NEGLIGIBLE_CLASSES * (n_classes - 1))
     if not ignored:
         return "the smallest class"
-    return f"the smallest class ({count(ignored, 'smaller one')} not counted)"
+    return f"the smallest class ({count(ignored, 'class', 'classes')} not counted)"

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,8 +121,8 @@ def in_blocks(found: "Decision", levels: Sequence[str], features: FloatArray) ->
 
 def check_choices(augmentation: Sequence[str] | None, seed: int) -> None:
     """Refuse an unknown augmentation and a seed out of range."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed}.")
+    if not (isinstance(seed, Integral) and 0 <= seed <= LARGEST_SEED):
+        raise RecommendError(f"Expected `seed` to be from 0 to {LARGEST_SEED}. Received: {seed!r}.")
     check_augmentation(augmentation or ())
 
 

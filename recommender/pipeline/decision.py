@@ -11,6 +11,7 @@ import numpy as np
 from builders.strategy import Strategy
 from probes.measurements import Measurements
 from probes.quality.findings import Finding
+from recommender.errors import RecommendError
 from recommender.pipeline.planning import judging_counts, plan_and_probe
 from recommender.progress import import_tensorflow
 from recommender.rules.class_balance import class_weights
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from probes.data.image_index import ImageIndex
     from probes.data.splits import Rows
     from probes.network.features import Features, Network
+    from probes.separability.linear_probe import Judged
     from probes.similarity.pixel_scaling import ScalingChoice
 
 
@@ -63,25 +65,36 @@ class Decision:
         """What is to be built."""
         return self.plan.strategy
 
+    @cached_property
+    def judged(self) -> "Judged | None":
+        """Results of the linear probe on held-out images; images of classes that it has not seen count as wrong."""
+        judged: Judged | None = self.probe.judged
+        size = self.measurements.size
+        if judged is None or self.measurements.n_held_out or not size.unsampled_classes:
+            return judged
+        counts = dict(zip(size.class_names, size.file_counts, strict=True))
+        unseen, present = size.unsampled_classes, sum(count > 0 for count in counts.values())
+        return judged.over(1 - sum(counts[name] for name in unseen) / sum(counts.values()), 1 - len(unseen) / present)
+
     @property
     def expected_accuracy(self) -> float | None:
         """Accuracy of the returned model on held-out images, before training; None if none can be held out."""
-        return None if self.probe.accuracy is None else float(self.probe.accuracy)
+        return None if self.judged is None else float(self.judged.accuracy)
 
     @property
     def expected_balanced_accuracy(self) -> float | None:
         """The same as the mean over classes of each class's own accuracy."""
-        return None if self.probe.judged is None else float(self.probe.judged.balanced_accuracy)
+        return None if self.judged is None else float(self.judged.balanced_accuracy)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """90 % interval of the expected accuracy; None if no image can be held out."""
-        return None if self.probe.judged is None else self.probe.judged.interval
+        return None if self.judged is None else self.judged.interval
 
     @property
     def balanced_interval(self) -> tuple[float, float] | None:
         """90 % interval of the expected balanced accuracy."""
-        return None if self.probe.judged is None else self.probe.judged.balanced_interval
+        return None if self.judged is None else self.judged.balanced_interval
 
     @property
     def confidence(self) -> float:
@@ -139,9 +152,12 @@ class Decision:
         """Images of each class of the whole data that an expected accuracy is for."""
         return judging_counts(self.measurements, self.index)
 
-    def with_scenario(self, scenario: Scenario, *, by_trial: bool = False) -> Self:
+    def with_scenario(self, scenario: Scenario | int, *, by_trial: bool = False) -> Self:
         """The same measurements with another scenario, which the user asks for or a trial shows to be the best."""
-        return self.with_verdict(self.verdict.with_scenario(scenario, by_trial=by_trial))
+        chosen = next((each for each in Scenario if scenario in (each, each.id)), None)
+        if chosen is None:
+            raise RecommendError(f"Expected a `Scenario`, or 1, 2, 3 or 4. Received: {scenario!r}.")
+        return self.with_verdict(self.verdict.with_scenario(chosen, by_trial=by_trial))
 
     def with_verdict(self, verdict: Verdict) -> Self:
         """The same measurements with another verdict on them."""

@@ -108,9 +108,10 @@ def find_program(identity: str) -> Program | None:
     path = _path(identity)
     try:
         content = path.read_bytes()
-        os.utime(path)  # the oldest are removed first
     except OSError:
         return None
+    with contextlib.suppress(OSError):  # a cache that is only read
+        os.utime(path)  # the oldest are removed first
     digest, _, rest = content.partition(b"\n")
     facts, _, program = rest.partition(b"\n")
     if digest != _digest(rest):

@@ -18,8 +18,19 @@ def is_exported(path: Path) -> bool:
     return path.suffix.lower() in _OPENERS or (path / FORMATS["saved_model"].folder).is_file()
 
 
+def check_there(path: Path) -> None:
+    """Refuse a path without a file, unless it is a folder that holds a SavedModel."""
+    if not (path.is_file() or (path / FORMATS["saved_model"].folder).is_file()):
+        what = "a folder" if path.is_dir() else "no such file"
+        raise RecommendError(
+            f"Expected a .keras, .tflite or .onnx file, or a folder with a SavedModel. Received: {str(path)!r}, "
+            f"{what}. Check the path."
+        )
+
+
 def needs_tensorflow(path: Path) -> bool:
     """Whether TensorFlow runs the model at a path."""
+    check_there(path)
     return path.suffix.lower() not in _OPENERS
 
 

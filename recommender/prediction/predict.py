@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from probes.images.suffixes import is_image
 from recommender.errors import RecommendError
 from recommender.prediction.built_model import predictor_of
 from recommender.prediction.detector_file import found_detector
-from recommender.prediction.exported_model import is_exported, open_exported
+from recommender.prediction.exported_model import check_there, is_exported, open_exported
 from recommender.prediction.predictor import Predictor, described_names
 
 _BATCH = 16  # as in the pass that measures; no more pictures are held
@@ -78,8 +79,10 @@ def predict(
         RecommendError: it is no model from one picture to probabilities, or `images` holds no picture; the latter when
             the iterator ends.
     """
-    if top < 1:
-        raise RecommendError(f"Expected `top` to be at least 1. Received: {top}.")
+    if not (isinstance(top, Integral) and top >= 1):
+        raise RecommendError(f"Expected `top` to be at least 1. Received: {top!r}.")
+    if not isinstance(images, (str, os.PathLike, Iterable)):
+        raise RecommendError(f"Expected paths of pictures or folders. Received: {type(images).__name__}.")
     if isinstance(model, (str, os.PathLike)):
         model = open_predictor(model, trust=trust)
     elif not isinstance(model, Predictor):
@@ -157,8 +160,7 @@ def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Pred
     `trust`: whether code in a .keras file may run.
     """
     file = Path(path)
-    if not file.name:
-        raise RecommendError(f"Expected a .keras file. Received: {str(file)!r}, a folder. Name the file.")
+    check_there(file)
     if is_exported(file):
         return open_exported(file)
     from builders.backbones.keras_model import load_keras_file

@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from probes.quality.findings import ERROR, SEVERITIES, WARNING, Finding, count
+from probes.quality.findings import ERROR, EXAMPLES, SEVERITIES, WARNING, Finding, count
 from recommender.explanation.text import clean
 from recommender.pipeline.decision import Decision
 from recommender.reports.console import print_plainly
@@ -54,7 +54,9 @@ def _block(finding: Finding) -> RenderableType:
     for example in finding.examples[:_SHOWN]:
         table.add_row("", Text(clean(example), "dim"))
     if len(finding.examples) > _SHOWN:
-        table.add_row("", Text(f"… and {len(finding.examples) - _SHOWN:,} more (all with --json)", "dim"))
+        rest = f"{len(finding.examples) - _SHOWN:,} more (all with --json)"
+        rest = rest if len(finding.examples) < EXAMPLES else f"more (the first {EXAMPLES:,} with --json)"
+        table.add_row("", Text(f"… and {rest}", "dim"))
     table.add_row("", Text(f"Done: {finding.done}"))
     table.add_row("", Text(f"You may: {finding.advice}\n"))
     return table

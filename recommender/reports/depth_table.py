@@ -72,7 +72,7 @@ def notes(found: Decision) -> list[str]:
         return [*lines, "The accuracy could not be measured: too few images can be held out."]
     line = "Accuracy: of a linear classifier on that cut point alone, before any training."
     levels, accuracy = len(strategy.head.levels), found.expected_accuracy
-    if levels > 1 and accuracy is not None:
+    if levels > 1 and accuracy is not None and not found.measurements.size.unsampled_classes:
         line += f" The model reads {levels} of them together and is right on {percent(accuracy)}."
     return [*lines, line, *_passed_over(found)]
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 def as_dict(found: "Decision") -> dict[str, Any]:
     """The whole recommendation as plain data; the same for the same seed apart from `seconds`."""
-    measured, judged, backbone = found.measurements, found.probe.judged, found.backbone
+    measured, judged, backbone = found.measurements, found.judged, found.backbone
     size, smallest = measured.size, small_class(measured.size.class_counts)
     return Recommendation.of(
         found,
@@ -64,7 +64,7 @@ def as_dict(found: "Decision") -> dict[str, Any]:
         scenario=_scenario(found),
         strategy=_strategy(found),
         training=planned(found),
-        expected_accuracy_standard_error=found.probe.standard_error,
+        expected_accuracy_standard_error=None if judged is None else judged.standard_error,
         expected_accuracy_interval=found.interval,
         expected_balanced_accuracy_standard_error=None if judged is None else judged.balanced_error,
         expected_balanced_accuracy_interval=found.balanced_interval,

@@ -10,7 +10,13 @@ from rich.text import Text
 from probes.evaluation.intervals import z
 from recommender.explanation.reasons import cautions, explain
 from recommender.explanation.text import class_name, clean, percent, points_text
-from recommender.explanation.verdict import expected_rows, measured_note, score_interval, too_few_norms
+from recommender.explanation.verdict import (
+    expected_rows,
+    kind_of_accuracy,
+    measured_note,
+    score_interval,
+    too_few_norms,
+)
 from recommender.pipeline.decision import Decision
 from recommender.reports.console import bullets, grid, points, print_plainly
 from recommender.reports.depth_table import bar, depth_table, notes
@@ -33,7 +39,7 @@ def print_page(found: Decision, console: Console, *, commands: Sequence[str] = (
     """Print the answer, and below it the details; `commands` are what to type next."""
     console.width = min(console.width, WIDEST)
     parts: list[RenderableType] = [first_screen(found, commands), Text()]
-    parts += [_section("Expected accuracy after training, with its 90 % interval"), _expected(found)]
+    parts += [_section(f"Expected {kind_of_accuracy(found)} after training, with its 90 % interval"), _expected(found)]
     parts += [points([note]) for note in (measured_note(found),) if note] + [Text()]
     parts += [_section("By depth")]
     parts += [depth_table(found, console.width), Text(), points(notes(found)), Text()]

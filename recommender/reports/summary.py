@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from probes.quality.findings import SEVERITIES, count
 from recommender.explanation.text import clean, duration, interval_text, percent, rows_text
-from recommender.explanation.verdict import condition_of_runner_up, source_of, sureness, trial_words
+from recommender.explanation.verdict import (
+    condition_of_runner_up,
+    kind_of_accuracy,
+    source_of,
+    sureness,
+    trial_words,
+)
 from recommender.fit.plan import expected_seconds, planned
 from recommender.pipeline.decision import Decision
 from recommender.rules.scenario import Similarity
@@ -69,7 +75,7 @@ def answer(found: Decision) -> str:
 
 def gives(found: Decision) -> str:
     """The accuracy to expect, with its interval; balanced where the classes have equal weight."""
-    judged, n_held_out = found.probe.judged, found.measurements.n_held_out
+    judged, n_held_out = found.judged, found.measurements.n_held_out
     if judged is None:
         return "not known: no class has two images that can be split"
     accuracy, interval = percent(judged.accuracy), interval_text(judged.interval)
@@ -84,7 +90,8 @@ def gives(found: Decision) -> str:
         return f"{said}, {how}, before any training"
     outcomes = found.verdict.outcomes
     after, span = percent(outcomes.expected(found.scenario)), interval_text(outcomes.interval(found.scenario))
-    return f"{after} expected after `fit` (90 % interval {span}); before any training {said}, {how}"
+    kind = "" if found.class_weight is None else f"{kind_of_accuracy(found)} "
+    return f"{kind}{after} expected after `fit` (90 % interval {span}); before any training {said}, {how}"
 
 
 def training_line(found: Decision) -> str:

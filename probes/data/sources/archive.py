@@ -61,7 +61,7 @@ def index(data: str, _options: Options) -> ImageIndex:
         left_out.add(reason, name)
     root = _without_wrapper(folder / _FILES)
     if not any(root.iterdir()):
-        raise ProbeError(f"{_EXPECTED} Received: {data!r}, which holds no files{left_out}.")
+        raise ProbeError(f"{_EXPECTED} Received: {data!r}, which holds no files{left_out}. Pack it again.")
     return index_folder(root, source=data, kind="archive", left_out=left_out)
 
 
@@ -102,7 +102,9 @@ def _unpack_member(member: _Member, files: Path, allowance: Allowance) -> str:
     allowance.take(_BLOCK)  # also for what is left out, so that there is an end to the members
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     path = "/".join(parts)
-    if member.name.startswith("/") or ".." in parts or re.search(r"\\|^[A-Za-z]:", member.name):
+    if "\\" in member.name:
+        return "members with a backslash in their name"
+    if member.name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", member.name):
         return "members whose path leaves the archive"
     if not parts or "__MACOSX" in parts or any(part.startswith(".") for part in parts):
         return ""

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import posixpath
 import re
 import stat
 from collections import Counter
@@ -159,11 +160,10 @@ def index_folder(
         n_folders = sum("/" not in name for name in folders)
         raise _no_classes(len(images), n_folders, ignored, left_out, source)
     splits = _splits(inside, images)
-    below = {name.split("/")[1] for name in images if name.count("/") > 1}
-    if kind == "folder" and len(inside) == 1 and not splits and len(below) > 1:
+    if kind == "folder" and len(inside) == 1 and not splits and (deeper := _class_folders(images)):
         raise ProbeError(
             f"{_EXPECTED} Received: {source!r} with the single class {inside[0]!r}. Point at the folder inside: "
-            f"`recommend {os.path.join(source, inside[0])!r}`."
+            f"`recommend {os.path.join(source, deeper)!r}`."
         )
     index = index_entries(
         _entries(images, splits, left_out), store_of(root), source=source, kind=kind, left_out=left_out, ignored=ignored
@@ -193,6 +193,14 @@ def _splits(inside: Sequence[str], images: Sequence[str]) -> frozenset[str]:
     deep = {called[top] for name in images if name.count("/") > 1 and (top := name.split("/", 1)[0]) in called}
     several = TRAIN in deep and len(set(called.values())) > 1
     return frozenset(called) if deep and (several or len(called) == len(inside)) else frozenset()
+
+
+def _class_folders(images: Sequence[str]) -> str:
+    """The folder below which there are several with images, where all the images lie; empty if there is none."""
+    folders = {name.rpartition("/")[0] for name in images if "/" in name}
+    common = posixpath.commonpath(folders)
+    below = {folder.removeprefix(common).strip("/").partition("/")[0] for folder in folders}
+    return common if len(below - {""}) > 1 else ""
 
 
 def _entries(images: Sequence[str], splits: Collection[str], left_out: LeftOutCounter) -> Iterator[Entry]:

@@ -117,7 +117,7 @@ def _entries(rows: Rows, left_out: LeftOutCounter, source: str) -> Iterator[Entr
             what = "paths as text" if not isinstance(path, str) else "one word or number as label"
             raise ProbeError(
                 f"Expected {what}. Received: {source!r} with the path {shown(path)} and the label {shown(label)} in "
-                f"{place}. {ONE_LABEL}"
+                f"{place}. {ONE_LABEL if isinstance(path, str) else 'Write a path for each image.'}"
             )
         else:
             word = "" if _is_missing(group) else str(group).strip()

@@ -13,7 +13,7 @@ from probes.evaluation.evaluation import apply_temperature
 from recommender.atomic_files import check_report, write_together
 from recommender.explanation.reasons import cautions, explain
 from recommender.explanation.text import class_name, clean, duration, interval_text, percent, printable
-from recommender.explanation.verdict import expected_rows, measured_note, rounded, source_of
+from recommender.explanation.verdict import expected_rows, kind_of_accuracy, measured_note, rounded, source_of
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, Predictions
 from recommender.pipeline.decision import Decision
 from recommender.reports.html import embedding_map, measured_charts, occlusion, result_charts, words
@@ -99,6 +99,7 @@ def _measured(found: Decision) -> dict[str, Any]:
         "source": source_of(found),
         "thresholds": thresholds,
         "expected_rows": expected_rows,
+        "kind_of_accuracy": kind_of_accuracy(found),
         "rounded": rounded,
         "depths": measured_charts.depths(found),
         "findings": health(found),

@@ -127,6 +127,15 @@ def test_code_in_a_file_is_refused_by_the_name_of_its_layer(tmp_path, suffix):
     assert load_keras_file(path, trust=True).get_layer("halve")
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_trusted_file_with_code_gives_what_its_network_gives(tmp_path, suffix):
+    network = conv_net(L.Lambda(lambda pixels: pixels / 2, name="halve", output_shape=(32, 32, 3)))
+    network.save(tmp_path / f"m{suffix}")
+    backbone = open_backbone(tmp_path / f"m{suffix}", scaling="0..255", trust=True).at(32)
+    pixels = np.full((1, 32, 32, 3), 100.0)
+    np.testing.assert_allclose(backbone.network(pixels), network(pixels), rtol=1e-5)
+
+
 @keras.saving.register_keras_serializable(package="test_keras_model")
 class Special(L.Layer):
     def call(self, x):

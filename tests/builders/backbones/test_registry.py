@@ -10,7 +10,7 @@ from builders import BuildError, cut_points
 from builders.backbones import registry
 from builders.backbones.keras_model import opened_model
 from builders.backbones.kind import BackboneKind, BackboneSpec
-from builders.backbones.load import load_backbone, open_backbone, structure
+from builders.backbones.load import load_backbone, open_backbone, resolve, structure
 from builders.backbones.packaged import PACKAGED
 from builders.backbones.pixel_scaling import SCALINGS
 from builders.backbones.registry import BACKBONES, KINDS, by_name, check_backbone, find_backbone
@@ -97,6 +97,8 @@ def test_options_that_do_not_fit_are_refused(given, options, message):
 def test_weights_for_a_network_that_has_its_own_are_refused():
     with pytest.raises(BuildError, match="Expected no `weights` for efficientnet_lite0"):
         open_backbone("efficientnet_lite0", weights="w.h5").at(64)
+    kind, options = resolve("efficientnet_lite0", weights="w.h5")
+    assert kind.identity("efficientnet_lite0", options) is None, "a network that was converted before would be taken"
 
 
 def test_an_input_below_the_smallest_is_refused():

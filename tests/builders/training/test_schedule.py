@@ -68,6 +68,8 @@ def test_the_rate_rises_to_its_peak_after_the_warm_up_and_falls_to_zero(steps):
         ({"batch_size": 0}, "`batch_size`"),
         ({"learning_rate": 0.0}, "`learning_rate`"),
         ({"learning_rate": float("nan")}, "`learning_rate`"),
+        ({"steps": "4"}, "`steps` to be at least 0. Received: '4'"),
+        ({"learning_rate": "1e-3"}, "`learning_rate` to be above 0. Received: '1e-3'"),
     ],
 )
 def test_an_argument_out_of_range_is_refused_in_one_line(arguments, named):

@@ -228,6 +228,11 @@ def test_a_single_folder_that_wraps_the_classes_is_refused_with_its_name(refusal
     assert f"recommend '{tree() / 'archive'}'" in refusal("archive/cat/1.jpg", "archive/dog/1.jpg")
 
 
+def test_folders_that_wrap_the_classes_at_any_depth_are_refused_with_the_name_of_the_last(refusal, tree):
+    deeper = refusal("archive/a b/cat/1.jpg", "archive/a b/cat/old/2.jpg", "archive/a b/dog/1.jpg", "loose.jpg")
+    assert f"recommend '{tree() / 'archive' / 'a b'}'" in deeper
+
+
 @pytest.mark.parametrize(
     "names", [("train", "val", "test"), ("Training", "VALID", "Testing"), ("train", "dev", "test")]
 )

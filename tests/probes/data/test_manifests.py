@@ -369,7 +369,7 @@ def test_rows_of_a_long_parquet_file_are_counted_through(index):
         ({"path": ["a"], "label": [["cat", "dog"]]}, "Multi-label data are not supported"),
         ({"path": ["a", "b"], "label": ["cat|dog", "cat"]}, "Multi-label data are not supported"),
         ({"path": [{"bytes": b"x", "path": "a"}], "label": ["cat"]}, "the path {'bytes': b'x', 'path': 'a'}"),
-        ({"path": [b"a"], "label": ["cat"]}, "Expected paths as text"),
+        ({"path": [b"a"], "label": ["cat"]}, "in row 1. Write a path for each image."),
         ({"path": [1], "label": ["cat"]}, "the path 1 "),
         ({"path": ["a"], "label": [date(2020, 1, 1)]}, "the label datetime.date(2020, 1, 1)"),
         ({"path": ["a", "b"], "label": [0.5, 1.0]}, "the label 0.5"),

@@ -1,5 +1,6 @@
 """What every sub-command has in common: help, options, completion, older spellings, errors."""
 
+import errno
 import re
 import shlex
 
@@ -170,6 +171,15 @@ def test_an_error_of_the_user_is_one_line_that_can_not_disturb_a_terminal(invoke
     done = invoke(*failing(monkeypatch, name, ProbeError("Expected this.\n\x1b[31mReceived that.")))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Error: Expected this.\\n\\x1b[31mReceived that.\n"
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_full_disk_is_one_line(invoke, monkeypatch, name):
+    done = invoke(*failing(monkeypatch, name, OSError(errno.ENOSPC, "No space left on device")))
+    assert (done.returncode, done.stdout.count("Traceback")) == (1, 0)
+    assert done.stderr == (
+        "Error: Expected room to write. Received: no space left on device. Make room, or write elsewhere.\n"
+    )
 
 
 @pytest.mark.parametrize("name", WORK)

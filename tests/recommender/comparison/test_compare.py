@@ -303,12 +303,26 @@ def test_ctrl_c_before_the_first_row_interrupts(partly, monkeypatch):
 
 @pytest.mark.parametrize(
     "options",
-    [{"budget": 0}, {"budget": float("nan")}, {"budget": float("inf")}, {"seed": -1}, {"augmentation": ["turn"]}],
+    [
+        {"budget": 0},
+        {"budget": float("nan")},
+        {"budget": float("inf")},
+        {"budget": "10m"},
+        {"seed": -1},
+        {"seed": "one"},
+        {"augmentation": ["turn"]},
+        {"augmentation": 3},
+    ],
 )
 def test_an_argument_out_of_range_is_refused_in_one_line(partly, options):
     with pytest.raises((RecommendError, BuildError), match=r"^Expected .* Received: .*\.$") as error:
         compare(partly, **options)
     assert "\n" not in str(error.value)
+
+
+def test_data_in_place_of_a_recommendation_are_refused():
+    with pytest.raises(RecommendError, match=r"Expected what `recommend` returns. Received: str."):
+        compare("photos/")
 
 
 def test_data_without_images_to_hold_out_are_refused(tmp_path, tiny_file):

@@ -8,7 +8,9 @@ import pytest
 
 from probes.data.splits import Rows
 from probes.similarity.pixel_scaling import ScalingChoice
+from recommender.errors import RecommendError
 from recommender.explanation.reasons import cautions, explain, source_of
+from recommender.explanation.verdict import measured_note
 from recommender.explanation.weak_detector import ENOUGH
 from recommender.rules.scenario import Scenario, Similarity
 
@@ -77,7 +79,7 @@ REASONS = {  # what is special -> change, a part of a reason
     "what fine-tuning needs": (lambda f: f, "it is expected to be as good as freezing with about "),
     "many classes": (
         lambda f: sized(f, class_names=("name",) * 101, class_counts=(3,) * 101),
-        "3 in the smallest class (2 smaller ones not counted).",
+        "3 in the smallest class (2 classes not counted).",
     ),
     "like the source": (
         lambda f: f,
@@ -184,8 +186,9 @@ WARNINGS = {
     ),
     "classes without a sample": (
         lambda f: sized(f, unsampled_classes=("a", "b")),
-        "2 classes had no room in the sample, so the model starts without any knowledge of them. Raise --max-images to "
-        "4 or more.",
+        "2 classes had no room in the sample, so the model starts without any knowledge of them, and its accuracy "
+        "before training counts their images as wrong. What is expected after training is that of the others. "
+        "Raise --max-images to 4 or more.",
     ),
     "a note on the evidence": (
         lambda f: measured(f, separability=replace(f.measurements.separability, note="one class has one image")),
@@ -240,3 +243,26 @@ def test_the_source_has_a_name_or_a_phrase(found):
 def test_the_fine_tuning_that_is_spoken_of_is_the_one_that_was_chosen(found, number):
     chosen = replace(found, verdict=replace(found.verdict, scenario=Scenario.numbered(number)))
     assert f"Fine-tuning (scenario {number}) is expected to reach" in explain(chosen)[0]
+
+
+def test_images_of_classes_without_a_sample_count_as_wrong(found):
+    counts = (30, 30, 60)
+    three = sized(found, class_names=("a", "b", "c"), class_counts=counts, file_counts=counts, unsampled_classes=("c",))
+    assert three.expected_accuracy == pytest.approx(found.expected_accuracy / 2)
+    assert three.interval == pytest.approx([side / 2 for side in found.interval])
+    assert three.to_dict()["expected_accuracy"] == three.expected_accuracy
+    assert three.expected_balanced_accuracy == pytest.approx(found.expected_balanced_accuracy * 2 / 3)
+
+
+def test_where_classes_have_equal_weight_the_expected_accuracy_is_called_balanced(found):
+    unequal = sized(found, file_counts=(90, 10))
+    assert "is expected to reach a balanced accuracy of" in explain(unequal)[0]
+    unequal = replace(unequal, probe=SimpleNamespace(judged=replace(found.probe.judged, balanced_accuracy=0.123)))
+    assert measured_note(unequal).startswith("12.3 % was measured"), "its outcomes are balanced accuracies, too"
+
+
+def test_another_scenario_is_named_by_its_number_too(tiny_found):
+    assert tiny_found.with_scenario(3).scenario is Scenario.FULL_FINE_TUNE
+    for given in (0, 5, None, "3"):
+        with pytest.raises(RecommendError, match=f"Expected a `Scenario`, or 1, 2, 3 or 4. Received: {given!r}"):
+            tiny_found.with_scenario(given)

@@ -93,7 +93,8 @@ def test_one_call_gives_a_compiled_model(two_classes, tiny_file):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"input_size": 8}, "`input_size` to be at least 32 px, or 'auto'. Received: 8"),
+        ({"input_size": 8}, "`input_size` to be 32 to 4096 px, or 'auto'. Received: 8"),
+        ({"input_size": 99999}, "`input_size` to be 32 to 4096 px, or 'auto'. Received: 99999"),
         ({"max_images": 1}, "`max_images` to be at least 2. Received: 1"),
         ({"scenario": 5}, "`scenario` to be 1, 2, 3 or 4. Received: 5"),
         ({"scenario": 2, "trial": True}, "`scenario` to be left to the trial. Received: 2"),

@@ -20,6 +20,7 @@ from recommender.atomic_files import write_model
 from recommender.errors import RecommendError
 from recommender.prediction.built_model import predictor_of
 from recommender.prediction.detector_file import write_detector
+from recommender.prediction.exported_model import needs_tensorflow
 from recommender.prediction.predict import open_predictor, predict
 
 SUFFIXES = (".keras", ".json", ".features.npz")
@@ -213,6 +214,16 @@ def test_no_classes_at_all_are_refused(predictor):
 def test_pictures_that_are_no_paths_are_refused(predictor):
     with pytest.raises(RecommendError, match=r"Expected paths of pictures or folders\. Received: a ndarray"):
         list(predict(predictor, [np.zeros((4, 4, 3), np.uint8)]))
+    with pytest.raises(RecommendError, match=r"Expected paths of pictures or folders\. Received: int"):
+        predict(predictor, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("none.keras", "no such file"), ("odd", "a folder"), ("no.onnx", "no such file")]
+)
+def test_a_model_that_is_not_there_is_refused_before_tensorflow_loads(name, what, home):
+    with pytest.raises(RecommendError, match=rf"a folder with a SavedModel. Received: .*{name}', {what}"):
+        needs_tensorflow(home / name)
 
 
 @pytest.mark.parametrize("name", [".", "odd/flower.png", "odd", "none.keras", "model.json", "broken.keras"])
@@ -367,7 +378,7 @@ def test_the_suffix_of_an_exported_model_may_be_in_upper_case(exported, home, tm
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"), [(b"", "LiteRT model"), (b"TFL3" * 100, "LiteRT model"), (None, "No such file")]
+    ("content", "expected"), [(b"", "LiteRT model"), (b"TFL3" * 100, "LiteRT model"), (None, "no such file")]
 )
 def test_a_file_that_is_no_exported_model_is_refused(tmp_path, content, expected):
     if content is not None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from builders.training.schedule import Phase, plan_schedule
 from probes.evaluation.evaluation import evaluate
 from probes.evaluation.intervals import Gain
-from probes.quality.findings import SEVERITIES, Finding
+from probes.quality.findings import EXAMPLES, SEVERITIES, Finding, finding
 from recommender.comparison.compare import compare
 from recommender.fit.result import FitResult, TrainingPlan
 from recommender.reports import comparison_page, data_check_page, fit_page, recommendation_page
@@ -229,6 +229,11 @@ def test_a_sound_data_set_has_nothing_found(tiny_found):
 
 def test_the_worst_finding_is_in_the_line_of_a_check(found):
     assert data_check_page.one_line(found) == r"1 error, 1 warning, 1 note; first: 0 files are odd\n."
+
+
+def test_of_more_examples_than_are_kept_the_page_promises_those_that_are():
+    many = finding("small_class", [f"class {number}" for number in range(EXAMPLES + 1)], "Small.", "Measured.", "Add.")
+    assert "… and more (the first 1,000 with --json)" in words(data_check_page.print_findings, [many])
 
 
 def test_fine_tuning_is_announced_with_its_length(tiny_found):
