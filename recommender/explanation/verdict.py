@@ -44,9 +44,10 @@ def trial_words(found: "Decision") -> str:
     trial = found.verdict.trial
     if trial is None:
         return ""
+    kind, scenario = kind_of_accuracy(found), f"{trial.scenario.id} {trial.scenario.name}"
     return (
-        f"{kind_of_accuracy(found)} of the frozen model {percent(trial.frozen)}, after {trial.scenario.id} {trial.scenario.name} "
-        f"{percent(trial.tuned)}: {100 * trial.gain:+.1f} points (90 % interval {points_text(trial.interval)}) on "
+        f"{kind} of the frozen model {percent(trial.frozen)}, after {scenario} {percent(trial.tuned)}: "
+        f"{100 * trial.gain:+.1f} points (90 % interval {points_text(trial.interval)}) on "
         f"{count(trial.n_images, 'held-out image')}; took {duration(trial.seconds)}"
     )
 
