@@ -1,4 +1,4 @@
-"""Figures of matplotlib: drift and accuracy by depth, the map of scenarios, confusion, mistakes. Plain numbers in."""
+"""Figures of matplotlib in one style, and those of plain numbers: confusion, mistakes."""
 
 import contextlib
 import io
@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from recommender.errors import RecommendError
 from recommender.explanation.text import class_name
-from recommender.rules import thresholds
-from recommender.rules.scenario import Scenario
 
 # Colours of Okabe and Ito's palette, which colour-blind people can distinguish.
 BLUE, ORANGE, INK, GREY = "#0072B2", "#D55E00", "#222222", "#666666"
@@ -56,74 +54,6 @@ def styled_figure(width: float, height: float, *, grid: bool = True) -> Iterator
 
     with matplotlib.rc_context(RC | {"axes.grid": grid}):
         yield figure
-
-
-def depth_figure(
-    depths: Sequence[float],
-    accuracy: Sequence[float],
-    intervals: Sequence[tuple[float, float]],
-    drift: Sequence[float | None],
-    *,
-    chosen: float,
-    title: str,
-) -> Any:
-    """Accuracy with its 90 % interval above, drift below, against the depth of the cut points; all as shares."""
-    with styled_figure(8, 5.5) as figure:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        places = 100 * np.asarray(depths)
-        if accuracy:
-            low, high = 100 * np.asarray(intervals).T
-            above.fill_between(places, low, high, color=BLUE, alpha=0.18, lw=0, label="90 % interval")
-            above.plot(places, 100 * np.asarray(accuracy), "o-", color=BLUE, ms=4, label="accuracy of this cut point")
-        for axes in (above, below):
-            axes.axvline(100 * chosen, color=INK, ls="--", lw=1, label="chosen")
-        below.bar(places, [np.nan if value is None else value for value in drift], width=2, color=ORANGE)
-        above.set_ylabel("right, %")
-        below.set_ylabel("drift")
-        below.set_xlabel("depth of the cut point, % of the network's layers")
-        above.legend(frameon=False, loc="lower right")
-        above.set_title(title, loc="left", fontsize=11, color=INK)
-    return figure
-
-
-def map_figure(
-    n_images: int, images_needed: float, score: float, interval: tuple[float, float] | None, *, title: str
-) -> Any:
-    """The four scenarios by number of images and similarity, and where one data set lies.
-
-    `images_needed`: with so many fine-tuning is expected to be as good as freezing, on this task.
-    """
-    with styled_figure(7, 5, grid=False) as figure:
-        axes = figure.add_subplot()
-        threshold, similar = images_needed, thresholds.SIMILAR_SCORE
-        axes.set_xscale("log")
-        axes.set_xlim(min(10, n_images / 2, threshold / 2), max(1e5, 2 * n_images, 2 * threshold))
-        axes.set_ylim(0, 1)
-        axes.axvline(threshold, color=GREY, lw=1)
-        axes.axhline(similar, color=GREY, lw=1)
-        for scenario in Scenario:
-            x = 0.02 if scenario.amount == "limited" else 0.98
-            y = 0.97 if scenario.similarity == "similar" else 0.03
-            axes.text(
-                x,
-                y,
-                f"{scenario.id} {scenario.name}",
-                transform=axes.transAxes,
-                ha="left" if x < 0.5 else "right",
-                va="top" if y > 0.5 else "bottom",
-                color=GREY,
-                fontsize=9,
-            )
-        if interval is not None:
-            axes.vlines(n_images, *interval, color=BLUE, lw=2)  # 90 %
-        axes.plot(n_images, score, "o", color=BLUE, ms=9)
-        axes.annotate("your images", (n_images, score), (10, 6), textcoords="offset points", color=BLUE)
-        axes.set_xlabel(
-            f"images (on this task fine-tuning is expected to be as good as freezing with about {threshold:,.0f})"
-        )
-        axes.set_ylabel("similarity to what the network was trained on")
-        axes.set_title(title, loc="left", fontsize=11, color=INK)
-    return figure
 
 
 def confusion_figure(confusion: npt.ArrayLike, class_names: Sequence[str]) -> Any:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from probes.evaluation.intervals import accuracy_interval
 from probes.similarity.drift import PART_WEIGHTS
 from probes.similarity.similarity import FeatureSimilarity
-from recommender.explanation.text import clean, interval_text, percent
+from recommender.explanation.text import interval_text, percent
 from recommender.explanation.verdict import score_interval
 from recommender.pipeline.decision import Decision
+from recommender.reports.depth_table import Depth
 from recommender.reports.html.svg import Axis, Plot, linear_axis, log_axis, share_axis, whole_percent
 from recommender.rules import thresholds
 from recommender.rules.outcomes import images_needed
@@ -119,40 +119,6 @@ def _part_ticks(similarity: FeatureSimilarity) -> list[tuple[float, str]]:
     for number, layer in enumerate(similarity.per_layer):
         numbers.setdefault(layer.part, []).append(number)
     return [(sum(each) / len(each), part) for part, each in numbers.items()]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
-    """What is known of a cut point."""
-
-    layer: str
-    depth: float
-    drift: float | None
-    accuracy: float | None
-    interval: tuple[float, float] | None  # 90 %
-    marks: tuple[str, ...]  # "cut", "freeze", "head"
-
-
-def depths(found: Decision) -> list[Depth]:
-    """All cut points, from input to output."""
-    similarity, strategy, groups = found.measurements.similarity, found.strategy, found.measurements.separability.groups
-    drift = {} if similarity is None else {layer.layer: layer.drift for layer in similarity.per_layer}
-    evidence = {each.cut: each for each in found.measurements.separability.per_cut}
-    rows = []
-    for point in found.plan.cuts:
-        known = evidence.get(point.layer)
-        places = {"cut": (strategy.cut,), "freeze": (strategy.freeze,), "head": strategy.head.levels}
-        rows.append(
-            Depth(
-                layer=clean(point.layer),
-                depth=point.depth,
-                drift=drift.get(point.batch_norm or "", drift.get(point.layer)),
-                accuracy=None if known is None else known.accuracy,
-                interval=None if known is None else accuracy_interval(known.correct, groups),
-                marks=tuple(name for name, layers in places.items() if point.layer in layers),
-            )
-        )
-    return rows
 
 
 def cuts_chart(rows: list[Depth]) -> Markup:

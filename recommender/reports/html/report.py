@@ -16,6 +16,7 @@ from recommender.explanation.text import class_name, clean, duration, interval_t
 from recommender.explanation.verdict import expected_rows, measured_note, rounded, source_of
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, Predictions
 from recommender.pipeline.decision import Decision
+from recommender.reports.depth_table import depths
 from recommender.reports.html import embedding_map, measured_charts, occlusion, result_charts, words
 from recommender.reports.html.health import health
 from recommender.reports.html.thumbnails import MOST, read_thumbnails
@@ -100,7 +101,7 @@ def _measured(found: Decision) -> dict[str, Any]:
         "thresholds": thresholds,
         "expected_rows": expected_rows,
         "rounded": rounded,
-        "depths": measured_charts.depths(found),
+        "depths": depths(found),
         "findings": health(found),
         "places": embedding_map.embedding_map(found),
     }
