@@ -20,7 +20,7 @@ from recommender.reports.depth_table import depths
 from recommender.reports.html import embedding_map, measured_charts, occlusion, result_charts, words
 from recommender.reports.html.health import health
 from recommender.reports.html.thumbnails import MOST, read_thumbnails
-from recommender.reports.json_output import as_dict
+from recommender.reports.json_output import with_results
 from recommender.rules import thresholds
 from recommender.versions import versions
 
@@ -65,9 +65,6 @@ def report(
     command: str | None = None,
 ) -> str:
     """The report as HTML."""
-    description = as_dict(found)
-    description |= {} if fit is None else {"fit": fit.to_dict()}
-    description |= {} if comparison is None else {"comparison": comparison.to_dict()}
     parts = {**_measured(found), **_trained(found, fit), **_repeated(found, fit, comparison, command)}
     text = _template().render(
         **parts,
@@ -79,7 +76,7 @@ def report(
         measured=measured_charts,
         results=result_charts,
         embedding=embedding_map,
-        json_text=embedded_json(description),
+        json_text=embedded_json(with_results(found, fit, comparison)),
     )
     return printable(text)
 
