@@ -1,7 +1,6 @@
 """Assemble the report, and write it."""
 
 import json
-import re
 import time
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from markupsafe import Markup
 from probes.evaluation.evaluation import apply_temperature
 from recommender.atomic_files import check_report, write_together
 from recommender.explanation.reasons import cautions, explain
-from recommender.explanation.text import class_name, clean, duration, interval_text, percent, printable
+from recommender.explanation.text import class_name, clean, data_name, duration, interval_text, percent, printable
 from recommender.explanation.verdict import expected_rows, measured_note, rounded, source_of
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, Predictions
 from recommender.pipeline.decision import Decision
@@ -66,10 +65,12 @@ def report(
 ) -> str:
     """The report as HTML."""
     parts = {**_measured(found), **_trained(found, fit), **_repeated(found, fit, comparison, command)}
+    maps, why_none = occlusion.occlusion_maps(found, fit, parts["mistakes"], thumbnails=thumbnails)
     text = _template().render(
         **parts,
         **_images(found, parts, thumbnails=thumbnails),
-        **_occluded(found, fit, parts["mistakes"], thumbnails=thumbnails),
+        occluded=maps,
+        not_occluded=why_none,
         found=found,
         fit=fit,
         comparison=comparison,
@@ -122,9 +123,8 @@ def _repeated(
     found: Decision, fit: "FitResult | None", comparison: "Comparison | None", command: str | None
 ) -> dict[str, Any]:
     """What it reads of how the answer came about."""
-    path = found.measurements.size.path
     return {
-        "data_name": re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path,
+        "data_name": data_name(found.measurements.size.path),
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "command": command,
         "next_steps": words.next_steps(found, fit, comparison, command),
@@ -142,16 +142,9 @@ def _images(found: Decision, parts: dict[str, Any], *, thumbnails: bool) -> dict
     wanted += [files[row] for row in _in_turns(found, places)]
     pictures: dict[str, str | None] = {}
     if thumbnails:
-        sizes = {file: (int(width), int(height)) for file, (width, height) in _sizes(found)}
-        pictures = read_thumbnails(found.index, wanted, sizes)
+        pictures = read_thumbnails(found.index, wanted, dict(zip(files, found.features.sizes.tolist(), strict=True)))
     shots = {f"{row}": uri for row in places.rows.tolist() if (uri := pictures.get(files[row]))}
     return {"thumbnails": thumbnails, "pictures": pictures, "limit": MOST, "shots_json": embedded_json(shots)}
-
-
-def _occluded(found: Decision, fit: "FitResult | None", mistakes: list[int], *, thumbnails: bool) -> dict[str, Any]:
-    """Maps of what speaks for the wrong class of the worst mistakes."""
-    maps, why = occlusion.occlusion_maps(found, fit, mistakes, thumbnails=thumbnails)
-    return {"occluded": maps, "not_occluded": why}
 
 
 def embedded_json(value: Any) -> Markup | None:
@@ -174,10 +167,6 @@ def _predictions(found: Decision, fit: "FitResult | None") -> Predictions | None
     return Predictions.of([files[row] for row in judged.rows], labels, scaled)
 
 
-def _sizes(found: Decision) -> Any:
-    return zip(found.features.files, found.features.sizes, strict=True)
-
-
 def _in_turns(found: Decision, places: embedding_map.EmbeddingMap) -> list[int]:
     """Rows of the map, one of each class in turn."""
     seen: dict[int, int] = {}
@@ -196,10 +185,13 @@ def _template() -> "Template":
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        percent=percent, span=interval_text, clean=lambda text: clean(str(text)), duration=duration
+        percent=percent,
+        span=interval_text,
+        clean=lambda text: clean(str(text)),
+        duration=duration,
+        clipped=words.clipped,
+        **{"class": class_name},
     )
-    environment.filters["clipped"] = words.clipped
-    environment.filters["class"] = class_name
     environment.globals.update(style=partial(_asset, "report.css"), script=partial(_asset, "report.js"))
     return environment.get_template("report.html.jinja")
 
