@@ -27,8 +27,9 @@ RC: Any = {
 MOST_CLASSES = 40  # of which a confusion matrix has names and numbers
 
 
-def new_figure(width: float, height: float) -> Any:
-    """An empty figure, in inches, that a notebook shows as the last value of a cell."""
+@contextlib.contextmanager
+def styled_figure(width: float, height: float, *, grid: bool = True) -> Iterator[Any]:
+    """An empty figure, in inches, to be drawn in one style; a notebook shows it as the last value of a cell."""
 
     def png() -> bytes:
         buffer = io.BytesIO()
@@ -36,6 +37,7 @@ def new_figure(width: float, height: float) -> Any:
         return buffer.getvalue()
 
     try:
+        import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise RecommendError(
@@ -43,15 +45,6 @@ def new_figure(width: float, height: float) -> Any:
         ) from error
     figure: Any = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     figure._repr_png_ = png
-    return figure
-
-
-@contextlib.contextmanager
-def styled_figure(width: float, height: float, *, grid: bool = True) -> Iterator[Any]:
-    """The same, to be drawn in one style for all figures."""
-    figure = new_figure(width, height)
-    import matplotlib
-
     with matplotlib.rc_context(RC | {"axes.grid": grid}):
         yield figure
 
@@ -85,12 +78,12 @@ def mistakes_figure(pictures: Sequence[npt.ArrayLike], captions: Sequence[str], 
     """Pictures, of shape (height, width, channels), 0 to 255, each with a caption above."""
     columns = min(4, max(len(pictures), 1))
     rows = -(-len(pictures) // columns)
-    figure = new_figure(2.6 * columns, 0.6 + 2.9 * max(rows, 0.3))
-    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True), start=1):
-        axes = figure.add_subplot(rows, columns, place)
-        pixels = np.clip(np.asarray(picture), 0, 255).astype(np.uint8)
-        axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3], cmap="gray", vmin=0, vmax=255)
-        axes.set_axis_off()
-        axes.set_title(caption, fontsize=8)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    with styled_figure(2.6 * columns, 0.6 + 2.9 * max(rows, 0.3), grid=False) as figure:
+        for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True), start=1):
+            axes = figure.add_subplot(rows, columns, place)
+            pixels = np.clip(np.asarray(picture), 0, 255).astype(np.uint8)
+            axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3], cmap="gray", vmin=0, vmax=255)
+            axes.set_axis_off()
+            axes.set_title(caption, fontsize=8)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     return figure

@@ -1,4 +1,4 @@
-"""Assemble the report, and write it."""
+"""Assemble the report."""
 
 import json
 import time
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from probes.evaluation.evaluation import apply_temperature
-from recommender.atomic_files import check_report, write_together
 from recommender.explanation.reasons import cautions, explain
 from recommender.explanation.text import class_name, clean, data_name, duration, interval_text, percent, printable
 from recommender.explanation.verdict import expected_rows, measured_note, rounded, source_of
@@ -40,21 +39,6 @@ _CHOSEN = {
 }
 
 
-def write_report(
-    found: Decision,
-    path: Path,
-    *,
-    fit: "FitResult | None" = None,
-    comparison: "Comparison | None" = None,
-    thumbnails: bool = True,
-    command: str | None = None,
-) -> None:
-    """Write the report as one file, or nothing; arguments as of `Recommendation.save_report`."""
-    check_report(path)
-    text = report(found, fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
-    write_together({path: lambda target: target.write_text(text, encoding="utf-8")})
-
-
 def report(
     found: Decision,
     *,
@@ -63,7 +47,7 @@ def report(
     thumbnails: bool = True,
     command: str | None = None,
 ) -> str:
-    """The report as HTML."""
+    """The report as HTML; arguments as of `Recommendation.save_report`."""
     parts = {**_measured(found), **_trained(found, fit), **_repeated(found, fit, comparison, command)}
     maps, why_none = occlusion.occlusion_maps(found, fit, parts["mistakes"], thumbnails=thumbnails)
     text = _template().render(
