@@ -141,8 +141,6 @@ def _agrees(received: list[FloatArray], expected: list[FloatArray]) -> bool:
 
 
 def _facts(backbone: Backbone, opened: OpenedBackbone, norms: tuple[Norm, ...], size: int | None) -> Facts:
-    if backbone.scaling is None:
-        raise BuildError(f"Expected the pixel scaling of {backbone.name} to be known. Received: none. Name it.")
     channels_only = (
         node if node.shape is None else replace(node, shape=(*(None for _ in node.shape[:-1]), *node.shape[-1:]))
         for node in backbone.nodes
