@@ -2,8 +2,10 @@
 
 import csv
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -22,8 +24,7 @@ from recommender.rules.scenario_rule import excess_of
 _LEAST_IMAGES, _MOST_IMAGES = 30, 30_000  # that the map shows at least
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceSet:
+class ReferenceSet(NamedTuple):
     """A data set of the benchmarks, as a letter on the map."""
 
     letter: str
@@ -36,15 +37,8 @@ def reference_sets() -> list[ReferenceSet]:
     """The data sets of the benchmarks, from reference_sets.csv."""
     text = Path(__file__).with_name("reference_sets.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return [
-        ReferenceSet(
-            letter=chr(ord("a") + number),
-            name=row["name"],
-            n_images=int(row["n_images"]),
-            score=float(row["score"]),
-        )
-        for number, row in enumerate(rows)
-    ]
+    named = zip(ascii_lowercase, rows, strict=False)
+    return [ReferenceSet(letter, row["name"], int(row["n_images"]), float(row["score"])) for letter, row in named]
 
 
 def map_chart(found: Decision) -> Markup:
