@@ -262,7 +262,7 @@ def recommend(
             inspector, spread = readers_on(ray)
         index = open_source(
             data,
-            columns=columns,
+            columns=columns or {},
             class_names=class_names,
             max_images=max_images,
             seed=seed,
