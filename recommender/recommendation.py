@@ -12,6 +12,7 @@ from builders.backbones.candidates import candidates, is_auto
 from probes.data.sampling import draw_splits
 from probes.data.sources.open import open_source
 from probes.images.inspect_all import inspect_everything
+from recommender.atomic_files import check_report, write_together
 from recommender.errors import RecommendError
 from recommender.explanation.reasons import explain
 from recommender.limits import check_arguments
@@ -161,9 +162,12 @@ class Recommendation(Decision):
         Raises:
             RecommendError: the file can't be written.
         """
-        from recommender.reports.html.report import write_report
+        target = Path(path)
+        check_report(target)
+        from recommender.reports.html.report import report
 
-        write_report(self, Path(path), fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
+        text = report(self, fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
+        write_together({target: lambda file: file.write_text(text, encoding="utf-8")})
 
     def plot_depth(self) -> Any:
         """Draw drift and accuracy by the depth of the cut points, as a matplotlib figure; matplotlib is needed."""
@@ -258,7 +262,7 @@ def recommend(
             inspector, spread = readers_on(ray)
         index = open_source(
             data,
-            columns=columns,
+            columns=columns or {},
             class_names=class_names,
             max_images=max_images,
             seed=seed,

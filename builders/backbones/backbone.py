@@ -15,21 +15,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Backbone:
-    """A pretrained network, at one input size."""
+class BackboneFacts:
+    """What is known of a pretrained network without Keras."""
 
     name: str  # in the registry, or of the file it came from
     title: str  # for people
     source: str | None  # the data set that the weights were trained on, or None if unknown
     native_size: int  # px: the input size that the weights were trained at, as far as is known
-    input_size: int  # px: height and width of the pictures that `network` takes
-    channels: int  # of those pictures: 1 grey, 3 RGB, 4 RGB with alpha
-    scaling: PixelScaling | None  # of the pixels, inside `network`; None if unknown, it then takes scaled pixels
+    channels: int  # of the pictures that it takes: 1 grey, 3 RGB, 4 RGB with alpha
+    scaling: PixelScaling | None  # of their pixels, inside `network`; None if unknown, it then takes scaled pixels
     points: tuple[CutPoint, ...]  # a module that can't be cut has one, its output
     nodes: tuple[Node, ...] = field(repr=False)  # of the layer graph
     fingerprint: str  # a digest of the weights, which depends neither on the head nor on the file format
     has_composite_layers: bool = False  # whether a layer with weights contains others, as MultiHeadAttention does
     whole: str = ""  # why a SavedModel has to stay whole; empty for all else
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Backbone(BackboneFacts):
+    """A pretrained network, at one input size."""
+
+    input_size: int  # px: height and width of the pictures that `network` takes
     load: Callable[[], "LayerGraph"] = field(repr=False)
 
     @cached_property

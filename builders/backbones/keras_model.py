@@ -16,6 +16,7 @@ from builders.errors import BuildError, first_line
 if TYPE_CHECKING:
     from builders.graph.layer_graph import LayerGraph
 
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _OPEN_SIZE = 224  # px: input of a network that takes any size
 _LARGEST_SCALED = 20.0  # scaled pixels are smaller than this in every usual scaling
 _CODE = {"Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TorchModuleWrapper"}
@@ -42,13 +43,7 @@ class KerasFile(BackboneKind):
 
     def recognises(self, given: Any) -> bool:
         path = as_path(given)
-        return path is not None and path.suffix.lower() in (".keras", ".h5", ".hdf5") and not path.is_dir()
-
-    def check(self, given: Any) -> None:
-        if not Path(given).exists():
-            raise BuildError(
-                f"Expected `backbone` to be a file or folder. Received: {str(given)!r}, which is none. Check the path."
-            )
+        return path is not None and path.suffix.lower() in KERAS_SUFFIXES and path.exists() and not path.is_dir()
 
     def identity(self, given: Any, options: OpenOptions) -> str | None:
         content = digest(given)

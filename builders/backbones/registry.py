@@ -3,10 +3,11 @@
 import difflib
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from builders.backbones.applications import APPLICATIONS
-from builders.backbones.keras_model import KerasFile, KerasModel, SavedModel
+from builders.backbones.keras_model import KERAS_SUFFIXES, KerasFile, KerasModel, SavedModel
 from builders.backbones.kerashub import KerasHub
 from builders.backbones.kind import BackboneKind, BackboneSpec, as_path, plain_name
 from builders.backbones.packaged import PACKAGED
@@ -40,8 +41,8 @@ def kind_of(backbone: Any) -> BackboneKind:
     for kind in KINDS:
         if kind.recognises(backbone):
             return kind
-    path = as_path(backbone)
-    if path is not None and os.sep in os.fspath(backbone) and not path.exists():
+    path = as_path(backbone) or Path()
+    if (os.sep in str(backbone) or path.suffix.lower() in KERAS_SUFFIXES) and not path.exists():
         raise BuildError(
             f"Expected `backbone` to be a file or folder. Received: {str(backbone)!r}, which is none. Check the path."
         )

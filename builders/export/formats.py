@@ -66,17 +66,17 @@ def resized(pictures: Pixels, height: int, width: int) -> Pixels:
     )
 
 
-def run_litert(interpreter: Any, pictures: Pixels) -> Pixels:
-    """What a LiteRT interpreter of one picture returns for pictures of its size, of shape (n, classes)."""
+def run_litert(interpreter: Any, pictures: Pixels) -> list[Pixels]:
+    """What a LiteRT interpreter of one picture puts out for pictures of its size, a row for each."""
     import numpy as np
 
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (taken,), given = interpreter.get_input_details(), interpreter.get_output_details()
     rows = []
     for picture in pictures:
         interpreter.set_tensor(taken["index"], picture[None])
         interpreter.invoke()
-        rows.append(interpreter.get_tensor(given["index"])[0])
-    return np.array(rows, np.float32)
+        rows.append([interpreter.get_tensor(part["index"])[0] for part in given])
+    return [np.array(column, np.float32) for column in zip(*rows, strict=True)]
 
 
 class SavedModel(ExportFormat):
@@ -122,7 +122,7 @@ class LiteRT(ExportFormat):
         interpreter.allocate_tensors()
         (taken,) = interpreter.get_input_details()
         _, height, width, _ = taken["shape"]
-        return run_litert(interpreter, resized(pictures, int(height), int(width)))
+        return run_litert(interpreter, resized(pictures, int(height), int(width)))[0]
 
 
 class LiteRTDynamic(LiteRT):

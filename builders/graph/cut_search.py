@@ -1,7 +1,7 @@
 """Where a network can be cut, found in its graph alone. Pure: no Keras, no TensorFlow."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
@@ -70,11 +70,11 @@ def stride_of(extents: Sequence[int], shape: Sequence[int | None]) -> int | None
     return round((extents[0] * extents[1] / positions) ** 0.5) or None if positions else None
 
 
-def ancestors(nodes: Sequence[Node], wanted: Iterable[int]) -> set[int]:
-    """Indices of the wanted nodes and of all nodes that they depend on."""
+def ancestors(nodes: Sequence[Node], wanted: Iterable[int], ends: Collection[int] = ()) -> set[int]:
+    """Indices of the wanted nodes and of all nodes that they depend on, where some `ends` depend on nothing."""
     needed = set(wanted)
     for index in range(max(needed, default=-1), -1, -1):
-        if index in needed:
+        if index in needed and index not in ends:
             needed.update(nodes[index].parents)
     return needed
 
@@ -169,14 +169,9 @@ def _trunk(nodes: Sequence[Node], end: int) -> list[int] | None:
     """If the head joins pooled vectors of several maps: the last of them and all that it depends on; else None."""
     if end == len(nodes) or any(nodes[parent].is_map for parent in nodes[end].parents):
         return None
-    maps, waiting = set(), list(nodes[end].parents)
-    while waiting:
-        index = waiting.pop()
-        if nodes[index].is_map:
-            maps.add(index)
-        else:
-            waiting.extend(nodes[index].parents)
-    return sorted(ancestors(nodes, [max(maps)])) if maps else None
+    maps = {index for index, node in enumerate(nodes) if node.is_map}
+    pooled = maps & ancestors(nodes, nodes[end].parents, maps)
+    return sorted(ancestors(nodes, [max(pooled)])) if pooled else None
 
 
 def _inside_block(nodes: Sequence[Node], ends: Sequence[int], main: Sequence[int], place: int) -> bool:

@@ -185,13 +185,7 @@ class LayerGraph:
         first = [0, *(step.outputs[0] for step in self.calls)]
         starts, tensors = ([start], [inputs]) if isinstance(start, int) else (start, inputs)
         values: dict[int, Any] = {first[index]: tensor for index, tensor in zip(starts, tensors, strict=True)}
-        needed, left = set(starts), list(wanted)
-        while left:
-            index = left.pop()
-            if index not in needed:
-                needed.add(index)
-                left += self.nodes[index].parents
-        for index in sorted(needed - set(starts)):
+        for index in sorted(ancestors(self.nodes, wanted, set(starts)) - set(starts)):
             step = self.calls[index - 1]
             arguments, keywords = step.arguments.fill_in({key: values[number] for key, number in step.inputs})
             function = operation(step) if operation else step.operation

@@ -26,6 +26,8 @@ class Wanted(NamedTuple):
     label: int
     file: str
     validation: bool
+    group: str | None = None  # as in `Entry`, as is the weight; read only where the image is in no index
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,19 +67,18 @@ Reader = Callable[[Sequence[Wanted]], Iterator[Prepared | Failed]]  # in the ord
 
 def read_wanted(store: Store, size: int, channels: int, item: Wanted) -> Prepared | Failed:
     """Decode and resize one image."""
-    label, name, validation = item
     try:
-        picture = open_picture(store, name, channels)
+        picture = open_picture(store, item.file, channels)
     except UnreadableImage as error:
-        return Failed(file=name, label=label, validation=validation, error=error)
+        return Failed(file=item.file, label=item.label, validation=item.validation, error=error)
     return Prepared(
-        file=name,
-        label=label,
+        file=item.file,
+        label=item.label,
         size=picture.size,
         grey=picture.grey,
         pixels=resize(picture.pixels, size),
-        validation=validation,
-        facts=facts_of(picture, name),
+        validation=item.validation,
+        facts=facts_of(picture, item.file),
     )
 
 

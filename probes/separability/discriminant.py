@@ -74,13 +74,11 @@ class Moments:
         return Moments(**{part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)})
 
     def __sub__(self, other: "Moments") -> "Moments":
-        return Moments(**{part.name: getattr(self, part.name) - getattr(other, part.name) for part in fields(self)})
+        return self + other.scaled(-1.0)
 
     def scaled(self, factor: float) -> "Moments":
         """Those of images of so many times the weight."""
-        products = None if self.products is None else factor * self.products
-        sums, squares = factor * self.sums, factor * self.squares
-        return Moments(weights=factor * self.weights, sums=sums, squares=squares, products=products)
+        return Moments(**{part.name: factor * getattr(self, part.name) for part in fields(self)})
 
     @property
     def mean(self) -> FloatArray:
@@ -160,18 +158,19 @@ def fits(
     whole = moments(training) if len(parts) == 1 else reduce(add, parts, moments(in_all))
     for (train, _), part in zip(splits, parts, strict=True):
         found, seen = _classifier(whole - part, features[train] - shift, labels[train], weights[train], widths)
-        kernel = np.zeros((features.shape[1], n_classes))
-        bias = np.full(n_classes, found.bias.min() - _UNSEEN)
-        kernel[:, classes[seen]], bias[classes[seen]] = found.kernel, found.bias - shift @ found.kernel
-        yield Classifier(kernel=kernel, bias=bias)
+        yield _of_all_classes(found, classes[seen], n_classes, shift)
 
 
 def of_moments(known: Moments, shift: FloatArray, *, widths: Sequence[int] | None = None) -> Classifier:
     """The classifier of images by their moments, summed and never subtracted, of features less `shift`."""
     nothing = np.empty((0, len(shift)))
     found, seen = _classifier(known, nothing, np.empty(0, np.int64), known.weights, widths)
-    kernel = np.zeros((len(shift), len(seen)))
-    bias = np.full(len(seen), found.bias.min() - _UNSEEN)
+    return _of_all_classes(found, np.flatnonzero(seen), len(seen), shift)
+
+
+def _of_all_classes(found: Classifier, seen: Labels, n_classes: int, shift: FloatArray) -> Classifier:
+    """The classifier of features that are not shifted, with the classes that it has not seen."""
+    kernel, bias = np.zeros((len(shift), n_classes)), np.full(n_classes, found.bias.min() - _UNSEEN)
     kernel[:, seen], bias[seen] = found.kernel, found.bias - shift @ found.kernel
     return Classifier(kernel=kernel, bias=bias)
 

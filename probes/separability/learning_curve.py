@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from probes.data.groups import by_first_appearance
 from probes.data.splits import Labels, Rows, held_out_splits
 from probes.evaluation.intervals import z
 from probes.separability.discriminant import FloatArray, fit
@@ -142,9 +143,7 @@ def _resampled(hits: FloatArray, groups: Labels, rng: np.random.Generator) -> Fl
     Two more images count, one right at every point and one wrong, so that no error is ever 0; see `accuracy_error`.
     Rubin, The Bayesian bootstrap, 1981.
     """
-    # By first appearance, so that the resamples do not depend on how groups are numbered.
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    of_image = np.argsort(np.argsort(first))[inverse]
+    of_image = by_first_appearance(groups)
     sums = np.stack([np.bincount(of_image, each) for each in hits], axis=1)
     sums = np.concatenate([sums, np.zeros((1, len(hits))), np.ones((1, len(hits)))])
     totals = np.append(np.bincount(of_image), [1.0, 1.0])

@@ -61,16 +61,9 @@ sampling = together(
 )
 trust = network_panel("--trust", is_flag=True, help="Run code and any operation that the network's file holds.")
 _NETWORK = "a name of `recommend backbones`, kerashub:PRESET, a .keras or .h5 file, a SavedModel or a hub handle."
-backbone = network_panel(
-    "--backbone",
-    type=click.Path(readable=False),
-    default="efficientnet_lite0",
-    metavar="NAME|PATH",
-    help=f"Pretrained network: {_NETWORK}",
-)
-backbones = network_panel(
-    "--backbone",
-    type=click.Path(readable=False),
+_backbone = functools.partial(network_panel, "--backbone", type=click.Path(readable=False))
+backbone = _backbone(default="efficientnet_lite0", metavar="NAME|PATH", help=f"Pretrained network: {_NETWORK}")
+backbones = _backbone(
     multiple=True,
     default=["efficientnet_lite0"],
     metavar="NAME|PATH|auto",
@@ -131,11 +124,7 @@ ray = data_panel(
 )
 answer = together(
     answer_panel("--scenario", type=click.IntRange(1, 4), metavar="1..4", help="Override the choice of the scenario."),
-    answer_panel(
-        "--verbose",
-        is_flag=True,
-        help="Print all details, the backbone stage by stage, too.",
-    ),
+    answer_panel("--verbose", is_flag=True, help="Print all details, the backbone stage by stage, too."),
 )
 build = together(
     output_panel(

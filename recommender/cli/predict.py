@@ -48,20 +48,7 @@ _NOTE = "out-of-distribution"
 )
 @options.output_panel("--embeddings", is_flag=True, help="With --output: also what the prediction layer reads.")
 @options.column
-def predict(
-    model: Path,
-    images: tuple[str, ...],
-    top: int,
-    ray: str | None,
-    output: str | None,
-    embeddings: bool,
-    columns: dict[str, str] | None,
-    as_csv: bool,
-    as_json: bool,
-    as_json_lines: bool,
-    trust: bool,
-    quiet: bool,
-) -> None:
+def predict(model: Path, images: tuple[str, ...], ray: str | None, output: str | None, quiet: bool, **how: Any) -> None:
     """Predict the class of each image, its probability, and whether the image is out-of-distribution.
 
     MODEL is a .keras file that `recommend DATA --build MODEL.keras` wrote, or an export that was written with it: a
@@ -73,18 +60,18 @@ def predict(
 
     With --ray and --output a cluster predicts, and IMAGES may be manifests (.parquet, .csv) with the column path.
     """
+    forms = [form for name, form in _FORMS.items() if how.pop(name)]
     if (ray is None) != (output is None):
         given = "--ray" if output is None else "--output"
         raise click.UsageError(f"Expected --ray and --output together. Received: {given} alone.")
-    if as_csv + as_json + as_json_lines > 1:
+    if len(forms) > 1:
         raise click.UsageError("Expected one of --csv, --json and --json-lines. Received: several.")
     if ray is not None and output is not None:
-        if as_csv or as_json or as_json_lines:
+        if forms:
             raise click.UsageError("Expected Parquet shards with --output. Received: a form for standard output, too.")
-        how = {"columns": columns, "top": top, "embeddings": embeddings, "trust": trust}
         _predict_on_cluster(ray, model, images, output, how, quiet=quiet)
         return
-    if embeddings or columns:
+    if how["embeddings"] or how["columns"]:
         raise click.UsageError("Expected --embeddings and --column with --output only. Received: them without it.")
     with progress_bar(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
         from recommender.prediction.exported_model import needs_tensorflow
@@ -94,12 +81,12 @@ def predict(
         from recommender.prediction import predict as prediction
         from recommender.reports.console import lenient_output
 
-        predictor = prediction.open_predictor(model, trust=trust)
+        predictor = prediction.open_predictor(model, trust=how["trust"])
         for note in () if quiet else predictor.notes:
             say(note)
         lenient_output()
 
-        form = _csv_lines if as_csv else _json_array if as_json else _json_lines if as_json_lines else _table_lines
+        form, top = next(iter(forms), _table_lines), how["top"]
         seen = _Counted(prediction.predict(predictor, _paths(images), top=top), show)
         try:
             for line in form(seen, min(top, len(predictor.classes))):
@@ -107,7 +94,7 @@ def predict(
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted. Not all pictures were predicted.") from None
         finally:
-            if as_json:
+            if form is _json_array:
                 click.echo("]")  # the array ends even where the prediction fails
     if seen.failed:
         fail(f"{seen.failed:,} of {seen.n:,} pictures could not be read.")
@@ -215,3 +202,6 @@ def _json_lines(found: "Iterable[Prediction]", _top: int) -> Iterator[str]:
             "error": one.error,
         }
         yield json.dumps(record)
+
+
+_FORMS = {"as_csv": _csv_lines, "as_json": _json_array, "as_json_lines": _json_lines}  # by option; else a table

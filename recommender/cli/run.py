@@ -81,45 +81,131 @@ def run(command: str, /, **arguments: Any) -> None:
         found = recommend(check=request.check, progress=loading_quietly(show), **arguments)
         if request.needs_keras:
             loading_quietly(show)("loading", 0, 1)
-    _print(found, request)
-    description = found.to_dict()
-    comparison = result = None
-    if request.budget is not None:
-        comparison = _compare(found, request, request.budget)
-        description["comparison"] = comparison.to_dict()
-    if request.fit is not None:
-        result = _fit(found, request, request.fit)
-        found = cast("Recommendation", result.found)
-        description = {**found.to_dict(), "fit": result.to_dict()}
-    if request.target is not None:
-        if comparison is not None:
-            from recommender.reports.json_output import as_compared
-
-            description |= as_compared(found, comparison)
-        _write(found, comparison, result, request, request.target, description)
-    if request.report is not None:
-        _report(found, comparison, result, request, request.report)
-    if request.as_json:
-        click.echo(json.dumps(description, indent=2, allow_nan=False))
-    if any(part.interrupted for part in (comparison, result) if part is not None):
-        sys.exit(INTERRUPTED)
+    _Run(request, found).finish()
 
 
-def _print(found: "Recommendation", request: _Request) -> None:
-    from recommender.reports import data_check_page, recommendation_page
-    from recommender.reports.console import console
+class _Run:
+    """A recommendation, and what follows it."""
 
-    if request.page and request.check is not None:
-        data_check_page.print_page(found, console())
-    elif request.page:
-        recommendation_page.print_page(found, console(), commands=_next(found, request), verbose=request.verbose)
-        if request.verbose:
-            from builders.surgery.describe import describe
+    def __init__(self, request: _Request, found: "Recommendation") -> None:
+        self.request, self.found = request, found
+        self.comparison: Comparison | None = None
+        self.result: FitResult | None = None
 
-            click.echo(f"\n{describe(found.backbone.network)}")
-    elif not request.as_json and request.fit is None and request.budget is None:
-        page = recommendation_page if request.check is None else data_check_page
-        click.echo(page.one_line(found))
+    def finish(self) -> None:
+        """Print the answer; compare, train, write and report what was asked for."""
+        request = self.request
+        self._print()
+        if request.budget is not None:
+            self._compare(request.budget)
+        if request.fit is not None:
+            self._fit(request.fit)
+        from recommender.reports.json_output import as_compared, with_results
+
+        description = with_results(self.found, self.result, self.comparison)
+        if request.target is not None:
+            if self.comparison is not None:
+                description |= as_compared(self.found, self.comparison)
+            self._write(request.target, description)
+        if request.report is not None:
+            self._report(request.report)
+        if request.as_json:
+            click.echo(json.dumps(description, indent=2, allow_nan=False))
+        if any(part.interrupted for part in (self.comparison, self.result) if part is not None):
+            sys.exit(INTERRUPTED)
+
+    def _print(self) -> None:
+        from recommender.reports import data_check_page, recommendation_page
+        from recommender.reports.console import console
+
+        found, request = self.found, self.request
+        if request.page and request.check is not None:
+            data_check_page.print_page(found, console())
+        elif request.page:
+            recommendation_page.print_page(found, console(), commands=_next(found, request), verbose=request.verbose)
+            if request.verbose:
+                from builders.surgery.describe import describe
+
+                click.echo(f"\n{describe(found.backbone.network)}")
+        elif not request.as_json and request.fit is None and request.budget is None:
+            page = recommendation_page if request.check is None else data_check_page
+            click.echo(page.one_line(found))
+
+    def _compare(self, budget: float) -> None:
+        from recommender.comparison.compare import compare
+        from recommender.reports.comparison_page import print_comparison
+        from recommender.reports.console import console
+
+        request = self.request
+        with progress_bar(shown=request.page) as show:
+            self.comparison = comparison = compare(self.found, budget=budget, progress=show)
+        if request.plot is not None:
+            comparison.save_plot(request.plot)
+        if request.page:
+            print_comparison(comparison, console())
+        elif not request.as_json:
+            click.echo(comparison.sentence)
+
+    def _fit(self, options: dict[str, Any]) -> None:
+        from recommender.reports import fit_page
+        from recommender.reports.console import console
+
+        request, shown = self.request, dict[str, Any]()
+        if request.page:
+            shown["announce"] = lambda plan: fit_page.print_plan(plan, console())
+            shown["on_check"] = lambda check, schedule: fit_page.print_check(check, schedule, console())
+        with progress_bar(shown=request.page) as show:
+            result = self.found.fit(progress=show, keep_state=request.target is not None, **shown, **options)
+        if request.page:
+            fit_page.print_result(result, self.found.class_names, console())
+        elif not request.as_json:
+            click.echo(fit_page.one_line(result))
+        self.result, self.found = result, cast("Recommendation", result.found)
+
+    def _write(self, target: Path, description: dict[str, Any]) -> None:
+        """Write the trained, the compared or the recommended model, what describes it, and its exports."""
+        from recommender.saving.bundle import detector_of, write_bundle
+
+        request, result = self.request, self.result
+        if result is not None:
+            model, detector = result.model, result.detector
+        elif self.comparison is not None:
+            model, detector = self.comparison.build(), self.comparison.detector
+        else:
+            model, detector = self.found.build(), detector_of(self.found)
+        with progress_bar(shown=request.page) as show:
+            show("writing", 0, 1)
+            written = write_bundle(
+                self.found,
+                model,
+                target,
+                description,
+                detector=detector,
+                result=result,
+                exports=tuple(dict.fromkeys(request.exports)),
+                command=request.command,
+            )
+        if result is not None and not result.interrupted:
+            result.forget()  # the model is written: nothing has to be resumed
+        if request.page:
+            click.echo("\n" + clean(f"Wrote {', '.join(str(path) for path in written.paths)}"))
+            for line in written.lines:
+                click.echo(clean(line))
+            click.echo(f"Classify new images: {clean(_predict_command(target))}")
+
+    def _report(self, path: Path) -> None:
+        request = self.request
+        with progress_bar(shown=request.page) as show:
+            show("reporting", 0, 1)
+            self.found.save_report(
+                path,
+                fit=self.result,
+                comparison=self.comparison,
+                thumbnails=request.thumbnails,
+                command=request.command,
+            )
+        if request.page:
+            click.echo("\n" + clean(f"Wrote {path}"))
 
 
 def _next(found: "Recommendation", request: _Request) -> tuple[str, ...]:
@@ -144,90 +230,3 @@ def _next(found: "Recommendation", request: _Request) -> tuple[str, ...]:
 
 def _predict_command(model: Path | str) -> str:
     return shlex.join(["recommend", "predict", f"{model}", "NEW_IMAGES"])
-
-
-def _compare(found: "Recommendation", request: _Request, budget: float) -> "Comparison":
-    from recommender.comparison.compare import compare
-    from recommender.reports.comparison_page import print_comparison
-    from recommender.reports.console import console
-
-    with progress_bar(shown=request.page) as show:
-        comparison = compare(found, budget=budget, progress=show)
-    if request.plot is not None:
-        comparison.save_plot(request.plot)
-    if request.page:
-        print_comparison(comparison, console())
-    elif not request.as_json:
-        click.echo(comparison.sentence)
-    return comparison
-
-
-def _fit(found: "Recommendation", request: _Request, options: dict[str, Any]) -> "FitResult":
-    from recommender.reports import fit_page
-    from recommender.reports.console import console
-
-    shown: dict[str, Any] = {}
-    if request.page:
-        shown["announce"] = lambda plan: fit_page.print_plan(plan, console())
-        shown["on_check"] = lambda check, schedule: fit_page.print_check(check, schedule, console())
-    with progress_bar(shown=request.page) as show:
-        result = found.fit(progress=show, keep_state=request.target is not None, **shown, **options)
-    if request.page:
-        fit_page.print_result(result, found.measurements.size.class_names, console())
-    elif not request.as_json:
-        click.echo(fit_page.one_line(result))
-    return result
-
-
-def _report(
-    found: "Recommendation",
-    comparison: "Comparison | None",
-    result: "FitResult | None",
-    request: _Request,
-    path: Path,
-) -> None:
-    with progress_bar(shown=request.page) as show:
-        show("reporting", 0, 1)
-        found.save_report(
-            path, fit=result, comparison=comparison, thumbnails=request.thumbnails, command=request.command
-        )
-    if request.page:
-        click.echo("\n" + clean(f"Wrote {path}"))
-
-
-def _write(
-    found: "Recommendation",
-    comparison: "Comparison | None",
-    result: "FitResult | None",
-    request: _Request,
-    target: Path,
-    description: dict[str, Any],
-) -> None:
-    """Write the trained, the compared or the recommended model, what describes it, and its exports."""
-    from recommender.saving.bundle import detector_of, write_bundle
-
-    if result is not None:
-        model, detector = result.model, result.detector
-    elif comparison is not None:
-        model, detector = comparison.build(), comparison.detector
-    else:
-        model, detector = found.build(), detector_of(found)
-    with progress_bar(shown=request.page) as show:
-        show("writing", 0, 1)
-        written = write_bundle(
-            found,
-            model,
-            target,
-            description,
-            detector=detector,
-            result=result,
-            exports=tuple(dict.fromkeys(request.exports)),
-            command=request.command,
-        )
-    if result is not None and not result.interrupted:
-        result.forget()  # the model is written: nothing has to be resumed
-    if request.page:
-        click.echo("\n" + clean(f"Wrote {', '.join(str(path) for path in written.paths)}"))
-        for line in written.lines:
-            click.echo(clean(line))
-        click.echo(f"Classify new images: {clean(_predict_command(target))}")

@@ -68,6 +68,13 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
         raise
 
 
+def _names(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
+    """Names with commas between them; none of them by the word none."""
+    if given is None:
+        return None
+    return tuple(name for name in given.replace(" ", "").split(",") if name not in ("", "none"))
+
+
 @options.command("fit")
 @options.data
 @options.ray
@@ -82,7 +89,9 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
 @options.training_panel("--resume", is_flag=True, help="Resume where the same training was interrupted.")
 @options.training_panel(
     "--augment",
+    "augmentation",
     metavar="NAMES",
+    callback=_names,
     help="mirror, shift and brightness, with commas, or none. By default all; mirror only if labels stay right.",
 )
 @options.training_panel("--force", is_flag=True, help="Return the fine-tuned model even if it is not probably better.")
@@ -97,18 +106,7 @@ def check(command: str, /, full: bool, as_json: bool, **arguments: Any) -> None:
 @options.report
 @options.form
 @click.pass_obj
-def fit(
-    command: str,
-    /,
-    epochs: float | None,
-    steps: int | None,
-    resume: bool,
-    augment: str | None,
-    force: bool,
-    logs: Path | None,
-    embeddings: str | None,
-    **arguments: Any,
-) -> None:
+def fit(command: str, /, **arguments: Any) -> None:
     """Train the recommended model, and evaluate it on images that were not used in training.
 
     It prints the recommendation first. The fine-tuned model comes back only if it is probably better than the frozen
@@ -116,16 +114,13 @@ def fit(
 
     With --ray a frozen model is fitted on all images by the cluster.
     """
-    if embeddings is not None and arguments["ray"] is None:
+    own = ("epochs", "steps", "resume", "augmentation", "force", "embeddings", "logs")
+    fitting = {"ray": arguments["ray"], **{name: arguments.pop(name) for name in own}}
+    if fitting["embeddings"] is not None and fitting["ray"] is None:
         raise click.UsageError("Expected --embeddings with --ray. Received: it alone.")
-    if epochs is not None and steps is not None:
+    if fitting["epochs"] is not None and fitting["steps"] is not None:
         raise click.UsageError("Expected --epochs or --steps. Received both.")
-    augmentation = None
-    if augment is not None:
-        augmentation = tuple(name for name in augment.replace(" ", "").split(",") if name not in ("", "none"))
-    fitting: dict[str, Any] = {"epochs": epochs, "steps": steps, "resume": resume, "logs": logs, "force": force}
-    fitting |= {"ray": arguments["ray"], "embeddings": embeddings}
-    run(command, fit={**fitting, "augmentation": augmentation}, **arguments)
+    run(command, fit=fitting, **arguments)
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, given: str) -> float:

@@ -15,10 +15,10 @@ from probes.network.features import content_order
 from probes.quality.findings import count
 from probes.separability.discriminant import Classifier, Moments, Split, of_moments
 from probes.separability.linear_probe import LinearProbe, calibrated, judged_by
-from recommender.cluster.embeddings import Embed, EmbedRows, listing_of, wanted_images
+from recommender.cluster.embeddings import Embed, EmbedRows, everything, listed
 from recommender.cluster.sample import anywhere
 from recommender.cluster.session import Cluster
-from recommender.cluster.shards import Shards, digest_of, spans
+from recommender.cluster.shards import Shards, Totals, digest_of, spans, write_shards
 from recommender.cluster.sums import NO_SPLIT, Accumulate, Hashed, Judge, factors_of, parts_of, places_of
 from recommender.errors import RecommendError
 from recommender.fit.data import notes_on
@@ -29,7 +29,6 @@ from recommender.fit.result import FitResult
 from recommender.pipeline.decision import Decision
 from recommender.progress import Clock, no_progress
 
-_ROWS, _FEWEST_ROWS, _UNITS = 4096, 64, 16  # of a shard at most and at least; shards that few images are divided into
 _MOST_SUMS = 64  # partial sums that travel to this machine: six matrices of features x features each
 _MOST_JUDGED = 200_000  # images that judge the layer: an interval of at most 0.2 points
 
@@ -70,15 +69,14 @@ def fit_on_cluster(cluster: Cluster, found: Decision, options: FitOptions, folde
 def _fitted(cluster: Cluster, session: FitSession, shards: Shards) -> FitResult:
     """Of images that this machine can list: they are split as without a cluster."""
     seed, index = session.options.seed, session.found.index
-    items = wanted_images(index.files, validation=False) + wanted_images(index.validation, validation=True)
+    items = everything(index)
     names = digest_of(item.file for item in items)
-    units = [(number, items[at : at + n]) for number, at, n in spans(len(items), _size(len(items)))]
+    units = [(number, items[at : at + n]) for number, at, n in spans(len(items))]
     numbers, _ = _embed(cluster, session, Embed(**_reading(session, shards)), units, len(items), names)
-    listing = listing_of(shards, numbers)
-    features = listing.features()
+    features, found = listed(shards, numbers)
     order = content_order(features)
     rows = rows_of_everything(index, features, seed).taken(order)
-    places = [listing.places[row] for row in order]
+    places = [found[row] for row in order]
     plan = announced(session, rows)
     held_out = held_out_splits(rows, seed=seed)
     splits, judged = _split(rows, held_out, seed)
@@ -94,7 +92,7 @@ def _fitted(cluster: Cluster, session: FitSession, shards: Shards) -> FitResult:
             probabilities[place[at[number][judged[at[number]]]]] = values
         results = judged_by(probabilities, chosen, rows)
     probe = calibrated(whole.kernel, whole.bias, results, rows, seed=seed)
-    files, n_failed = [features.files[row] for row in order], len(listing.skipped.failures)
+    files, n_failed = [features.files[row] for row in order], len(features.skipped.failures)
     return _result(session, probe, rows, files, plan=plan, notes=notes_on(session, n_failed))
 
 
@@ -102,7 +100,7 @@ def _fitted_by_hash(cluster: Cluster, session: FitSession, shards: Shards, entri
     """Of a manifest that this machine does not hold: a hash of each image splits them."""
     index, seed = session.found.index, session.options.seed
     work = EmbedRows(**_reading(session, shards), entries=entries)
-    units = [(number, (at, n)) for number, at, n in spans(entries.n, _size(entries.n))]
+    units = [(number, (at, n)) for number, at, n in spans(entries.n)]
     numbers, n_failed = _embed(cluster, session, work, units, entries.n, f"{index.source} {entries.version}")
     n_training = index.n_images - n_failed
     n_validation = index.split_sizes().get(VALIDATION, 0)
@@ -126,11 +124,6 @@ def _fitted_by_hash(cluster: Cluster, session: FitSession, shards: Shards, entri
     return _result(session, probe, rows, files, plan=plan, notes=tuple(notes))
 
 
-def _size(n: int) -> int:
-    """Rows of a shard."""
-    return min(_ROWS, max(_FEWEST_ROWS, -(-n // _UNITS)))
-
-
 def _reading(session: FitSession, shards: Shards) -> dict[str, Any]:
     """How embeddings are made: the network, and what the prediction layer reads of it."""
     network, levels = session.found.network, session.found.strategy.head.levels
@@ -142,17 +135,12 @@ def _embed(
     cluster: Cluster, session: FitSession, work: Embed, units: Sequence[tuple[int, Any]], n: int, images: str
 ) -> tuple[list[int], int]:
     """Write the shards that are not there yet: the numbers of all, and of the images that could not be read."""
-    report, shards = session.options.progress or no_progress, work.shards
+    report, totals = session.options.progress or no_progress, Totals()
     run = {"images": images, "rows": n, "network": session.found.backbone.fingerprint}
-    shards.begin(run | {"input_size": work.network.input_size, "levels": list(work.levels)})
-    known = shards.done()
-    done, n_failed = sum(known.values()), sum(shards.failed(number) for number in known)
-    report("images", done, n)
-    for _, (more, failed) in cluster.run(work, [unit for unit in units if unit[0] not in known]):
-        done, n_failed = done + more, n_failed + failed
-        report("images", done, n)
+    run |= {"input_size": work.network.input_size, "levels": list(work.levels)}
+    write_shards(cluster, work, work.shards, units, run, totals, lambda done: report("images", done, n))
     session.clock.lap("images")
-    return [number for number, _ in units], n_failed
+    return [number for number, _ in units], totals.failed
 
 
 def _split(rows: Rows, held_out: Sequence[Split], seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

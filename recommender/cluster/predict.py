@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from probes.data.image_index import LeftOutCounter
 from probes.data.sources.folder import files_below
@@ -18,19 +18,16 @@ from probes.data.sources.table import extent, is_parquet, parquet_rows, text_row
 from probes.images.suffixes import is_image
 from recommender.cluster.sample import LOST
 from recommender.cluster.session import Cluster, Work
-from recommender.cluster.shards import Shards, digest_of, spans
+from recommender.cluster.shards import Shards, Totals, digest_of, spans, write_shards
 from recommender.errors import RecommendError
 from recommender.prediction import predict as prediction
 from recommender.prediction.predict import Prediction
 from recommender.progress import Progress, no_progress
 
-ROWS = 4096  # of a shard at most
-_FEWEST_ROWS, _UNITS = 64, 16  # of a shard at least, where pictures are few; shards that they are divided into then
 _COMPANIONS = (".json", ".features.npz")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(NamedTuple):
     """Rows of a Parquet manifest, which are read where they are needed."""
 
     source: str
@@ -71,8 +68,9 @@ class Predict(Work):
     def lost(self, item: str) -> Prediction:
         return Prediction(file=item, error=LOST)
 
-    def keep(self, number: int, results: list[Prediction]) -> tuple[int, int]:
+    def keep(self, number: int, items: Sequence[str], results: list[Prediction]) -> tuple[int, int]:
         """Write the shard; the number of pictures, and of those that could not be read."""
+        del items
         self.shards.write(number, _columns(results, self.top, self.embeddings))
         return len(results), sum(one.error is not None for one in results)
 
@@ -98,12 +96,9 @@ def _columns(results: Sequence[Prediction], top: int, embeddings: bool) -> dict[
 
 
 @dataclass(slots=True)
-class Totals:
-    """What a run has done, with what an interrupted one had done before."""
+class Predicted(Totals):
+    """What a run has done."""
 
-    n: int = 0  # pictures in shards
-    failed: int = 0  # of these, that could not be read
-    resumed: int = 0  # of these, that were there before
     seconds: float = 0.0  # of this run
     left_out: LeftOutCounter = field(default_factory=LeftOutCounter)
 
@@ -126,40 +121,29 @@ def predict_to_shards(
     embeddings: bool = False,
     trust: bool = False,
     progress: Progress = no_progress,
-) -> Totals:
+) -> Predicted:
     """Predict pictures into Parquet files of a folder; a run that was interrupted is resumed by the same call.
 
     `images` are one Parquet manifest of any length, or manifests, folders and files, whose names are listed first.
     `columns` names the manifest's column of paths, if that is not "path".
     """
-    totals = Totals()
+    totals = Predicted()
     source = images[0] if len(images) == 1 and is_parquet(images[0]) else None
     listed = [] if source else list(_listed(images, columns or {}, totals.left_out))
     n, version = extent(source) if source else (len(listed), "")
     if not n:
         raise RecommendError("Expected pictures, or folders or manifests that name some. Received: none.")
-    size = min(ROWS, max(_FEWEST_ROWS, -(-n // _UNITS)))
-    files = _model_files(model)
-    shards = Shards.at(folder)
+    files, shards = _model_files(model), Shards.at(folder)
     digest = hashlib.blake2b(b"".join(files.values()), digest_size=16).hexdigest()
     names = digest_of(listed or [str(source), version])
     run = {"model": digest, "images": names, "rows": n, "top": top, "embeddings": embeddings}
-    shards.begin(run)
-    known = shards.done()
-    totals.n = totals.resumed = sum(known.values())
-    totals.failed = sum(shards.failed(number) for number in known)
-    begun = time.perf_counter()
-    units: list[tuple[int, Any]] = []
-    for number, start, length in spans(n, size):
-        if number not in known:
-            span = source and Span(source=source, columns=columns or {}, first=start, n=length)
-            units.append((number, span or listed[start : start + length]))
+    units = (
+        (number, Span(source, columns or {}, first, length) if source else listed[first : first + length])
+        for number, first, length in spans(n)
+    )
     work = Predict(model=model.name, files=files, shards=shards, top=top, embeddings=embeddings, trust=trust)
-    progress("predicting", totals.n, n)
-    for _, (done, failed) in cluster.run(work, units):
-        totals.n += done
-        totals.failed += failed
-        progress("predicting", totals.n, n)
+    begun = time.perf_counter()
+    write_shards(cluster, work, shards, units, run, totals, lambda done: progress("predicting", done, n))
     totals.seconds = time.perf_counter() - begun
     return totals
 

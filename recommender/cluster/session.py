@@ -36,9 +36,9 @@ class Work:
         """The result for an item that ends the process which computes it."""
         raise NotImplementedError
 
-    def keep(self, number: int, results: list[Any]) -> Any:
+    def keep(self, number: int, items: Sequence[Any], results: list[Any]) -> Any:
         """What becomes of the results of a unit: what the driver gets of them."""
-        del number
+        del number, items
         return results
 
 
@@ -167,7 +167,7 @@ class _Actor:
             items = self._work.items(pickle.loads(batch["unit"][0]))  # noqa: S301  # from our own driver
             known = ray.get(self._attempts.begin.remote(number)) <= _ATTEMPTS
             results = self._work.compute(items) if known else [self._alone(item) for item in items]
-            kept = self._work.keep(number, results)
+            kept = self._work.keep(number, items, results)
         except (ProbeError, RecommendError) as error:
             kept = error
         return {"number": [number], "kept": [pickle.dumps(kept)]}

@@ -4,14 +4,17 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from probes.data.sources.remote import file_system, is_remote, readable
+from recommender.cluster.session import Cluster, Work
 from recommender.errors import RecommendError
 
+_MOST_ROWS, _FEWEST_ROWS = 4096, 64  # of a shard
+_UNITS = 16  # shards that few rows are divided into
 _RUN = "run.json"  # what the run is: another one may not write into the folder
 
 
@@ -101,6 +104,39 @@ class Shards:
             ) from error
 
 
+@dataclass(slots=True)
+class Totals:
+    """Rows that a run has written, with those of the interrupted run that it resumes."""
+
+    n: int = 0
+    failed: int = 0  # of these, that could not be read
+    resumed: int = 0  # of these, that were there before
+
+
+def write_shards(
+    cluster: Cluster,
+    work: Work,
+    shards: Shards,
+    units: Iterable[tuple[int, Any]],
+    run: Mapping[str, Any],
+    totals: Totals,
+    report: Callable[[int], None],
+) -> None:
+    """Write the shards of a run that are not there yet: `work` keeps the numbers of a unit's rows and failed rows.
+
+    The totals are filled, and the rows that are done are reported.
+    """
+    shards.begin(run)
+    known = shards.done()
+    totals.n = totals.resumed = sum(known.values())
+    totals.failed = sum(shards.failed(number) for number in known)
+    report(totals.n)
+    for _, (n, failed) in cluster.run(work, [unit for unit in units if unit[0] not in known]):
+        totals.n += n
+        totals.failed += failed
+        report(totals.n)
+
+
 def digest_of(names: Iterable[str]) -> str:
     """A digest of a list of names, in hex."""
     digest = hashlib.blake2b(digest_size=16)
@@ -109,7 +145,8 @@ def digest_of(names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def spans(n: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """The number of each unit, its first row and its number of rows."""
+def spans(n: int) -> Iterator[tuple[int, int, int]]:
+    """The number of each unit of n rows, its first row and its number of rows."""
+    size = min(_MOST_ROWS, max(_FEWEST_ROWS, -(-n // _UNITS)))
     for number, start in enumerate(range(0, n, size)):
         yield number, start, min(size, n - start)

@@ -51,8 +51,8 @@ class _OfShards(Work):
             "the workers more memory."
         )
 
-    def keep(self, number: int, results: list[Any]) -> Any:
-        del number
+    def keep(self, number: int, items: Sequence[Any], results: list[Any]) -> Any:
+        del number, items
         return results[0]
 
 

@@ -16,6 +16,7 @@ _STYLES = {
     Scenario.SHALLOW_FEATURES: ("#009E73", "o", "4 cut earlier, frozen"),
 }
 _LEADER = {"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.6, "shrinkA": 2, "shrinkB": 6, "relpos": (0, 0.5)}
+_UNCLEAR = {"undecided": "Too few images to tell whether the advice is right", "unknown": "The advice was not trained"}
 _SPACING = 0.045  # of the axis' height, between labels
 _DEPTH = 0.2  # of accuracy below the best that is drawn; rows below are counted
 
@@ -37,45 +38,40 @@ def save_plot(ranking: Ranking, path: Path) -> None:
 def plot(ranking: Ranking) -> Any:
     """A figure with a point for each strategy, and labels of the important ones in a column on the right."""
     with styled_figure(10, 5.8) as figure:
-        _draw(figure, ranking)
-    return figure
-
-
-def _draw(figure: Any, ranking: Ranking) -> None:
-    axes = figure.add_subplot()
-    marked = [ranking.recommended, ranking.preferred, ranking.winner]
-    frozen = next((row for row in ranking.rows if row.frozen), None)
-    named = [row for row in ranking.rows if not row.frozen or row in (frozen, *marked)]
-    band = [100 * bound for bound in ranking.interval]
-    axes.axhspan(*band, color="#f1efe9", zorder=0, label="choosing the best strategy (90 %)")
-    for row in reversed(ranking.rows):
-        _draw_row(axes, ranking, row, named=row in named)
-    _frame(axes, ranking, named)
-    low, high = axes.get_ylim()
-    ordered = sorted(named, key=lambda row: (-row.accuracy, -row.seconds))
-    heights = _apart([(100 * row.accuracy - low) / (high - low) for row in ordered], _SPACING)
-    for row, height in zip(ordered, heights, strict=True):
-        axes.annotate(
-            f"{row.accuracy:.1%}  {row.label}",
-            (row.seconds, 100 * row.accuracy),
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            fontsize=8.5,
-            va="center",
-            color=INK if row in marked else "#666666",
-            weight="bold" if row in marked else "normal",
-            arrowprops=_LEADER,
-            zorder=1,
+        axes = figure.add_subplot()
+        marked = [ranking.recommended, ranking.preferred, ranking.winner]
+        frozen = next((row for row in ranking.rows if row.frozen), None)
+        named = [row for row in ranking.rows if not row.frozen or row in (frozen, *marked)]
+        band = [100 * bound for bound in ranking.interval]
+        axes.axhspan(*band, color="#f1efe9", zorder=0, label="choosing the best strategy (90 %)")
+        for row in reversed(ranking.rows):
+            _draw_row(axes, ranking, row, named=row in named)
+        _frame(axes, ranking, named)
+        low, high = axes.get_ylim()
+        ordered = sorted(named, key=lambda row: (-row.accuracy, -row.seconds))
+        heights = _apart([(100 * row.accuracy - low) / (high - low) for row in ordered], _SPACING)
+        for row, height in zip(ordered, heights, strict=True):
+            axes.annotate(
+                f"{row.accuracy:.1%}  {row.label}",
+                (row.seconds, 100 * row.accuracy),
+                xytext=(1.03, height),
+                textcoords="axes fraction",
+                fontsize=8.5,
+                va="center",
+                color=INK if row in marked else "#666666",
+                weight="bold" if row in marked else "normal",
+                arrowprops=_LEADER,
+                zorder=1,
+            )
+        handles, labels = axes.get_legend_handles_labels()
+        legend = dict(sorted(zip(labels, handles, strict=True), key=lambda entry: entry[0]))
+        figure.legend(
+            legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
         )
-    handles, labels = axes.get_legend_handles_labels()
-    legend = dict(sorted(zip(labels, handles, strict=True), key=lambda entry: entry[0]))
-    figure.legend(
-        legend.values(), legend, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5, markerscale=0.7
-    )
-    few = {"undecided": "Too few images to tell whether the advice is right", "unknown": "The advice was not trained"}
-    said = few.get(ranking.verdict, f"The advice is {ranking.verdict}")
-    title = f"{said}; the best is {ranking.winner.label}"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=INK, weight="bold")
+        said = _UNCLEAR.get(ranking.verdict, f"The advice is {ranking.verdict}")
+        title = f"{said}; the best is {ranking.winner.label}"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13.5, color=INK, weight="bold")
+    return figure
 
 
 def _draw_row(axes: Any, ranking: Ranking, row: Row, *, named: bool) -> None:

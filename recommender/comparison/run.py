@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -99,10 +100,7 @@ class Run:
         accuracy, interval = results.estimate(reference, rows.groups)
         self.rows.append(
             Row(
-                strategy=candidate.strategy,
-                scenario=candidate.scenario,
-                recommended=candidate.recommended,
-                usual=candidate.usual,
+                **{part.name: getattr(candidate, part.name) for part in fields(Candidate)},
                 accuracy=accuracy,
                 interval=interval,
                 balanced_accuracy=balanced_accuracy(results.correct[results.judged], rows.labels[results.judged])[0],

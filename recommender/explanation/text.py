@@ -1,5 +1,6 @@
 """Names, numbers and durations as printable text."""
 
+import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable
@@ -22,6 +23,11 @@ def class_name(name: str) -> str:
     """The name of a class; in quotes where it has no letter, so that nobody takes it for a number of images."""
     shown = clean(name)
     return shown if any(char.isalpha() for char in shown) else f"'{shown}'"
+
+
+def data_name(path: str) -> str:
+    """The last part of a path or URL, by which people call their data."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
 def percent(share: float, digits: int = 1) -> str:

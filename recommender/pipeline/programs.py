@@ -2,12 +2,11 @@
 
 import contextlib
 import hashlib
-import importlib.util
 import logging
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from builders.backbones.backbone import Backbone, OpenedBackbone
-from builders.backbones.pixel_scaling import PixelScaling
+from builders.backbones.backbone import Backbone, BackboneFacts, OpenedBackbone
 from builders.errors import BuildError, first_line
-from builders.graph.cut_search import CutPoint, Node, stride_of
+from builders.graph.cut_search import stride_of
 from probes.network.features import Norm
 from probes.network.readout import FloatArray, LiteRT, convert, read_with_tensorflow
 from probes.user_directory import cache_directory
@@ -30,27 +28,12 @@ _SUFFIX = ".program"
 _LOG = logging.getLogger(__name__)
 
 
-# Attributes of a `Backbone` that `Facts` holds as they are.
-_SAME = ("name", "title", "source", "channels", "scaling", "fingerprint", "has_composite_layers", "whole")
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Facts(BackboneFacts):
+    """What is known of a converted backbone; its points and nodes are those at any input size."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is known of a backbone without Keras; attributes as those of `Backbone` and `OpenedBackbone`."""
-
-    name: str
-    title: str
-    source: str | None
-    native_size: int
-    smallest_size: int
+    smallest_size: int  # as of `OpenedBackbone`, as is the next
     fixed: bool
-    channels: int
-    scaling: PixelScaling
-    points: tuple[CutPoint, ...]  # at any input size
-    nodes: tuple[Node, ...]
-    fingerprint: str
-    has_composite_layers: bool
-    whole: str
     taps: tuple[Norm, ...]  # BatchNorm layers, where drift is measured
     size: int | None  # px: the only input size of the program; None for any
 
@@ -86,21 +69,16 @@ class Program:
         def at(size: int) -> Backbone:
             if size < facts.smallest_size or not self.takes(size):
                 return load(size)
-            same: dict[str, Any] = {name: getattr(facts, name) for name in (*_SAME, "native_size", "nodes")}
             points = []
             for point, shape in zip(facts.points, self.runner(size).shapes(), strict=True):
                 stride = point.stride and stride_of((size, size), shape)
                 points.append(replace(point, shape=(*shape[:-1], point.shape[-1]), stride=stride))
-            return Backbone(**same, points=tuple(points), input_size=size, load=lambda: load(size).graph)
+            known = _known(facts) | {"points": tuple(points)}
+            return Backbone(**known, input_size=size, load=lambda: load(size).graph)
 
         return OpenedBackbone(
             native_size=facts.native_size, smallest_size=facts.smallest_size, fixed=facts.fixed, at=at
         )
-
-
-def has_litert() -> bool:
-    """Whether LiteRT is installed."""
-    return importlib.util.find_spec("ai_edge_litert") is not None
 
 
 def find_program(identity: str) -> Program | None:
@@ -164,23 +142,16 @@ def _agrees(received: list[FloatArray], expected: list[FloatArray]) -> bool:
 
 
 def _facts(backbone: Backbone, opened: OpenedBackbone, norms: tuple[Norm, ...], size: int | None) -> Facts:
-    if backbone.scaling is None:
-        raise BuildError(f"Expected the pixel scaling of {backbone.name} to be known. Received: none. Name it.")
     channels_only = (
         node if node.shape is None else replace(node, shape=(*(None for _ in node.shape[:-1]), *node.shape[-1:]))
         for node in backbone.nodes
     )
-    same: dict[str, Any] = {name: getattr(backbone, name) for name in _SAME}
-    return Facts(
-        **same,
-        points=backbone.points,
-        native_size=opened.native_size,
-        smallest_size=opened.smallest_size,
-        fixed=opened.fixed,
-        nodes=tuple(channels_only),
-        taps=norms,
-        size=size,
-    )
+    known = _known(backbone) | {"native_size": opened.native_size, "nodes": tuple(channels_only)}
+    return Facts(**known, smallest_size=opened.smallest_size, fixed=opened.fixed, taps=norms, size=size)
+
+
+def _known(facts: BackboneFacts) -> dict[str, Any]:
+    return {part.name: getattr(facts, part.name) for part in fields(BackboneFacts)}
 
 
 def _digest(content: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from builders.errors import BuildError, first_line
-from builders.export.formats import check_format
+from builders.export.formats import check_format, run_litert
 from probes.native_logs import hidden_native_logs
 from recommender.errors import RecommendError
 
@@ -29,13 +29,8 @@ class Network:
 
 def open_litert(path: Path) -> Network:
     """A .tflite file, run without TensorFlow."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise RecommendError(
-            "Expected the package ai-edge-litert to be installed. Received: no such package. Install it with "
-            "`pip install ai-edge-litert`."
-        ) from error
+    from ai_edge_litert.interpreter import Interpreter
+
     content = _bytes_of(path)
     try:
         with hidden_native_logs():
@@ -48,16 +43,7 @@ def open_litert(path: Path) -> Network:
     shapes = [tuple(int(side) for side in part["shape"]) for part in (*taken, *given)]
     if any(part["dtype"] != np.float32 for part in (*taken, *given)) or shapes[0][:1] != (1,):
         raise _unsound(path, "LiteRT model", f"inputs and outputs of shapes {shapes}")
-
-    def run(pixels: Any) -> list[Any]:
-        rows: list[list[Any]] = []
-        for picture in pixels:
-            interpreter.set_tensor(taken[0]["index"], picture[None])
-            interpreter.invoke()
-            rows.append([interpreter.get_tensor(part["index"])[0] for part in reversed(given)])
-        return [np.stack(column) for column in zip(*rows, strict=True)]
-
-    return _network(path, "LiteRT model", run, shapes[:1], shapes[1:])
+    return _network(path, "LiteRT model", lambda pixels: run_litert(interpreter, pixels)[::-1], shapes[:1], shapes[1:])
 
 
 def _litert_with_features(content: bytes) -> bytes:

@@ -1,16 +1,16 @@
 """The page of `recommend check`: what is wrong or unusual, in which files, what was done, what the user may do."""
 
-import os
 from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from probes.quality.findings import ERROR, EXAMPLES, SEVERITIES, WARNING, Finding, count
-from recommender.explanation.text import clean
+from probes.quality.findings import ERROR, EXAMPLES, WARNING, Finding
+from recommender.explanation.text import clean, data_name
 from recommender.pipeline.decision import Decision
 from recommender.reports.console import print_plainly
+from recommender.reports.summary import tally
 
 _SHOWN = 5  # examples of a finding
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", "note": "cyan"}
@@ -19,11 +19,10 @@ _COLOURS = {ERROR: "bold red", WARNING: "yellow", "note": "cyan"}
 def print_page(found: Decision, console: Console) -> None:
     """Print all findings."""
     size = found.measurements.size
-    path = clean(size.path)
-    name = os.path.basename(path.rstrip("/")) or path
+    name, found_in_all = clean(data_name(size.path)), tally(found.findings) or "nothing found"
     listed = ", ".join(f"{number:,} {split}" for split, number in size.splits.items())
     head = f"{listed} images in {size.n_classes:,} classes; {size.n_checked:,} checked: "
-    parts: list[RenderableType] = [Text.assemble((f"{name} ", "bold"), head, (_tally(found.findings), "bold")), Text()]
+    parts: list[RenderableType] = [Text.assemble((f"{name} ", "bold"), head, (found_in_all, "bold")), Text()]
     parts += map(_block, found.findings)
     if size.n_checked < sum(size.splits.values()):
         parts.append(Text("Only a sample was checked; `recommend check --full` checks every image.", "dim"))
@@ -37,13 +36,9 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 
 def one_line(found: Decision) -> str:
     """How many findings there are of each severity, and the worst of them."""
-    worst = f"; first: {clean(found.findings[0].message)}" if found.findings else ""
-    return f"{_tally(found.findings)}{worst}"
-
-
-def _tally(findings: Sequence[Finding]) -> str:
-    numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
-    return ", ".join(count(number, name) for name, number in numbers.items() if number) or "nothing found"
+    if not found.findings:
+        return "nothing found"
+    return f"{tally(found.findings)}; first: {clean(found.findings[0].message)}"
 
 
 def _block(finding: Finding) -> RenderableType:

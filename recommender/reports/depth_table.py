@@ -1,5 +1,7 @@
 """The table by depth: drift and accuracy at each cut point, what was chosen, and why not a better-looking row."""
 
+from dataclasses import dataclass
+
 from rich.table import Table
 
 from probes.evaluation.intervals import accuracy_interval, paired_gain
@@ -16,45 +18,63 @@ def bar(share: float, width: int) -> str:
     return "█" * filled + "░" * (width - filled)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """What is known of a cut point."""
+
+    layer: str
+    depth: float
+    drift: float | None
+    accuracy: float | None
+    interval: tuple[float, float] | None  # 90 %
+    marks: tuple[str, ...]  # "cut", "freeze", "head"
+
+
+def depths(found: Decision) -> list[Depth]:
+    """All cut points, from input to output."""
+    similarity, strategy, separability = found.measurements.similarity, found.strategy, found.measurements.separability
+    drift = {} if similarity is None else {layer.layer: layer.drift for layer in similarity.per_layer}
+    evidence = {cut.cut: cut for cut in separability.per_cut}
+    places = {"cut": (strategy.cut,), "freeze": (strategy.freeze,), "head": strategy.head.levels}
+    rows = []
+    for point in found.plan.cuts:
+        known = evidence.get(point.layer)
+        rows.append(
+            Depth(
+                layer=clean(point.layer),
+                depth=point.depth,
+                drift=drift.get(point.batch_norm or "", drift.get(point.layer)),
+                accuracy=None if known is None else known.accuracy,
+                interval=None if known is None else accuracy_interval(known.correct, separability.groups),
+                marks=tuple(name for name, layers in places.items() if point.layer in layers),
+            )
+        )
+    return rows
+
+
 def depth_table(found: Decision, width: int) -> Table:
     """Drift and accuracy at each cut point, with the cut and the freeze depth marked."""
-    separability = found.measurements.separability
-    evidence = {cut.cut: cut for cut in separability.per_cut}
-    drift = drift_by_layer(found)
-    largest = max(drift.values(), default=1.0) or 1.0
+    rows, wide = depths(found), width >= _WIDE
+    largest = max((row.drift for row in rows if row.drift is not None), default=1.0) or 1.0
     table = Table(box=None, padding=(0, 1, 0, 1), header_style="bold")
     for name, justify in (("Depth", "right"), ("Cut point", "left"), ("Drift", "left")):
         table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "Cut point")  # type: ignore[arg-type]
     table.add_column("Accuracy", justify="right", no_wrap=True)
     table.add_column("90 % interval", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for point in found.plan.cuts:
-        here, cut = drift.get(point.layer), evidence.get(point.layer)
-        long = f"  {bar(cut.accuracy, 20)}" if cut is not None and width >= _WIDE else ""
+    for row in rows:
+        chosen, frozen = "cut" in row.marks, "freeze" in row.marks
+        accuracy = "" if row.accuracy is None else percent(row.accuracy)
         table.add_row(
-            percent(point.depth, 0),
-            clean(point.layer),
-            "" if here is None else f"{here:4.2f} {bar(here / largest, 20 if width >= _WIDE else 5)}",
-            "" if cut is None else percent(cut.accuracy) + long,
-            "" if cut is None else interval_text(accuracy_interval(cut.correct, separability.groups)),
-            _mark(found, point.layer),
-            style="bold" if point.layer == found.strategy.cut else "",
+            percent(row.depth, 0),
+            row.layer,
+            "" if row.drift is None else f"{row.drift:4.2f} {bar(row.drift / largest, 20 if wide else 5)}",
+            f"{accuracy}  {bar(row.accuracy, 20)}" if wide and row.accuracy is not None else accuracy,
+            "" if row.interval is None else interval_text(row.interval),
+            "◀ chosen" if chosen else "◀ frozen" if frozen else "",
+            style="bold" if chosen else "",
         )
     return table
-
-
-def drift_by_layer(found: Decision) -> dict[str, float]:
-    """Cut point -> drift there, where it was measured."""
-    similarity = found.measurements.similarity
-    by_norm = {} if similarity is None else {layer.layer: layer.drift for layer in similarity.per_layer}
-    norms = {point.layer: by_norm.get(point.batch_norm or "", by_norm.get(point.layer)) for point in found.plan.cuts}
-    return {layer: drift for layer, drift in norms.items() if drift is not None}
-
-
-def _mark(found: Decision, layer: str) -> str:
-    if layer == found.strategy.cut:
-        return "◀ chosen"
-    return "◀ frozen" if layer == found.strategy.freeze else ""
 
 
 def notes(found: Decision) -> list[str]:

@@ -41,6 +41,7 @@ from recommender.versions import versions
 
 if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
+    from recommender.fit.result import FitResult
     from recommender.pipeline.decision import Decision
 
 
@@ -77,6 +78,12 @@ def as_dict(found: "Decision") -> dict[str, Any]:
         versions=versions(),
         **dict.fromkeys(("fit", "comparison", "exports"), UNSET),
     ).to_dict()
+
+
+def with_results(found: "Decision", fit: "FitResult | None", comparison: "Comparison | None") -> dict[str, Any]:
+    """The same with what was trained or compared."""
+    results = {"fit": fit, "comparison": comparison}
+    return as_dict(found) | {name: result.to_dict() for name, result in results.items() if result is not None}
 
 
 def as_compared(found: "Decision", comparison: "Comparison") -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """The answer in a few lines: what terminal page, `str(found)` and the card in notebooks have in common."""
 
-import os
 import shlex
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probes.quality.findings import SEVERITIES, count
-from recommender.explanation.text import clean, duration, interval_text, percent, rows_text
+from probes.quality.findings import SEVERITIES, Finding, count
+from recommender.explanation.text import clean, data_name, duration, interval_text, percent, rows_text
 from recommender.explanation.verdict import (
     condition_of_runner_up,
     kind_of_accuracy,
@@ -126,11 +126,9 @@ def repeat_command(command: str, verb: str, *more: str) -> str:
 
 def _data(found: Decision) -> str:
     size, similarity = found.measurements.size, found.verdict.similarity
-    path = clean(size.path)
-    name = os.path.basename(path.rstrip("/\\")) or path
     return (
-        f"{name}: {count(size.n_images, 'image')} in {size.n_classes:,} classes, {per_class(found)} a class; "
-        f"{'like' if similarity is Similarity.SIMILAR else 'unlike'} {source_of(found)}"
+        f"{clean(data_name(size.path))}: {count(size.n_images, 'image')} in {size.n_classes:,} classes, "
+        f"{per_class(found)} a class; {'like' if similarity is Similarity.SIMILAR else 'unlike'} {source_of(found)}"
     )
 
 
@@ -158,12 +156,15 @@ def _runner_up(found: Decision) -> str:
 
 
 def _findings(found: Decision) -> str:
-    findings = found.findings
-    if not findings:
+    if not found.findings:
         return ""
-    numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
-    tally = ", ".join(count(number, name) for name, number in numbers.items() if number)
-    first = clean(findings[0].message)
+    first = clean(found.findings[0].message)
     if len(first) > _FINDING:
         first = f"{first[:_FINDING].rsplit(' ', 1)[0]} …"
-    return f"{tally}; first: {first}"
+    return f"{tally(found.findings)}; first: {first}"
+
+
+def tally(findings: Sequence[Finding]) -> str:
+    """How many there are of each severity: "1 error, 2 warnings"."""
+    numbers = {name: sum(finding.severity == name for finding in findings) for name in SEVERITIES}
+    return ", ".join(count(number, name) for name, number in numbers.items() if number)

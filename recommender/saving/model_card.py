@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from builders.backbones.registry import find_backbone
 from builders.errors import BuildError
 from probes.evaluation.intervals import z
-from recommender.explanation.text import clean
+from recommender.explanation.text import clean, data_name
 from recommender.rules.scenario import Scenario
 from recommender.rules.thresholds import FEW_IMAGES
 
@@ -69,7 +69,7 @@ def model_card(description: dict[str, Any], *, model_name: str, command: str | N
         licence=licence,
         recipe=Scenario.numbered(description["scenario"]["id"]).recipe,
         python=_python(stem, names, description["backbone"]["channels"]),
-        data_name=re.split(r"[/\\]", data["path"].rstrip("/\\"))[-1] or data["path"],
+        data_name=data_name(data["path"]),
         judged=(fit["accuracy"] if fit else description["expected_accuracy"]) is not None,
         judged_by=fit["judged_by"] if fit else description["accuracy_from"],
         n_judged=n_judged,

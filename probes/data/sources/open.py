@@ -1,7 +1,7 @@
 """The registry of sources. A new form of data is one new module and one line in `SOURCES`."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from probes.data.image_index import ImageIndex
@@ -21,30 +21,20 @@ SOURCES: tuple[Source, ...] = (  # the first that recognises the data reads them
 )
 
 
-def open_source(
-    data: Any,
-    *,
-    columns: Mapping[str, str] | None = None,
-    class_names: Sequence[str] | None = None,
-    max_images: int = 1000,
-    seed: int = 0,
-    importing: Callable[[], None] = lambda: None,
-) -> ImageIndex:
+def open_source(data: Any, **options: Any) -> ImageIndex:
     """Make the index of labelled images in any form that `recommender.recommend` takes; options as in `Options`."""
+    how = Options(**options)
     is_path = isinstance(data, (str, os.PathLike))
     data = os.fsdecode(data) if is_path else data
-    if is_path and class_names is not None:
+    if is_path and how.class_names is not None:
         raise ProbeError(f"Expected `class_names` with data in memory only. Received: it with {data!r}. Leave it out.")
     source = next((source for source in SOURCES if source.recognises(data)), None)
-    if columns and source is not manifest:
+    if how.columns and source is not manifest:
         given = repr(data) if is_path else "data in memory"
         raise ProbeError(f"Expected --column with a manifest only. Received: it with {given}. Leave it out.")
     if source is None:
         raise _unknown_path(data) if is_path else _unknown_object(data)
-    options = Options(
-        columns=columns or {}, class_names=class_names, max_images=max_images, seed=seed, importing=importing
-    )
-    return source.index(data, options)
+    return source.index(data, how)
 
 
 def _unknown_path(path: str) -> ProbeError:

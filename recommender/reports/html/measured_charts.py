@@ -2,17 +2,19 @@
 
 import csv
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase
+from typing import NamedTuple
 
 from markupsafe import Markup
 
-from probes.evaluation.intervals import accuracy_interval
 from probes.similarity.drift import PART_WEIGHTS
 from probes.similarity.similarity import FeatureSimilarity
-from recommender.explanation.text import clean, interval_text, percent
+from recommender.explanation.text import interval_text, percent
 from recommender.explanation.verdict import score_interval
 from recommender.pipeline.decision import Decision
+from recommender.reports.depth_table import Depth
 from recommender.reports.html.svg import Axis, Plot, linear_axis, log_axis, share_axis, whole_percent
 from recommender.rules import thresholds
 from recommender.rules.outcomes import images_needed
@@ -22,8 +24,7 @@ from recommender.rules.scenario_rule import excess_of
 _LEAST_IMAGES, _MOST_IMAGES = 30, 30_000  # that the map shows at least
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceSet:
+class ReferenceSet(NamedTuple):
     """A data set of the benchmarks, as a letter on the map."""
 
     letter: str
@@ -36,15 +37,8 @@ def reference_sets() -> list[ReferenceSet]:
     """The data sets of the benchmarks, from reference_sets.csv."""
     text = Path(__file__).with_name("reference_sets.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return [
-        ReferenceSet(
-            letter=chr(ord("a") + number),
-            name=row["name"],
-            n_images=int(row["n_images"]),
-            score=float(row["score"]),
-        )
-        for number, row in enumerate(rows)
-    ]
+    named = zip(ascii_lowercase, rows, strict=False)
+    return [ReferenceSet(letter, row["name"], int(row["n_images"]), float(row["score"])) for letter, row in named]
 
 
 def map_chart(found: Decision) -> Markup:
@@ -119,40 +113,6 @@ def _part_ticks(similarity: FeatureSimilarity) -> list[tuple[float, str]]:
     for number, layer in enumerate(similarity.per_layer):
         numbers.setdefault(layer.part, []).append(number)
     return [(sum(each) / len(each), part) for part, each in numbers.items()]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
-    """What is known of a cut point."""
-
-    layer: str
-    depth: float
-    drift: float | None
-    accuracy: float | None
-    interval: tuple[float, float] | None  # 90 %
-    marks: tuple[str, ...]  # "cut", "freeze", "head"
-
-
-def depths(found: Decision) -> list[Depth]:
-    """All cut points, from input to output."""
-    similarity, strategy, groups = found.measurements.similarity, found.strategy, found.measurements.separability.groups
-    drift = {} if similarity is None else {layer.layer: layer.drift for layer in similarity.per_layer}
-    evidence = {each.cut: each for each in found.measurements.separability.per_cut}
-    rows = []
-    for point in found.plan.cuts:
-        known = evidence.get(point.layer)
-        places = {"cut": (strategy.cut,), "freeze": (strategy.freeze,), "head": strategy.head.levels}
-        rows.append(
-            Depth(
-                layer=clean(point.layer),
-                depth=point.depth,
-                drift=drift.get(point.batch_norm or "", drift.get(point.layer)),
-                accuracy=None if known is None else known.accuracy,
-                interval=None if known is None else accuracy_interval(known.correct, groups),
-                marks=tuple(name for name, layers in places.items() if point.layer in layers),
-            )
-        )
-    return rows
 
 
 def cuts_chart(rows: list[Depth]) -> Markup:

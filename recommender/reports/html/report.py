@@ -1,7 +1,6 @@
-"""Assemble the report, and write it."""
+"""Assemble the report."""
 
 import json
-import re
 import time
 from functools import partial
 from pathlib import Path
@@ -10,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from probes.evaluation.evaluation import apply_temperature
-from recommender.atomic_files import check_report, write_together
 from recommender.explanation.reasons import cautions, explain
-from recommender.explanation.text import class_name, clean, duration, interval_text, percent, printable
+from recommender.explanation.text import class_name, clean, data_name, duration, interval_text, percent, printable
 from recommender.explanation.verdict import expected_rows, kind_of_accuracy, measured_note, rounded, source_of
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, Predictions
 from recommender.pipeline.decision import Decision
+from recommender.reports.depth_table import depths
 from recommender.reports.html import embedding_map, measured_charts, occlusion, result_charts, words
 from recommender.reports.html.health import health
 from recommender.reports.html.thumbnails import MOST, read_thumbnails
-from recommender.reports.json_output import as_dict
+from recommender.reports.json_output import with_results
 from recommender.rules import thresholds
 from recommender.versions import versions
 
@@ -40,21 +39,6 @@ _CHOSEN = {
 }
 
 
-def write_report(
-    found: Decision,
-    path: Path,
-    *,
-    fit: "FitResult | None" = None,
-    comparison: "Comparison | None" = None,
-    thumbnails: bool = True,
-    command: str | None = None,
-) -> None:
-    """Write the report as one file, or nothing; arguments as of `Recommendation.save_report`."""
-    check_report(path)
-    text = report(found, fit=fit, comparison=comparison, thumbnails=thumbnails, command=command)
-    write_together({path: lambda target: target.write_text(text, encoding="utf-8")})
-
-
 def report(
     found: Decision,
     *,
@@ -63,22 +47,21 @@ def report(
     thumbnails: bool = True,
     command: str | None = None,
 ) -> str:
-    """The report as HTML."""
-    description = as_dict(found)
-    description |= {} if fit is None else {"fit": fit.to_dict()}
-    description |= {} if comparison is None else {"comparison": comparison.to_dict()}
+    """The report as HTML; arguments as of `Recommendation.save_report`."""
     parts = {**_measured(found), **_trained(found, fit), **_repeated(found, fit, comparison, command)}
+    maps, why_none = occlusion.occlusion_maps(found, fit, parts["mistakes"], thumbnails=thumbnails)
     text = _template().render(
         **parts,
         **_images(found, parts, thumbnails=thumbnails),
-        **_occluded(found, fit, parts["mistakes"], thumbnails=thumbnails),
+        occluded=maps,
+        not_occluded=why_none,
         found=found,
         fit=fit,
         comparison=comparison,
         measured=measured_charts,
         results=result_charts,
         embedding=embedding_map,
-        json_text=embedded_json(description),
+        json_text=embedded_json(with_results(found, fit, comparison)),
     )
     return printable(text)
 
@@ -101,7 +84,7 @@ def _measured(found: Decision) -> dict[str, Any]:
         "expected_rows": expected_rows,
         "kind_of_accuracy": kind_of_accuracy(found),
         "rounded": rounded,
-        "depths": measured_charts.depths(found),
+        "depths": depths(found),
         "findings": health(found),
         "places": embedding_map.embedding_map(found),
     }
@@ -125,9 +108,8 @@ def _repeated(
     found: Decision, fit: "FitResult | None", comparison: "Comparison | None", command: str | None
 ) -> dict[str, Any]:
     """What it reads of how the answer came about."""
-    path = found.measurements.size.path
     return {
-        "data_name": re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path,
+        "data_name": data_name(found.measurements.size.path),
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "command": command,
         "next_steps": words.next_steps(found, fit, comparison, command),
@@ -145,16 +127,9 @@ def _images(found: Decision, parts: dict[str, Any], *, thumbnails: bool) -> dict
     wanted += [files[row] for row in _in_turns(found, places)]
     pictures: dict[str, str | None] = {}
     if thumbnails:
-        sizes = {file: (int(width), int(height)) for file, (width, height) in _sizes(found)}
-        pictures = read_thumbnails(found.index, wanted, sizes)
+        pictures = read_thumbnails(found.index, wanted, dict(zip(files, found.features.sizes.tolist(), strict=True)))
     shots = {f"{row}": uri for row in places.rows.tolist() if (uri := pictures.get(files[row]))}
     return {"thumbnails": thumbnails, "pictures": pictures, "limit": MOST, "shots_json": embedded_json(shots)}
-
-
-def _occluded(found: Decision, fit: "FitResult | None", mistakes: list[int], *, thumbnails: bool) -> dict[str, Any]:
-    """Maps of what speaks for the wrong class of the worst mistakes."""
-    maps, why = occlusion.occlusion_maps(found, fit, mistakes, thumbnails=thumbnails)
-    return {"occluded": maps, "not_occluded": why}
 
 
 def embedded_json(value: Any) -> Markup | None:
@@ -177,10 +152,6 @@ def _predictions(found: Decision, fit: "FitResult | None") -> Predictions | None
     return Predictions.of([files[row] for row in judged.rows], labels, scaled)
 
 
-def _sizes(found: Decision) -> Any:
-    return zip(found.features.files, found.features.sizes, strict=True)
-
-
 def _in_turns(found: Decision, places: embedding_map.EmbeddingMap) -> list[int]:
     """Rows of the map, one of each class in turn."""
     seen: dict[int, int] = {}
@@ -199,10 +170,13 @@ def _template() -> "Template":
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        percent=percent, span=interval_text, clean=lambda text: clean(str(text)), duration=duration
+        percent=percent,
+        span=interval_text,
+        clean=lambda text: clean(str(text)),
+        duration=duration,
+        clipped=words.clipped,
+        **{"class": class_name},
     )
-    environment.filters["clipped"] = words.clipped
-    environment.filters["class"] = class_name
     environment.globals.update(style=partial(_asset, "report.css"), script=partial(_asset, "report.js"))
     return environment.get_template("report.html.jinja")
 

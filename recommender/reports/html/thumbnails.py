@@ -3,7 +3,7 @@
 import io
 import os
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -22,7 +22,7 @@ _UNKNOWN = 1_000_000  # pixels that an image of unknown size counts as
 
 
 def read_thumbnails(
-    index: "ImageIndex", names: Iterable[str], sizes: Mapping[str, tuple[int, int]]
+    index: "ImageIndex", names: Iterable[str], sizes: Mapping[str, Sequence[int]]
 ) -> dict[str, str | None]:
     """Name -> data URI of a JPEG, None where the image can't be read now; the first of the names, as limits allow.
 

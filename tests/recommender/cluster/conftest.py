@@ -12,7 +12,8 @@ class ThisProcess(Cluster):
 
     def run(self, work, units):
         for number, unit in pickle.loads(pickle.dumps(list(reversed(units)))):
-            yield number, pickle.loads(pickle.dumps(work.keep(number, work.compute(work.items(unit)))))
+            items = work.items(unit)
+            yield number, pickle.loads(pickle.dumps(work.keep(number, items, work.compute(items))))
 
 
 @pytest.fixture(scope="session")

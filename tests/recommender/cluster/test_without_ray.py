@@ -50,7 +50,7 @@ def test_paths_alone_are_enough_where_labels_are_not_needed(tmp_path):
 
 
 def test_spans_cover_all_rows_once():
-    assert list(spans(10, 4)) == [(0, 0, 4), (1, 4, 4), (2, 8, 2)]
+    assert list(spans(130)) == [(0, 0, 64), (1, 64, 64), (2, 128, 2)]
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_sums_over_shards_give_the_classifier_of_all_images(shards, balanced, we
         parts.append(part)
     factors = factors_of(rows, splits, len(held_out), 3, balanced=balanced)
     work = Accumulate(shards=shards, shift=features.mean(0).astype(np.float64), factors=factors)
-    one, other = (work.keep(0, work.compute(work.items(unit))) for unit in (parts[:2], parts[2:]))
+    one, other = (work.keep(0, [unit], work.compute(work.items(unit))) for unit in (parts[:2], parts[2:]))
     summed = [left + right for left, right in zip(one, other, strict=True)]
     found = [discriminant.of_moments(part, work.shift, widths=[5, 3]) for part in summed]
     scale = expected.temperature

@@ -9,7 +9,7 @@ import pytest
 
 from recommender.comparison.compare import compare
 from recommender.errors import RecommendError
-from recommender.plots import confusion_figure, map_figure, mistakes_figure
+from recommender.plots import confusion_figure, mistakes_figure
 from recommender.rules.scenario import Scenario
 
 
@@ -132,11 +132,12 @@ def test_the_depth_figure_has_a_point_for_each_cut_point_and_marks_the_choice(ti
     assert below.get_ylabel() == "drift"
 
 
-def test_the_map_has_the_four_scenarios_and_the_images():
-    (axes,) = map_figure(500, 1000, 0.7, (0.6, 0.8), title="1").axes
+def test_the_map_has_the_four_scenarios_and_the_images(tiny_found):
+    (axes,) = tiny_found.plot_map().axes
     words = [text.get_text() for text in axes.texts]
     assert {f"{each.id} {each.name}" for each in Scenario} < set(words)
-    assert axes.get_lines()[-1].get_xydata().tolist() == [[500, 0.7]]
+    measured = tiny_found.measurements
+    assert axes.get_lines()[-1].get_xydata().tolist() == [[measured.size.n_images, measured.similarity.score]]
 
 
 def test_many_classes_have_no_numbers_in_the_confusion_matrix():
