@@ -1,5 +1,6 @@
 """The backbone at an input size that fits the images, and what runs it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,9 +16,11 @@ from probes.images.decode import quiet_decoders
 from probes.images.prepare import Skipped, median_short_side, readable
 from probes.similarity.pixel_scaling import PICTURES, ScalingChoice, choose_scaling
 from recommender.pipeline.probed_network import probed_network
-from recommender.pipeline.programs import Program, find_program, make_program
+from recommender.pipeline.programs import Program, find_program, has_litert, make_program
 from recommender.progress import Progress
 from recommender.rules.input_size_rule import input_size
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +67,7 @@ class Loader:
         kind, options = resolve(self.backbone, weights=self.weights, scaling=self.pixels, trust=self.trust)
         identity = kind.identity(self.backbone, options)
         identity = identity and f"{identity} {self.pixels}"
-        stored = find_program(identity) if identity and self.engine != "tensorflow" else None
+        stored = find_program(identity) if identity and self.engine != "tensorflow" and has_litert() else None
         if stored is None:
             self.progress("loading", 0, 1)
             opened = kind.open(self.backbone, options)
@@ -86,6 +89,14 @@ class Loader:
 
 def _converted(backbone: Backbone, opened: OpenedBackbone, identity: str | None, engine: str) -> Program | None:
     """The backbone's program; None if it can't be converted and TensorFlow may run it."""
+    if not has_litert():
+        if engine == "auto":
+            _LOG.warning("Without the package ai-edge-litert TensorFlow runs the network, which takes longer.")
+            return None
+        raise BuildError(
+            "Expected the package ai-edge-litert to be installed. Received: no such package. Install it with "
+            "`pip install ai-edge-litert`, or leave out --engine."
+        )
     try:
         return make_program(backbone, opened, identity)
     except BuildError:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import logging
 import os
 import tempfile
@@ -79,6 +80,11 @@ class Program:
         return OpenedBackbone(
             native_size=facts.native_size, smallest_size=facts.smallest_size, fixed=facts.fixed, at=at
         )
+
+
+def has_litert() -> bool:
+    """Whether LiteRT is installed."""
+    return importlib.util.find_spec("ai_edge_litert") is not None
 
 
 def find_program(identity: str) -> Program | None:

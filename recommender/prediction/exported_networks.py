@@ -29,8 +29,13 @@ class Network:
 
 def open_litert(path: Path) -> Network:
     """A .tflite file, run without TensorFlow."""
-    from ai_edge_litert.interpreter import Interpreter
-
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise RecommendError(
+            "Expected the package ai-edge-litert to be installed. Received: no such package. Install it with "
+            "`pip install ai-edge-litert`."
+        ) from error
     content = _bytes_of(path)
     try:
         with hidden_native_logs():

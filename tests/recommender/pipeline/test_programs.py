@@ -319,6 +319,13 @@ def test_the_oldest_programs_are_removed_beyond_the_limit(tiny, stored, monkeypa
 # --- where there is no program
 
 
+def test_without_litert_tensorflow_runs_the_network(measure, monkeypatch):
+    monkeypatch.setattr("recommender.pipeline.loading.has_litert", lambda: False)
+    assert measure()[0].network.engine == "tensorflow"
+    with pytest.raises(BuildError, match="pip install ai-edge-litert"):
+        measure(engine="litert")
+
+
 def test_a_network_that_can_not_be_converted_is_run_by_tensorflow(measure, monkeypatch):
     def fail(*_):
         raise ValueError("no such operation")
