@@ -46,7 +46,9 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
         if tried.interrupted:  # what came back is the whole backbone, frozen
             return replace(tried, found=found.with_scenario(Scenario.LINEAR_PROBE, by_trial=True))
         frozen = _fit(frozen_found, None, options.of_no_training())
-    seen = {name: getattr(tried, name) for name in ("gain", "trials", "history")}
+    seen = {name: getattr(tried, name) for name in ("gain", "trials", "history", "forget")}
+    phases = {**tried.seconds, **frozen.seconds}
+    seen["seconds"] = {name: round(tried.seconds.get(name, 0) + frozen.seconds.get(name, 0), 3) for name in phases}
     return replace(frozen, notes=(*tried.notes, *frozen.notes), **seen)
 
 

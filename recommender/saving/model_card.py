@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from builders.backbones.registry import find_backbone
 from builders.errors import BuildError
 from probes.evaluation.intervals import z
-from recommender.explanation.text import clean, data_name
+from recommender.explanation.text import clean, data_name, duration
 from recommender.rules.scenario import Scenario
 from recommender.rules.thresholds import FEW_IMAGES
 
@@ -92,7 +92,8 @@ def _template() -> "Template":
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else escaped(str(value)),
     )
-    environment.filters.update(code=_code, span=_span, commas="{:,g}".format, percent="{:.1%}".format)
+    environment.filters.update(code=_code, span=_span, duration=duration)
+    environment.filters.update(commas="{:,g}".format, percent="{:.1%}".format)
     return environment.from_string(Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8"))
 
 

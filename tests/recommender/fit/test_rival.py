@@ -34,6 +34,19 @@ def test_a_rival_that_is_not_probably_better_leaves_what_build_returns_and_the_g
         np.testing.assert_array_equal(ours, built)
 
 
+def test_the_time_of_trials_is_counted_and_their_state_is_removed_where_the_frozen_model_returns(
+    unsure, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(thresholds, "ACCEPTED", 1.1)
+    monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
+    result = unsure.fit(steps=2, learning_rate=1e-6, augmentation=(), keep_state=True)
+    assert result.chosen == LINEAR_PROBE
+    assert result.seconds["fine_tune"] > 0
+    assert list(tmp_path.rglob("state.npz"))
+    result.forget()
+    assert not list(tmp_path.rglob("state.npz"))
+
+
 def test_a_rival_that_is_probably_better_is_returned_and_described(unsure, monkeypatch):
     monkeypatch.setattr(thresholds, "ACCEPTED", 0.0)
     result = fit(unsure)
