@@ -73,7 +73,8 @@ def _cell(name: str, per_class: int, seed: int, arms: dict[str, dict[str, Any]])
         if arm["trial"]:
             n_trial = len(arm["trial"][0]["losses"])
             trial[scenario] = tuple(_bits(arm["trial"][each]["hits"], n_trial) for each in (0, share))
-    task = Task(**{**frozen["task"], "similarity": Similarity(frozen["task"]["similarity"])})
+    known = {"n_classes": frozen["n_classes"], **frozen["task"]}
+    task = Task(**{**known, "similarity": Similarity(known["similarity"])})
     return Cell(name=name, per_class=per_class, seed=seed, task=task, hits=hits, trial=trial, seconds=seconds)
 
 
@@ -113,8 +114,8 @@ def _rows() -> Iterator[dict[str, Any]]:
 
 
 def points(cells: Sequence[Cell], after: int, before: Callable[[Cell], int]) -> lines.Points:
-    """Log ratios of errors of one scenario over those of another."""
-    pairs = [lines.log_ratio(~cell.hits[after], ~cell.hits[before(cell)]) for cell in cells]
+    """Log ratios of the odds of an error of one scenario over those of another."""
+    pairs = [lines.log_odds_ratio(~cell.hits[after], ~cell.hits[before(cell)]) for cell in cells]
     return lines.Points(
         features=np.stack([_features(cell.task) for cell in cells]),
         logs=np.array([pair[0] for pair in pairs]),

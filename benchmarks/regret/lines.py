@@ -25,7 +25,7 @@ _SPREADS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Points:
-    """Logarithms of ratios of errors, with what they are to be predicted from."""
+    """Logarithms of ratios of odds of an error, with what they are to be predicted from."""
 
     features: FloatArray  # of shape (n, 5), as `Task.features`
     logs: FloatArray  # of shape (n,)
@@ -71,11 +71,13 @@ def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray) -> Lin
     )
 
 
-def log_ratio(wrong: npt.ArrayLike, wrong_before: npt.ArrayLike) -> tuple[float, float]:
-    """Logarithm of the ratio of two numbers of errors on the same images, and its variance.
+def log_odds_ratio(wrong: npt.ArrayLike, wrong_before: npt.ArrayLike) -> tuple[float, float]:
+    """Logarithm of the ratio of the odds of an error of two models on the same images, and its variance.
 
-    Both say which images are wrong. Half an error is added to each number, so that none is 0.
+    Both say which images are wrong. Half an image is added to the wrong and to the right ones, so that none is 0.
     """
     after, before = np.asarray(wrong, bool), np.asarray(wrong_before, bool)
-    k, k_before, discordant = after.sum() + 0.5, before.sum() + 0.5, (after != before).sum() + 1
-    return float(np.log(k / k_before)), float(discordant / (k * k_before))
+    n, k, k_before = len(after) + 1, after.sum() + 0.5, before.sum() + 0.5
+    right, right_before, discordant = n - k, n - k_before, (after != before).sum() + 1
+    variance = discordant * n**2 / (k * k_before * right * right_before)
+    return float(np.log(k * right_before / (k_before * right))), float(variance)

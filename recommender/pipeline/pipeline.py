@@ -164,6 +164,7 @@ def _task(
             gain, error = paired.difference, paired.standard_error
     return Task(
         n_images=size.n_images,
+        n_classes=size.n_classes,
         images_per_class=small_class(size.class_counts),
         excess_drift=None if measured.similarity is None else measured.similarity.excess,
         similarity=similarity,

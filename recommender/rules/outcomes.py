@@ -1,9 +1,9 @@
 """What each of the four ways will give on a task: accuracies with their uncertainty. Pure.
 
-The error of a fine-tuned network is that of the best frozen one, times a factor. Over the cells of benchmarks/regret
-the logarithm of that factor is close to linear in what is known beforehand: images a class, images in all, drift, and
-the frozen model's own error (`thresholds.FULL`, `thresholds.PARTIAL_LESS_FULL`). The spread over data sets and over
-cells, and the uncertainty of the coefficients, stay in: an outcome is a distribution, held as draws.
+The odds of an error of a fine-tuned network are those of the best frozen one, times a factor. Over the cells of
+benchmarks/regret the logarithm of that factor is close to linear in what is known beforehand: images a class, images in
+all, drift, and the frozen model's own error (`thresholds.FULL`, `thresholds.PARTIAL_LESS_FULL`). The spread over data
+sets and over cells, and the uncertainty of the coefficients, stay in: an outcome is a distribution, held as draws.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _DRAWS = 4000
 _IMAGINED = 100  # outcomes of further trials
-_LEAST_LOG = np.log(1e-4)  # of a factor of errors
+_MOST_LOG = 10.0  # of a factor of odds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,7 @@ class Task:
     """What is known of a task before anything trains."""
 
     n_images: int
+    n_classes: int
     images_per_class: float  # of the smallest class that counts
     excess_drift: float | None  # None if no drift could be measured
     similarity: Similarity  # by drift, or else by how the cuts compare
@@ -37,7 +38,7 @@ class Task:
     cut_gain_error: float  # standard error of that
 
     def features(self, error: float, excess: float) -> FloatArray:
-        """Regressors of the factor of errors, of shape (5,)."""
+        """Regressors of the factor of odds, of shape (5,)."""
         return np.array(
             [
                 1.0,
@@ -132,8 +133,7 @@ class Outcomes:
 def outcomes(task: Task) -> Outcomes:
     """What is to be expected of a task."""
     normal, uniform = _noise()
-    accuracy = thresholds.TYPICAL_ACCURACY if task.accuracy is None else task.accuracy
-    wrong, n_judged = (1 - accuracy) * task.n_judged + 0.5, task.n_judged + 1
+    wrong, n_judged = (1 - _accuracy(task)) * task.n_judged + 0.5, task.n_judged + 1
     spread = np.hypot(np.sqrt(1 / wrong + 1 / (n_judged - wrong)), thresholds.ERROR_SPREAD)
     on_all = -thresholds.ERROR_PER_DOUBLING * np.log2(task.fitted_share)
     whole = 1 / (1 + np.exp(-(_logit(wrong / n_judged) + on_all + spread * normal[0])))
@@ -150,18 +150,23 @@ def outcomes(task: Task) -> Outcomes:
     partial = full + _predicted(thresholds.PARTIAL_LESS_FULL, rows, normal[3])
     for scenario, logs in ((Scenario.PARTIAL_FINE_TUNE, partial), (Scenario.FULL_FINE_TUNE, full)):
         scenarios.append(scenario)
-        errors.append(np.minimum(frozen * np.exp(np.maximum(logs, _LEAST_LOG)), 1.0))
+        odds = frozen / np.maximum(1 - frozen, 1e-9) * np.exp(np.clip(logs, -_MOST_LOG, _MOST_LOG))
+        errors.append(odds / (1 + odds))
     return Outcomes(scenarios=tuple(scenarios), draws=1 - np.stack(errors))
 
 
 def images_needed(task: Task) -> float:
     """About how many images, with as many times more in each class, fine-tuning needs to be better than freezing."""
-    accuracy = thresholds.TYPICAL_ACCURACY if task.accuracy is None else task.accuracy
-    error = ((1 - accuracy) * task.n_judged + 0.5) / (task.n_judged + 1)
+    error = ((1 - _accuracy(task)) * task.n_judged + 0.5) / (task.n_judged + 1)
     excess = float(_excess(task, np.zeros(1))[0])
     coefficients = np.array(thresholds.FULL.coefficients)
     slope = coefficients[1] + coefficients[2]
     return float(task.n_images * 2.0 ** min(max(-task.features(error, excess) @ coefficients / slope, -20), 20))
+
+
+def _accuracy(task: Task) -> float:
+    """Of the frozen whole backbone; below chance it can only be by chance."""
+    return thresholds.TYPICAL_ACCURACY if task.accuracy is None else max(task.accuracy, 1 / max(task.n_classes, 2))
 
 
 def _predicted(line: thresholds.Line, rows: FloatArray, normal: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from recommender.rules.scenario import Amount, Scenario, Similarity
 DEPTHS = (0.1, 0.3, 0.5, 0.73, 0.8, 0.9, 1.0)
 PHOTOGRAPHS = Task(
     n_images=60,
+    n_classes=2,
     images_per_class=30,
     excess_drift=0.01,
     similarity=Similarity.SIMILAR,
@@ -34,6 +35,7 @@ SHARES = st.floats(0, 1)
 TASKS = st.builds(
     Task,
     n_images=st.integers(1, 10**8),
+    n_classes=st.integers(1, 10**5),
     images_per_class=st.floats(1, 10**8),
     excess_drift=st.none() | st.floats(-0.1, 5),
     similarity=st.sampled_from(Similarity),
@@ -79,6 +81,20 @@ def test_plentiful_images_are_fine_tuned_and_the_answer_is_sure_of_it(task):
     assert found.scenario.fine_tunes
     frozen = found.outcomes.chance(Scenario.LINEAR_PROBE, thresholds.NEARLY_BEST)
     assert found.confidence > frozen
+
+
+def test_training_is_not_expected_to_make_something_of_noise():
+    noise = replace(
+        STROKES, n_images=6000, n_classes=3000, images_per_class=2, accuracy=0.006, n_judged=1000, cut_gain=0
+    )
+    assert all(outcomes(noise).expected(scenario) < 0.1 for scenario in outcomes(noise).scenarios)
+
+
+def test_an_accuracy_below_chance_counts_as_chance():
+    few = replace(PHOTOGRAPHS, n_images=4, images_per_class=2, n_judged=4)
+    assert outcomes(replace(few, accuracy=0.0)).expected(Scenario.LINEAR_PROBE) == pytest.approx(
+        outcomes(replace(few, accuracy=0.5)).expected(Scenario.LINEAR_PROBE)
+    )
 
 
 def test_a_frozen_model_without_an_error_leaves_nothing_to_gain():
@@ -139,7 +155,7 @@ def test_fine_tuning_that_may_be_clearly_better_is_the_rival_unless_the_user_or_
     assert verdict(replace(task, accuracy=1.0, n_judged=1000)).rival is None
 
 
-CLOSE = replace(PHOTOGRAPHS, accuracy=0.7, n_images=60, images_per_class=10)
+CLOSE = replace(PHOTOGRAPHS, accuracy=0.6, n_images=60, n_classes=6, images_per_class=10, cut_gain_error=0.05)
 
 
 def tried(task, gain, error):
@@ -347,6 +363,7 @@ def test_clear_cases_of_the_benchmark_are_decided_as_they_came_out(name, per_cla
     lines = (Path(__file__).parents[3] / "benchmarks/results/regret.jsonl").read_text(encoding="utf-8").splitlines()
     place = {"set": name, "per_class": per_class, "seed": 0, "arm": "frozen"}
     row = next(row for row in map(json.loads, lines) if place.items() <= row.items())
-    found = verdict(Task(**{**row["task"], "similarity": Similarity(row["task"]["similarity"])}))
+    given = {"n_classes": row["n_classes"], **row["task"], "similarity": Similarity(row["task"]["similarity"])}
+    found = verdict(Task(**given))
     assert found.scenario.id in numbers
     assert not found.close
