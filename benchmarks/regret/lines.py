@@ -17,10 +17,7 @@ PRIOR = np.array([0.0, -0.1, -0.1, -0.2, 0.0])
 PRIOR_SPREAD = np.array([0.5, 0.1, 0.1, 0.2, 0.2])
 PRIOR_DIFFERENCE = np.zeros(5)
 PRIOR_DIFFERENCE_SPREAD = np.array([0.3, 0.1, 0.1, 0.2, 0.1])
-# The spreads over data sets and over cells are believed to be about 0.1 each (half-normal). Chosen with the confidences
-# of 31 cells in view, each judged by lines without its data set: with an even prior they were too low by 0.1.
-SPREAD_BELIEVED = 0.1
-_SPREADS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)
+_SPREADS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,8 +48,7 @@ def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray) -> Lin
         noise = np.diag(points.variances + of_cells**2) + of_sets**2 * same
         total = points.features @ believed @ points.features.T + noise
         _, determinant = np.linalg.slogdet(total)
-        believed_spread = (of_sets**2 + of_cells**2) / SPREAD_BELIEVED**2
-        evidence.append(-0.5 * (rest @ np.linalg.solve(total, rest) + determinant + believed_spread))
+        evidence.append(-0.5 * (rest @ np.linalg.solve(total, rest) + determinant))
         gain = believed @ points.features.T @ np.linalg.inv(total)
         means.append(prior + gain @ rest)
         covariances.append(believed - gain @ points.features @ believed)
