@@ -22,6 +22,7 @@ def check_arguments(
     engine: str,
     *,
     trial: bool,
+    ray: str | None,
 ) -> None:
     """Refuse arguments of `recommender.recommend` that are out of range."""
 
@@ -35,6 +36,7 @@ def check_arguments(
         ("scenario", scenario, scenario in (None, 1, 2, 3, 4), "1, 2, 3 or 4"),
         ("trial", trial, trial in (False, True), "True or False"),
         ("scenario", scenario, not (trial and scenario), "left to the trial"),
+        ("ray", ray, not (trial and ray), "left out with a trial, which trains on this machine"),
         ("engine", engine, engine in ENGINES, "'auto', 'litert' or 'tensorflow'"),
         ("check", check, check in (None, "sample", "full"), "'sample', 'full' or None"),
         ("seed", seed, within(seed, 0, LARGEST_SEED), f"from 0 to {LARGEST_SEED}"),

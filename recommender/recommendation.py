@@ -233,7 +233,8 @@ def recommend(
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
         trial: whether to train a fine-tuned network on a part of the images before choosing, and to compare it with the
-            frozen one on the others, as in the trials of `fit`. It settles what is too close to call.
+            frozen one on the others, as in the trials of `fit`; it tells more of what is too close to call. Not with
+            `ray`.
         check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.
@@ -248,7 +249,7 @@ def recommend(
         ProbeError: the data can't be measured.
         BuildError: a backbone is unknown, can't be read or is no image network, or its weights are missing.
     """
-    check_arguments(input_size, max_images, scenario, seed, check, engine, trial=trial)
+    check_arguments(input_size, max_images, scenario, seed, check, engine, trial=trial, ray=ray)
     tried = candidates(backbone, weights)
     if len(tried) == 1 and is_auto(backbone):
         _LOG.warning("There is nothing to choose: %s is the only network whose weights are here.", tried[0].name)

@@ -191,7 +191,7 @@ def after_trial(cell: Cell, verdict: Verdict) -> int:
     gain = paired_gain(*cell.trial[scenario.id])
     if verdict.outcomes.chance_after(scenario, gain.difference, gain.standard_error) >= thresholds.ACCEPTED:
         return scenario.id
-    return 1 if verdict.scenario.fine_tunes else verdict.scenario.id
+    return verdict.best_frozen.id if verdict.scenario.fine_tunes else verdict.scenario.id
 
 
 def regret(cell: Cell, scenario: int) -> float:

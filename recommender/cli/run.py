@@ -217,12 +217,13 @@ def _next(found: "Recommendation", request: _Request) -> tuple[str, ...]:
 
     model = f"{request.target or 'model.keras'}"
     check = f"{repeat_command(request.command, 'compare')}  # was the advice right? takes up to 10 minutes"
-    if found.verdict.may_be_tried:
+    if found.verdict.may_be_tried and "--ray" not in request.command:
         time = expected_seconds(found, found.verdict.best_tuned, refit=False)
-        takes = "" if time is None else f", at most about {duration(time)}"
-        check = f"{repeat_command(request.command, '', '--trial')}  # tries which is better{takes}"
+        takes = "" if time is None else f", in about {duration(time)} at most"
+        check = f"{repeat_command(request.command, '', '--trial')}  # tries fine-tuning on a part of the images{takes}"
+    decided = () if found.verdict.trial is None else ("--scenario", f"{found.scenario.id}")
     return (
-        f"{repeat_command(request.command, 'fit', '--build', model)}  # train, evaluate, write the model",
+        f"{repeat_command(request.command, 'fit', *decided, '--build', model)}  # train, evaluate, write the model",
         f"{_predict_command(model)}  # classify new images with it",
         check,
     )

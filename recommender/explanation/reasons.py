@@ -101,7 +101,11 @@ def _override(found: "Decision") -> str:
 
 def _trial(found: "Decision") -> str:
     words = trial_words(found)
-    return f"A trial was run on your images: {words}. It counts beside what other data sets show." if words else ""
+    return (
+        f"A trial was run on your images: {words}. It counts together with what is known of other data sets."
+        if words
+        else ""
+    )
 
 
 def _backbone(found: "Decision") -> str:

@@ -40,7 +40,7 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
         elif verdict.rival is None:
             return _fit(found, None, options)
         else:
-            tried = _fit(found.with_scenario(verdict.rival, by_trial=True), None, replace(options, force=False))
+            tried = _fit(found.with_scenario(verdict.rival, by_trial=True), None, options)
         if tried.chosen == FINE_TUNED:
             return tried
         if tried.interrupted:  # what came back is the whole backbone, frozen

@@ -16,9 +16,9 @@ from builders.training.data import FloatArray, Outputs, augmented
 from probes.data.image_index import ImageIndex
 from probes.images.decode import in_order
 from probes.network.readout import with_constant_weights
+from recommender.fit.plan import VIEWS
 from recommender.pipeline.reread_images import read_prepared
 
-VIEWS = 8  # of an image at most, of which the outputs of the frozen part are kept; ours
 MEMORY_LIMIT = 2 << 30  # bytes of an array in memory
 DISK_SHARE = 0.5  # of the free disk space that an array may take
 

@@ -32,6 +32,7 @@ REFIT_BELOW = 10 * MOST_HELD_OUT  # images: above, the few that are held out are
 # Time of a training step for each image, with nothing frozen, over that of the network's pass by LiteRT: 4.5 at 128 px,
 # 6.4 at 224 px, by processor time of one core; EfficientNet-Lite0.
 PASSES_OF_A_STEP = 5.5
+VIEWS = 8  # of an image at most, of which the outputs of a frozen part are kept. Ours.
 STARTING_SECONDS = 20.0  # to import TensorFlow, build the model and trace its graphs. Ours.
 
 
@@ -51,6 +52,7 @@ class FitOptions:
     resume: bool = False
     keep_state: bool = False
     force: bool = False
+    only_tries: bool = False  # whether it is a trial before the choice, whose state is not that of `fit`
     seed: int
     progress: Progress | None = None
     announce: Callable[[TrainingPlan], None] | None = None
@@ -166,16 +168,17 @@ def _trained(found: "Decision", tried: Scenario | None) -> Strategy:
 
 
 def expected_seconds(found: "Decision", tried: Scenario | None = None, *, refit: bool = True) -> float | None:
-    """About how long the trials of what `planned` plans take at most, and the training on all images.
+    """About how long all trials of what `planned` plans take, and the training on all images; a rough figure.
 
-    The network is timed on a few images. None if nothing is trained by steps.
+    The network is timed on a few images. None if no layer of the backbone trains.
     """
-    plan = planned(found, tried)
-    if plan.schedule is None:
+    plan, strategy = planned(found, tried), _trained(found, tried)
+    if plan.schedule is None or strategy.freeze == strategy.cut:
         return None
     runs = plan.trials + (plan.refits and refit)
-    passes = runs * plan.schedule.steps * plan.schedule.batch_size * (1 - _trained(found, tried).freeze_depth)
-    return STARTING_SECONDS + passes * PASSES_OF_A_STEP * found.seconds_of_image
+    passes = runs * plan.schedule.steps * plan.schedule.batch_size * (1 - strategy.freeze_depth) * PASSES_OF_A_STEP
+    passes += plan.n_training * (1 if strategy.freeze is None else VIEWS)
+    return STARTING_SECONDS + passes * found.seconds_of_image
 
 
 def trials_of(n_held_out: int, *, own_split: bool) -> int:

@@ -44,6 +44,7 @@ def _digest(session: FitSession, data: Data, schedule: Schedule, precision: str)
         "class_weight": session.class_weight,
         "precision": precision,
         "force": session.options.force,
+        "only_tries": session.options.only_tries,
         "layers": [type(layer).__name__ for layer in session.model._flatten_layers()],
         "versions": versions(),
     }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
 
 Found = TypeVar("Found", bound="Decision")
+_EXPECTED = "Expected a trial to compare fine-tuning with freezing."
 
 
 def with_trial(found: Found, report: Progress) -> Found:
@@ -23,19 +24,23 @@ def with_trial(found: Found, report: Progress) -> Found:
     Raises:
         RecommendError: no image can be held out, or the training diverged.
     """
+    if found.verdict.task.accuracy is None:
+        raise RecommendError(f"{_EXPECTED} Received: no image that can be held out. Leave it out.")
     scenario = found.verdict.best_tuned
-    options = FitOptions(seed=found.seed, progress=report)
+    options = FitOptions(seed=found.seed, progress=report, only_tries=True)
     session = session_of(found.with_scenario(scenario, by_trial=True), options)
     with fine_tuning(session) as training:
-        training.run_trials()
+        try:
+            training.run_trials()
+        finally:
+            remove_state(training.file)
     session.clock.lap("trial")
     if training.interrupted:
         raise KeyboardInterrupt
-    remove_state(training.file)
     evidence = training.evidence
     if evidence is None or training.diverged:
-        why = "no image can be held out" if evidence is None else "the training diverged"
-        raise RecommendError(f"Expected a trial to tell fine-tuning from freezing. Received: {why}. Leave it out.")
+        why = "no image that can be held out" if evidence is None else "a training that diverged"
+        raise RecommendError(f"{_EXPECTED} Received: {why}. Leave it out.")
     gain = evidence.gain
     trial = Trial(
         scenario=scenario,

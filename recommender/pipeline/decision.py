@@ -154,7 +154,8 @@ class Decision:
 
     def with_scenario(self, scenario: Scenario | int, *, by_trial: bool = False) -> Self:
         """The same measurements with another scenario, which the user asks for or a trial shows to be the best."""
-        chosen = next((each for each in Scenario if scenario in (each, each.id)), None)
+        numbered = not isinstance(scenario, bool | float)
+        chosen = next((each for each in Scenario if scenario is each or (numbered and scenario == each.id)), None)
         if chosen is None:
             raise RecommendError(f"Expected a `Scenario`, or 1, 2, 3 or 4. Received: {scenario!r}.")
         return self.with_verdict(self.verdict.with_scenario(chosen, by_trial=by_trial))

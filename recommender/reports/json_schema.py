@@ -149,15 +149,15 @@ class Expected(Record):
 
 
 class Trial(Record):
-    """Brief training on a part of the images; accuracies of the others, balanced where the classes are weighted."""
+    """Training on a part of the images; accuracies of the others, balanced where the classes are weighted."""
 
     scenario: Annotated[ScenarioId, note("The fine-tuning that was tried.")]
     frozen: Annotated[Share, note("Accuracy of the frozen whole backbone.")]
     tuned: Annotated[float, note("Accuracy of the fine-tuned network.")]
-    gain: float
+    gain: Annotated[float, note("The second less the first, as a share.")]
     interval: Annotated[Pair, note("90 % interval of the gain.")]
     n_images: Annotated[Count, note("That were held out.")]
-    seconds: float
+    seconds: Annotated[float, note("Of all trainings, with reading the images.")]
 
 
 class Scenario(Record):

@@ -104,7 +104,7 @@ def training_line(found: Decision) -> str:
     often = f", up to {plan.trials} times" if plan.trials > 1 else ""
     steps = f"{plan.schedule.steps:,} steps of {plan.schedule.batch_size} images"
     seconds = expected_seconds(found)
-    takes = "" if seconds is None else f", at most about {duration(seconds)} here"
+    takes = "" if seconds is None else f", about {duration(seconds)} in all"
     return f"`fit` trains for {steps}{often}{takes}"
 
 

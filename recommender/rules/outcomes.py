@@ -52,7 +52,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What brief training on a part of the images showed on the others, which were held out."""
+    """What training on a part of the images showed on the others, which were held out."""
 
     scenario: Scenario  # the fine-tuning that was tried
     frozen: float  # accuracy of the frozen whole backbone, 0 to 1
@@ -94,7 +94,8 @@ class Outcomes:
         `gain` is its accuracy less that of the frozen whole backbone, with its standard error.
         """
         logs = self._of(scenario) - self._of(Scenario.LINEAR_PROBE) - gain
-        logs = -0.5 * (logs / np.hypot(error, thresholds.TRIAL_ERROR)) ** 2
+        missed = thresholds.TRIAL_ERROR * (1 - self.expected(Scenario.LINEAR_PROBE))
+        logs = -0.5 * (logs / np.hypot(error, missed)) ** 2
         cumulated = np.cumsum(np.exp(logs - logs.max()))
         places = (np.arange(len(logs)) + 0.5) / len(logs) * cumulated[-1]
         return Outcomes(scenarios=self.scenarios, draws=self.draws[:, np.searchsorted(cumulated, places)])
@@ -111,8 +112,9 @@ class Outcomes:
         `less`: what they leave of the variance of the gain, below 1.
         """
         found, then = self.after(scenario, gain, error), error * np.sqrt(less)
-        likely = (found._of(scenario) - found._of(Scenario.LINEAR_PROBE))[:_IMAGINED]
-        new = likely + error * np.sqrt(less / (1 - less)) * _noise()[0][0, : len(likely)]
+        likely = (found._of(scenario) - found._of(Scenario.LINEAR_PROBE))[:: _DRAWS // _IMAGINED]
+        luck = np.random.default_rng(1).standard_normal(len(likely))
+        new = likely + error * np.sqrt(less / (1 - less)) * luck
         gains = less * gain + (1 - less) * new
         leads = [self.after(scenario, each, then)._lead(scenario) for each in gains]
         return float(np.maximum(leads, 0).mean() - max(np.mean(leads), 0))

@@ -83,9 +83,9 @@ class Verdict:
 
     @property
     def may_be_tried(self) -> bool:
-        """Whether the choice is too close to call, and a trial of fine-tuning can settle it."""
-        fine_tunes = self.scenario.fine_tunes or self.runner_up.fine_tunes
-        return self.close and fine_tunes and not self.settled and self.trial is None and self.task.accuracy is not None
+        """Whether it is too close to call between fine-tuning and freezing, of which a trial tells more."""
+        differ = self.scenario.fine_tunes != self.runner_up.fine_tunes
+        return self.close and differ and not self.settled and self.trial is None and self.task.accuracy is not None
 
     @property
     def best_tuned(self) -> Scenario:
@@ -113,9 +113,12 @@ def decide(
 ) -> Verdict:
     """The cheapest scenario that is expected to be about as good as the best one; `forced` by the user."""
     expected = outcomes(task)
-    if trial is not None:
-        expected = expected.after(trial.scenario, trial.gain, trial.standard_error)
     possible = expected.scenarios
+    if trial is not None:  # fine-tuning comes back from `fit` after such a trial by the same rule
+        accepted = expected.chance_after(trial.scenario, trial.gain, trial.standard_error) >= thresholds.ACCEPTED
+        expected = expected.after(trial.scenario, trial.gain, trial.standard_error)
+        frozen = [scenario for scenario in possible if not scenario.fine_tunes]
+        ruled = ruled or (trial.scenario if accepted else max(frozen, key=expected.expected))
     ruled = ruled or cheapest_within(expected, thresholds.WORTH_ITS_COST)
     chosen = forced or ruled
     if chosen not in possible:  # the network can't be cut: it is used whole

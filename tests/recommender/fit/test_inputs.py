@@ -11,7 +11,8 @@ from builders.training.data import augmented
 from probes.data.sources.open import open_source
 from probes.errors import ProbeError
 from recommender.fit.images import run_pass, whole_sample
-from recommender.fit.inputs import VIEWS, FrozenFeatures, StoredPictures, allocate, frozen_function, whole_numbers
+from recommender.fit.inputs import FrozenFeatures, StoredPictures, allocate, frozen_function, whole_numbers
+from recommender.fit.plan import VIEWS
 
 
 @pytest.mark.parametrize("memory", [0, 1 << 20])

@@ -7,8 +7,10 @@ import pytest
 
 from builders.training import schedule
 from recommender import recommend
+from recommender.errors import RecommendError
+from recommender.fit.plan import expected_seconds
 from recommender.fit.result import FINE_TUNED, LINEAR_PROBE
-from recommender.rules import thresholds
+from recommender.rules import outcomes, thresholds
 from recommender.rules.scenario import Scenario
 
 
@@ -99,6 +101,32 @@ def test_a_trial_is_part_of_the_answer_wherever_it_is_shown(tried):
     assert tried.to_dict()["scenario"]["trial"]["n_images"] == trial.n_images
 
 
-def test_after_a_trial_fit_does_not_try_a_rival_of_a_frozen_model(tried):
-    frozen = tried.with_verdict(replace(tried.verdict, scenario=Scenario.LINEAR_PROBE))
-    assert frozen.fit().trials == 0
+def test_a_model_that_a_trial_left_frozen_is_fitted_without_another(tried, monkeypatch):
+    monkeypatch.setattr(thresholds, "WORTH_A_TRIAL", -1.0)
+    frozen = replace(tried.verdict, scenario=Scenario.LINEAR_PROBE)
+    assert replace(frozen, trial=None).rival is not None
+    assert tried.with_verdict(frozen).fit().trials == 0
+
+
+def test_a_trial_counts_once_where_fit_tries_the_same_again(tried, monkeypatch):
+    monkeypatch.setattr(outcomes.Outcomes, "chance_after", lambda before, *_: seen.append(before) or 1.0)
+    seen = []
+    tried.with_scenario(tried.verdict.trial.scenario, by_trial=True).fit(steps=2, augmentation=())
+    untried = outcomes.outcomes(tried.verdict.task)
+    assert seen
+    np.testing.assert_array_equal(seen[0].draws, untried.draws)
+
+
+def test_a_trial_that_can_hold_out_nothing_is_refused(tmp_path, two_classes, tiny_file):
+    for folder in (each for each in two_classes.iterdir() if each.is_dir()):
+        (tmp_path / folder.name).mkdir()
+        first = min(folder.iterdir())
+        (tmp_path / folder.name / first.name).symlink_to(first)
+    with pytest.raises(RecommendError, match="no image that can be held out"):
+        recommend(tmp_path, backbone=tiny_file, trial=True)
+
+
+def test_the_time_of_a_fit_grows_with_its_trials_and_is_none_without_training(tiny_found):
+    tuned = Scenario.FULL_FINE_TUNE
+    assert expected_seconds(tiny_found, tuned) > expected_seconds(tiny_found, tuned, refit=False) > 0
+    assert expected_seconds(tiny_found.with_scenario(1)) is None

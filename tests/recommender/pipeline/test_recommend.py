@@ -98,6 +98,7 @@ def test_one_call_gives_a_compiled_model(two_classes, tiny_file):
         ({"max_images": 1}, "`max_images` to be at least 2. Received: 1"),
         ({"scenario": 5}, "`scenario` to be 1, 2, 3 or 4. Received: 5"),
         ({"scenario": 2, "trial": True}, "`scenario` to be left to the trial. Received: 2"),
+        ({"ray": "auto", "trial": True}, "`ray` to be left out with a trial"),
         ({"trial": "always"}, "`trial` to be True or False. Received: 'always'"),
         ({"check": "some"}, "`check` to be 'sample', 'full' or None. Received: 'some'"),
         ({"seed": -1}, "`seed` to be from 0 to"),

@@ -179,7 +179,13 @@ def test_a_trial_settles_what_is_too_close_to_call():
     assert better.scenario.fine_tunes
     assert not worse.scenario.fine_tunes
     assert min(better.confidence, worse.confidence) > verdict(CLOSE).confidence
-    assert (better.may_be_tried, better.rival, worse.rival) == (False, None, None)
+
+
+def test_after_a_trial_nothing_is_tried_again():
+    unclear = tried(CLOSE, -0.01, 0.1)
+    assert unclear.close
+    assert verdict(CLOSE).rival is not None
+    assert (unclear.may_be_tried, unclear.rival) == (False, None)
 
 
 @settings(max_examples=25)
