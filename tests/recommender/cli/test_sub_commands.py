@@ -144,7 +144,7 @@ WORK = {  # sub-command -> what does its work, and arguments
     "check": ("recommender.recommendation.recommend", ["check", "data"]),
     "fit": ("recommender.recommendation.recommend", ["fit", "data"]),
     "compare": ("recommender.recommendation.recommend", ["compare", "data"]),
-    "predict": ("recommender.prediction.predict.open_predictor", ["predict", "m.keras", "x.jpg"]),
+    "predict": ("recommender.prediction.predict.open_predictor", ["predict", __file__, "x.jpg"]),  # any file
     "cuts": ("builders.backbones.load.structure", ["cuts", "vgg16"]),
     "reference": ("recommender.pipeline.make_reference.make_reference", ["reference", "images"]),
 }
