@@ -101,11 +101,8 @@ def _override(found: "Decision") -> str:
 
 def _trial(found: "Decision") -> str:
     words = trial_words(found)
-    return (
-        f"A trial was run on your images: {words}. It counts together with what is known of other data sets."
-        if words
-        else ""
-    )
+    said = f"A trial was run on your images: {words}. It counts together with what is known of other data sets."
+    return said if words else ""
 
 
 def _backbone(found: "Decision") -> str:
