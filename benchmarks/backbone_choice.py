@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import ResultFile, data_sets, shared_datasets, train_test_split
+from common import MOBILENET, WEIGHTS, ResultFile, data_sets, train_test_split
 from input_size import features_of
 
 from builders.backbones.registry import find_backbone
@@ -32,8 +32,7 @@ from recommender.rules.backbone_rule import BackboneEvidence, choose_backbone, s
 from recommender.rules.cut_rule import head_levels
 
 IMAGES, TEST = (50, 100, 300), 300
-NETWORKS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_0.75")
-WEIGHTS = {"mobilenet_0.75": shared_datasets().parent / "weights" / "keras3_MobileNet_alpha0.75.weights.h5"}
+NETWORKS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", MOBILENET)
 
 
 def cell(folder: ImageIndex, name: str, seed: int) -> dict:

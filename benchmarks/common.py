@@ -18,12 +18,9 @@ from probes.network.features import Features, Network, run_over
 
 RESULTS = Path(__file__).parent / "results"
 MOST, TEST = 1500, 500  # images that train and that judge at most, in `train_test_split`
-
-
-def shared_datasets() -> Path:
-    """The folder of data sets: NETGRAFT_SHARED, or `../shared` beside the checkout."""
-    root = Path(os.environ.get("NETGRAFT_SHARED", Path(__file__).parent.parent.parent / "shared"))
-    return root / "datasets"
+SHARED = Path(os.environ.get("NETGRAFT_SHARED", Path(__file__).parent.parent.parent / "shared"))
+MOBILENET = "mobilenet_0.75"
+WEIGHTS = {MOBILENET: SHARED / "weights" / "keras3_MobileNet_alpha0.75.weights.h5"}  # of the networks not packaged
 
 
 def split(folder: ImageIndex, per_class: int, seed: int) -> tuple[list[list[str]], list[tuple[int, str]]]:
@@ -106,5 +103,5 @@ class ResultFile:
 
 
 def data_sets(names: tuple[str, ...]) -> list[tuple[str, ImageIndex]]:
-    root = shared_datasets()
+    root = SHARED / "datasets"
     return [(name, index_folder(root / name)) for name in (names or tuple(sorted(p.name for p in root.iterdir())))]

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import shared_datasets
+from common import SHARED
 
 TOLERANCE = 1e-6  # absolute, and relative to the larger figure
 KEYS = {"scenarios": ("set", "whole"), "cuts": ("backbone", "set", "per_class", "seed")}
@@ -30,7 +30,7 @@ RUN = (
 def run(checkout: Path, results: Path, names: list[str]) -> None:
     """Run both benchmarks with the code of a checkout."""
     paths = os.pathsep.join([str(checkout), str(checkout / "benchmarks")])
-    environment = {**os.environ, "PYTHONPATH": paths, "NETGRAFT_SHARED": str(shared_datasets().parent)}
+    environment = {**os.environ, "PYTHONPATH": paths, "NETGRAFT_SHARED": str(SHARED)}
     for benchmark in KEYS:
         command = [sys.executable, "-c", RUN.format(benchmark), str(results), *names]
         subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from common import ResultFile, data_sets, features_of, linked_folder, shared_datasets, split
+from common import MOBILENET, WEIGHTS, ResultFile, data_sets, features_of, linked_folder, split
 
 from probes.data.image_index import ImageIndex
 from probes.data.splits import Rows
@@ -27,8 +27,6 @@ from recommender.rules import cut_rule
 
 PER_CLASS = (10, 30)
 SEEDS, HELD_OUT = 2, 600  # images at most
-MOBILENET = "mobilenet_0.75"
-MOBILENET_WEIGHTS = shared_datasets().parent / "weights" / "keras3_MobileNet_alpha0.75.weights.h5"
 BACKBONES = ("efficientnet_lite0", MOBILENET)
 CHECKED = 4  # held-out pictures on which the model itself is run, to show that it is the classifier it was built from
 
@@ -69,7 +67,7 @@ def cells(backbone: str, name: str, folder: ImageIndex, seed: int, n_held_out: i
     for per_class in PER_CLASS:
         few = [files[:per_class] for files in train]
         with linked_folder(folder, few) as path:
-            found = recommend(path, backbone=backbone, weights=MOBILENET_WEIGHTS if backbone == MOBILENET else None)
+            found = recommend(path, backbone=backbone, weights=WEIGHTS.get(backbone))
         advised = found.scenario
         if advised.fine_tunes:
             found = found.with_scenario(found.verdict.best_frozen, by_trial=True)

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import click
 import keras
-from common import ResultFile, data_sets, features_of, shared_datasets
+from common import MOBILENET, SHARED, WEIGHTS, ResultFile, data_sets, features_of
 from scipy.stats import spearmanr
 
 from builders.backbones.backbone import Backbone
@@ -32,16 +32,14 @@ from recommender.rules.thresholds import DRIFT_THRESHOLD
 
 IMAGES, SOURCE_IMAGES = 200, 500
 BACKBONES = {spec.name: spec for spec in PACKAGED}
-MOBILENET = "mobilenet_0.75"
 SIZES = (96, 128, 160, 192, 224)
 
 
 def load(network: str, size: int) -> Backbone:
     if network in BACKBONES:
         return open_backbone(network).at(size)
-    weights = shared_datasets().parent / "weights" / "keras3_MobileNet_alpha0.75.weights.h5"
     model = keras.applications.MobileNet(alpha=0.75, weights=None, input_shape=(size, size, 3))
-    model.load_weights(weights)
+    model.load_weights(WEIGHTS[network])
     return open_backbone(model, scaling="-1..1").at(size)
 
 
@@ -65,7 +63,7 @@ def cell(name: str, folder: ImageIndex, network: str, size: int, images: int) ->
 
 
 def measure(results: ResultFile) -> None:
-    source = index_folder(shared_datasets().parent / "imagenet_sample")
+    source = index_folder(SHARED / "imagenet_sample")
     for network in (MOBILENET, *BACKBONES):
         native = BACKBONES[network].native_size if network in BACKBONES else 224
         wanted: list[tuple[str, ImageIndex, int, int]] = []

@@ -7,7 +7,7 @@ take the place of BatchNorm's. Results: benchmarks/results/references.jsonl, one
 """
 
 import numpy as np
-from common import ResultFile, data_sets, features_of, shared_datasets
+from common import SHARED, ResultFile, data_sets, features_of
 from networks import MOBILENET, load
 
 from builders.backbones.backbone import Backbone
@@ -47,7 +47,7 @@ def referenced(backbone: Backbone, source: ImageIndex) -> tuple[Network, np.ndar
 
 def main() -> None:
     results = ResultFile("references.jsonl", ("network", "set"))
-    source = index_folder(shared_datasets().parent / "imagenet_sample")
+    source = index_folder(SHARED / "imagenet_sample")
     sets = []
     for name, folder in data_sets(()):
         with quiet_decoders():

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ResultFile, data_sets, linked_folder, shared_datasets, train_test_split
+from common import SHARED, ResultFile, data_sets, linked_folder, train_test_split
 
 from probes.data.image_index import ImageIndex
 from probes.evaluation.intervals import paired_gain
@@ -78,7 +78,7 @@ def check_logits() -> None:
     """Compare torch's network and netgraft's on a few pictures."""
     from builders.backbones.load import load_backbone
 
-    files = sorted((shared_datasets() / "hymenoptera").rglob("*.jpg"))[::100]
+    files = sorted((SHARED / "datasets" / "hymenoptera").rglob("*.jpg"))[::100]
     pixels = np.stack([resize(read_picture(file).pixels, SIZE) for file in files])
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         np.save(file.name, pixels)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, shared_datasets
+from common import RESULTS, SHARED
 
 ROUNDS = 5
 ROOT = Path(__file__).parent.parent
@@ -136,7 +136,7 @@ def run(checkout: Path, command: Sequence[str]) -> str:
 
 def commands(before: Path | None, rounds: int) -> Iterator[dict]:
     """A whole recommendation over the import of TensorFlow and Keras, and over that of another checkout."""
-    arguments = [str(shared_datasets() / "flowers5"), "--input-size", "160", "--json"]
+    arguments = [str(SHARED / "datasets" / "flowers5"), "--input-size", "160", "--json"]
     runs = {"now": (ROOT, [RECOMMEND, *arguments]), "import of tensorflow and keras": (ROOT, [IMPORT])}
     if before is not None:
         runs["before"] = (before, [RECOMMEND, *arguments])
@@ -152,7 +152,7 @@ def commands(before: Path | None, rounds: int) -> Iterator[dict]:
 
 def choosing(rounds: int) -> Iterator[dict]:
     """The choice among three networks and three input sizes, over naming what it chooses."""
-    data, times = str(shared_datasets() / "hymenoptera"), {"choosing": Times(), "plain": Times()}
+    data, times = str(SHARED / "datasets" / "hymenoptera"), {"choosing": Times(), "plain": Times()}
     for network in NETWORKS:  # their programs are in the cache from then on
         run(ROOT, [RECOMMEND, data, "--backbone", network, "--max-images", "20", "--json"])
     several = [data, *(part for name in NETWORKS for part in ("--backbone", name)), "--input-size", "auto", "--json"]
@@ -172,7 +172,7 @@ def choosing(rounds: int) -> Iterator[dict]:
 
 def peak_memory(n_images: int) -> dict:
     """Of `recommend` on links to real photographs."""
-    files = sorted((shared_datasets().parent / "imagenet_sample").glob("*/*"))
+    files = sorted((SHARED / "imagenet_sample").glob("*/*"))
     with tempfile.TemporaryDirectory() as name:
         for label in range(10):
             (Path(name) / str(label)).mkdir()
@@ -197,7 +197,7 @@ def peak_memory(n_images: int) -> dict:
 
 
 def all_passes(rounds: int) -> Iterator[dict]:
-    root = shared_datasets()
+    root = SHARED / "datasets"
     yield passes("imagenet_sample", root.parent / "imagenet_sample", 224, 320, rounds)
     yield passes("flowers5", root / "flowers5", 160, 640, rounds)
     yield passes("mnist", root / "mnist", 96, 960, rounds)

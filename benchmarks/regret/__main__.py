@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import RESULTS, WEIGHTS
 
 from benchmarks.regret.cells import (
     ARMS,
@@ -28,6 +29,7 @@ from benchmarks.regret.cells import (
     old_rule,
     regret,
     regret_by_halves,
+    results_file,
     verdicts,
 )
 from probes.evaluation.intervals import accuracy_error, z
@@ -166,6 +168,18 @@ def print_expected(cells: Sequence[Cell], found: Sequence[Verdict]) -> None:
         )
 
 
+def print_network(network: str, fitted_to: Sequence[Cell]) -> None:
+    """The same of another network, by the lines of the default one."""
+    cells = [cell for cell in load(results_file(network)) if cell.complete]
+    left_out, shipped = verdicts(cells, fitted_to), verdicts(cells)
+    print(f"\n{network}: {len(cells)} cells\n")
+    print_cells(cells, left_out)
+    print()
+    print_policies(cells, left_out, shipped)
+    print()
+    print_expected(cells, left_out)
+
+
 def plot(cells: Sequence[Cell], found: Sequence[Verdict], folder: Path) -> None:
     """What fine-tuning gained over the frozen model against the number of images, and how true the confidence is."""
     import matplotlib
@@ -224,6 +238,9 @@ def main() -> None:
     print_lengths()
     print()
     print_expected(every, verdicts(every, every))
+    for network in WEIGHTS:
+        if (RESULTS / results_file(network)).exists():
+            print_network(network, every)
     print("\nFitted on all cells:")
     for name, value in fitted(every).items():
         print(f"{name} = {value}")

@@ -2,17 +2,13 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import RESULTS
 
 from benchmarks.regret import lines
@@ -50,10 +46,14 @@ class Cell:
         return 4 if (self.task.cut_gain or 0) > 0 else 1
 
 
-def load() -> list[Cell]:
+def results_file(network: str | None) -> str:
+    return f"regret_{network}.jsonl" if network else "regret.jsonl"
+
+
+def load(file: str = "regret.jsonl") -> list[Cell]:
     """The cells with at least the frozen models, in the order of the file."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in _rows():
+    for row in _rows(file):
         rows.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
     return [_cell(*key, arms) for key, arms in rows.items() if "frozen" in arms]
 
@@ -109,8 +109,8 @@ def lengths() -> list[tuple[str, int, bool, float, float]]:
     ]
 
 
-def _rows() -> Iterator[dict[str, Any]]:
-    return map(json.loads, (RESULTS / "regret.jsonl").read_text(encoding="utf-8").splitlines())
+def _rows(file: str = "regret.jsonl") -> Iterator[dict[str, Any]]:
+    return map(json.loads, (RESULTS / file).read_text(encoding="utf-8").splitlines())
 
 
 def points(cells: Sequence[Cell], after: int, before: Callable[[Cell], int]) -> lines.Points:

@@ -1,6 +1,6 @@
 """What each way of transfer learning gives, on 13 data sets with few to many images.
 
-    python -m benchmarks.regret.grid [SET...] [--part K OF]
+    python -m benchmarks.regret.grid [SET...] [--network mobilenet_0.75] [--part K OF]
 
 A cell is a data set, a number of training images of each class, and a seed; of each class up to 60 images, a third at
 most, are kept out of everything and judge. In the `frozen` arm a classifier is fitted at every cut point, alone and
@@ -12,13 +12,13 @@ A quarter as many images as train, if there are so many, are shown to the start 
 what a trial on held-out images would have seen. Input is the rule's size, 128 px at most, so that a training takes
 minutes. `seconds` are of one processor.
 
-Results: benchmarks/results/regret.jsonl, one line an arm; a run resumes. `--part 0 2` and `--part 1 2` share the work
+Results: benchmarks/results/regret.jsonl, and regret_NETWORK.jsonl of another network, which the thresholds never see;
+one line an arm; a run resumes. `--part 0 2` and `--part 1 2` share the work
 between two processes; the first arms of all data sets come first.
 """
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -27,10 +27,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from common import WEIGHTS, ResultFile, data_sets, features_of, linked_folder
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import ResultFile, data_sets, features_of, linked_folder
-
+from benchmarks.regret.cells import results_file
 from builders.surgery.frozen_split import split_frozen
 from builders.training.batches import kept_memory, predict, quiet_tracing
 from builders.training.data import Examples, Pictures
@@ -202,11 +201,13 @@ def trained(found: Recommendation, arm: str, folder: ImageIndex, trial: Files, t
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("sets", nargs="*")
+    parser.add_argument("--network", choices=sorted(WEIGHTS))
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1))
     options = parser.parse_args()
     import keras
 
-    results = ResultFile("regret.jsonl", ("set", "per_class", "seed", "arm"))
+    results = ResultFile(results_file(options.network), ("set", "per_class", "seed", "arm"))
+    network = {"backbone": options.network, "weights": WEIGHTS[options.network]} if options.network else {}
     folders = data_sets(tuple(options.sets))
     part, of = options.part
     order = cells(len(folders))
@@ -216,7 +217,8 @@ def main() -> None:
             train, trial, test = parts(folder, per_class, seed)
             with linked_folder(folder, train) as path:
                 size = input_size(_short_side(folder), LARGEST_SIZE)
-                found = recommend(path, scenario=4 if arm == "frozen" else 3, input_size=size, seed=seed)
+                scenario = 4 if arm == "frozen" else 3
+                found = recommend(path, scenario=scenario, input_size=size, seed=seed, **network)
                 row = frozen(found, folder, test) if arm == "frozen" else trained(found, arm, folder, trial, test)
             backend = {"backend": keras.backend.backend(), "threads": os.environ.get("OMP_NUM_THREADS")}
             results.add({"set": name, "per_class": per_class, "seed": seed, "arm": arm, **row, **backend})

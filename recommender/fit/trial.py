@@ -1,10 +1,10 @@
 """A trial: fine-tuning on a part of the user's images, judged on the others, before the scenario is chosen."""
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from builders.training.state import remove_state
-from recommender.errors import RecommendError
 from recommender.fit.fit import session_of
 from recommender.fit.plan import FitOptions
 from recommender.fit.tuned import fine_tuning
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from recommender.pipeline.decision import Decision
 
 Found = TypeVar("Found", bound="Decision")
-_EXPECTED = "Expected a trial to compare fine-tuning with freezing."
+_LOG = logging.getLogger(__name__)
 
 
 def with_trial(found: Found, report: Progress) -> Found:
     """Choose the scenario again, after training the best fine-tuning as in the trials of `fit`.
 
-    Raises:
-        RecommendError: no image can be held out, or the training diverged.
+    Where no image can be held out, or the training diverges, the choice stays, with a warning.
     """
     if found.verdict.task.accuracy is None:
-        raise RecommendError(f"{_EXPECTED} Received: no image that can be held out. Leave it out.")
+        _LOG.warning("No trial was made: no image can be held out to judge it.")
+        return found
     scenario = found.verdict.best_tuned
     options = FitOptions(seed=found.seed, progress=report, only_tries=True)
     session = session_of(found.with_scenario(scenario, by_trial=True), options)
@@ -39,8 +39,9 @@ def with_trial(found: Found, report: Progress) -> Found:
         raise KeyboardInterrupt
     evidence = training.evidence
     if evidence is None or training.diverged:
-        why = "no image that can be held out" if evidence is None else "a training that diverged"
-        raise RecommendError(f"{_EXPECTED} Received: {why}. Leave it out.")
+        why = "no image could be held out to judge it" if evidence is None else "its training diverged"
+        _LOG.warning("The trial decides nothing: %s.", why)
+        return found
     gain = evidence.gain
     trial = Trial(
         scenario=scenario,

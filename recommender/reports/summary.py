@@ -19,7 +19,6 @@ from recommender.pipeline.decision import Decision
 from recommender.rules.scenario import Similarity
 
 _FINDING = 96  # characters of the first finding that are shown
-NEXT_CALLS = ("netgraft.compare(found)", "found.fit().model.save('model.keras')")
 _FLAGS = ("--verbose", "--quiet", "--json", "--no-thumbnails", "--trial")  # of output: a next command has its own
 _VALUED = ("--build", "--export", "--report")
 
@@ -53,8 +52,15 @@ def summary(found: Decision) -> Summary:
 def as_text(found: Decision, width: int = 80) -> str:
     """The answer as plain text."""
     said = summary(found)
-    rows = [*said.lines, ("Next", NEXT_CALLS[0]), ("", NEXT_CALLS[1])]
+    first, *others = next_calls(found)
+    rows = [*said.lines, ("Next", first), *(("", call) for call in others)]
     return f"Scenario {said.scenario}\n{textwrap.fill(said.answer, width)}\n\n{rows_text(rows, width)}"
+
+
+def next_calls(found: Decision) -> tuple[str, ...]:
+    """What to write next in Python."""
+    first = "recommend(..., trial=True)" if found.verdict.may_be_tried else "compare(found)"
+    return f"netgraft.{first}", "found.fit().model.save('model.keras')"
 
 
 def answer(found: Decision) -> str:

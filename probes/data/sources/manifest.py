@@ -29,6 +29,7 @@ from probes.data.sources.table import PARQUETS, TEXTS, Rows, extent, is_parquet,
 from probes.errors import ProbeError
 
 MOST_LISTED = 2_000_000  # rows that are held in memory; of a longer table, a sample of them
+_DECIMAL = re.compile(r"[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile("0|-?[1-9][0-9]{0,17}")  # leading zeros are part of a name
 
 
@@ -55,6 +56,7 @@ def index(data: str, options: Options) -> ImageIndex:
         sampled.add(itertools.chain(entries, stream))
         entries = sampled.entries()
     labels = _labels({entry.label for entry in entries}, typed, data)
+    _refuse_measurements(set(labels.values()), len(entries), data)
     index = index_entries(
         (entry._replace(label=labels[entry.label]) for entry in entries),
         store_of(data.rpartition("/")[0] if is_remote(data) else str(Path(data).parent)),
@@ -155,3 +157,14 @@ def _labels(cells: Collection[Any], typed: bool, source: str) -> dict[Any, Label
         return {cell: int(label) for cell, label in labels.items()}
     refuse_combined(words, source)
     return labels
+
+
+def _refuse_measurements(labels: Collection[Label], n: int, source: str) -> None:
+    """Refuse decimal numbers that are no classes: most of the `n` images have one of their own."""
+    decimals = [label for label in labels if isinstance(label, str) and _DECIMAL.fullmatch(label)]
+    numbers = len(decimals) + sum(isinstance(label, str) and bool(_INTEGER.fullmatch(label)) for label in labels)
+    if numbers == len(labels) < 2 * len(decimals) and n < 2 * numbers:
+        raise ProbeError(
+            f"Expected labels that are classes. Received: {source!r} with numbers like {min(decimals)}, most of them "
+            "once. Write a class's name for each image: classes of numbers are ranges of them."
+        )

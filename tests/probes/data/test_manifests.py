@@ -262,6 +262,13 @@ def test_names_of_classes_may_hold_such_characters(index, labels):
     assert found.class_names == tuple(sorted(labels))
 
 
+def test_measurements_are_no_classes(index, refusal):
+    rows = [f"{n}.jpg,{n / 8}" for n in range(20)]
+    assert "numbers like 0.0, most of them once" in refusal("path,label\n" + "\n".join(rows))
+    grades = [f"{n}.jpg,{n % 4 / 2}" for n in range(20)]
+    assert index("path,label\n" + "\n".join(grades)).class_names == ("0.0", "0.5", "1.0", "1.5")
+
+
 def test_images_listed_under_several_labels_are_refused(refusal):
     assert "'a.jpg' under 'cat' and 'dog'" in refusal("path,label\na.jpg,cat\na.jpg,dog\nb.jpg,dog\n")
 

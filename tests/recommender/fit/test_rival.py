@@ -7,9 +7,10 @@ import pytest
 
 from builders.training import schedule
 from recommender import recommend
-from recommender.errors import RecommendError
 from recommender.fit.plan import expected_seconds
 from recommender.fit.result import FINE_TUNED, LINEAR_PROBE
+from recommender.fit.trial import with_trial
+from recommender.progress import no_progress
 from recommender.rules import outcomes, thresholds
 from recommender.rules.scenario import Scenario
 
@@ -117,13 +118,22 @@ def test_a_trial_counts_once_where_fit_tries_the_same_again(tried, monkeypatch):
     np.testing.assert_array_equal(seen[0].draws, untried.draws)
 
 
-def test_a_trial_that_can_hold_out_nothing_is_refused(tmp_path, two_classes, tiny_file):
+def test_a_trial_that_can_hold_out_nothing_leaves_the_answer_with_a_warning(tmp_path, two_classes, tiny_file, caplog):
     for folder in (each for each in two_classes.iterdir() if each.is_dir()):
         (tmp_path / folder.name).mkdir()
         first = min(folder.iterdir())
         (tmp_path / folder.name / first.name).symlink_to(first)
-    with pytest.raises(RecommendError, match="no image that can be held out"):
-        recommend(tmp_path, backbone=tiny_file, trial=True)
+    assert recommend(tmp_path, backbone=tiny_file, trial=True).verdict.trial is None
+    assert "No trial was made: no image can be held out" in caplog.text
+
+
+def test_a_trial_that_diverges_leaves_the_answer_with_a_warning(tiny_found, monkeypatch, caplog):
+    for name in ("LEAST_STEPS", "LEAST_STEPS_DISSIMILAR", "STEPS"):
+        monkeypatch.setattr(schedule, name, 2)
+    for name in ("LEARNING_RATE", "LEARNING_RATE_DISSIMILAR"):
+        monkeypatch.setattr(schedule, name, 1e30)
+    assert with_trial(tiny_found, no_progress) is tiny_found
+    assert "The trial decides nothing: its training diverged." in caplog.text
 
 
 def test_the_time_of_a_fit_grows_with_its_trials_and_is_none_without_training(tiny_found):
