@@ -20,9 +20,9 @@ demo-ray: $(STAMP)
 	$(BIN)/recommend predict demo/digits-ray.tflite demo/digits.parquet --ray local --output demo/predictions
 
 # Each of the two processes has a core to itself: more threads would only wait for each other.
-test: export OMP_NUM_THREADS = 1
-test: export TF_NUM_INTRAOP_THREADS = 1
-test: export TF_NUM_INTEROP_THREADS = 1
+test test-slow test-all: export OMP_NUM_THREADS = 1
+test test-slow test-all: export TF_NUM_INTRAOP_THREADS = 1
+test test-slow test-all: export TF_NUM_INTEROP_THREADS = 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 

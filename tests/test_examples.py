@@ -37,7 +37,7 @@ def test_surgery_runs(capsys):
 
 @pytest.mark.slow
 def test_a_model_is_fitted_and_the_recommendation_compared(digits, tmp_path, capsys):
-    fit_and_compare.main(str(digits), str(tmp_path / "model.keras"), "60", steps=24)
+    fit_and_compare.main(str(digits), str(tmp_path / "model.keras"), "30", steps=6)
     assert (tmp_path / "model.keras").exists()
     assert "best" in capsys.readouterr().out
 

@@ -1,6 +1,7 @@
 """Trials with held-out images, and then training on all images if they show that it helps."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ class FineTuning:
             if self.kept is not None:
                 self.predictions, self.threshold = self.kept.predictions, self.kept.threshold
                 self.history = self.kept.history
+
+    @cached_property
+    def _below_head(self) -> Any:
+        """One model for all detectors: to trace it takes seconds."""
+        return self.session.frozen_split.below_head()
 
     @property
     def splits(self) -> list[Any]:
@@ -225,7 +231,7 @@ class FineTuning:
 
     def _detector(self, training: Examples, held_out: Examples | None) -> Detector | None:
         """A detector on what the prediction layer reads; None if that is no dense layer."""
-        below, seed = self.session.frozen_split.below_head(), self.session.options.seed
+        below, seed = self._below_head, self.session.options.seed
         if below is None:
             return None
         drawn = [each.sample(MOST_IMAGES, seed) for each in (training, held_out) if each is not None]

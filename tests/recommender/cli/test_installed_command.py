@@ -273,7 +273,7 @@ def test_the_whole_way_on_real_pictures(shared_datasets, tmp_path, invoke):
         for path in sorted((shared_datasets / "flowers5" / name).iterdir())[:20]:
             (data / name / path.name).symlink_to(path)
     target = tmp_path / "flowers.keras"
-    done = invoke("fit", data, "--input-size", "96", "--build", target, "--export", "litert")
+    done = invoke("fit", data, "--input-size", "96", "--steps", "24", "--build", target, "--export", "litert")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "flowers.tflite").stat().st_size > 10**6
     seen = invoke("predict", target, next((data / "daisy").iterdir()), "--json")
