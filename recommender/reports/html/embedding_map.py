@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
-from scipy.linalg import eigh
 
 from recommender.explanation.text import class_name, clean
 from recommender.pipeline.decision import Decision
@@ -53,26 +53,21 @@ def embedding_map(found: Decision) -> EmbeddingMap:
     )
 
 
-def principal_components(features: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], float]:
+def principal_components(features: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], float]:
     """Places of n images on the first two components, of shape (n, 2), and their share of the variance.
 
-    X X^T of the centred features X has the same eigenvalues as their covariance times n - 1; its eigenvectors times the
-    roots of these are the places. It is of shape (n, n), and n is small. Pearson, On lines and planes of closest fit,
-    1901.
+    The image farthest out lies on the positive side of each. Pearson, On lines and planes of closest fit, 1901.
     """
-    values = np.asarray(features, np.float64)
-    values = values - values.mean(0)
-    gram = values @ values.T
-    n = len(gram)
-    found, vectors = eigh(gram, subset_by_index=[max(n - 2, 0), n - 1])
-    found, vectors = np.maximum(found[::-1], 0.0), vectors[:, ::-1]
-    places = np.zeros((n, 2))
-    # The sign of an eigenvector is arbitrary: the image farthest out lies on the positive side.
-    for column, (value, vector) in enumerate(zip(found, vectors.T, strict=True)):
-        sign = 1.0 if vector[np.abs(vector).argmax()] >= 0 else -1.0
-        places[:, column] = sign * vector * np.sqrt(value)
-    total = float(np.trace(gram))
-    return places, float(found.sum()) / total if total > 0 else 0.0
+    from sklearn.decomposition import PCA  # takes as long to import as a report to write
+
+    values, places = np.asarray(features, np.float64), np.zeros((len(features), 2))
+    if not values.std(0).any():
+        return places, 0.0
+    solver = "arpack" if min(values.shape) > 2 else "full"
+    found = PCA(min(2, *values.shape), svd_solver=solver, random_state=0)
+    places[:, : found.n_components] = found.fit_transform(values)
+    farthest = places[np.abs(places).argmax(0), [0, 1]]
+    return np.where(farthest < 0, -places, places), float(found.explained_variance_ratio_.sum())
 
 
 def style_of(classes: Sequence[int], label: int) -> tuple[str, str]:

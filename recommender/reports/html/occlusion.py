@@ -82,7 +82,6 @@ def evidence(model: Any, pixels: npt.NDArray[np.float32], wrong: int, right: int
     for cell in range(CELLS**2):
         y, x = divmod(cell, CELLS)
         pictures[cell, edges[y] : edges[y + 1], edges[x] : edges[x + 1]] = colour
-    predicted = model.predict(pictures, batch_size=len(pictures), verbose=0)
-    probabilities = np.maximum(np.asarray(predicted, np.float64), _LEAST)
+    probabilities = np.maximum(np.asarray(model.predict_on_batch(pictures), np.float64), _LEAST)
     odds = np.log(probabilities[:, wrong] / probabilities[:, right])
     return np.asarray((odds[-1] - odds[:-1]).reshape(CELLS, CELLS))
