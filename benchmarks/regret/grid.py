@@ -57,13 +57,13 @@ SCENARIOS = {
     "partial": Scenario.PARTIAL_FINE_TUNE,
     **dict.fromkeys(("full", "plain", "short", "long", "small"), Scenario.FULL_FINE_TUNE),
 }
-SIZES = ((40, 0), (10, 0), (160, 0), (20, 1), (80, 1))  # images a class, and seed
+SIZES = ((40, 0), (10, 0), (160, 0), (20, 1), (80, 1), (320, 0))  # images a class, and seed
 ARMS = ("frozen", "full", "partial")
 
 
 def cells(n_sets: int) -> list[tuple[int, int, int, str]]:
     """(set, images a class, seed, arm) in an order in which each part says something of every set and size."""
-    pairs = ((0, 1), (1, 0), (2, 3), (3, 2), (4, 4))
+    pairs = ((0, 1), (1, 0), (2, 3), (3, 2), (4, 4), (5, 5))
     found = [(number, *SIZES[pair[number % 2]], arm) for pair in pairs for number in range(n_sets) for arm in ARMS]
     found += [(number, 40, 0, "plain") for number in range(n_sets)]
     found += [(number, *SIZES[number % 2], length) for number in range(n_sets) for length in STEPS]
