@@ -49,7 +49,7 @@ from recommender.rules.input_size_rule import input_size
 from recommender.rules.plan import plan_strategy
 from recommender.rules.scenario import Scenario
 
-TEST, LARGEST_SIZE, ALL = 60, 128, 320
+TEST, LARGEST_SIZE = 60, 128
 SHARES = (0.0, 0.5, 0.75, 1.0)  # of the end in averages of weights with the start
 STEPS = {"short": 120, "long": 240}
 BATCH_SIZE = {"small": 16}

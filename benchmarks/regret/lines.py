@@ -59,7 +59,8 @@ def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray) -> Lin
     apart = np.array(means) - mean
     covariance = np.einsum("k,kij->ij", weights, np.array(covariances))
     covariance += np.einsum("k,ki,kj->ij", weights, apart, apart)
-    mean[1:3] = np.minimum(mean[1:3], 0.0)  # more images never make fine-tuning worse
+    for place in (1, 2, 1, 2):  # more images never make fine-tuning worse: given that, the other coefficients move, too
+        mean -= covariance[:, place] / covariance[place, place] * max(mean[place], 0.0)
     return Line(
         coefficients=tuple(np.round(mean, 3).tolist()),
         covariance=tuple(tuple(row) for row in np.round(covariance, 4).tolist()),
