@@ -4,6 +4,8 @@ Nothing heavy is imported before the work begins.
 """
 
 import errno
+import importlib.util
+import os
 import shlex
 from typing import Any
 
@@ -19,6 +21,8 @@ from recommender.cli.terminal import INTERRUPTED, fail, say
 from recommender.errors import RecommendError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a full disk, standard output on one included
+
+_BACKENDS = ("tensorflow", "jax", "torch")  # of Keras
 
 # Options of the version before sub-commands: `recommend DATA --fit` runs `recommend fit DATA`.
 OLDER_SPELLINGS = {
@@ -45,6 +49,16 @@ def in_sub_commands(arguments: list[str]) -> list[str]:
     return [*(OLDER_SPELLINGS[found[0]] if found else ()), *others, *arguments[end:]]
 
 
+def _check_backend() -> None:
+    """Refuse a backend that Keras can't load: it would raise when it is imported, after the measurements."""
+    name = os.environ.get("KERAS_BACKEND")
+    if name and (name not in _BACKENDS or importlib.util.find_spec(name) is None):
+        raise RecommendError(
+            f"Expected KERAS_BACKEND to be one of {', '.join(_BACKENDS)}, and installed. Received: {name!r}. Unset it, "
+            "or install its package."
+        )
+
+
 class _Group(click.RichGroup):
     """A group with a default sub-command, that reports the users' errors in one line."""
 
@@ -68,6 +82,7 @@ class _Group(click.RichGroup):
 
     def invoke(self, context: click.Context) -> Any:
         try:
+            _check_backend()
             return super().invoke(context)
         except click.UsageError as error:
             if error.ctx is not None and error.ctx.command is self.commands["recommend"]:

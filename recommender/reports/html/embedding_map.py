@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
+from scipy.sparse.linalg import svds
 
 from recommender.explanation.text import class_name, clean
 from recommender.pipeline.decision import Decision
@@ -58,16 +59,19 @@ def principal_components(features: npt.NDArray[Any]) -> tuple[npt.NDArray[np.flo
 
     The image farthest out lies on the positive side of each. Pearson, On lines and planes of closest fit, 1901.
     """
-    from sklearn.decomposition import PCA  # takes as long to import as a report to write
-
     values, places = np.asarray(features, np.float64), np.zeros((len(features), 2))
-    if not values.std(0).any():
+    values = values - values.mean(0)
+    total, least = float((values**2).sum()), min(values.shape)
+    if total == 0:
         return places, 0.0
-    solver = "arpack" if min(values.shape) > 2 else "full"
-    found = PCA(min(2, *values.shape), svd_solver=solver, random_state=0)
-    places[:, : found.n_components] = found.fit_transform(values)
+    if least > 2:
+        left, sizes, _ = svds(values, k=2, v0=np.random.default_rng(0).normal(size=least))
+    else:
+        left, sizes, _ = np.linalg.svd(values, full_matrices=False)
+    order = np.argsort(-sizes)[:2]
+    places[:, : len(order)] = left[:, order] * sizes[order]
     farthest = places[np.abs(places).argmax(0), [0, 1]]
-    return np.where(farthest < 0, -places, places), float(found.explained_variance_ratio_.sum())
+    return np.where(farthest < 0, -places, places), float((sizes[order] ** 2).sum()) / total
 
 
 def style_of(classes: Sequence[int], label: int) -> tuple[str, str]:

@@ -143,6 +143,15 @@ def test_bad_input_is_refused_at_once_in_one_line(answers, wrong):
         assert all(early.startswith("Deprecated: ") for early in before)
 
 
+@pytest.mark.parametrize("backend", ["tensroflow", "torch"])
+def test_a_backend_that_keras_can_not_load_is_refused_before_anything_is_measured(invoke, monkeypatch, backend):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    done = invoke("data")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (USER, "", 1)
+    assert f"Received: '{backend}'. Unset it" in done.stderr
+
+
 def test_without_arguments_there_is_help(invoke):
     done = invoke()
     assert done.returncode == 2
