@@ -60,10 +60,10 @@ def principal_components(features: npt.NDArray[Any]) -> tuple[npt.NDArray[np.flo
     The image farthest out lies on the positive side of each. Pearson, On lines and planes of closest fit, 1901.
     """
     values, places = np.asarray(features, np.float64), np.zeros((len(features), 2))
+    if not np.ptp(values, axis=0).any():  # equal images
+        return places, 0.0
     values = values - values.mean(0)
     total, least = float((values**2).sum()), min(values.shape)
-    if total == 0:
-        return places, 0.0
     if least > 2:
         left, sizes, _ = svds(values, k=2, v0=np.random.default_rng(0).normal(size=least))
     else:
