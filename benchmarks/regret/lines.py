@@ -59,7 +59,7 @@ def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray) -> Lin
     apart = np.array(means) - mean
     covariance = np.einsum("k,kij->ij", weights, np.array(covariances))
     covariance += np.einsum("k,ki,kj->ij", weights, apart, apart)
-    for place in (1, 2, 1, 2):  # more images never make fine-tuning worse: given that, the other coefficients move, too
+    for place in (1, 2) * 10:  # more images never make fine-tuning worse: given that, the other coefficients move, too
         mean -= covariance[:, place] / covariance[place, place] * max(mean[place], 0.0)
     return Line(
         coefficients=tuple(np.round(mean, 3).tolist()),
