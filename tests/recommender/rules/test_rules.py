@@ -155,7 +155,7 @@ def test_fine_tuning_that_may_be_clearly_better_is_the_rival_unless_the_user_or_
     assert verdict(replace(task, accuracy=1.0, n_judged=1000)).rival is None
 
 
-CLOSE = replace(PHOTOGRAPHS, accuracy=0.6, n_images=60, n_classes=6, images_per_class=10, cut_gain_error=0.05)
+CLOSE = replace(PHOTOGRAPHS, accuracy=0.7, n_images=60, n_classes=6, images_per_class=10, cut_gain_error=0.05)
 
 
 def tried(task, gain, error):
@@ -357,7 +357,6 @@ def test_without_drift_images_are_dissimilar_if_an_earlier_cut_is_clearly_better
     [
         ("cats_dogs", 10, {1}),
         ("blood_cells_bccd", 160, {1}),
-        ("hymenoptera", 10, {1}),
         ("fsdd_spectrograms", 40, {3}),
         ("magnetic_tile_defects", 160, {3}),
         ("mnist", 40, {3}),
