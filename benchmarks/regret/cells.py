@@ -142,8 +142,11 @@ def fitted(cells: Sequence[Cell]) -> dict[str, Any]:
         noise += [gain.standard_error**2 for gain in gains]
     spread = np.sqrt(max(np.var(rest, ddof=2) - np.mean(noise), 0.01**2))  # without that of the images that judge
     return {
-        "FULL": lines.fit_line(full, lines.PRIOR, lines.PRIOR_SPREAD),
-        "PARTIAL_LESS_FULL": lines.fit_line(partial, lines.PRIOR_DIFFERENCE, lines.PRIOR_DIFFERENCE_SPREAD),
+        # More images never make fine-tuning worse; whether training all layers gains more from them is left open.
+        "FULL": lines.fit_line(full, lines.PRIOR, lines.PRIOR_SPREAD, falling=True),
+        "PARTIAL_LESS_FULL": lines.fit_line(
+            partial, lines.PRIOR_DIFFERENCE, lines.PRIOR_DIFFERENCE_SPREAD, falling=False
+        ),
         "CUT_GAIN_SIMILAR": round(means[Similarity.SIMILAR], 3),
         "CUT_GAIN_DISSIMILAR": round(means[Similarity.DISSIMILAR], 3),
         "CUT_GAIN_SPREAD": round(float(spread), 3),

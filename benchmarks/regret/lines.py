@@ -35,8 +35,8 @@ class Points:
         return Points(features=self.features[kept], logs=self.logs[kept], variances=self.variances[kept], sets=sets)
 
 
-def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray) -> Line:
-    """The posterior mean and covariance of the coefficients.
+def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray, *, falling: bool) -> Line:
+    """The posterior mean and covariance of the coefficients; `falling`: those of the numbers of images are at most 0.
 
     The two spreads, over sets and over cells, are averaged over by their evidence: few cells say little of them.
     """
@@ -59,7 +59,7 @@ def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray) -> Lin
     apart = np.array(means) - mean
     covariance = np.einsum("k,kij->ij", weights, np.array(covariances))
     covariance += np.einsum("k,ki,kj->ij", weights, apart, apart)
-    for place in (1, 2) * 10:  # more images never make fine-tuning worse: given that, the other coefficients move, too
+    for place in (1, 2) * 10 * falling:  # where one is held at 0, the others move, too
         mean -= covariance[:, place] / covariance[place, place] * max(mean[place], 0.0)
     return Line(
         coefficients=tuple(np.round(mean, 3).tolist()),

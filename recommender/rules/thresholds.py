@@ -36,7 +36,7 @@ FULL = Line(
 )
 # Logarithm of the odds of an error of partial fine-tuning over those of full fine-tuning.
 PARTIAL_LESS_FULL = Line(
-    coefficients=(0.113, 0.0, 0.0, 0.085, -0.024),
+    coefficients=(0.15, -0.058, 0.056, 0.075, -0.031),
     covariance=(
         (0.0112, -0.0013, 0.0019, -0.0013, 0.0029),
         (-0.0013, 0.0037, -0.003, 0.0007, 0.001),
