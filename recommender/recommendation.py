@@ -233,8 +233,8 @@ def recommend(
         max_images: how many images to measure at most; the sample is stratified.
         scenario: 1 to 4 overrides the choice.
         trial: whether to train a fine-tuned network on a part of the images before choosing, and to compare it with the
-            frozen one on the others, as in the trials of `fit`; it tells more of what is too close to call. Not with
-            `ray`.
+            frozen one on the others, as in the trials of `fit`; it tells more of what is too close to call. One that no
+            image can judge, or that diverges, decides nothing, with a warning. Not with `ray`.
         check: "sample" also looks for leaks into the test split; "full" inspects every image of the data (of a stream,
             the sample that it keeps), and resumes where it was interrupted. By default the measured images are checked.
         seed: of the sample, the folds and the resamples. The same seed gives the same answer.

@@ -12,9 +12,9 @@ A quarter as many images as train, if there are so many, are shown to the start 
 what a trial on held-out images would have seen. Input is the rule's size, 128 px at most, so that a training takes
 minutes. `seconds` are of one processor.
 
-Results: benchmarks/results/regret.jsonl, and regret_NETWORK.jsonl of another network, which the thresholds never see;
-one line an arm; a run resumes. `--part 0 2` and `--part 1 2` share the work
-between two processes; the first arms of all data sets come first.
+Results: benchmarks/results/regret.jsonl, and regret_NETWORK.jsonl of another network, to which nothing is fitted; one
+line an arm; a run resumes. `--part 0 2` and `--part 1 2` share the work between two processes; the first arms of all
+data sets come first.
 """
 
 import argparse

@@ -59,7 +59,7 @@ def fit_line(points: Points, prior: FloatArray, prior_spread: FloatArray, *, fal
     apart = np.array(means) - mean
     covariance = np.einsum("k,kij->ij", weights, np.array(covariances))
     covariance += np.einsum("k,ki,kj->ij", weights, apart, apart)
-    for place in (1, 2) * 10 * falling:  # where one is held at 0, the others move, too
+    for place in (1, 2) * 10 if falling else ():  # where one is held at 0, the others move, too
         mean -= covariance[:, place] / covariance[place, place] * max(mean[place], 0.0)
     return Line(
         coefficients=tuple(np.round(mean, 3).tolist()),
