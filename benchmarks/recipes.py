@@ -24,11 +24,10 @@ from common import ResultFile, data_sets, linked_folder, split
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
 from builders.training.data import augmented
-from probes.data.image_index import ImageIndex
 from probes.evaluation.evaluation import log_losses
 from probes.images.decode import read_picture, resize
 from probes.separability.linear_probe import fit_linear_probe
-from recommender import recommend
+from recommender import Recommendation, recommend
 from recommender.fit.plan import is_dissimilar
 from recommender.rules.cut_rule import head_levels
 
@@ -75,9 +74,16 @@ class Layerwise(keras.optimizers.AdamW):
         super().update_step(gradient, variable, learning_rate * self.factors[self._get_variable_index(variable)])
 
 
-def load(folder: ImageIndex, files: list[tuple[int, str]]) -> tuple[np.ndarray, np.ndarray]:
-    pixels = [resize(read_picture(Path(folder.source) / file).pixels, SIZE) for _, file in files]
+def load(folder: Path, files: list[tuple[int, str]]) -> tuple[np.ndarray, np.ndarray]:
+    pixels = [resize(read_picture(folder / file).pixels, SIZE) for _, file in files]
     return np.stack(pixels).astype(np.float32), np.array([label for label, _ in files])
+
+
+def measured_with_pictures(folder: Path) -> tuple[Recommendation, tuple[np.ndarray, np.ndarray]]:
+    """Scenario 3 at `SIZE` px, and the pictures with their labels in the order of the measured rows."""
+    found = recommend(folder, scenario=3, input_size=SIZE)
+    labels = found.features.labels.tolist()
+    return found, load(folder, list(zip(labels, found.features.files, strict=True)))
 
 
 def judge(
@@ -169,17 +175,8 @@ def main() -> None:
             continue
         if name not in prepared:
             train, rest = split(sets[name], PER_CLASS, seed)
-            files = [(label, file) for label, names in enumerate(train) for file in names]
             with linked_folder(sets[name], train) as path:
-                found = recommend(path, scenario=3, input_size=SIZE)
-                read = {Path(path, file).resolve(): row for row, file in enumerate(found.features.files)}
-                linked = [
-                    (int(found.features.labels[row]), str(file))
-                    for file, row in sorted(read.items(), key=lambda i: i[1])
-                ]
-            # pictures in the order of the measured rows, so that the probe's rows are theirs
-            prepared[name] = found, load(sets[name], linked), load(sets[name], rest[:TEST])
-            del files
+                prepared[name] = *measured_with_pictures(path), load(Path(sets[name].source), rest[:TEST])
         found, data, test = prepared[name]
         row = trained(found, RECIPES[recipe], data, test, seed)
         about = {

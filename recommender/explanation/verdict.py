@@ -36,7 +36,11 @@ def sureness(found: "Decision") -> str:
     if not verdict.close or asked:
         return f"{asked}{sure}"
     close = f"too close to call between {verdict.scenario.id} and {verdict.runner_up.id}; {sure}"
-    return close if verdict.rival is None else f"{close}. `fit` tries fine-tuning as well, and keeps the better"
+    if verdict.rival is not None:
+        return f"{close}. `fit` tries fine-tuning as well, and keeps the better"
+    if verdict.undecided and not verdict.may_be_tried:
+        return f"{close}. With so few images a trial tells no more"
+    return close
 
 
 def trial_words(found: "Decision") -> str:

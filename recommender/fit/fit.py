@@ -22,8 +22,8 @@ _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
     """Train the model of a recommendation; `recommender.Recommendation.fit` documents the arguments.
 
-    Trials decide between fine-tuning and the best frozen model, where the first is recommended or may be clearly
-    better, unless the user asked for one of them.
+    Trials decide between fine-tuning and the best frozen model, where the first is recommended or the two are too
+    close to call, unless the user asked for one of them.
     """
     _check_options(options)
     with reported(options.progress) as report:

@@ -172,7 +172,7 @@ class Scenario(Record):
         float, note("With about how many images fine-tuning is expected to be as good as freezing.")
     ]
     expected: Annotated[list[Expected], note("Of each possible scenario, after training; the cheapest first.")]
-    rival: Annotated[ScenarioId | None, note("Fine-tuning that may be clearly better: `fit` tries it.")]
+    rival: Annotated[ScenarioId | None, note("Fine-tuning that is about as good, too close to call: `fit` tries it.")]
     trial: Annotated[Trial | None, note("Only with `--trial`.")]
     overridden: Annotated[ScenarioId | None, note("What the rules chose, where the user or `compare` chose another.")]
 

@@ -75,17 +75,19 @@ class Verdict:
 
     @property
     def rival(self) -> Scenario | None:
-        """The fine-tuning that may be clearly better than the frozen model that was chosen, and is worth a trial."""
-        if self.scenario.fine_tunes or self.settled or self.trial is not None:
-            return None
-        chance = self.outcomes.chance_better(self.best_tuned, self.scenario, thresholds.NEARLY_BEST)
-        return self.best_tuned if chance > thresholds.WORTH_A_TRIAL else None
+        """The fine-tuning that `fit` tries against the frozen model that was chosen."""
+        return self.best_tuned if self.may_be_tried and not self.scenario.fine_tunes else None
 
     @property
     def may_be_tried(self) -> bool:
-        """Whether it is too close to call between fine-tuning and freezing, of which a trial tells more."""
+        """Whether it is too close to call between fine-tuning and freezing, and a trial tells more of that."""
+        return self.undecided and self.task.n_judged >= thresholds.TRIAL_IMAGES
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it is too close to call between fine-tuning and freezing, and nobody and no trial has decided."""
         differ = self.scenario.fine_tunes != self.runner_up.fine_tunes
-        return self.close and differ and not self.settled and self.trial is None and self.task.accuracy is not None
+        return self.close and differ and not self.settled and self.trial is None
 
     @property
     def best_tuned(self) -> Scenario:

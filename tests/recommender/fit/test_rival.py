@@ -17,9 +17,14 @@ from recommender.rules.scenario import Scenario
 
 @pytest.fixture
 def unsure(tiny_found, monkeypatch):
-    """Sixteen images of two classes, with a frozen model and a rival that is always worth a trial."""
-    monkeypatch.setattr(thresholds, "WORTH_A_TRIAL", -1.0)
-    return replace(tiny_found, verdict=replace(tiny_found.verdict, settled=False))
+    """Sixteen images, as many as a trial needs here; it is too close to call between the frozen model and another."""
+    monkeypatch.setattr(thresholds, "TRIAL_IMAGES", 0)
+    return replace(tiny_found, verdict=too_close(tiny_found.verdict))
+
+
+def too_close(verdict):
+    assert not verdict.scenario.fine_tunes
+    return replace(verdict, settled=False, close=True, runner_up=Scenario.FULL_FINE_TUNE, trial=None)
 
 
 def fit(found):
@@ -103,10 +108,10 @@ def test_a_trial_is_part_of_the_answer_wherever_it_is_shown(tried):
 
 
 def test_a_model_that_a_trial_left_frozen_is_fitted_without_another(tried, monkeypatch):
-    monkeypatch.setattr(thresholds, "WORTH_A_TRIAL", -1.0)
+    monkeypatch.setattr(thresholds, "TRIAL_IMAGES", 0)
     frozen = replace(tried.verdict, scenario=Scenario.LINEAR_PROBE)
-    assert replace(frozen, trial=None).rival is not None
-    assert tried.with_verdict(frozen).fit().trials == 0
+    assert too_close(frozen).rival is not None
+    assert tried.with_verdict(replace(too_close(frozen), trial=tried.verdict.trial)).fit().trials == 0
 
 
 def test_a_trial_counts_once_where_fit_tries_the_same_again(tried, monkeypatch):

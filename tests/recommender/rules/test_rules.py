@@ -29,6 +29,7 @@ PHOTOGRAPHS = Task(
     cut_gain=-0.02,
     cut_gain_error=0.02,
 )
+CLOSE = replace(PHOTOGRAPHS, accuracy=0.84, n_images=120, images_per_class=60, n_judged=120, cut_gain_error=0.05)
 STROKES = replace(PHOTOGRAPHS, excess_drift=0.3, similarity=Similarity.DISSIMILAR, accuracy=0.9, cut_gain=0.04)
 MANY = {"n_images": 20_000, "images_per_class": 2_000, "n_judged": 1000}
 SHARES = st.floats(0, 1)
@@ -143,19 +144,24 @@ def test_an_answer_on_more_images_is_surer():
     assert sure > unsure
 
 
-def test_fine_tuning_that_may_be_clearly_better_is_the_rival_unless_the_user_or_a_trial_chose():
-    task = replace(PHOTOGRAPHS, accuracy=0.85, n_images=60, images_per_class=30)
-    found = verdict(task)
+def test_fine_tuning_that_is_too_close_to_call_is_the_rival_unless_the_user_or_a_trial_chose():
+    found = verdict(CLOSE)
+    assert found.close
     assert not found.scenario.fine_tunes
     assert found.rival.fine_tunes
-    assert verdict(task, forced=found.scenario).rival is None
+    assert verdict(CLOSE, forced=found.scenario).rival is None
     tried = found.with_scenario(found.rival, by_trial=True)
     assert (tried.scenario, tried.rival, tried.overridden) == (found.rival, None, None)
     assert found.with_scenario(found.rival).overridden is found.scenario
-    assert verdict(replace(task, accuracy=1.0, n_judged=1000)).rival is None
+    assert verdict(replace(CLOSE, accuracy=1.0, n_judged=1000)).rival is None
 
 
-CLOSE = replace(PHOTOGRAPHS, accuracy=0.7, n_images=60, n_classes=6, images_per_class=10, cut_gain_error=0.05)
+def test_of_too_few_images_a_trial_is_not_made():
+    few, enough = (verdict(replace(CLOSE, n_judged=n)) for n in (thresholds.TRIAL_IMAGES - 1, thresholds.TRIAL_IMAGES))
+    assert few.undecided
+    assert enough.undecided
+    assert (few.may_be_tried, few.rival) == (False, None)
+    assert enough.may_be_tried
 
 
 def tried(task, gain, error):
@@ -204,7 +210,8 @@ def test_a_trial_of_few_images_says_less_than_one_of_many():
 
 
 def test_more_trials_are_worth_their_time_where_the_first_is_unclear_and_not_where_it_is_clear():
-    found, tuned = outcomes(CLOSE), verdict(CLOSE).best_tuned
+    task = replace(CLOSE, accuracy=0.7, n_images=60, n_judged=60, images_per_class=30)
+    found, tuned = outcomes(task), verdict(task).best_tuned
     unclear, clear = (found.worth_of_trials(tuned, gain, 0.05, less=1 / 3) for gain in (0.0, 0.2))
     assert unclear > thresholds.WORTH_ITS_COST > clear >= 0
 
