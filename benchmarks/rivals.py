@@ -122,10 +122,12 @@ def ours(method: str, train: Path, test: Path) -> dict[str, Any]:
 
     began, began_cpu = time.perf_counter(), time.process_time()
     found = recommend(train, scenario=3 if method == "fit_3" else None)
-    model, chosen = found.build() if method == "frozen" else None, None
-    if method != "frozen":
+    if method == "frozen":
+        model, about = found.build(), {"reported": found.expected_accuracy, "interval": found.interval}
+    else:
         result = found.fit()
-        model, chosen = result.model, result.chosen
+        model, about = result.model, {"reported": result.accuracy, "interval": result.interval}
+        about |= {"chosen": result.chosen, "share": result.share, "trials": result.trials}
     cost = _cost(began, began_cpu)
     files = sorted(file for file in test.rglob("*") if file.is_file())
     predictions = list(predict(model, files, class_names=found.index.class_names))
@@ -133,7 +135,7 @@ def ours(method: str, train: Path, test: Path) -> dict[str, Any]:
         **cost,
         "input_size": found.strategy.input_size,
         "scenario": found.scenario.id,
-        "chosen": chosen,
+        **about,
         "correct": [int(each.classes[:1] == (Path(each.file).parent.name,)) for each in predictions],
     }
 

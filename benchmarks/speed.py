@@ -1,18 +1,21 @@
-"""What measuring costs: start-up, images per second beside the bare network, and peak memory.
+"""What measuring and training cost: start-up, images and steps per second beside the bare network, and peak memory.
 
     python benchmarks/speed.py [PART ...] [--rounds N] [--before CHECKOUT]
 
 Times are ratios within one run: the probe's pass over image files (decoding, resizing, network, all taps) and the bare
 forward pass of the same network by LiteRT on pixels in memory, at the same size, in turn; the whole command, with the
 converted network in the cache, over the import of TensorFlow and Keras and over the command of another CHECKOUT; the
-choice among three networks and three input sizes over the command with what it chooses. Each is taken on the clock and
-in processor time (`cpu`: user and system, of all threads), which other work on the machine disturbs less. Memory is
-the peak of the whole command in a process of its own, on 1,000 and on 60,000 images. Parts: help, commands, choosing,
-memory, passes; by default all. Results: benchmarks/results/speed.jsonl, in which the rows of a part are replaced.
+choice among three networks and three input sizes over the command with what it chooses; a training step of the whole
+network over that pass, and over a step in which BatchNorm is a layer of its own. Each is taken on the clock and in
+processor time (`cpu`: user and system, of all threads), which other work on the machine disturbs less. Memory is the
+peak of the whole command in a process of its own, on 1,000 and on 60,000 images. Parts: help, commands, choosing,
+memory, passes, steps; by default all. Results: benchmarks/results/speed.jsonl; the rows of a part are replaced.
 """
 
 import argparse
 import contextlib
+import functools
+import itertools
 import json
 import os
 import resource
@@ -23,11 +26,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from common import RESULTS, SHARED
 
 ROUNDS = 5
+KEY = ("what", "set", "images", "input_size")
 ROOT = Path(__file__).parent.parent
 IMPORT = "import tensorflow, keras"
 RECOMMEND = "import sys; from recommender.cli import main; sys.exit(main())"
@@ -203,10 +208,48 @@ def all_passes(rounds: int) -> Iterator[dict]:
     yield passes("mnist", root / "mnist", 96, 960, rounds)
 
 
+def steps(size: int, rounds: int) -> Iterator[dict]:
+    """A training step of the whole network, for each image, over the bare pass and over a step without folding."""
+    import keras
+
+    from builders.backbones.load import open_backbone
+    from builders.surgery import frozen_split
+    from builders.training.schedule import BATCH_SIZE
+    from probes.network.readout import LiteRT, convert
+    from recommender.pipeline.keras_network import forward_of
+
+    def tail(folded: bool) -> keras.Model:
+        network = open_backbone("efficientnet_lite0").at(size).network
+        for layer in network.layers:
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        pooled = keras.layers.GlobalAveragePooling2D()(network.get_layer("top_activation").output)
+        model = keras.Model(network.input, keras.layers.Dense(10, activation="softmax")(pooled))
+        with contextlib.nullcontext() if folded else mock.patch.object(frozen_split, "_foldable", return_value=False):
+            found = frozen_split.split_frozen(model, train_norms=True).tail
+        found.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+        return found
+
+    whole = forward_of(open_backbone("efficientnet_lite0").at(size), (), at_cuts=True)
+    bare = LiteRT(convert(lambda x: whole(x)[-1:], 0, 3, size), 0, size, 3)
+    rng = np.random.default_rng(0)
+    batch = rng.uniform(0, 255, (BATCH_SIZE, size, size, 3)).astype(np.float32)
+    labels = rng.integers(0, 10, BATCH_SIZE)
+    models = {"step": tail(folded=True), "BatchNorm apart": tail(folded=False)}
+    runs = {name: functools.partial(model.train_on_batch, batch, labels) for name, model in models.items()}
+    runs |= {"pass": functools.partial(bare, batch)}
+    times = {name: Times() for name in runs}
+    for number in range(rounds + 1):  # the first round traces and fills caches
+        for name, once in runs.items():
+            with (times[name] if number else Times()).taken():
+                once()
+    for other in ("pass", "BatchNorm apart"):
+        yield {"what": f"a training step over {other}", "input_size": size, **over(times["step"], times[other])}
+
+
 def main() -> None:
     assert resource.RUSAGE_CHILDREN  # a platform without it can't run this
     parser = argparse.ArgumentParser()
-    parts = ("help", "commands", "choosing", "memory", "passes")
+    parts = ("help", "commands", "choosing", "memory", "passes", "steps")
     parser.add_argument("parts", nargs="*", choices=[*parts, []])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--before", type=Path)
@@ -218,15 +261,16 @@ def main() -> None:
         "choosing": lambda: choosing(rounds),
         "memory": lambda: map(peak_memory, (1000, 60_000)),
         "passes": lambda: all_passes(rounds),
+        "steps": lambda: itertools.chain.from_iterable(steps(size, rounds) for size in (128, 224)),
     }
     path = RESULTS / "speed.jsonl"
     RESULTS.mkdir(exist_ok=True)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = {tuple(json.loads(line).get(part) for part in ("what", "set", "images")): line for line in lines}
+    rows = {tuple(json.loads(line).get(part) for part in KEY): line for line in lines}
     for part in arguments.parts or parts:
         for row in runs[part]():
             print(row, flush=True)
-            rows[tuple(row.get(name) for name in ("what", "set", "images"))] = json.dumps(row)
+            rows[tuple(row.get(name) for name in KEY)] = json.dumps(row)
             path.write_text("".join(f"{line}\n" for line in rows.values()), encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tiny import SIZE
 from training import FREEZE, classifier, frozen_outputs, pixels
 
@@ -68,6 +69,53 @@ def test_held_batch_norm_trains_scale_and_offset_and_keeps_its_statistics():
         assert np.abs(now[1] - beta).max() > 0
         np.testing.assert_array_equal(now[2], mean)
         np.testing.assert_array_equal(now[3], variance)
+
+
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        keras.layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False),
+        keras.layers.Conv2D(6, 3, dilation_rate=2, bias_initializer="normal"),
+        keras.layers.Conv2D(6, 3, groups=3, padding="same", use_bias=False),
+        keras.layers.DepthwiseConv2D(3, strides=2, depth_multiplier=2, bias_initializer="normal"),
+        keras.layers.Conv2D(6, 3, activation="relu"),
+    ],
+    ids=["strides", "bias and dilation", "groups", "depthwise", "activation"],
+)
+@pytest.mark.parametrize("parts", [{}, {"scale": False}, {"center": False}], ids=["both", "no scale", "no offset"])
+def test_batch_norm_that_is_computed_in_a_convolution_has_the_same_outputs_and_gradients(convolution, parts):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    random = {f"{name}_initializer": keras.initializers.RandomUniform(0.5, 2) for name in ("gamma", "moving_variance")}
+    random |= {f"{name}_initializer": "normal" for name in ("beta", "moving_mean")}
+    x = keras.layers.BatchNormalization(trainable=False, **parts, **random)(keras.layers.Conv2D(3, 1)(inputs))
+    norm = keras.layers.BatchNormalization(trainable=False, **parts, **random)
+    x = keras.layers.GlobalAveragePooling2D()(norm(convolution.from_config(convolution.get_config())(x)))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+    tail = split_frozen(model, train_norms=True).tail
+    pictures = tf.constant(pixels() / 255, tf.float32)
+    found = {}
+    for part in (model, tail):
+        with tf.GradientTape() as tape:
+            outputs = part(pictures, training=False)
+            loss = tf.reduce_mean(outputs[:, 0] ** 2)
+        variables = part.trainable_variables
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        found[part] = outputs, {id(variable): each for variable, each in zip(variables, gradients, strict=True)}
+    np.testing.assert_allclose(found[tail][0], found[model][0], rtol=1e-5, atol=1e-6)
+    assert found[tail][1].keys() == found[model][1].keys()
+    for variable, gradient in found[model][1].items():
+        np.testing.assert_allclose(found[tail][1][variable], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_a_convolution_that_another_layer_reads_too_stays_as_it_is():
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(4, 3)(inputs)
+    x = keras.layers.Add()([x, keras.layers.BatchNormalization(trainable=False, moving_mean_initializer="ones")(x)])
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+    outputs = model.predict(pixels() / 255, verbose=0)
+    tail = split_frozen(model, train_norms=True).tail
+    np.testing.assert_allclose(tail.predict(pixels() / 255, verbose=0), outputs, atol=1e-6)
 
 
 def test_dropout_after_the_frozen_part_is_in_the_tail():
