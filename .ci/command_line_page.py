@@ -4,7 +4,7 @@ import inspect
 
 import click
 
-from recommender.cli import main
+from recommender.cli.recommend import main
 
 PLACE = "<!-- commands -->"
 

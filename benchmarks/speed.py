@@ -35,7 +35,7 @@ ROUNDS = 5
 KEY = ("what", "set", "images", "input_size")
 ROOT = Path(__file__).parent.parent
 IMPORT = "import tensorflow, keras"
-RECOMMEND = "import sys; from recommender.cli import main; sys.exit(main())"
+RECOMMEND = "import sys; from recommender.cli.recommend import main; sys.exit(main())"
 COMMAND = Path(sys.executable).with_name("recommend")
 NETWORKS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 

@@ -197,12 +197,12 @@ def test_the_rules_are_pure():
 
 LIGHT = [
     "import netgraft, recommender, probes, builders",
-    "import recommender.cli, builders.backbones.registry, builders.strategy, probes.data.image_index",
+    "import recommender.cli.recommend, builders.backbones.registry, builders.strategy, probes.data.image_index",
     "import recommender.pipeline.make_reference, builders.saved_model.safe_ops",
-    "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--help'])",
-    "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['backbones'])",
-    "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['--seed', '-1', 'x'])",
-    "import click.testing, recommender.cli as c; click.testing.CliRunner().invoke(c.main, ['no such folder'])",
+    "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, ['--help'])",
+    "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, ['backbones'])",
+    "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, ['--seed', '-1', 'x'])",
+    "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, ['no such folder'])",
 ]
 
 

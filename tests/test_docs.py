@@ -10,7 +10,7 @@ from paths import ROOT
 
 import netgraft
 from builders.backbones.registry import BACKBONES
-from recommender.cli import main
+from recommender.cli.recommend import main
 
 PAGES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DATED = {"CHANGELOG.md"}  # names what was

@@ -2,7 +2,7 @@
 
 _CODE = """
 import sys
-from recommender.cli import main
+from recommender.cli.recommend import main
 try:
     main(sys.argv[1:], prog_name="recommend")
 finally:

@@ -102,7 +102,7 @@ RUN_ALL = """
 import json, sys
 sys.modules["tensorflow"] = sys.modules["keras"] = sys.modules["sklearn"] = None  # importing them fails
 from click.testing import CliRunner
-from recommender.cli import main
+from recommender.cli.recommend import main
 runs = [CliRunner().invoke(main, arguments) for arguments in json.load(sys.stdin)]
 print(json.dumps([(run.exit_code, run.stdout, run.stderr) for run in runs]))
 """
@@ -204,7 +204,7 @@ class Broken:
             os.write(2, b"native log\\n")
             raise ImportError("broken installation")
 sys.meta_path.insert(0, Broken)
-from recommender.cli import main
+from recommender.cli.recommend import main
 main()
 """
     done = run_python(code, two_classes)

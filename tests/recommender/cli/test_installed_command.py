@@ -99,18 +99,19 @@ def test_bad_files_are_not_counted(trained):
     assert dataset["n_checked"] == 22
 
 
-def test_ctrl_c_while_tensorflow_loads_ends_in_one_line(run_python, two_classes, tmp_path):
-    code = """
+@pytest.mark.parametrize("module", ["rich_click", "recommender.cli.options", "numpy", "tensorflow"])
+def test_ctrl_c_while_something_is_imported_ends_in_one_line(module, run_python, two_classes, tmp_path):
+    code = f"""
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 class Interrupt:
     def find_spec(name, path=None, target=None):
-        if name == "tensorflow":
-            os.write(2, b"native log\\n")
+        if name == "{module}":
+            os.write(2, b"native log\\n" if name == "tensorflow" else b"")
             signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Interrupt)
-from recommender.cli import main
-main()
+from recommender.cli import run
+run()
 """
     done = run_python(code, two_classes, "--build", "model.keras", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (130, "")

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.errors import ProbeError
-from recommender.cli import main
-from recommender.cli.recommend import OLDER_SPELLINGS, in_sub_commands
+from recommender.cli.recommend import OLDER_SPELLINGS, in_sub_commands, main
 
 NAMES = tuple(main.commands)
 DATA, NETWORK = (

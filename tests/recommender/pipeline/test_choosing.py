@@ -174,7 +174,7 @@ def read_by_nobody(sample):
 SEEN = """
 import sys
 from click.testing import CliRunner
-from recommender.cli import main
+from recommender.cli.recommend import main
 done = CliRunner().invoke(main, sys.argv[1:])
 print(done.stdout or done.stderr)
 print("imported", sorted({"tensorflow", "keras"} & set(sys.modules)))
