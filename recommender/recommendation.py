@@ -86,10 +86,11 @@ class Recommendation(Decision):
     ) -> "FitResult":
         """Train the model, and evaluate it on images that it was not trained on.
 
-        With a frozen backbone the linear probe on all images is the whole training. Otherwise fine-tuning starts from
-        it in up to three trials, each with other images held out, until more are not worth their time; averages of the
-        start and the end in weights take part. If the fine-tuned network is probably better than the frozen model, the
-        same training runs on all images. If not, the frozen model comes back: what `build` returns if every image was
+        With a frozen backbone the linear probe on all images is the whole training, unless it is too close to call
+        between that and fine-tuning, and there are 100 images or more. Fine-tuning starts from the linear probe in up
+        to three trials, each with other images held out, until more are not worth their time; averages of the start
+        and the end in weights take part. If the fine-tuned network is probably better than the frozen model, the same
+        training runs on all images. If not, the frozen model comes back: what `build` returns if every image was
         measured. Inside the scope of a `tf.distribute` strategy, training runs under it.
 
         Args:
