@@ -195,14 +195,15 @@ def test_the_rules_are_pure():
             assert all(other.startswith("recommender.rules") for other in above), module
 
 
+COMMAND = "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, {})"
 LIGHT = [
     "import netgraft, recommender, probes, builders",
     "import recommender.cli.recommend, builders.backbones.registry, builders.strategy, probes.data.image_index",
     "import recommender.pipeline.make_reference, builders.saved_model.safe_ops",
-    "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, ['--help'])",
-    "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, ['backbones'])",
-    "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, ['--seed', '-1', 'x'])",
-    "import click.testing, recommender.cli.recommend as c; click.testing.CliRunner().invoke(c.main, ['no such folder'])",
+    COMMAND.format(["--help"]),
+    COMMAND.format(["backbones"]),
+    COMMAND.format(["--seed", "-1", "x"]),
+    COMMAND.format(["no such folder"]),
 ]
 
 

@@ -74,11 +74,11 @@ def test_held_batch_norm_trains_scale_and_offset_and_keeps_its_statistics():
 @pytest.mark.parametrize(
     "convolution",
     [
-        keras.layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False),
-        keras.layers.Conv2D(6, 3, dilation_rate=2, bias_initializer="normal"),
-        keras.layers.Conv2D(6, 3, groups=3, padding="same", use_bias=False),
-        keras.layers.DepthwiseConv2D(3, strides=2, depth_multiplier=2, bias_initializer="normal"),
-        keras.layers.Conv2D(6, 3, activation="relu"),
+        keras.layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False, name="middle"),
+        keras.layers.Conv2D(6, 3, dilation_rate=2, bias_initializer="normal", name="middle"),
+        keras.layers.Conv2D(6, 3, groups=3, padding="same", use_bias=False, name="middle"),
+        keras.layers.DepthwiseConv2D(3, strides=2, depth_multiplier=2, bias_initializer="normal", name="middle"),
+        keras.layers.Conv2D(6, 3, activation="relu", name="middle"),
     ],
     ids=["strides", "bias and dilation", "groups", "depthwise", "activation"],
 )
