@@ -19,7 +19,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from common import ResultFile, data_sets, linked_folder, split
+from common import MOST, ResultFile, data_sets, linked_folder, split
 
 from builders.build import HeadWeights, build_model
 from builders.surgery.frozen_split import split_frozen
@@ -81,7 +81,7 @@ def load(folder: Path, files: list[tuple[int, str]]) -> tuple[np.ndarray, np.nda
 
 def measured_with_pictures(folder: Path) -> tuple[Recommendation, tuple[np.ndarray, np.ndarray]]:
     """Scenario 3 at `SIZE` px, and the pictures with their labels in the order of the measured rows."""
-    found = recommend(folder, scenario=3, input_size=SIZE)
+    found = recommend(folder, scenario=3, input_size=SIZE, max_images=MOST)
     labels = found.features.labels.tolist()
     return found, load(folder, list(zip(labels, found.features.files, strict=True)))
 

@@ -78,10 +78,13 @@ class _StillNorm(keras.layers.Layer):  # type: ignore[misc]
 
 
 def _foldable(convolution: Any, norm: Any) -> bool:
-    """Whether BatchNorm scales what a plain convolution puts out, channel by channel."""
+    """Whether BatchNorm does nothing but scale what a plain convolution puts out, channel by channel."""
     return (
         type(convolution) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+        and type(norm) is keras.layers.BatchNormalization
         and convolution.activation in (None, keras.activations.linear)
+        and convolution.activity_regularizer is None
+        and convolution.dtype_policy.name == norm.dtype_policy.name == "float32"
         and norm.axis in ((-1, 3) if convolution.data_format == "channels_last" else (1,))
     )
 
@@ -124,24 +127,24 @@ def split_frozen(model: Any, *, train_norms: bool = False) -> FrozenSplit:
 def _with_still_norms(graph: LayerGraph, reads: tuple[int, ...]) -> Callable[[Call], Any]:
     below = graph.ancestors(reads)
     read_by = Counter(parent for node in graph.nodes for parent in node.parents)
+    times = Counter(id(call.operation) for call in graph.calls)
     replaced: dict[str, Any] = {}
-    held: dict[int, Any] = {}
+    still: dict[int, Any] = {}
     for index, call in enumerate(graph.calls, start=1):
         norm = call.operation
         if index in below or not isinstance(norm, keras.layers.BatchNormalization):
             continue
         if not norm.trainable:
             norm.trainable = True
-            held[id(norm)] = norm
-        if id(norm) not in held:
-            continue
-        parent = graph.nodes[index].parents[0]
-        before = graph.calls[parent - 1] if parent else call
-        if parent not in below and read_by[parent] == 1 and _foldable(before.operation, norm):
-            replaced[before.name] = lambda x: x
-            replaced[call.name] = _StillNorm(norm, before.operation)
-        else:
-            replaced[call.name] = _StillNorm(norm)
+            parent = graph.nodes[index].parents[0]
+            before = graph.calls[parent - 1] if parent else call
+            alone = parent not in below and read_by[parent] == times[id(norm)] == 1 and not before.arguments.kwargs
+            folded = alone and _foldable(before.operation, norm)
+            still[id(norm)] = _StillNorm(norm, before.operation if folded else None)
+            if folded:
+                replaced[before.name] = lambda x: x
+        if id(norm) in still:
+            replaced[call.name] = still[id(norm)]
     return lambda call: replaced.get(call.name, call.operation)
 
 

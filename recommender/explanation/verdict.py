@@ -38,8 +38,8 @@ def sureness(found: "Decision") -> str:
     close = f"too close to call between {verdict.scenario.id} and {verdict.runner_up.id}; {sure}"
     if verdict.rival is not None:
         return f"{close}. `fit` tries fine-tuning as well, and keeps the better"
-    if verdict.undecided and not verdict.may_be_tried:
-        return f"{close}. With so few images a trial tells no more"
+    if verdict.undecided and not verdict.may_be_tried and not verdict.scenario.fine_tunes:
+        return f"{close}. Too few images judge for a trial to tell more"
     return close
 
 

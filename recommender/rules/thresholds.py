@@ -70,8 +70,8 @@ FEW_IMAGES = 20
 WORTH_ITS_COST = 0.005
 # Confidence is the probability that no scenario is better by more than this, in accuracy.
 NEARLY_BEST = 0.01
-# Independent images from which a trial tells anything: with fewer, under 20 are held out, and the standard error of the
-# gain is 8 to 24 points in the cells of benchmarks/regret.
+# Independent images that judge the frozen model, from which a trial against it is worth its time. Ours: with fewer, one
+# trial holds out under 20, and the standard error of its gain is 8 to 24 points in the cells of benchmarks/regret.
 TRIAL_IMAGES = 100
 # A fine-tuned network is returned if it is better than the frozen model with this probability, by what is expected and
 # by trials together.

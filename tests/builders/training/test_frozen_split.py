@@ -92,6 +92,8 @@ def test_batch_norm_that_is_computed_in_a_convolution_has_the_same_outputs_and_g
     x = keras.layers.GlobalAveragePooling2D()(norm(convolution.from_config(convolution.get_config())(x)))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
     tail = split_frozen(model, train_norms=True).tail
+    inside = {layer.name for layer in tail.layers}.isdisjoint({"middle"})
+    assert inside == (convolution.activation is keras.activations.linear)
     pictures = tf.constant(pixels() / 255, tf.float32)
     found = {}
     for part in (model, tail):
@@ -107,15 +109,56 @@ def test_batch_norm_that_is_computed_in_a_convolution_has_the_same_outputs_and_g
         np.testing.assert_allclose(found[tail][1][variable], gradient, rtol=1e-3, atol=1e-6)
 
 
-def test_a_convolution_that_another_layer_reads_too_stays_as_it_is():
+class Twice(keras.layers.BatchNormalization):
+    def call(self, x, training=None, mask=None):
+        return 2 * super().call(x, training=training, mask=mask)
+
+
+def read_by_another(x):
+    x = keras.layers.Conv2D(4, 3, name="middle")(x)
+    return keras.layers.Add()([x, still()(x)])
+
+
+def called_twice(x):
+    norm = still()
+    for name in ("middle", "another"):
+        x = norm(keras.layers.Conv2D(4, 3, name=name)(x))
+    return x
+
+
+def by_keyword(x):
+    return still()(keras.layers.Conv2D(4, 3, name="middle")(inputs=x))
+
+
+def of_another_kind(x):
+    return Twice(trainable=False)(keras.layers.Conv2D(4, 3, name="middle")(x))
+
+
+def in_half_precision(x):
+    return still(dtype="mixed_bfloat16")(keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16", name="middle")(x))
+
+
+def with_a_loss(x):
+    return still()(keras.layers.Conv2D(4, 3, activity_regularizer="l2", name="middle")(x))
+
+
+def still(**options):
+    return keras.layers.BatchNormalization(trainable=False, moving_mean_initializer="ones", **options)
+
+
+@pytest.mark.parametrize(
+    "part", [read_by_another, called_twice, by_keyword, of_another_kind, in_half_precision, with_a_loss]
+)
+def test_a_convolution_stays_a_layer_of_its_own_where_batch_norm_is_no_plain_scale_of_it(part):
     inputs = keras.Input((SIZE, SIZE, 3))
-    x = keras.layers.Conv2D(4, 3)(inputs)
-    x = keras.layers.Add()([x, keras.layers.BatchNormalization(trainable=False, moving_mean_initializer="ones")(x)])
-    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.GlobalAveragePooling2D()(part(inputs))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
-    outputs = model.predict(pixels() / 255, verbose=0)
+    x = (pixels() / 255).astype(np.float32)
+    outputs, losses = np.asarray(model(x)), len(model.losses)
     tail = split_frozen(model, train_norms=True).tail
-    np.testing.assert_allclose(tail.predict(pixels() / 255, verbose=0), outputs, atol=1e-6)
+    assert "middle" in {layer.name for layer in tail.layers}
+    np.testing.assert_allclose(np.asarray(tail(x)), outputs, atol=1e-6)
+    assert len(tail.losses) == losses
 
 
 def test_dropout_after_the_frozen_part_is_in_the_tail():

@@ -10,7 +10,7 @@ from probes.data.splits import Rows
 from probes.similarity.pixel_scaling import ScalingChoice
 from recommender.errors import RecommendError
 from recommender.explanation.reasons import cautions, explain, source_of
-from recommender.explanation.verdict import measured_note
+from recommender.explanation.verdict import measured_note, sureness
 from recommender.explanation.weak_detector import ENOUGH
 from recommender.rules.scenario import Scenario, Similarity
 
@@ -169,6 +169,22 @@ REASONS = {  # what is special -> change, a part of a reason
     ),
     "no drift": (lambda f: measured(f, similarity=None), "could not be measured: "),
 }
+
+
+@pytest.mark.parametrize(
+    ("runner_up", "n_judged", "said"),
+    [
+        (Scenario.FULL_FINE_TUNE, 100, "`fit` tries fine-tuning as well"),
+        (Scenario.FULL_FINE_TUNE, 99, "Too few images judge for a trial"),
+        (Scenario.SHALLOW_FEATURES, 100, "no other scenario is better by more than 1 point"),
+    ],
+)
+def test_a_close_call_says_whether_fit_tries_the_other_way(found, runner_up, n_judged, said):
+    task = replace(found.verdict.task, n_judged=n_judged)
+    close = {"scenario": Scenario.LINEAR_PROBE, "close": True, "settled": False}
+    words = sureness(ruled(found, **close, runner_up=runner_up, task=task))
+    assert words.startswith(f"too close to call between 1 and {runner_up.id}; ")
+    assert said in words.rpartition(". ")[2] or words.endswith(said)
 
 
 @pytest.mark.parametrize("special", REASONS)
