@@ -1,5 +1,6 @@
 """Trained strategies, which of them is best on the same images, and how sure that is."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,11 +164,20 @@ def judge(rows: Sequence[Row], images: Rows, *, seed: int) -> Ranking:
 
 
 def _preferred(rows: Sequence[Row], winner: Row, groups: npt.NDArray[np.int64]) -> Row:
-    """The best of the cheapest rows within one standard error of the winner (Breiman et al., CART, 1984)."""
+    """The best of the cheapest rows within one standard error of the winner (Breiman et al., CART, 1984).
+
+    A fine-tuned winner and a frozen row are compared through the reference, as in their accuracies: frozen rows are
+    judged on all images, and one that is better on the few held-out ones by chance is no better for that.
+    """
+    reference = reference_of(rows).results
 
     def near(row: Row) -> bool:
-        gap = winner.results.lead_over(row.results, groups)
-        return bool(gap.difference <= (gap.high - gap.low) / 2 / z())
+        steps = (
+            [winner.results, row.results] if row.frozen == winner.frozen else [winner.results, reference, row.results]
+        )
+        gaps = [first.lead_over(second, groups) for first, second in itertools.pairwise(steps)]
+        error = np.hypot.reduce([(gap.high - gap.low) / 2 / z() for gap in gaps])
+        return bool(sum(gap.difference for gap in gaps) <= error)
 
     close = [row for row in rows if row is winner or near(row)]
     least = min(row.seconds for row in close)

@@ -98,10 +98,17 @@ def test_a_cheap_row_that_is_clearly_worse_is_not_preferred():
     assert judged(rows).preferred is rows[0]
 
 
+PART = np.arange(200) < 50  # that judge fine-tuned rows
+
+
+def test_a_frozen_row_that_is_worse_on_all_images_is_not_preferred_for_its_luck_on_the_held_out_ones():
+    unlucky = row("a", right(0.95), 1.0, frozen=True)  # all of its errors are held out
+    lucky = row("b", right(0.85, shift=60), 1.0, frozen=True)  # none of them is
+    tuned = row("c", right(1.0), 100.0, judged=PART, accuracy=1.0)
+    assert judged([lucky, unlucky, tuned]).preferred is tuned
+
+
 # --- one scale
-
-
-PART = np.arange(200) < 50
 
 
 def results(correct, judged=None):
