@@ -59,8 +59,7 @@ from fastai.vision.all import (  # noqa: E402
 )
 
 SIZE, CHANNELS, RATE = 224, 1280, 2e-3
-# Of BatchNorm's statistics, which fastai trains: PyTorch's own. The package's 0.01 is made for long trainings; in a
-# short one the statistics stay far behind the weights, and the network knows less than before.
+# Of BatchNorm's statistics, which fastai trains: PyTorch's own. The package's 0.01 is made for long trainings.
 MOMENTUM = 0.1
 FEW, BATCH, SMALL_BATCH = 640, 64, 16
 MEAN, DEVIATION = 127 / 255, 128 / 255  # of pixels from 0 to 1
