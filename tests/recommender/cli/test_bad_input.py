@@ -195,7 +195,7 @@ def test_weights_that_can_not_be_fetched_name_the_file_and_its_place(monkeypatch
         open_backbone("vgg16").at(64)
 
 
-def test_what_tensorflow_logs_is_shown_if_it_can_not_be_loaded(run_python, two_classes):
+def test_what_tensorflow_logs_is_shown_if_it_can_not_be_loaded(run_python, two_classes, tmp_path):
     code = """
 import os, sys
 class Broken:
@@ -207,7 +207,7 @@ sys.meta_path.insert(0, Broken)
 from recommender.cli.recommend import main
 main()
 """
-    done = run_python(code, two_classes)
+    done = run_python(code, two_classes, "--build", "model.keras", cwd=tmp_path)  # measuring alone may not need it
     assert done.returncode == 1
     assert done.stderr.startswith("native log\n")
     assert "broken installation" in done.stderr
