@@ -137,7 +137,7 @@ def _with_still_norms(graph: LayerGraph, reads: tuple[int, ...]) -> Callable[[Ca
         if not norm.trainable:
             norm.trainable = True
             parent = graph.nodes[index].parents[0]
-            before = graph.calls[parent - 1] if parent else call
+            before = graph.calls[parent - 1] if parent else call  # nothing is called before the input
             alone = parent not in below and read_by[parent] == times[id(norm)] == 1 and not before.arguments.kwargs
             folded = alone and _foldable(before.operation, norm)
             still[id(norm)] = _StillNorm(norm, before.operation if folded else None)

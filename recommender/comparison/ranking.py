@@ -172,10 +172,9 @@ def _preferred(rows: Sequence[Row], winner: Row, groups: npt.NDArray[np.int64]) 
     reference = reference_of(rows).results
 
     def near(row: Row) -> bool:
-        steps = (
-            [winner.results, row.results] if row.frozen == winner.frozen else [winner.results, reference, row.results]
-        )
-        gaps = [first.lead_over(second, groups) for first, second in itertools.pairwise(steps)]
+        between = [] if row.frozen == winner.frozen else [reference]
+        steps = itertools.pairwise([winner.results, *between, row.results])
+        gaps = [first.lead_over(second, groups) for first, second in steps]
         error = np.hypot.reduce([(gap.high - gap.low) / 2 / z() for gap in gaps])
         return bool(sum(gap.difference for gap in gaps) <= error)
 
