@@ -3,12 +3,12 @@
     python benchmarks/recipes.py [SET...]
 
 20 images a class train (half of a class at most), up to 300 others judge. The whole network is trained from the linear
-probe, all at 160 px. `plain` is a recipe that many people use: 240 steps of 32 images, AdamW with weight decay 0.01, a
-warm-up over a tenth of the steps and a cosine to 0, one rate for all layers (1e-3 on pictures unlike ImageNet's as the
-similarity probe finds them, 3e-4 on others), shifts of 8 %, zooms of 10 %, brightness of 10 %, no images held out, no
-early stopping, BatchNorm frozen. Every other recipe changes one thing. Accuracy and log loss on the unseen images are
-taken at the start, at the end, and at averages of both in weights. Slow: three minutes a cell on two cores. Results:
-benchmarks/results/recipes.jsonl, one line a cell; a run resumes.
+probe, at 160 px unless the recipe says otherwise. `plain` is a recipe that many people use: 240 steps of 32 images,
+AdamW with weight decay 0.01, a warm-up over a tenth of the steps and a cosine to 0, one rate for all layers (1e-3 on
+pictures unlike ImageNet's as the similarity probe finds them, 3e-4 on others), shifts of 8 %, zooms of 10 %, brightness
+of 10 %, no images held out, no early stopping, BatchNorm frozen. Every other recipe changes one thing. Accuracy and log
+loss on the unseen images are taken at the start, at the end, and at averages of both in weights. Slow: three minutes a
+cell on two cores. Results: benchmarks/results/recipes.jsonl, one line a cell; a run resumes.
 """
 
 import sys
@@ -31,7 +31,7 @@ from recommender import Recommendation, recommend
 from recommender.fit.plan import is_dissimilar
 from recommender.rules.cut_rule import head_levels
 
-PER_CLASS, TEST, SIZE, BATCH = 20, 300, 160, 32
+PER_CLASS, TEST, BATCH = 20, 300, 32
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the end in the average of weights
 EMA = 0.98
 
@@ -46,6 +46,7 @@ class Recipe:
     norms: bool = False  # whether scale and offset of BatchNorm train, with fixed statistics
     share: float = 1.0  # of the training images
     decay: float = 0.01
+    size: int = 160  # px of the pictures that train and that judge
 
 
 PLAIN = Recipe()
@@ -62,9 +63,13 @@ RECIPES = {
     "third_of_the_rate": replace(PLAIN, joined=True, rate=0.3),
     "three_times_the_rate": replace(PLAIN, joined=True, rate=3.0),
     "decay": replace(PLAIN, joined=True, decay=1.0),
+    "128_px": replace(PLAIN, joined=True, norms=True, size=128),
+    "224_px": replace(PLAIN, joined=True, norms=True, size=224),
 }
 EVERYWHERE = ("plain", "joined", "norms")  # the others on these sets alone
 SOME = ("flowers5", "clothing10", "fsdd_spectrograms", "omniglot_alphabets", "magnetic_tile_defects", "brain_tumor_mri")
+LARGE = ("128_px", "224_px")
+OF_LARGE = (*SOME, "trash6", "chest_xray_covid")
 
 
 class Layerwise(keras.optimizers.AdamW):
@@ -74,16 +79,16 @@ class Layerwise(keras.optimizers.AdamW):
         super().update_step(gradient, variable, learning_rate * self.factors[self._get_variable_index(variable)])
 
 
-def load(folder: Path, files: list[tuple[int, str]]) -> tuple[np.ndarray, np.ndarray]:
-    pixels = [resize(read_picture(folder / file).pixels, SIZE) for _, file in files]
+def load(folder: Path, files: list[tuple[int, str]], size: int) -> tuple[np.ndarray, np.ndarray]:
+    pixels = [resize(read_picture(folder / file).pixels, size) for _, file in files]
     return np.stack(pixels).astype(np.float32), np.array([label for label, _ in files])
 
 
-def measured_with_pictures(folder: Path) -> tuple[Recommendation, tuple[np.ndarray, np.ndarray]]:
-    """Scenario 3 at `SIZE` px, and the pictures with their labels in the order of the measured rows."""
-    found = recommend(folder, scenario=3, input_size=SIZE, max_images=MOST)
+def measured_with_pictures(folder: Path, size: int) -> tuple[Recommendation, tuple[np.ndarray, np.ndarray]]:
+    """Scenario 3 at `size` px, and the pictures with their labels in the order of the measured rows."""
+    found = recommend(folder, scenario=3, input_size=size, max_images=MOST)
     labels = found.features.labels.tolist()
-    return found, load(folder, list(zip(labels, found.features.files, strict=True)))
+    return found, load(folder, list(zip(labels, found.features.files, strict=True)), size)
 
 
 def judge(
@@ -167,17 +172,16 @@ def trained(found: Any, recipe: Recipe, data: tuple, test: tuple, seed: int) -> 
 def main() -> None:
     results = ResultFile("recipes.jsonl", ("set", "recipe", "seed"))
     sets = dict(data_sets(tuple(sys.argv[1:])))
-    cells = [(name, recipe) for name in sets for recipe in EVERYWHERE]
-    cells += [(name, recipe) for recipe in RECIPES if recipe not in EVERYWHERE for name in SOME if name in sets]
-    seed, prepared = 0, {}
-    for name, recipe in cells:
+    where = dict.fromkeys(RECIPES, SOME) | dict.fromkeys(EVERYWHERE, tuple(sets)) | dict.fromkeys(LARGE, OF_LARGE)
+    seed = 0
+    for name, recipe in ((name, recipe) for recipe in RECIPES for name in sets if name in where[recipe]):
         if results.has(name, recipe, seed):
             continue
-        if name not in prepared:
-            train, rest = split(sets[name], PER_CLASS, seed)
-            with linked_folder(sets[name], train) as path:
-                prepared[name] = *measured_with_pictures(path), load(Path(sets[name].source), rest[:TEST])
-        found, data, test = prepared[name]
+        size = RECIPES[recipe].size
+        train, rest = split(sets[name], PER_CLASS, seed)
+        with linked_folder(sets[name], train) as path:
+            found, data = measured_with_pictures(path, size)
+            test = load(Path(sets[name].source), rest[:TEST], size)
         row = trained(found, RECIPES[recipe], data, test, seed)
         about = {
             "set": name,

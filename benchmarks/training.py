@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from common import ResultFile, data_sets, linked_folder, train_test_split
-from recipes import PLAIN, SIZE, load, measured_with_pictures, trained
+from recipes import PLAIN, load, measured_with_pictures, trained
 
 from builders.training.batches import predict
 from builders.training.data import Examples, Pictures
@@ -73,12 +73,12 @@ def cell(folder: ImageIndex, per_class: int | None, scenario: int, seed: int) ->
 def plain_cell(folder: ImageIndex, per_class: int | None, seed: int) -> dict[str, Any]:
     train, held_out = train_test_split(folder, per_class, seed)
     with linked_folder(folder, train) as path:
-        found, data = measured_with_pictures(path)
-        row = trained(found, PLAIN, data, load(Path(folder.source), held_out), seed)
+        found, data = measured_with_pictures(path, PLAIN.size)
+        row = trained(found, PLAIN, data, load(Path(folder.source), held_out, PLAIN.size), seed)
     return {
         "n_training": row["n"],
         "n_test": len(held_out),
-        "input_size": SIZE,
+        "input_size": PLAIN.size,
         "start": round(row["accuracy"]["0"] / 100, 4),
         "fit": round(row["accuracy"]["1"] / 100, 4),
         "rate": row["rate"],

@@ -119,8 +119,15 @@ class Fit(Record):
     chosen: Annotated[Literal["fine_tuned", "linear_probe", "as_given"], note("What the model is.")]
     judged_by: Literal["cross-validation", "held-out part", "validation", "nothing"]
     n_held_out: Count
-    accuracy: Annotated[Share | None, note("Of the model on images that it was not trained on.")]
+    accuracy: Annotated[
+        Share | None,
+        note(
+            "On new images: by those that judged, and, where all images fine-tuned the model, by what the decision "
+            "expects."
+        ),
+    ]
     interval: Annotated[Pair | None, note("90 % interval of the accuracy.")]
+    held_out_accuracy: Annotated[Share | None, note("On the images that judged, alone.")]
     start_accuracy: Annotated[Share | None, note("Of the frozen model on the same images.")]
     gain: Annotated[
         Gain | None, note("Of fine-tuning over the frozen model, paired, as a share; null without a trial.")

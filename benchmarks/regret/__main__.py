@@ -32,7 +32,7 @@ from benchmarks.regret.cells import (
     results_file,
     verdicts,
 )
-from probes.evaluation.intervals import accuracy_error, z
+from probes.evaluation.intervals import accuracy_error, accuracy_interval, paired_gain, z
 from recommender.rules import thresholds
 from recommender.rules.scenario import Scenario, Similarity
 from recommender.rules.scenario_rule import Verdict
@@ -168,6 +168,28 @@ def print_expected(cells: Sequence[Cell], found: Sequence[Verdict]) -> None:
         )
 
 
+def print_reported(cells: Sequence[Cell], found: Sequence[Verdict]) -> None:
+    """Whether the accuracy that `fit` reports of fine-tuning holds, with the width of its 90 % interval."""
+    print("| fine-tuned, accuracy of | cells | reported less measured | root mean square | width | in it |")
+    print("|---|---|---|---|---|---|")
+    rows: dict[str, list[tuple[float, float, bool]]] = {"the trial's images": [], "both, by Bayes' rule": []}
+    for cell, verdict in zip(cells, found, strict=True):
+        for number, (start, end) in cell.trial.items():
+            scenario, gain = Scenario.numbered(number), paired_gain(start, end)
+            known = verdict.outcomes.after(scenario, gain.difference, gain.standard_error)
+            told = accuracy_interval(end), known.accuracy_after(scenario, end.mean(), len(end))
+            truth, noise = cell.hits[number].mean(), z() * accuracy_error(cell.hits[number])
+            for of_kind, (reported, (low, high)) in zip(rows.values(), ((end.mean(), told[0]), told[1]), strict=True):
+                inside = -np.hypot(high - reported, noise) <= reported - truth <= np.hypot(reported - low, noise)
+                of_kind.append((100 * (reported - truth), 100 * (high - low), inside))
+    for name, of_kind in rows.items():
+        errors, widths, inside = (np.array(column) for column in zip(*of_kind, strict=True))
+        print(
+            f"| {name} | {len(errors)} | {errors.mean():+.1f} | {np.sqrt((errors**2).mean()):.1f} | "
+            f"{widths.mean():.0f} | {inside.mean():.0%} |"
+        )
+
+
 def print_network(network: str, fitted_to: Sequence[Cell]) -> None:
     """The same of another network, by the lines of the default one."""
     cells = [cell for cell in load(results_file(network)) if cell.complete]
@@ -238,6 +260,8 @@ def main() -> None:
     print_lengths()
     print()
     print_expected(every, verdicts(every, every))
+    print()
+    print_reported(cells, left_out)
     for network in WEIGHTS:
         if (RESULTS / results_file(network)).exists():
             print_network(network, every)

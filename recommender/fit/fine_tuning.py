@@ -12,6 +12,7 @@ from builders.training.data import Examples
 from builders.training.state import Arrays, Check, TrainingState, read_state
 from builders.training.trainer import Trained, Trainer, WholeModel, between
 from probes.data.splits import Rows
+from probes.evaluation.intervals import effective_size
 from probes.evaluation.out_of_distribution import Detector
 from recommender.fit.data import Data, linear_probe
 from recommender.fit.finish import MOST_IMAGES, fitted_detector
@@ -87,6 +88,19 @@ class FineTuning:
         if self.evidence is None or self.session.given or not self.session.found.scenario.fine_tunes:
             return None
         return self._expected.chance_after(self.session.found.scenario, *self.evidence.measured)
+
+    @property
+    def expected_accuracy(self) -> tuple[float, tuple[float, float]] | None:
+        """Accuracy of fine-tuning on all images with its 90 % interval, by what is expected and by the trials.
+
+        None where nothing is expected, or of balanced accuracies alone, and where the model of the trial is returned.
+        """
+        if self.chance is None or self.evidence is None or self.session.class_weight is not None or not self.refits:
+            return None
+        scenario, chosen = self.session.found.scenario, self.evidence.chosen
+        n_images = effective_size(chosen.correct, self.judged.groups)
+        found = self._expected.after(scenario, *self.evidence.measured)
+        return found.accuracy_after(scenario, chosen.accuracy, n_images)
 
     @property
     def _expected(self) -> Outcomes:

@@ -77,7 +77,8 @@ class FitResult:
     start: "Evaluation | None" = None  # of the frozen model on the images that judge
     # Of what was chosen, on images that it did not train on. If fine-tuned: of the trials, at the best average.
     evaluation: "Evaluation | None" = None
-    accuracy: float | None = None  # if fine-tuned, each image is judged by the average that the others chose
+    # By the images that judged; if fine-tuned anew on all images, by what is expected of that, too.
+    accuracy: float | None = None
     interval: tuple[float, float] | None = None  # its 90 % interval
     gain: "Gain | None" = None  # of fine-tuning over the frozen model on the held-out images; None without a trial
     trials: int = 0  # trainings that judged whether fine-tuning helps
@@ -137,9 +138,11 @@ class FitResult:
         """Accuracy and balanced accuracy; the latter leads where classes have the same weight."""
         if self.accuracy is None or self.interval is None or self.evaluation is None:
             return ()
-        images = f"on {self.evaluation.n:,} images {_JUDGED_BY[self.judged_by]}"
+        how = f"on {self.evaluation.n:,} images {_JUDGED_BY[self.judged_by]}"
+        if self.accuracy != self.evaluation.accuracy:
+            how = f"from {percent(self.evaluation.accuracy)} {how}, and what was expected"
         interval, of_classes = interval_text(self.interval), interval_text(self.evaluation.balanced_interval)
-        plain = ("Accuracy", f"{percent(self.accuracy)}, 90 % interval {interval}, {images}")
+        plain = ("Accuracy", f"{percent(self.accuracy)}, 90 % interval {interval}, {how}")
         mean = f"{percent(self.evaluation.balanced_accuracy)}, 90 % interval {of_classes}: the mean over classes"
         balanced = ("Balanced", f"{mean} of each one's accuracy")
         return (plain, balanced) if self.plan.class_weight is None else (balanced, plain)
@@ -222,6 +225,7 @@ class FitResult:
             self,
             **judged,
             n_held_out=0 if self.evaluation is None else self.evaluation.n,
+            held_out_accuracy=None if self.evaluation is None else self.evaluation.accuracy,
             start_accuracy=None if self.start is None else self.start.accuracy,
             gain=json_records.Gain.measured(self.gain),
             plan=json_records.TrainingPlan.of(self.plan),

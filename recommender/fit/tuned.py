@@ -81,12 +81,14 @@ def _result(training: FineTuning) -> FitResult:
         about |= calibrated(session, before, before, rows, names)
     else:
         about |= calibrated(session, evidence.probabilities, evidence.judged, rows, names)
+    held_out_alone = about["evaluation"].accuracy, about["evaluation"].interval
+    accuracy, interval = (training.expected_accuracy if training.end else None) or held_out_alone
     return finish(
         session,
         **about,
         start=start,
-        accuracy=about["evaluation"].accuracy,
-        interval=about["evaluation"].interval,
+        accuracy=accuracy,
+        interval=interval,
         judged_by=images.split.judged_by,
         held_out=tuple(zip(names, rows.labels.tolist(), strict=True)),
     )

@@ -20,6 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 _DRAWS = 4000
 _IMAGINED = 100  # outcomes of further trials
 _MOST_LOG = 10.0  # of a factor of odds
+_GRID = 2001  # points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,22 @@ class Outcomes:
         cumulated = np.cumsum(np.exp(logs - logs.max()))
         places = (np.arange(len(logs)) + 0.5) / len(logs) * cumulated[-1]
         return Outcomes(scenarios=self.scenarios, draws=self.draws[:, np.searchsorted(cumulated, places)])
+
+    def accuracy_after(self, scenario: Scenario, accuracy: float, n_images: float) -> tuple[float, tuple[float, float]]:
+        """Accuracy of a scenario with its 90 % interval, if its model was as accurate on so many independent images.
+
+        By Bayes' rule on a grid of the log odds of an error; what is expected of them is taken as normal.
+        """
+        errors = np.clip(1 - self._of(scenario), 1e-4, 1 - 1e-4)
+        expected = np.log(errors / (1 - errors))
+        odds = np.linspace(-_MOST_LOG, _MOST_LOG, _GRID)
+        right = 1 / (1 + np.exp(odds))
+        logs = -0.5 * ((odds - expected.mean()) / max(expected.std(), 1e-3)) ** 2
+        logs += n_images * (accuracy * np.log(right) + (1 - accuracy) * np.log(1 - right))
+        weights = np.exp(logs - logs.max())
+        cumulated = np.cumsum(weights) / weights.sum()
+        high, low = np.interp((0.05, 0.95), cumulated, right)
+        return float(np.average(right, weights=weights)), (float(low), float(high))
 
     def chance_after(self, scenario: Scenario, gain: float, error: float) -> float:
         """Probability that fine-tuning is better than the best frozen model, after such a trial."""

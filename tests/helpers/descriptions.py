@@ -6,6 +6,7 @@ FIT = {
     "n_held_out": 120,
     "accuracy": 0.9417,
     "interval": [0.884, 0.972],
+    "held_out_accuracy": 0.9333,
     "start_accuracy": 0.9,
     "gain": {"difference": 0.0417, "interval": [0.005, 0.08]},
     "trials": 1,

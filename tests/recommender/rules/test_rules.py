@@ -209,6 +209,20 @@ def test_a_trial_of_few_images_says_less_than_one_of_many():
     assert gains == sorted(gains)
 
 
+@settings(max_examples=50)
+@given(TASKS, SHARES, st.floats(0, 10**6))
+def test_the_more_images_show_an_accuracy_the_less_counts_what_was_expected(task, shown, n_images):
+    found = outcomes(task)
+    for scenario in found.scenarios:
+        (few, of_none), (reported, (low, high)), (many, _) = (
+            found.accuracy_after(scenario, shown, n) for n in (0, n_images, 10**12)
+        )
+        assert 0 <= low <= high <= 1
+        assert low - 0.01 <= reported <= high + 0.01
+        assert of_none[0] - 0.01 <= few <= of_none[1] + 0.01
+        assert many == pytest.approx(shown, abs=1e-2)
+
+
 def test_more_trials_are_worth_their_time_where_the_first_is_unclear_and_not_where_it_is_clear():
     task = replace(CLOSE, accuracy=0.7, n_images=60, n_judged=60, images_per_class=30)
     found, tuned = outcomes(task), verdict(task).best_tuned

@@ -94,7 +94,8 @@ def test_headings_are_those_of_the_usual_template(known):
 def test_the_figures_of_training_replace_those_before_it(known):
     card = card_of({**known, "fit": FIT})
     assert "| Accuracy | 94.2% | 88.4% to 97.2% |" in card
-    assert "| Accuracy before fine-tuning | 90.0% |" in card
+    assert "| Accuracy on the held-out images alone | 93.3% |" in card
+    assert "| Accuracy of the frozen model on the same images | 90.0% |" in card
     assert "| Gain by fine-tuning, points | +4.2 | +0.5 to +8.0 |" in card
     assert "| Expected calibration error | 0.021 |" in card
     assert "On 120 images held out of the training data at random." in card
