@@ -73,6 +73,7 @@ class Schedule(Record):
     learning_rate: Annotated[float, note("The peak.")]
     warm_up: Annotated[Count, note("Steps over which the rate rises.")]
     seed: Count
+    share: Annotated[Share, note("Of the trained weights in their average with the start, which is returned.")]
 
 
 class TrainingPlan(Record):

@@ -23,6 +23,7 @@ from benchmarks.regret.cells import (
     Cell,
     after_trial,
     fitted,
+    gains_of_shares,
     interval_over_sets,
     lengths,
     load,
@@ -32,6 +33,7 @@ from benchmarks.regret.cells import (
     results_file,
     verdicts,
 )
+from builders.training.schedule import FEW_PHOTOGRAPHS
 from probes.evaluation.intervals import accuracy_error, accuracy_interval, paired_gain, z
 from recommender.rules import thresholds
 from recommender.rules.scenario import Scenario, Similarity
@@ -73,6 +75,20 @@ def print_lengths() -> None:
         some = gains[dissimilar]
         error = np.std(some, ddof=1) / len(some) ** 0.5
         print(f"| **gain on images {kind} ImageNet's** | | | {np.mean(some):+.1f} ± {error:.1f} |")
+
+
+def print_shares() -> None:
+    """What averages of the weights at start and end gain over the start, by their share of the end."""
+    shares, known = (0.5, 0.75, 1.0), gains_of_shares()
+    print("| images | how many | trainings | 0.5 | 0.75 | 1 |")
+    print("|---|---|---|---|---|---|")
+    for dissimilar, kind in ((False, "like"), (True, "unlike")):
+        for few, number in ((True, "below"), (False, "at least")):
+            some = [gains for unlike, n, gains in known if unlike is dissimilar and (n < FEW_PHOTOGRAPHS) is few]
+            table = np.array([[gains[share] for share in shares] for gains in some])
+            errors = table.std(0, ddof=1) / len(table) ** 0.5
+            told = " | ".join(f"{mean:+.1f} ± {error:.1f}" for mean, error in zip(table.mean(0), errors, strict=True))
+            print(f"| {kind} ImageNet's | {number} {FEW_PHOTOGRAPHS} | {len(some)} | {told} |")
 
 
 def print_policies(cells: Sequence[Cell], left_out: Sequence[Verdict], shipped: Sequence[Verdict]) -> None:
@@ -258,6 +274,8 @@ def main() -> None:
     print_advice(every)
     print()
     print_lengths()
+    print()
+    print_shares()
     print()
     print_expected(every, verdicts(every, every))
     print()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from common import RESULTS
 
 from benchmarks.regret import lines
+from builders.training.schedule import plan_schedule
 from probes.evaluation.intervals import paired_gain
 from recommender.rules import thresholds
 from recommender.rules.outcomes import Task
@@ -67,20 +68,21 @@ def _cell(name: str, per_class: int, seed: int, arms: dict[str, dict[str, Any]])
         arm = arms.get(ARMS[scenario])
         if arm is None:
             continue
-        share = _best_share(arm["trial"])
-        hits[scenario] = _bits(arm["test"][share]["hits"], n)
+        hits[scenario] = _bits(_returned(arm["test"], arm, frozen)["hits"], n)
         seconds[scenario] = arm["seconds"]
         if arm["trial"]:
-            n_trial = len(arm["trial"][0]["losses"])
-            trial[scenario] = tuple(_bits(arm["trial"][each]["hits"], n_trial) for each in (0, share))
+            start, end = arm["trial"][0], _returned(arm["trial"], arm, frozen)
+            trial[scenario] = tuple(_bits(each["hits"], len(start["losses"])) for each in (start, end))
     known = {"n_classes": frozen["n_classes"], **frozen["task"]}
     task = Task(**{**known, "similarity": Similarity(known["similarity"])})
     return Cell(name=name, per_class=per_class, seed=seed, task=task, hits=hits, trial=trial, seconds=seconds)
 
 
-def _best_share(trial: Sequence[dict[str, Any]]) -> int:
-    """The average of weights with the lowest log loss on a trial's images, as `fit` chooses it; else the middle one."""
-    return 2 if not trial else 1 + int(np.argmin([np.mean(each["losses"]) for each in trial[1:]]))
+def _returned(averages: Sequence[dict[str, Any]], arm: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
+    """The average of the weights at start and end that `fit` returns."""
+    dissimilar = frozen["task"]["similarity"] == Similarity.DISSIMILAR
+    share = plan_schedule(arm["n_training"], dissimilar=dissimilar).share
+    return next(average for average in averages if average["share"] == share)
 
 
 def _bits(text: str, n: int) -> npt.NDArray[np.bool_]:
@@ -98,15 +100,30 @@ def lengths() -> list[tuple[str, int, bool, float, float]]:
         (
             name,
             arms["short"]["n_training"],
-            arms["frozen"]["task"]["similarity"] == "dissimilar",
+            arms["frozen"]["task"]["similarity"] == Similarity.DISSIMILAR,
             *(
-                100 * arms[length]["test"][_best_share(arms[length]["trial"])]["accuracy"]
+                100 * _returned(arms[length]["test"], arms[length], arms["frozen"])["accuracy"]
                 for length in ("short", "long")
             ),
         )
         for (name, _, _), arms in sorted(found.items())
         if {"short", "long"} <= set(arms)
     ]
+
+
+def gains_of_shares() -> list[tuple[bool, int, dict[float, float]]]:
+    """(whether unlike ImageNet's, images, points gained by each average of weights) of each training of `full`."""
+    found: list[tuple[bool, int, dict[float, float]]] = []
+    similarity = {}
+    for row in _rows():
+        key = (row["set"], row["per_class"], row["seed"])
+        if row["arm"] == "frozen":
+            similarity[key] = row["task"]["similarity"]
+        elif row["arm"] == "full":
+            accuracy = {average["share"]: 100 * average["accuracy"] for average in row["test"]}
+            gains = {share: value - accuracy[0.0] for share, value in accuracy.items() if share}
+            found.append((similarity[key] == Similarity.DISSIMILAR, row["n_training"], gains))
+    return found
 
 
 def _rows(file: str = "regret.jsonl") -> Iterator[dict[str, Any]]:

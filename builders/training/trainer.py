@@ -146,15 +146,10 @@ class Trainer:
         loss = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _LEAST_PROBABILITY)).mean()
         return Check(accuracy=float((probabilities.argmax(1) == labels).mean()), held_out_loss=float(loss), **known)
 
-    def averages(
-        self, start: Sequence[npt.NDArray[Any]], end: Sequence[npt.NDArray[Any]], shares: Sequence[float], of: Examples
-    ) -> FloatArray:
-        """Predictions, of shape (shares, n, classes), of the averages of two weights with these shares of the end."""
-        predictions = []
-        for share in shares:
-            self.set_weights(between(start, end, share))
-            predictions.append(predict(self.model, of))
-        return np.stack(predictions)
+    def predictions(self, weights: Sequence[npt.NDArray[Any]], of: Examples) -> FloatArray:
+        """What the model says with these weights, of shape (n, classes)."""
+        self.set_weights(weights)
+        return predict(self.model, of)
 
 
 def between(start: Sequence[npt.NDArray[Any]], end: Sequence[npt.NDArray[Any]], share: float) -> Arrays:

@@ -173,12 +173,12 @@ class Run:
         evidence, held_out = trained.evidence, self.images.split.held_out
         self._add(
             candidate,
-            self._results(held_out, evidence.chosen.correct),
+            self._results(held_out, evidence.correct),
             weights=trained.weights,
             seconds=self.shared.seconds * candidate.strategy.cut_depth + time.perf_counter() - began,
             steps=trained.steps,
             full_steps=trained.full_steps,
-            share=evidence.share,
+            share=trained.share,
             gained=evidence.sure,
         )
 

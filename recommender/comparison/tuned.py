@@ -21,7 +21,7 @@ from builders.training.trainer import Trainer, between
 from probes.evaluation.evaluation import calibrate
 from recommender.comparison.candidates import Candidate
 from recommender.comparison.shared_images import SharedImages
-from recommender.fit.gate import SHARES, Evidence, weigh
+from recommender.fit.gate import Evidence, weigh
 from recommender.fit.inputs import FrozenFeatures
 from recommender.fit.plan import is_dissimilar
 from recommender.pipeline.decision import Decision
@@ -38,9 +38,10 @@ class FineTuned:
     """A training that came to its end."""
 
     evidence: Evidence  # on the held-out images
-    weights: Arrays  # of the whole model, at the best average with the start
+    weights: Arrays  # of the whole model, averaged with the start
     steps: int
     full_steps: int  # that `fit` takes
+    share: float  # of the trained weights in the average
 
 
 class Tuned:
@@ -77,7 +78,7 @@ class Tuned:
         self.training.inputs.plain(batch.rows)  # the frozen part, once
         first, again = self._prediction(batch), self._prediction(batch)
         self._prediction(self.held_out.take(slice(PREDICTION_BATCH)))  # the first of another size takes longer
-        self._ending = _SLOWER * len(SHARES) * self._prediction(self.held_out)
+        self._ending = _SLOWER * self._prediction(self.held_out)
         steps = min(LEAST_STEPS, self.trainer.schedule.steps)
         return _TRACES * max(first - again, 0.0) + steps * _PASSES * again + self._ending
 
@@ -110,14 +111,12 @@ class Tuned:
             raise KeyboardInterrupt
         if done < min(LEAST_STEPS, most):
             return None
-        end = trained.state.weights
-        averages = trainer.averages(first, end, SHARES[1:], self.held_out)
-        predictions = np.concatenate([self.start[None], averages])
-        evidence = weigh(predictions, self.judged, self.seed, balanced=self.balanced)
-        trainer.set_weights(between(first, end, evidence.share))
+        average = between(first, trained.state.weights, trainer.schedule.share)
+        evidence = weigh(self.start, trainer.predictions(average, self.held_out), self.judged, balanced=self.balanced)
         self._calibrate(evidence.probabilities)
         weights = tuple(self.model.get_weights())
-        return FineTuned(evidence=evidence, weights=weights, steps=done, full_steps=most)
+        share = trainer.schedule.share
+        return FineTuned(evidence=evidence, weights=weights, steps=done, full_steps=most, share=share)
 
     def _calibrate(self, probabilities: npt.NDArray[np.float64]) -> None:
         found = calibrate(probabilities, self.judged.labels, seed=self.seed, groups=self.judged.groups)

@@ -16,7 +16,7 @@ from probes.evaluation.intervals import effective_size
 from probes.evaluation.out_of_distribution import Detector
 from recommender.fit.data import Data, linear_probe
 from recommender.fit.finish import MOST_IMAGES, fitted_detector
-from recommender.fit.gate import SHARES, Evidence, weigh
+from recommender.fit.gate import Evidence, weigh
 from recommender.fit.images import Numbers
 from recommender.fit.plan import REFIT_BELOW, FitSession, phases
 from recommender.fit.result import TrainingPlan
@@ -35,7 +35,7 @@ class FineTuning:
     precision: str
     kept: TrainingState | None = None  # of an earlier run, to be resumed
     plan: TrainingPlan = field(init=False)
-    predictions: tuple[Any, ...] = ()  # of each trial's held-out images, of shape (shares, n, classes)
+    predictions: tuple[Any, ...] = ()  # of each trial's held-out images, at its start and end, of shape (2, n, classes)
     evidence: Evidence | None = None
     end: Arrays | None = None  # weights to return; None for the frozen model
     threshold: float | None = None  # of the detector of the last trial
@@ -97,10 +97,9 @@ class FineTuning:
         """
         if self.chance is None or self.evidence is None or self.session.class_weight is not None or not self.refits:
             return None
-        scenario, chosen = self.session.found.scenario, self.evidence.chosen
-        n_images = effective_size(chosen.correct, self.judged.groups)
+        scenario, correct = self.session.found.scenario, self.evidence.correct
         found = self._expected.after(scenario, *self.evidence.measured)
-        return found.accuracy_after(scenario, chosen.accuracy, n_images)
+        return found.accuracy_after(scenario, float(correct.mean()), effective_size(correct, self.judged.groups))
 
     @property
     def _expected(self) -> Outcomes:
@@ -167,15 +166,17 @@ class FineTuning:
                 if self.interrupted:
                     return
                 self.set_start(split.training)
-                first, end = self.trainer.weights(), trained.state.weights
+                first = self.trainer.weights()
                 if not number:
                     self.history = trained.state.checks
-                self.predictions += (self.trainer.averages(first, end, SHARES, held_out),)
-            balanced, seed = self.session.class_weight is not None, self.session.options.seed
-            self.evidence = weigh(np.concatenate(self.predictions, axis=1), self.judged, seed, balanced=balanced)
+                end = between(first, trained.state.weights, self.trainer.schedule.share)
+                self.predictions += (np.stack([self.trainer.predictions(each, held_out) for each in (first, end)]),)
+            start, tuned = np.concatenate(self.predictions, axis=1)
+            balanced = self.session.class_weight is not None
+            self.evidence = weigh(start, tuned, self.judged, balanced=balanced)
             if first is not None and self.accepted and not self.diverged:
-                self.end = between(first, end, self.evidence.share)
-                self.trainer.set_weights(self.end)
+                self.end = end
+                self.trainer.set_weights(end)
                 self.detector = self._detector(training, held_out)
                 self.threshold = None if self.detector is None else self.detector.threshold
 
@@ -192,7 +193,7 @@ class FineTuning:
         trained = self._run(training, None, len(self.predictions))
         if self.interrupted or self.diverged:  # what the last trial left is judged, too
             return
-        self.end = between(first, trained.state.weights, 1.0 if self.evidence is None else self.evidence.share)
+        self.end = between(first, trained.state.weights, self.trainer.schedule.share)
         self.trainer.set_weights(self.end)
         found = self._detector(training, None)
         # Of its own training images a network knows too much: the threshold is that of a trial's held-out images.

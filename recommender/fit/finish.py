@@ -19,14 +19,12 @@ MOST_IMAGES = 1000  # training images that a detector is fitted on, and held-out
 def calibrated(
     session: FitSession,
     probabilities: npt.NDArray[np.float64],
-    judged: npt.NDArray[np.float64],
     rows: Rows,
     files: Sequence[str],
 ) -> dict[str, Any]:
     """Fold a temperature into the prediction layer if it helps; the fields of the result that say so.
 
-    The temperature comes from `probabilities` of the held-out `rows` with these names, of shape (n, classes); `judged`
-    ones, of a choice that other images made, are evaluated.
+    It comes from `probabilities` of the held-out `rows` with these names, of shape (n, classes).
     """
     found = calibrate(probabilities, rows.labels, seed=session.options.seed, groups=rows.groups)
     helps = found.helps and session.frozen_split.head_input is not None
@@ -34,7 +32,7 @@ def calibrated(
     if helps:
         layer = session.model.layers[-1]
         layer.set_weights([part / temperature for part in layer.get_weights()])
-    scaled = apply_temperature(judged, temperature)
+    scaled = apply_temperature(probabilities, temperature)
     return {
         "evaluation": evaluate(scaled, rows.labels, groups=rows.groups),
         "predictions": Predictions.of(files, rows.labels, scaled),

@@ -9,10 +9,8 @@ from scipy.stats import norm, t
 from probes.data.splits import Rows, balanced_weights
 from probes.evaluation.evaluation import apply_temperature, fit_temperature, log_losses
 from probes.evaluation.intervals import Gain, paired_gain, z
-from probes.evaluation.selection import Chosen, cross_chosen
 from recommender.explanation.text import percent, points_text
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the end in the averages of weights with the start; the first is the start
 SURE = 0.95  # probability, one-sided, that a gain is no chance; ours, not yet measured
 
 FloatArray = npt.NDArray[np.float64]
@@ -20,20 +18,14 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """How fine-tuned weights and their averages with the start compare with the start, on the same images."""
+    """How fine-tuned weights, averaged with the start, compare with the start on the same images."""
 
-    best: int  # number of the share with the lowest log loss, the start not counted
     frozen: float  # accuracy of the start; balanced where classes have the same weight
     gain: Gain  # of its accuracy over the start's; of the balanced accuracies where classes have the same weight
     sure: bool  # whether it is better than the start
     worse: bool  # whether it is surely worse
-    chosen: Chosen  # the choice of a share, judged by images that did not make it
-    probabilities: FloatArray  # of the best share, of shape (n, classes)
-    judged: FloatArray  # the same, of each image at the share that others choose
-
-    @property
-    def share(self) -> float:
-        return SHARES[self.best]
+    correct: npt.NDArray[np.bool_]  # whether it is right, of shape (n,)
+    probabilities: FloatArray  # of shape (n, classes)
 
     @property
     def measured(self) -> tuple[float, float]:
@@ -55,38 +47,34 @@ class Evidence:
         return f"{said}. The frozen model is returned; force overrides that."
 
 
-def weigh(predictions: npt.ArrayLike, rows: Rows, seed: int, *, balanced: bool = False) -> Evidence:
-    """Compare predictions of shape (shares, n, classes) for n held-out images; those of a group may be correlated.
+def weigh(start: npt.ArrayLike, tuned: npt.ArrayLike, rows: Rows, *, balanced: bool = False) -> Evidence:
+    """Compare predictions of shape (n, classes) for n held-out images; those of a group may be correlated.
 
     Log losses are compared, each after a temperature of its own, beside accuracies: with few images log loss tells
     more. Fine-tuning is better if the gain in one of them is surer than chance, and the other one does not fall.
     `balanced`: whether every class has the same weight, as in training.
     """
-    values, labels, groups = np.asarray(predictions, np.float64), rows.labels, rows.groups
+    labels, groups = rows.labels, rows.groups
+    values = np.asarray([start, tuned], np.float64)
     # A training that diverged knows nothing.
     values = np.where(np.isfinite(values).all(2, keepdims=True), values, 1 / values.shape[2])
-    losses = np.stack([log_losses(apply_temperature(each, fit_temperature(each, labels)), labels) for each in values])
-    correct = values.argmax(2) == labels
+    losses = [log_losses(apply_temperature(each, fit_temperature(each, labels)), labels) for each in values]
+    before, after = values.argmax(2) == labels
     weights = balanced_weights(labels, np.ones(len(labels))) if balanced else np.ones(len(labels))
-    losses *= weights
-    best = 1 + int(losses[1:].mean(1).argmin())
-    of_images = losses[0] - losses[best]
+    of_images = weights * (losses[0] - losses[1])
     of_groups = np.bincount(np.unique(groups, return_inverse=True)[1], of_images)
     n_groups = len(of_groups)
     error = of_groups.std(ddof=1) * np.sqrt(n_groups) if n_groups > 1 else np.inf
     limit = t.ppf(SURE, max(n_groups - 1, 1)) * error
-    gain = paired_gain(correct[0], correct[best], groups, weights)
+    gain = paired_gain(before, after, groups, weights)
     middle = (gain.high + gain.low) / 2
     half = (gain.high - gain.low) / 2 * norm.ppf(SURE) / z()
     total = of_images.sum()
-    chosen = cross_chosen(correct[1:], seed=seed, groups=groups, labels=labels, losses=losses[1:])
     return Evidence(
-        best=best,
-        frozen=float(np.average(correct[0], weights=weights)),
+        frozen=float(np.average(before, weights=weights)),
         gain=gain,
         sure=bool((middle > half and total >= 0) or (total > limit and gain.difference >= 0)),
         worse=bool((middle < -half and total <= 0) or (total < -limit and gain.difference <= 0)),
-        chosen=chosen,
-        probabilities=values[best],
-        judged=values[1 + chosen.checks, np.arange(len(labels))],
+        correct=after,
+        probabilities=values[1],
     )

@@ -70,17 +70,14 @@ def _result(training: FineTuning) -> FitResult:
         about |= {"chosen": LINEAR_PROBE if solvable else AS_GIVEN}
     else:
         training.trainer.set_weights(training.end)
-        about |= {"chosen": FINE_TUNED, "detector": training.detector, "share": evidence.share if evidence else 1.0}
+        about |= {"chosen": FINE_TUNED, "detector": training.detector, "share": training.trainer.schedule.share}
     if evidence is None:
         return finish(session, judged_by="nothing", **about)
     rows, held_out = training.judged, training.held_out
     names = [images.features.files[row] for row in held_out]
     before = np.concatenate(training.predictions, axis=1)[0]
     start = evaluate(before, rows.labels, groups=rows.groups)
-    if training.end is None:
-        about |= calibrated(session, before, before, rows, names)
-    else:
-        about |= calibrated(session, evidence.probabilities, evidence.judged, rows, names)
+    about |= calibrated(session, before if training.end is None else evidence.probabilities, rows, names)
     held_out_alone = about["evaluation"].accuracy, about["evaluation"].interval
     accuracy, interval = (training.expected_accuracy if training.end else None) or held_out_alone
     return finish(

@@ -92,14 +92,20 @@ class Outcomes:
     def after(self, scenario: Scenario, gain: float, error: float) -> "Outcomes":
         """The same after a trial of a fine-tuning on held-out images: draws again, by how well they explain it.
 
-        `gain` is its accuracy less that of the frozen whole backbone, with its standard error.
+        `gain` is its accuracy less that of the frozen whole backbone, with its standard error. One that is far from all
+        that was expected widens what is expected first: this task is not like the others.
         """
-        logs = self._of(scenario) - self._of(Scenario.LINEAR_PROBE) - gain
-        missed = thresholds.TRIAL_ERROR * (1 - self.expected(Scenario.LINEAR_PROBE))
-        logs = -0.5 * (logs / np.hypot(error, missed)) ** 2
+        expected = self._of(scenario) - self._of(Scenario.LINEAR_PROBE)
+        error = float(np.hypot(error, thresholds.TRIAL_ERROR * (1 - self.expected(Scenario.LINEAR_PROBE))))
+        mean, spread = expected.mean(), max(expected.std(), 1e-6)
+        needed = np.sqrt(max(((gain - mean) / thresholds.SURPRISE) ** 2 - error**2, 0.0))
+        moved = (expected - mean) * max(needed / spread - 1, 0.0)
+        tuned = np.array([each.fine_tunes for each in self.scenarios])
+        draws = np.clip(self.draws + np.outer(tuned, moved), 0.0, 1.0)
+        logs = -0.5 * ((expected + moved - gain) / error) ** 2
         cumulated = np.cumsum(np.exp(logs - logs.max()))
         places = (np.arange(len(logs)) + 0.5) / len(logs) * cumulated[-1]
-        return Outcomes(scenarios=self.scenarios, draws=self.draws[:, np.searchsorted(cumulated, places)])
+        return Outcomes(scenarios=self.scenarios, draws=draws[:, np.searchsorted(cumulated, places)])
 
     def accuracy_after(self, scenario: Scenario, accuracy: float, n_images: float) -> tuple[float, tuple[float, float]]:
         """Accuracy of a scenario with its 90 % interval, if its model was as accurate on so many independent images.

@@ -42,6 +42,11 @@ def test_the_whole_network_trains_at_a_higher_rate_on_dissimilar_pictures():
     assert plan_schedule(1_000, dissimilar=True, whole=False).learning_rate < unlike.learning_rate
 
 
+def test_few_photographs_stay_nearer_to_the_start():
+    few, many, unlike = plan_schedule(100), plan_schedule(1_000), plan_schedule(100, dissimilar=True)
+    assert 0 < few.share < many.share == unlike.share <= 1
+
+
 def test_few_pictures_unlike_the_sources_train_longer():
     assert plan_schedule(50, dissimilar=True).steps > plan_schedule(50).steps
     assert plan_schedule(5_000, dissimilar=True).steps == plan_schedule(5_000).steps

@@ -194,9 +194,9 @@ def test_averages_of_weights_lie_between_start_and_end(plain):
     for a, middle, b in zip(start, between(start, end, 0.25), end, strict=True):
         np.testing.assert_allclose(middle, a + 0.25 * (b - a) if a.dtype.kind == "f" else b, atol=1e-6)
     held_out = parts(classifier())[1]
-    predictions = trainer.averages(start, end, (0.0, 1.0), held_out)
-    np.testing.assert_allclose(predictions[0], predict(classifier(), held_out), atol=1e-6)
-    assert np.abs(predictions[1] - predictions[0]).max() > 1e-4
+    before, after = (trainer.predictions(weights, held_out) for weights in (start, end))
+    np.testing.assert_allclose(before, predict(classifier(), held_out), atol=1e-6)
+    assert np.abs(after - before).max() > 1e-4
     trainer.set_weights(end)
 
 

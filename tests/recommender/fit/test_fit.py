@@ -13,7 +13,6 @@ from builders.errors import BuildError
 from recommender import recommend
 from recommender.errors import RecommendError
 from recommender.explanation.text import percent
-from recommender.fit.gate import SHARES
 from recommender.fit.result import FINE_TUNED, LINEAR_PROBE
 
 
@@ -143,7 +142,7 @@ def test_fine_tuning_that_helps_is_repeated_on_all_images_and_its_gain_is_report
     assert result.judged_by == "held-out part"
     assert result.gain.difference >= 0
     assert found.expected_accuracy < result.accuracy < result.evaluation.accuracy  # less was expected
-    assert result.share in SHARES[1:]
+    assert result.share == result.plan.schedule.share
     assert result.evaluation.accuracy == pytest.approx(result.start.accuracy + result.gain.difference, abs=0.1)
     assert f"from {percent(result.evaluation.accuracy)} on" in str(result)
     assert result.evaluation.n == len({name for name, _ in result.held_out}) == result.trials * 24

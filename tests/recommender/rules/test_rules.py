@@ -29,7 +29,7 @@ PHOTOGRAPHS = Task(
     cut_gain=-0.02,
     cut_gain_error=0.02,
 )
-CLOSE = replace(PHOTOGRAPHS, accuracy=0.84, n_images=120, images_per_class=60, n_judged=120, cut_gain_error=0.05)
+CLOSE = replace(PHOTOGRAPHS, accuracy=0.88, n_images=120, images_per_class=60, n_judged=120, cut_gain_error=0.05)
 STROKES = replace(PHOTOGRAPHS, excess_drift=0.3, similarity=Similarity.DISSIMILAR, accuracy=0.9, cut_gain=0.04)
 MANY = {"n_images": 20_000, "images_per_class": 2_000, "n_judged": 1000}
 SHARES = st.floats(0, 1)
@@ -209,6 +209,13 @@ def test_a_trial_of_few_images_says_less_than_one_of_many():
     assert gains == sorted(gains)
 
 
+def test_a_loss_that_nobody_expected_overrules_what_was_expected():
+    before, after = verdict(STROKES), tried(STROKES, -0.6, 0.2)
+    assert before.scenario.fine_tunes
+    assert before.outcomes.chance_after(before.best_tuned, -0.6, 0.2) < 0.1
+    assert not after.scenario.fine_tunes
+
+
 @settings(max_examples=50)
 @given(TASKS, SHARES, st.floats(0, 10**6))
 def test_the_more_images_show_an_accuracy_the_less_counts_what_was_expected(task, shown, n_images):
@@ -226,7 +233,7 @@ def test_the_more_images_show_an_accuracy_the_less_counts_what_was_expected(task
 def test_more_trials_are_worth_their_time_where_the_first_is_unclear_and_not_where_it_is_clear():
     task = replace(CLOSE, accuracy=0.7, n_images=60, n_judged=60, images_per_class=30)
     found, tuned = outcomes(task), verdict(task).best_tuned
-    unclear, clear = (found.worth_of_trials(tuned, gain, 0.05, less=1 / 3) for gain in (0.0, 0.2))
+    unclear, clear = (found.worth_of_trials(tuned, gain, 0.05, less=1 / 3) for gain in (-0.02, 0.2))
     assert unclear > thresholds.WORTH_ITS_COST > clear >= 0
 
 
