@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from probes.native_logs import hidden_native_logs
+from recommender.errors import RecommendError
 
 Progress = Callable[[str, int, int], None]
 _TITLES = {
@@ -95,12 +96,23 @@ def loading_quietly(show: Progress) -> Progress:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without what its C++ code logs to standard error, unless the import fails."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with hidden_native_logs():
-        import tensorflow as tf
+    """Import TensorFlow without what its C++ code logs to standard error.
 
-        tf.constant(0)  # the first operation logs, too
+    Raises:
+        RecommendError: it can't be imported.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with hidden_native_logs():
+            import tensorflow as tf
+
+            tf.constant(0)  # the first operation logs, too
+    except Exception as error:  # of a broken installation nearly any
+        reason = (str(error) or "no reason given").split("\n")[0]
+        raise RecommendError(
+            "Expected TensorFlow, which converts, builds and trains networks. Received: it can't be imported "
+            f"({type(error).__name__}: {reason:.200}). Install it again: `pip install --force-reinstall tensorflow`."
+        ) from error
 
 
 class Clock:

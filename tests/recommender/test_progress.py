@@ -1,10 +1,12 @@
-"""The progress bar: what it shows on a terminal, and that it keeps silent elsewhere."""
+"""The progress bar: what it shows on a terminal, and that it keeps silent elsewhere; and what cannot be imported."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
 
-from recommender.progress import no_progress, progress_bar, reported
+from recommender.errors import RecommendError
+from recommender.progress import import_tensorflow, no_progress, progress_bar, reported
 
 
 class Terminal:
@@ -62,3 +64,9 @@ def test_without_a_terminal_nothing_is_shown(capfd):
     with reported(None) as report:
         report("network", 1, 2)
     assert capfd.readouterr().err == ""
+
+
+def test_a_tensorflow_that_can_not_be_imported_is_an_error_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(RecommendError, match=r"^Expected TensorFlow.* can't be imported .*pip install[^\n]*$"):
+        import_tensorflow()
