@@ -101,11 +101,11 @@ class Outcomes:
         needed = np.sqrt(max(((gain - mean) / thresholds.SURPRISE) ** 2 - error**2, 0.0))
         moved = (expected - mean) * max(needed / spread - 1, 0.0)
         tuned = np.array([each.fine_tunes for each in self.scenarios])
-        draws = np.clip(self.draws + np.outer(tuned, moved), 0.0, 1.0)
-        logs = -0.5 * ((expected + moved - gain) / error) ** 2
+        wide = Outcomes(scenarios=self.scenarios, draws=np.clip(self.draws + np.outer(tuned, moved), 0.0, 1.0))
+        logs = -0.5 * ((wide._of(scenario) - wide._of(Scenario.LINEAR_PROBE) - gain) / error) ** 2
         cumulated = np.cumsum(np.exp(logs - logs.max()))
         places = (np.arange(len(logs)) + 0.5) / len(logs) * cumulated[-1]
-        return Outcomes(scenarios=self.scenarios, draws=draws[:, np.searchsorted(cumulated, places)])
+        return Outcomes(scenarios=self.scenarios, draws=wide.draws[:, np.searchsorted(cumulated, places)])
 
     def accuracy_after(self, scenario: Scenario, accuracy: float, n_images: float) -> tuple[float, tuple[float, float]]:
         """Accuracy of a scenario with its 90 % interval, if its model was as accurate on so many independent images.
