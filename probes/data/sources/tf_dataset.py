@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from probes.data import elements
 from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, index_entries
 from probes.data.labels import Label, checked_names, named_outputs, outputs_of
 from probes.data.pixel_range import PixelRange, check_shape, to_uint8, unit_kinds
 from probes.data.sampling import Reservoir
-from probes.data.sources import elements
 from probes.data.sources.source import Options, image_name, is_a, parts_of, sort_splits, splits_of, without_others
 from probes.errors import ProbeError
 from probes.images.decode import unreadable
