@@ -49,17 +49,24 @@ def readable(url: str) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def as_os_error() -> Iterator[None]:
+    """Turn whatever reading raises into an `OSError`: it concerns one image, not all."""
+    try:
+        yield
+    except (OSError, ProbeError, UnreadableImage, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(str(error) or type(error).__name__) from error
+
+
 def read_remote(url: str) -> io.BytesIO:
     """All that a file at a URL holds; an `OSError` if it can't be read."""
-    try:
+    with as_os_error():
         system, path = file_system(url)
         if (system.size(path) or 0) > LARGEST_FILE:
             raise UnreadableImage(TOO_LARGE, "bomb")
         return io.BytesIO(system.cat_file(path))
-    except (OSError, ProbeError, UnreadableImage):
-        raise
-    except Exception as error:  # each file system raises exceptions of its own
-        raise OSError(str(error) or type(error).__name__) from error
 
 
 def walk_remote(url: str) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -1,4 +1,4 @@
-"""TFRecord files: which there are, in which split each is, and where the records in one begin."""
+"""Data sets of many files: which files there are, in which split each is, and where the images in one lie."""
 
 import contextlib
 import glob
@@ -6,83 +6,174 @@ import gzip
 import itertools
 import os
 import re
-import struct
 import zlib
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from probes.data.bounded_files import Allowance, cached
-from probes.data.image_index import TRAIN, LeftOutCounter, split_name
-from probes.data.sources.folder import files_below, is_shard, open_versioned
-from probes.data.sources.remote import file_system, is_remote, readable
+from probes.data.image_index import TRAIN, ImageIndex, LeftOutCounter, split_name
+from probes.data.labels import Label
+from probes.data.sources.folder import files_below, open_regular, open_versioned
+from probes.data.sources.remote import as_os_error, file_system, is_remote, readable
 from probes.errors import ProbeError
+from probes.images.suffixes import is_image
 
-_EXPECTED = "Expected TFRecord files: one, a pattern such as 'data/train-*.tfrecord', or a folder that holds them."
 _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(.*)")
-_HEADER, _FOOTER = 12, 4  # bytes around a record: its length with a checksum, and a checksum of its data
+_BRACES = re.compile(r"\{(?:(\d{1,6})\.\.(\d{1,6})|([^{}]*,[^{}]*))\}")
+_FILE = re.compile(  # a URL that ends so is no folder
+    r"\.(csv|tsv|txt|parquet|pq|zip|tar|tgz|tbz2|txz|gz|gzip|bz2|xz|tfrecords?|tfrec)$|-of-\d+$", re.IGNORECASE
+)
+
+
+class ShardFile(NamedTuple):
+    """A file of a data set."""
+
+    source: str  # its absolute path, or its URL
+    split: str
+    path: Path  # of its plain bytes: the file, or a copy in the cache of a packed or remote one
+    packed: bool
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Its plain bytes; an `OSError` if they can't be read.
+
+        A worker of a cluster has no copy: it reads parts of a remote file in place, and unpacks a packed one itself.
+        """
+        with as_os_error():
+            if self.path.exists() or not (self.packed or is_remote(self.source)):
+                file = open_regular(self.path)
+            elif self.packed:
+                file = open_regular(_local_copy(self.source, "")[0])
+            else:
+                system, place = file_system(self.source)
+                file = system.open(place, "rb", cache_type="none")
+            with file:
+                yield file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """A TFRecord file: where the data of each whole record begin, and how long they are, in bytes."""
+    """A file in which images can be read in place: where each begins, and how long it is, in bytes."""
 
-    path: Path
-    split: str
+    file: ShardFile
     offsets: "array[int]"
     sizes: "array[int]"
-    whole: bool  # no bytes are left behind the last record
-
-    @classmethod
-    def of(cls, path: Path, split: str) -> "Shard":
-        offsets, sizes = array("Q"), array("Q")
-        end, at = path.stat().st_size, 0
-        with path.open("rb") as file:
-            while len(header := file.read(8)) == 8:
-                (length,) = struct.unpack("<Q", header)
-                if at + _HEADER + length + _FOOTER > end:
-                    break
-                offsets.append(at + _HEADER)
-                sizes.append(length)
-                at = file.seek(at + _HEADER + length + _FOOTER)
-        return cls(path=path, split=split, offsets=offsets, sizes=sizes, whole=at == end)
 
     def read(self, number: int) -> bytes:
-        """The data of a record; the first is 0."""
-        with self.path.open("rb") as file:
+        """The bytes of an image; the first is 0."""
+        with self.file.open() as file:
             file.seek(self.offsets[number])
             return file.read(self.sizes[number])
 
 
-def open_shards(source: str, left_out: LeftOutCounter) -> dict[str, Shard]:
-    """The TFRecord files of a path, a pattern or a URL by their names; files that a set lacks are counted."""
-    paths = _find(source, left_out)
+@dataclass(slots=True)
+class ClassTexts:
+    """Names that stand beside labels; they name the classes where each has one of its own."""
+
+    texts: dict[Label, str] = field(default_factory=dict)  # of each label; empty where there is none, or several
+
+    def add(self, label: Label, text: str) -> None:
+        if self.texts.setdefault(label, text) != text:
+            self.texts[label] = ""
+
+    def name(self, index: ImageIndex) -> ImageIndex:
+        """The index with these names of its classes, or as it is."""
+        texts = {str(label): text for label, text in self.texts.items()}
+        names = tuple(texts.get(name, "") for name in index.class_names)
+        unique = all(names) and len(set(names)) == len(names)
+        return replace(index, class_names=names, numbers=()) if unique else index
+
+
+def are_shards(data: Any, is_shard: Callable[[str], bool]) -> bool:
+    """Whether it is a folder (or its URL) of such files without images in sub-folders, or a pattern of such alone."""
+    if not isinstance(data, str):
+        return False
+    if os.path.isdir(data) or (is_remote(data) and not _FILE.search(data)):
+        try:
+            return _holds_only(files_below(data), is_shard)
+        except OSError:  # the folder source reports it
+            return False
+    return is_pattern(data) and (is_shard(data) or (bool(paths := matches(data)) and all(map(is_shard, paths))))
+
+
+def _holds_only(names: Iterator[str], is_shard: Callable[[str], bool]) -> bool:
+    """Whether a tree holds such files, and no image in a sub-folder; `names` are read as far as needed."""
+    found = False
+    for name in names:
+        if "/" in name and is_image(name):
+            return False
+        found = found or is_shard(name)
+    return found
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path stands for several, by *, ?, [] or braces; a file that is named so is a file."""
+    return not os.path.lexists(path) and (glob.has_magic(path) or bool(_BRACES.search(path)))
+
+
+def matches(pattern: str, left_out: LeftOutCounter | None = None) -> list[str]:
+    """The paths or URLs that a pattern stands for; files that braces name and that are not there are counted."""
+    found = []
+    for path in (names := _expanded(pattern)):
+        if not is_remote(path):
+            globbed = sorted(glob.glob(path, recursive=True))
+            here = [path] if os.path.lexists(path) else [one for one in globbed if Path(one).is_file()]
+        else:
+            with readable(path):
+                system, place = file_system(path)
+                if glob.has_magic(path):
+                    here = [system.unstrip_protocol(one) for one in sorted(system.glob(place))]
+                else:
+                    here = [path] if len(names) == 1 or system.exists(place) else []
+        if left_out and not here and len(names) > 1:
+            left_out.add("shards missing from their set", path)
+        found += here
+    return found
+
+
+def _expanded(pattern: str) -> list[str]:
+    """What braces stand for, as in a shell: {000..012}, {train,val}."""
+    if (braces := _BRACES.search(pattern)) is None:
+        return [pattern]
+    first, last, words = braces.groups()
+    inside = words.split(",") if words else [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return [path for word in inside for path in _expanded(f"{before}{word}{after}")]
+
+
+def shard_files(
+    source: str, is_shard: Callable[[str], bool], expected: str, left_out: LeftOutCounter
+) -> dict[str, ShardFile]:
+    """The files of a path, a pattern or a URL by their names; files that a set lacks are counted.
+
+    The last word in a file's name, or else its folders' names, that means a split is its split. `expected` begins
+    error messages.
+    """
+    paths = _find(source, is_shard, expected, left_out)
     parts = zip(_names(paths), paths, _splits(paths), strict=True)
-    return {name: Shard.of(_local_copy(path), split) for name, path, split in parts}
+    return {
+        name: ShardFile(path if is_remote(path) else os.path.abspath(path), split, *_local_copy(path, expected))
+        for name, path, split in parts
+    }
 
 
-def _find(source: str, left_out: LeftOutCounter) -> list[str]:
+def _find(source: str, is_shard: Callable[[str], bool], expected: str, left_out: LeftOutCounter) -> list[str]:
     """Paths or URLs of all shards; those that a folder lacks, by the numbers in the names, are counted."""
-    folder = not is_shard(source) if is_remote(source) else os.path.isdir(source)
+    folder = not _FILE.search(source) if is_remote(source) else os.path.isdir(source)
     try:
-        if is_remote(source) and glob.has_magic(source):
-            with readable(source):
-                system, pattern = file_system(source)
-                shards = [system.unstrip_protocol(path) for path in sorted(system.glob(pattern))]
-        elif folder:
+        if folder and not is_pattern(source):
             shards = [f"{source.rstrip('/')}/{name}" for name in sorted(files_below(source)) if is_shard(name)]
             _count_missing(shards, left_out)
-        elif is_remote(source) or os.path.lexists(source):
-            shards = [source]
         else:
-            shards = sorted(path for path in glob.glob(source, recursive=True) if Path(path).is_file())
+            shards = matches(source, left_out)
     except (OSError, ValueError, re.error) as error:
-        raise ProbeError(f"{_EXPECTED} Received: {source!r}: {error}. Check its name and permissions.") from error
+        raise ProbeError(f"{expected} Received: {source!r}: {error}. Check its name and permissions.") from error
     if not shards:
-        raise ProbeError(f"{_EXPECTED} Received: {source!r}, which holds or matches no such file.")
+        raise ProbeError(f"{expected} Received: {source!r}, which holds or matches no such file{left_out}.")
     return shards
 
 
@@ -121,13 +212,13 @@ def _splits(paths: Sequence[str]) -> list[str]:
     return splits if len(set(splits)) > 1 else [TRAIN] * len(splits)
 
 
-def _local_copy(path: str) -> Path:
-    """A file that holds the records plainly: the shard itself, or a copy in the cache of a packed or remote one."""
-    with open_versioned(path, _EXPECTED) as (file, name, version):
+def _local_copy(path: str, expected: str) -> tuple[Path, bool]:
+    """The shard, or a copy in the cache of a packed or remote one, with its plain bytes; and whether it is packed."""
+    with open_versioned(path, expected) as (file, name, version):
         packed = file.read(3) == b"\x1f\x8b\x08"  # gzip
         if not packed and not is_remote(path):
-            return Path(path)
-        return cached(name, version, partial(_copy, file, path, packed)) / "data"
+            return Path(path).absolute(), packed
+        return cached(name, version, partial(_copy, file, path, packed)) / "data", packed
 
 
 def _copy(file: BinaryIO, path: str, packed: bool, folder: Path) -> None:

@@ -1,12 +1,12 @@
 """TFRecord files of tf.train.Example records, each with an encoded picture and its label."""
 
-import glob
 import io
 import itertools
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import struct
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -15,14 +15,13 @@ import numpy.typing as npt
 from probes.data.bounded_files import LARGEST_FILE, TOO_LARGE
 from probes.data.image_index import Entry, ImageIndex, LeftOutCounter, index_entries
 from probes.data.labels import ONE_LABEL, Label
-from probes.data.sources.folder import files_below, is_shard
-from probes.data.sources.remote import is_remote
-from probes.data.sources.shards import Shard, open_shards
+from probes.data.sources.folder import is_shard
+from probes.data.sources.shards import ClassTexts, Shard, ShardFile, are_shards, is_pattern, matches, shard_files
 from probes.data.sources.source import Options
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
-from probes.images.suffixes import is_image
 
+_EXPECTED = "Expected TFRecord files: one, a pattern such as 'data/train-*.tfrecord', or a folder that holds them."
 _IMAGE_KEYS = ("image/encoded", "image", "image_raw", "image/raw", "encoded")
 _LABEL_KEYS = ("image/class/label", "label", "class", "image/class", "image/label", "image/class/text")
 _TEXT_KEYS = ("image/class/text", "class/text", "label/text")
@@ -31,6 +30,7 @@ _SHAPE_KEYS = (
     ("height", "width", "depth"),
     ("height", "width", "channels"),
 )
+_HEADER, _FOOTER = 12, 4  # bytes around a record: its length with a checksum, and a checksum of its data
 _BATCH = 32  # records that TensorFlow returns at once
 
 Features = Mapping[str, Any]
@@ -39,22 +39,7 @@ Features = Mapping[str, Any]
 def recognises(data: Any) -> bool:
     if not isinstance(data, str):
         return False
-    if os.path.isdir(data) or (is_remote(data) and not is_shard(data)):
-        try:
-            return _holds_only_shards(files_below(data))
-        except OSError:  # the folder source reports it
-            return False
-    return is_shard(data) or (glob.has_magic(data) and not os.path.lexists(data) and bool(glob.glob(data)))
-
-
-def _holds_only_shards(names: Iterable[str]) -> bool:
-    """Whether a tree holds TFRecord files, and no image in a sub-folder; `names` are read as far as needed."""
-    found = False
-    for name in names:
-        if "/" in name and is_image(name):
-            return False
-        found = found or is_shard(name)
-    return found
+    return are_shards(data, is_shard) or is_shard(data) or (is_pattern(data) and bool(matches(data)))
 
 
 def index(data: str, options: Options) -> ImageIndex:
@@ -66,20 +51,40 @@ def index(data: str, options: Options) -> ImageIndex:
     """
     options.importing()
     left_out = LeftOutCounter()
-    shards = open_shards(data, left_out)
+    files = shard_files(data, is_shard, _EXPECTED, left_out)
+    shards = {name: RecordShard.of(file) for name, file in files.items()}
     reader = _Reader(source=data, left_out=left_out)
     entries = (entry for name, shard in shards.items() for entry in reader.entries(name, shard))
     index = index_entries(entries, RecordStore(shards), source=data, kind="tfrecord", left_out=left_out)
-    texts = {str(label): text for label, text in reader.texts.items()}
-    names = tuple(texts[name] for name in index.class_names)
-    return replace(index, class_names=names, numbers=()) if all(names) and len(set(names)) == len(names) else index
+    return reader.texts.name(index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordShard(Shard):
+    """A TFRecord file: where the data of each whole record begin, and how long they are, in bytes."""
+
+    whole: bool  # no bytes are left behind the last record
+
+    @classmethod
+    def of(cls, file: ShardFile) -> "RecordShard":
+        offsets, sizes = array("Q"), array("Q")
+        end, at = file.path.stat().st_size, 0
+        with file.open() as stream:
+            while len(header := stream.read(8)) == 8:
+                (length,) = struct.unpack("<Q", header)
+                if at + _HEADER + length + _FOOTER > end:
+                    break
+                offsets.append(at + _HEADER)
+                sizes.append(length)
+                at = stream.seek(at + _HEADER + length + _FOOTER)
+        return cls(file=file, offsets=offsets, sizes=sizes, whole=at == end)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordStore:
     """Pictures in records, by names such as "train.tfrecord#12"; the first is 0."""
 
-    shards: Mapping[str, Shard]
+    shards: Mapping[str, RecordShard]
 
     def open(self, name: str) -> BinaryIO | npt.NDArray[np.uint8]:
         shard_name, _, number = name.rpartition("#")
@@ -104,22 +109,22 @@ class _Reader:
     left_out: LeftOutCounter  # counts records and shards
     label_key: str = ""  # of the feature with the label; empty before the first record
     text_key: str | None = None  # of the feature with the name of the class
-    texts: dict[Label, str] = field(default_factory=dict)  # of each class; empty where there is none, or several
+    texts: ClassTexts = field(default_factory=ClassTexts)
 
-    def entries(self, name: str, shard: Shard) -> Iterator[Entry]:
+    def entries(self, name: str, shard: RecordShard) -> Iterator[Entry]:
         """The images of a shard. TensorFlow checks the records' checksums, and stops at the first that is wrong."""
         import tensorflow as tf
 
         n = len(shard.sizes)  # TensorFlow trusts a length, however large: it gets no further than the last whole record
-        records = tf.data.TFRecordDataset(str(shard.path)).take(n).ignore_errors().batch(_BATCH)
+        records = tf.data.TFRecordDataset(str(shard.file.path)).take(n).ignore_errors().batch(_BATCH)
         n_read = 0
         for n_read, data in enumerate(itertools.chain.from_iterable(records.as_numpy_iterator()), 1):
             record = f"{name}#{n_read - 1}"
             try:
-                yield Entry(record, self._label(data), shard.split)
+                yield Entry(record, self._label(data), shard.file.split)
             except UnreadableImage as error:
                 self.left_out.add(str(error), record)
-        if shard.path.stat().st_size and not n_read:
+        if shard.file.path.stat().st_size and not n_read:
             self.left_out.add("shards that are no TFRecord files", name)
         elif n_read < n or not shard.whole:
             self.left_out.add("shards with records after a broken one", f"{name} after {n_read:,} records")
@@ -146,8 +151,7 @@ class _Reader:
         label = label if isinstance(label, str) else int(label)
         texts = _values(features, self.text_key)
         text = texts[0].decode(errors="replace") if len(texts) == 1 and isinstance(texts[0], bytes) else ""
-        if self.texts.setdefault(label, text) != text:
-            self.texts[label] = ""
+        self.texts.add(label, text)
         return label
 
     def _find_keys(self, features: Features) -> None:
