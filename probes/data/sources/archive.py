@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, Self
+from typing import IO, Any, BinaryIO, Literal, NamedTuple, Self
 
 from probes.data.bounded_files import LARGEST_FILE, TOO_LARGE, Allowance, cached
 from probes.data.image_index import ImageIndex, LeftOutCounter
@@ -26,7 +26,7 @@ _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", 
 _EXPECTED = "Expected a zip, tar, tar.gz, tar.bz2 or tar.xz archive of class folders."
 _FILES, _LEFT_OUT = "files", "left_out.json"  # in the cached folder
 _BLOCK = 4096  # bytes of the disk that even an empty member takes
-_LARGEST_HEADER = 1 << 20  # bytes of a long name or a PAX header
+LARGEST_HEADER = 1 << 20  # bytes of a long name or a PAX header
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ)
 
 
@@ -45,7 +45,7 @@ def recognises(data: Any) -> bool:
     if is_remote(data) or data.lower().endswith(_SUFFIXES):
         return data.lower().endswith(_SUFFIXES)
     with contextlib.suppress(OSError), open_regular(data) as file:
-        return _open_tar(file) is not None or zipfile.is_zipfile(file)
+        return open_tar(file) is not None or zipfile.is_zipfile(file)
     return False
 
 
@@ -134,7 +134,7 @@ def _unpack_member(member: _Member, files: Path, allowance: Allowance) -> str:
 
 
 def _members(file: BinaryIO, source: str) -> Iterator[_Member]:
-    if archive := _open_tar(file):  # comes first: a tar whose last member is a zip ends as a zip does
+    if archive := open_tar(file):  # comes first: a tar whose last member is a zip ends as a zip does
         return _tar_members(archive)
     if zipfile.is_zipfile(file):
         return _zip_members(zipfile.ZipFile(file))
@@ -164,38 +164,45 @@ def _extract_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path, 
     return ""
 
 
-def _open_tar(file: IO[bytes]) -> tarfile.TarFile | None:
-    """A tar, also a compressed one; None for other files."""
+def open_tar(file: IO[bytes], mode: Literal["r", "r:"] = "r") -> tarfile.TarFile | None:
+    """A tar, also a compressed one unless `mode` is "r:"; None for other files."""
     file.seek(0)
     with contextlib.suppress(tarfile.TarError, EOFError, zlib.error):
-        return tarfile.open(fileobj=file, encoding="utf-8", tarinfo=_TarHeader)
+        return tarfile.open(fileobj=file, mode=mode, encoding="utf-8", tarinfo=TarHeader)
     return None
 
 
-class _TarHeader(tarfile.TarInfo):
+class TarHeader(tarfile.TarInfo):
     """A header whose names and PAX records, which tarfile reads at once, can't fill the memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         info = super().frombuf(buf, encoding, errors)
-        if info.type not in tarfile.REGULAR_TYPES and info.size > _LARGEST_HEADER:
+        if info.type not in tarfile.REGULAR_TYPES and info.size > LARGEST_HEADER:
             raise tarfile.ReadError("a header of an impossible size")
         return info
 
 
-def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
+def tar_headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar, which has an end; nearly any exception where it is damaged."""
     here = 0
     while (info := archive.next()) is not None:
         if archive.offset <= here:  # would lead back, and never end
             raise tarfile.ReadError("a member of a negative size")
         here = archive.offset
         archive.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
-        mode = stat.S_IFDIR if info.isdir() else stat.S_IFREG if info.isreg() else 0
-        yield _Member(info.name, mode, info.size, partial(_extract_tar, archive, info))
+        archive.pax_headers = {}  # likewise
+        yield info
     stream: Any = archive.fileobj
     stream.seek(archive.offset)
     if any(stream.read(tarfile.BLOCKSIZE)):  # tarfile takes a broken header for the end
         raise tarfile.ReadError("a broken header")
+
+
+def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
+    for info in tar_headers(archive):
+        mode = stat.S_IFDIR if info.isdir() else stat.S_IFREG if info.isreg() else 0
+        yield _Member(info.name, mode, info.size, partial(_extract_tar, archive, info))
 
 
 def _extract_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Path, path: str) -> str:

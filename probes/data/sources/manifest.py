@@ -55,8 +55,8 @@ def index(data: str, options: Options) -> ImageIndex:
         sampled = NameSample(max_images=options.max_images, seed=options.seed)
         sampled.add(itertools.chain(entries, stream))
         entries = sampled.entries()
-    labels = _labels({entry.label for entry in entries}, typed, data)
-    _refuse_measurements(set(labels.values()), len(entries), data)
+    labels = labels_of_cells({entry.label for entry in entries}, typed, data)
+    refuse_measurements(set(labels.values()), len(entries), data)
     index = index_entries(
         (entry._replace(label=labels[entry.label]) for entry in entries),
         store_of(data.rpartition("/")[0] if is_remote(data) else str(Path(data).parent)),
@@ -107,11 +107,11 @@ def _entries(rows: Rows, left_out: LeftOutCounter, source: str) -> Iterator[Entr
     """The rows that can be used, with their labels as they are in the table."""
     same: dict[Any, Any] = {}  # one object for all images of a label or group
     for place, (path, label, split, group, weight) in rows:
-        if _is_missing(path):
+        if is_missing(path):
             left_out.add("rows without a path", place)
-        elif _is_missing(label):
+        elif is_missing(label):
             left_out.add("rows without a label", place)
-        elif (known := TRAIN if _is_missing(split) else split_name(str(split))) is None:
+        elif (known := TRAIN if is_missing(split) else split_name(str(split))) is None:
             left_out.add("rows of an unknown split", f"{place}: {shown(split)}")
         elif (factor := _weight(weight)) is None:
             left_out.add("rows whose weight is not a number >= 0", f"{place}: {shown(weight)}")
@@ -122,11 +122,11 @@ def _entries(rows: Rows, left_out: LeftOutCounter, source: str) -> Iterator[Entr
                 f"{place}. {ONE_LABEL if isinstance(path, str) else 'Write a path for each image.'}"
             )
         else:
-            word = "" if _is_missing(group) else str(group).strip()
+            word = "" if is_missing(group) else str(group).strip()
             yield Entry(path, same.setdefault(label, label), known, same.setdefault(word, word) or None, factor)
 
 
-def _is_missing(cell: Any) -> bool:
+def is_missing(cell: Any) -> bool:
     return not cell or cell.isspace() if isinstance(cell, str) else cell is None or cell != cell
 
 
@@ -139,7 +139,7 @@ def _weight(cell: Any) -> float | None:
     return weight if 0 <= weight < math.inf else None
 
 
-def _labels(cells: Collection[Any], typed: bool, source: str) -> dict[Any, Label]:
+def labels_of_cells(cells: Collection[Any], typed: bool, source: str) -> dict[Any, Label]:
     """What the label cells of a table mean: whole numbers, truth values or words.
 
     Cells without types are numbers if all of them can be read as whole numbers.
@@ -159,7 +159,7 @@ def _labels(cells: Collection[Any], typed: bool, source: str) -> dict[Any, Label
     return labels
 
 
-def _refuse_measurements(labels: Collection[Label], n: int, source: str) -> None:
+def refuse_measurements(labels: Collection[Label], n: int, source: str) -> None:
     """Refuse decimal numbers that are no classes: most of the `n` images have one of their own."""
     decimals = [label for label in labels if isinstance(label, str) and _DECIMAL.fullmatch(label)]
     numbers = len(decimals) + sum(isinstance(label, str) and bool(_INTEGER.fullmatch(label)) for label in labels)

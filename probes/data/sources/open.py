@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from probes.data.image_index import ImageIndex
-from probes.data.sources import archive, arrays, folder, huggingface, manifest, tf_dataset, tfrecord
+from probes.data.sources import archive, arrays, folder, huggingface, manifest, tf_dataset, tfrecord, webdataset
 from probes.data.sources.folder import open_regular
 from probes.data.sources.source import Options, Source, parts_of, splits_of
 from probes.errors import ProbeError
@@ -15,6 +15,7 @@ SOURCES: tuple[Source, ...] = (  # the first that recognises the data reads them
     tf_dataset,
     arrays,
     manifest,
+    webdataset,
     tfrecord,
     archive,
     folder,

@@ -1,0 +1,196 @@
+"""WebDataset tars: the members that share a key are a sample, an image and its label. Images are read in place."""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import posixpath
+import tarfile
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, BinaryIO
+
+from probes.data.bounded_files import LARGEST_FILE, TOO_LARGE
+from probes.data.image_index import Entry, ImageIndex, LeftOutCounter, index_entries
+from probes.data.labels import ONE_LABEL, shown
+from probes.data.sources.archive import LARGEST_HEADER, open_tar, tar_headers
+from probes.data.sources.folder import open_versioned
+from probes.data.sources.manifest import is_missing, labels_of_cells, refuse_measurements
+from probes.data.sources.shards import ClassTexts, Shard, ShardFile, are_shards, shard_files
+from probes.data.sources.source import Options
+from probes.errors import ProbeError
+from probes.images.suffixes import is_image, suffix
+
+_EXPECTED = (
+    "Expected WebDataset tars: one, a pattern such as 'data/train-{0000..0009}.tar', or a folder that holds them."
+)
+_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_LABELS = (".cls", ".json")  # suffixes of members with labels
+_TEXT_KEYS = ("class_name", "label_name", "category_name", "class_text", "label_text")
+_LABEL_KEYS = ("label", "class", "cls", "class_id", "label_id", "category", "category_id", "target", *_TEXT_KEYS)
+_LONGEST_LABEL = 1000  # bytes of a .cls
+_PEEKED, _PEEKED_BYTES = 64, 1 << 28  # members of a tar, and bytes before them, that decide whether it is a WebDataset
+
+
+def recognises(data: Any) -> bool:
+    return are_shards(data, _is_shard) or (
+        isinstance(data, str) and _is_shard(data) and not os.path.isdir(data) and _begins_with_samples(data)
+    )
+
+
+def _is_shard(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES)
+
+
+def _begins_with_samples(path: str) -> bool:
+    """Whether one of the first samples of a tar has an image and a label; a tar of class folders has no labels."""
+    with contextlib.suppress(OSError, ProbeError), open_versioned(path, _EXPECTED) as (file, *_):
+        samples, _ = _read_samples(file, most=_PEEKED)
+        return any(sample.n_pictures and sample.label is not None for sample in samples.values())
+    return False
+
+
+def index(data: str, _options: Options) -> ImageIndex:
+    """List the images of a WebDataset tar, also a gzipped one, a folder that holds such files, or a pattern; or a URL.
+
+    The key of a member is its path up to the first dot of the file's name. The label is what KEY.cls holds, or the
+    value of `label`, `class`, `cls` … in KEY.json; there `class_name` … names the classes where each has one name of
+    its own. Labels are numbers where all of them are whole numbers. The last word in a file's name, or else its
+    folders' names, that means a split is its split.
+    """
+    left_out, texts = LeftOutCounter(), ClassTexts()
+    shards: dict[str, TarShard] = {}
+    entries: list[Entry] = []
+    for name, file in shard_files(data, _is_shard, _EXPECTED, left_out).items():
+        samples = list(_usable(name, file, left_out))
+        shards[name] = TarShard.of(file, samples)
+        entries += [Entry(f"{name}/{one.name}", one.label, file.split) for one in samples]
+        for one in samples:
+            texts.add(one.label, one.text)
+    labels = labels_of_cells({entry.label for entry in entries}, False, data)
+    refuse_measurements(set(labels.values()), len(entries), data)
+    named = (entry._replace(label=labels[entry.label]) for entry in entries)
+    return texts.name(index_entries(named, TarStore(shards), source=data, kind="webdataset", left_out=left_out))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TarShard(Shard):
+    """A tar; its images are in the order of a hash of their names, which takes less memory than the names."""
+
+    hashes: "array[int]"
+
+    @classmethod
+    def of(cls, file: ShardFile, samples: Iterable["_Sample"]) -> "TarShard":
+        rows = sorted((_hash(one.name), one.offset, one.size) for one in samples)
+        hashes, offsets, sizes = (array("Q", [row[part] for row in rows]) for part in range(3))
+        return cls(file=file, hashes=hashes, offsets=offsets, sizes=sizes)
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TarStore:
+    """Pictures in tars, by names such as "train-0000.tar/000123.jpg"."""
+
+    shards: Mapping[str, TarShard]
+
+    def open(self, name: str) -> BinaryIO:
+        beginnings = itertools.accumulate(name.split("/"), "{}/{}".format)
+        shard = next(beginning for beginning in beginnings if beginning in self.shards)
+        found = self.shards[shard]
+        return io.BytesIO(found.read(bisect_left(found.hashes, _hash(name[len(shard) + 1 :]))))
+
+
+@dataclass(slots=True)
+class _Sample:
+    """The members of a tar that share a key."""
+
+    n_pictures: int = 0
+    name: str = ""  # of the picture
+    offset: int = 0
+    size: int = 0
+    label: Any = None
+    text: str = ""
+
+    def add(self, archive: tarfile.TarFile, info: tarfile.TarInfo, name: str) -> None:
+        if is_image(name):
+            self.n_pictures += 1
+            self.name, self.offset, self.size = name, info.offset_data, info.size
+        elif suffix(name) == ".cls":
+            self.label = _content(archive, info, _LONGEST_LABEL).decode(errors="replace").strip() or self.label
+        else:
+            label, self.text = _json_label(_content(archive, info, LARGEST_HEADER))
+            self.label = label if self.label is None else self.label
+
+
+def _content(archive: tarfile.TarFile, info: tarfile.TarInfo, most: int) -> bytes:
+    """The bytes of a member; none if these are more than `most`."""
+    file = archive.extractfile(info) if info.size <= most else None
+    return file.read() if file else b""
+
+
+def _json_label(content: bytes) -> tuple[Any, str]:
+    """The label in a JSON object, None without one, and the name of its class, empty without one."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        return None, ""
+    values = values if isinstance(values, dict) else {}
+    label = next((values[key] for key in _LABEL_KEYS if not is_missing(values.get(key))), None)
+    if isinstance(label, (list, dict)):
+        raise ProbeError(f"Expected one label an image. Received: {shown(label)} in a .json. {ONE_LABEL}")
+    text = next((value for key in _TEXT_KEYS if isinstance(value := values.get(key), str)), "")
+    return int(label) if isinstance(label, float) and label.is_integer() else label, text
+
+
+def _usable(name: str, file: ShardFile, left_out: LeftOutCounter) -> Iterator[_Sample]:
+    """The samples of a shard with one picture and a label; the others are counted."""
+    with file.open() as stream:
+        samples, whole = _read_samples(stream)
+    if not whole:
+        reason = "shards with samples after a broken one" if samples else "shards that are no tar files"
+        left_out.add(reason, f"{name} after {len(samples):,} samples")
+    for key, sample in samples.items():
+        if sample.n_pictures != 1:
+            reason = f"samples {'with several pictures' if sample.n_pictures else 'without a picture'}"
+        elif sample.label is None:
+            reason = "samples without a label"
+        elif sample.size > LARGEST_FILE:
+            reason = f"pictures {TOO_LARGE}"
+        else:
+            yield sample
+            continue
+        left_out.add(reason, f"{name}/{key}")
+
+
+def _read_samples(file: BinaryIO, most: int | None = None) -> tuple[dict[str, _Sample], bool]:
+    """The samples of a tar by their keys, up to where it is damaged, and whether it is whole.
+
+    Of `most` members, also of a packed tar, no more than some bytes are unpacked.
+    """
+    end, samples = file.seek(0, os.SEEK_END), dict[str, _Sample]()
+    try:
+        archive = open_tar(file, "r:" if most is None else "r")
+        if archive is None:
+            return samples, False
+        for info in itertools.islice(tar_headers(archive), most):
+            if most is None and info.offset_data + info.size > end:
+                return samples, False
+            name = posixpath.normpath(info.name)
+            folder, base = posixpath.split(name)
+            key = base.partition(".")[0]  # empty for hidden files
+            if key and info.isreg() and not info.issparse() and (is_image(name) or suffix(name) in _LABELS):
+                samples.setdefault(posixpath.join(folder, key), _Sample()).add(archive, info, name)
+            if most is not None and archive.offset > _PEEKED_BYTES:
+                break
+    except (ProbeError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001  # tarfile raises nearly any on damaged archives
+        return samples, False
+    return samples, True
