@@ -36,6 +36,16 @@ class Store(Protocol):
         ...
 
 
+def reading_order(store: Store, names: Sequence[str]) -> list[int]:
+    """The numbers of images in the order in which to read them.
+
+    A store with `by_name = True` reads images together whose names follow each other, so they are sorted by name; for
+    other stores they stay as they are.
+    """
+    numbers = range(len(names))
+    return sorted(numbers, key=names.__getitem__) if getattr(store, "by_name", False) else list(numbers)
+
+
 class Entry(NamedTuple):
     """One labelled image of a source."""
 
@@ -102,7 +112,8 @@ class ImageIndex:
     """An index of labelled images; no image has been decoded yet."""
 
     source: str  # what the user named, for messages
-    kind: str  # "folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream" or "dataset"
+    # "folder", "manifest", "archive", "tfrecord", "webdataset", "parquet", "arrays", "paths", "stream" or "dataset"
+    kind: str
     class_names: tuple[str, ...]  # in the order of the labels
     files: ByClass  # names of the training images, in an order that depends on the names alone
     store: Store

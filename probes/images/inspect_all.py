@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from probes.data.image_index import SPLITS, ImageIndex, Store
+from probes.data.image_index import SPLITS, ImageIndex, Store, reading_order
 from probes.images.decode import UnreadableImage, quiet_decoders
 from probes.images.image_facts import RECORD, Inspection, PictureFacts, Records, inspect, record
 from probes.user_directory import data_directory
@@ -52,7 +52,8 @@ def inspect_everything(
     n_done = len(known)
     try:
         with quiet_decoders():
-            todo = np.setdiff1d(np.arange(len(names)), known["place"])
+            order = np.array(reading_order(index.store, names), np.intp)
+            todo = order[~np.isin(order, known["place"])]
             for row, failure in _inspected(index, names, todo, inspector or inspect):
                 rows[row["place"]] = row
                 journal = journal and _append(journal, row)

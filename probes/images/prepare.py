@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.cores import n_cores
-from probes.data.image_index import ImageIndex, Store
+from probes.data.image_index import ImageIndex, Store, reading_order
 from probes.data.sampling import Draw, Sample
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders, resize
 from probes.images.image_facts import PictureFacts, facts_of, open_picture, stored_size
@@ -108,6 +108,7 @@ def readable(
     wanted = [label for label, quota in enumerate(draw.quota) for _ in range(quota)]
     while todo := [Wanted(label, name, validation) for label in wanted for name in islice(candidates[label], 1)]:
         wanted = []
+        todo = [todo[number] for number in reading_order(index.store, [item.file for item in todo])]
         for item in read(todo):
             if isinstance(item, Failed):
                 skipped.failures.append(item)
@@ -130,9 +131,9 @@ def readable_sample(
 def median_short_side(index: ImageIndex, draw: Draw) -> float | None:
     """Median of the shorter side in px over the sample, from at most `_MOST_HEADERS` file headers; None without any."""
     names = [name for quota, names in zip(draw.quota, draw.candidates, strict=True) for name in names[:quota]]
-    sides = []
+    names, sides = names[:: -(-len(names) // _MOST_HEADERS) or 1], []
     with quiet_decoders():
-        for name in names[:: -(-len(names) // _MOST_HEADERS) or 1]:
+        for number in reading_order(index.store, names):
             with contextlib.suppress(UnreadableImage):
-                sides.append(min(stored_size(index.store, name)))
+                sides.append(min(stored_size(index.store, names[number])))
     return float(np.median(sides)) if sides else None

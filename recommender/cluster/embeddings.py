@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from probes.data.image_index import TEST, VALIDATION, EntryReader, ImageIndex
+from probes.data.image_index import TEST, VALIDATION, EntryReader, ImageIndex, reading_order
 from probes.images.decode import UnreadableImage
 from probes.images.image_facts import PictureFacts
 from probes.images.prepare import Failed, Prepared, Skipped, Wanted
@@ -97,10 +97,11 @@ def listed(shards: Shards, numbers: Sequence[int]) -> tuple[Features, list[tuple
 
 
 def everything(index: ImageIndex) -> list[Wanted]:
-    """All training images and all of the validation split, class by class."""
-    return [
+    """All training images and all of the validation split, class by class or as they are stored."""
+    items = [
         Wanted(label, name, validation)
         for by_class, validation in ((index.files, False), (index.validation, True))
         for label, names in enumerate(by_class)
         for name in names
     ]
+    return [items[number] for number in reading_order(index.store, [item.file for item in items])]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from probes.data.image_index import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex
+from probes.data.image_index import SPLITS, TEST, TRAIN, VALIDATION, ImageIndex, reading_order
 from probes.data.sampling import draw_sample
 from probes.images.decode import quiet_decoders
 from probes.images.image_facts import Inspection, inspect, record
@@ -40,6 +40,7 @@ def _test_images(index: ImageIndex, wanted: int, seed: int) -> Iterator[tuple[st
         for label, (quota, names) in enumerate(zip(draw.quota, draw.candidates, strict=True))
         for name in names[:quota]
     ]
+    names = [name for name, _ in chosen]
     with quiet_decoders():
-        for place, facts in inspect(index.store, [name for name, _ in chosen], range(len(chosen))):
+        for place, facts in inspect(index.store, names, reading_order(index.store, names)):
             yield (*chosen[place], TEST, facts)

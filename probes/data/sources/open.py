@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from probes.data.image_index import ImageIndex
-from probes.data.sources import archive, arrays, folder, huggingface, manifest, tf_dataset, tfrecord, webdataset
+from probes.data.sources import (
+    archive,
+    arrays,
+    folder,
+    huggingface,
+    manifest,
+    parquet_images,
+    tf_dataset,
+    tfrecord,
+    webdataset,
+)
 from probes.data.sources.folder import open_regular
 from probes.data.sources.source import Options, Source, parts_of, splits_of
 from probes.errors import ProbeError
@@ -14,6 +24,7 @@ SOURCES: tuple[Source, ...] = (  # the first that recognises the data reads them
     huggingface,
     tf_dataset,
     arrays,
+    parquet_images,
     manifest,
     webdataset,
     tfrecord,
@@ -30,9 +41,11 @@ def open_source(data: Any, **options: Any) -> ImageIndex:
     if is_path and how.class_names is not None:
         raise ProbeError(f"Expected `class_names` with data in memory only. Received: it with {data!r}. Leave it out.")
     source = next((source for source in SOURCES if source.recognises(data)), None)
-    if how.columns and source is not manifest:
+    if how.columns and source not in (manifest, parquet_images):
         given = repr(data) if is_path else "data in memory"
-        raise ProbeError(f"Expected --column with a manifest only. Received: it with {given}. Leave it out.")
+        raise ProbeError(
+            f"Expected --column with a manifest or images in Parquet only. Received: it with {given}. Leave it out."
+        )
     if source is None:
         raise _unknown_path(data) if is_path else _unknown_object(data)
     return source.index(data, how)
@@ -47,8 +60,8 @@ def _unknown_path(path: str) -> ProbeError:
     except OSError as error:
         found = (error.strerror or str(error)).lower()
     return ProbeError(
-        "Expected a folder of class folders, a manifest (.csv, .tsv, .parquet), a zip or tar archive, or TFRecord "
-        f"shards. Received: {path!r}, {found}. Check its name and permissions."
+        "Expected a folder of class folders, a manifest (.csv, .tsv, .parquet), a zip or tar archive, or TFRecord, "
+        f"WebDataset or Parquet shards with images. Received: {path!r}, {found}. Check its name and permissions."
     )
 
 

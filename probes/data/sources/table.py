@@ -43,11 +43,12 @@ def is_parquet(source: str) -> bool:
 
 def extent(source: str) -> tuple[int, str]:
     """The number of rows of a Parquet file, and what changes when the file does."""
-    with _opened(source) as (file, version), _parquet(source).ParquetFile(file) as table:
+    with opened_table(source) as (file, version), parquet_reader(source).ParquetFile(file) as table:
         return int(table.metadata.num_rows), version
 
 
-def _parquet(source: str) -> Any:
+def parquet_reader(source: str) -> Any:
+    """The module that reads Parquet."""
     try:
         return importlib.import_module("pyarrow.parquet")
     except ImportError:
@@ -58,7 +59,7 @@ def _parquet(source: str) -> Any:
 
 
 @contextmanager
-def _opened(source: str) -> Iterator[tuple[BinaryIO, str]]:
+def opened_table(source: str) -> Iterator[tuple[BinaryIO, str]]:
     """The file of a table, and its version; whatever its reader raises where it is broken becomes a `ProbeError`."""
     try:
         with open_versioned(source, EXPECTED) as (file, _, version):
@@ -79,7 +80,7 @@ def _opened(source: str) -> Iterator[tuple[BinaryIO, str]]:
 
 def _csv_rows(source: str) -> Iterator[tuple[int, list[str]]]:
     """The first line and the cells of each row of a file."""
-    with _opened(source) as (raw, _):
+    with opened_table(source) as (raw, _):
         file: Any = gzip.GzipFile(fileobj=raw) if source.lower().endswith(".gz") else raw
         with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
             yield from _split_rows(_lines(text, source), source)
@@ -139,7 +140,7 @@ def parquet_rows(
     source: str, wanted: Mapping[str, str], *, needed: Sequence[str] = NEEDED, first: int = 0, n: int | None = None
 ) -> Rows:
     """The rows of a Parquet file; `n` of them from number `first` on, by the row groups that hold these."""
-    with _opened(source) as (file, _), _parquet(source).ParquetFile(file) as table:
+    with opened_table(source) as (file, _), parquet_reader(source).ParquetFile(file) as table:
         header = table.schema_arrow.names
         names = [None if place is None else header[place] for place in _columns(header, wanted, source, needed)]
         read = sorted({name for name in names if name is not None})
@@ -176,9 +177,13 @@ def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str, neede
 
 
 def _no_column(what: str, found: Sequence[str], source: str, ours: str) -> ProbeError:
-    columns = ", ".join(shown(column) for column in found[:_SHOWN_COLUMNS])
-    more = f" and {len(found) - _SHOWN_COLUMNS} more" if len(found) > _SHOWN_COLUMNS else ""
     return ProbeError(
         f"Expected a manifest with the columns path and label, optionally split, group and weight. Received: "
-        f"{source!r} with the columns {columns}{more}; {what}. Name it with `--column {ours}=NAME`."
+        f"{source!r} with the columns {shown_columns(found)}; {what}. Name it with `--column {ours}=NAME`."
     )
+
+
+def shown_columns(found: Sequence[str]) -> str:
+    """The names of columns, as a message shows them."""
+    more = f" and {len(found) - _SHOWN_COLUMNS} more" if len(found) > _SHOWN_COLUMNS else ""
+    return ", ".join(shown(column) for column in found[:_SHOWN_COLUMNS]) + more
