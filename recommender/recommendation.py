@@ -216,10 +216,11 @@ def recommend(
 
     Args:
         data: a folder with one sub-folder for each class, or with such a folder for each of train, val and test; a
-            manifest, an archive, TFRecord shards; the address of one of these ("gs://…"). Or (images, labels), (paths,
-            labels), a `tf.data.Dataset`, an object of TensorFlow Datasets or Hugging Face's datasets, or a dict of such
-            by split: "train", "validation", "test".
-        columns: names of a manifest's columns if they are not path, label, split, group and weight.
+            manifest, an archive; TFRecord, WebDataset or Parquet shards with images; the address of one of these
+            ("gs://…"). Or (images, labels), (paths, labels), a `tf.data.Dataset`, an object of TensorFlow Datasets or
+            Hugging Face's datasets, or a dict of such by split: "train", "validation", "test".
+        columns: names of a manifest's columns if they are not path, label, split, group and weight; of the columns
+            image and label of Parquet files with images.
         class_names: names of the labels 0, 1, … if these are numbers.
         backbone: a name of the registry (`recommend backbones`), "kerashub:PRESET", a .keras or .h5 file, a folder with
             a SavedModel, a TensorFlow Hub handle, or a `keras.Model`. Of a list of them the one that fits the images is

@@ -34,8 +34,8 @@ def recommend(command: str, /, **arguments: Any) -> None:
     training.
 
     DATA is a folder with one sub-folder a class, or with such a folder for each of train, val and test; a CSV, TSV or
-    Parquet manifest with the columns path and label; a zip or tar of such a folder; TFRecord shards; or the address of
-    one of these (gs://...).
+    Parquet manifest with the columns path and label; a zip or tar of such a folder; TFRecord, WebDataset or Parquet
+    shards with images; or the address of one of these (gs://...).
     """
     run(command, **arguments)
 

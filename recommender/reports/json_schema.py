@@ -12,7 +12,9 @@ from msgspec import UNSET, Meta, UnsetType
 from recommender.json_records import Comparison, Count, Export, Fit, Pair, Record, ScenarioId, Share, TrainingPlan, note
 
 ScenarioName = Literal["LINEAR_PROBE", "PARTIAL_FINE_TUNE", "FULL_FINE_TUNE", "SHALLOW_FEATURES"]
-Source = Literal["folder", "manifest", "archive", "tfrecord", "arrays", "paths", "stream", "dataset"]
+Source = Literal[
+    "folder", "manifest", "archive", "tfrecord", "webdataset", "parquet", "arrays", "paths", "stream", "dataset"
+]
 
 
 class ImagesPerClass(Record):

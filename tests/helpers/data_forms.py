@@ -4,6 +4,7 @@ import contextlib
 import csv
 import gzip
 import io
+import json
 import shutil
 import tarfile
 import zipfile
@@ -154,15 +155,70 @@ def _records(items):
     ]
 
 
-def tfrecord(items, where, compression=""):
+def _shards(items):
+    """The shards of a data set, two a split: split, number, items."""
     for split, some in (_splits(items) or {"train": []}).items():
-        for shard in range(2):
-            write_shard(where / f"{split}-{shard:05}-of-00002.tfrecord", _records(some[shard::2]), compression)
+        yield from ((split, number, some[number::2]) for number in range(2))
+
+
+def tfrecord(items, where, compression=""):
+    for split, shard, some in _shards(items):
+        write_shard(where / f"{split}-{shard:05}-of-00002.tfrecord", _records(some), compression)
     return where, {}
 
 
 def packed_tfrecord(items, where):
     return tfrecord(items, where, "GZIP")
+
+
+def write_tar(path, members, mode="w"):
+    """Write a tar of members, (name, bytes) each."""
+    with tarfile.open(path, mode) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def webdataset(items, where, suffix=".tar", mode="w"):
+    for split, shard, some in _shards(items):
+        members = [
+            (f"./{number:06}.{kind}", content)
+            for number, item in enumerate(some)
+            for kind, content in (("png", item.path.read_bytes()), ("cls", item.label.encode()))
+        ]
+        write_tar(where / f"{split}-{shard:04}{suffix}", members, mode)
+    return where, {}
+
+
+def packed_webdataset(items, where):
+    webdataset(items, where, ".tar.gz", "w:gz")
+    return f"{where}/*.tar.gz", {}
+
+
+def write_pictures(path, pictures, labels, classes=None, **options):
+    """Write a Parquet file of pictures, bytes, and labels, as Hugging Face does; `classes` names numbers."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    structs = [None if picture is None else {"bytes": picture, "path": None} for picture in pictures]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    table = pa.table({"image": pa.array(structs, kind), "label": labels})
+    if classes:
+        features = {"image": {"_type": "Image"}, "label": {"names": list(classes), "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(table, path, **options)
+    return path
+
+
+def parquet_images(items, where):
+    names = sorted({item.label for item in items}) or ["ant", "bee"]
+    for split, shard, some in _shards(items):
+        path = where / f"{split}-{shard:05}-of-00002.parquet"
+        pictures, labels = [item.path.read_bytes() for item in some], [names.index(item.label) for item in some]
+        write_pictures(path, pictures, labels, names, row_group_size=2)
+    return where, {}
 
 
 def upload(files, root):
@@ -204,6 +260,18 @@ def remote_archive(items, where):
 
 def remote_tfrecord(items, where):
     tfrecord(items, where)
+    return _upload_folder(where), {}
+
+
+def remote_webdataset(items, where):
+    webdataset(items, where)
+    root = _upload_folder(where)
+    several = len(_splits(items)) > 1
+    return f"{root}/{'{train,validation}' if several else 'train'}-{{0000..0001}}.tar", {}
+
+
+def remote_parquet_images(items, where):
+    parquet_images(items, where)
     return _upload_folder(where), {}
 
 
@@ -291,14 +359,19 @@ FOLDERS = (folder, remote_folder)
 MANIFESTS = (csv_manifest, tsv_manifest, parquet_manifest, remote_manifest)
 ARCHIVES = (zip_archive, tar_archive, tar_gz_archive, remote_archive)
 RECORDS = (tfrecord, packed_tfrecord, remote_tfrecord)
+TARS = (webdataset, packed_webdataset, remote_webdataset)
+PARQUETS = (parquet_images, remote_parquet_images)
+SHARDS = (*RECORDS, *TARS, *PARQUETS)
 PIXELS = (arrays, unit_arrays, pil_images)
 STREAMS = (tf_pixels, tf_files, tfds_builder)
-FORMS = (*FOLDERS, *MANIFESTS, *ARCHIVES, *RECORDS, *PIXELS, paths, *STREAMS, huggingface)
+FORMS = (*FOLDERS, *MANIFESTS, *ARCHIVES, *SHARDS, *PIXELS, paths, *STREAMS, huggingface)
 KINDS = {
     **dict.fromkeys(FOLDERS, "folder"),
     **dict.fromkeys(MANIFESTS, "manifest"),
     **dict.fromkeys(ARCHIVES, "archive"),
     **dict.fromkeys(RECORDS, "tfrecord"),
+    **dict.fromkeys(TARS, "webdataset"),
+    **dict.fromkeys(PARQUETS, "parquet"),
     **dict.fromkeys(PIXELS, "arrays"),
     paths: "paths",
     **dict.fromkeys(STREAMS, "stream"),

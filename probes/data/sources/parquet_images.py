@@ -22,7 +22,7 @@ from probes.data.sources.shards import ShardFile, are_shards, shard_files
 from probes.data.sources.source import Options
 from probes.data.sources.table import is_parquet, opened_table, parquet_reader, shown_columns
 from probes.errors import ProbeError
-from probes.images.decode import UnreadableImage
+from probes.images.decode import UnreadableImage, unreadable
 
 _EXPECTED = (
     "Expected Parquet files with an image and its label in each row: one, a pattern, or a folder that holds them."
@@ -31,7 +31,7 @@ _IMAGE_NAMES = ("image", "img", "images", "picture", "image_bytes", "image_data"
 _LABEL_NAMES = ("label", "labels", "class", "cls", "category", "target", "class_name", "label_name", "class_id")
 _KINDS = {"image": "bytes, or a struct with bytes", "label": "whole numbers or words"}
 _BATCH = 16  # rows that are decoded at once: a dictionary may make any number of large ones of a small file
-_KEPT_BYTES = 1 << 28  # of row groups in memory, if these are more than two
+_KEPT_BYTES = 1 << 27  # of row groups in memory, if these are more than two
 
 
 def recognises(data: Any) -> bool:
@@ -68,7 +68,7 @@ def index(data: str, options: Options) -> ImageIndex:
             reader.problem = error
             reader.left_out.add("files without a column of images and one of labels", name)
         except (OSError, MemoryError) as error:  # what comes before the damage is kept
-            reader.left_out.add("files that are damaged", f"{name}: {error}")
+            reader.left_out.add("files that are damaged", f"{name}: {unreadable(error)}")
     if reader.problem and not reader.tables:
         raise reader.problem
     labels = labels_of_cells({entry.label for entry in entries}, True, data)
@@ -184,7 +184,7 @@ class _Reader:
     def class_names(self) -> Sequence[str] | None:
         """Those of all files, None without any."""
         if len({tuple(names) for names in self.names.values()}) > 1:
-            given = "; ".join(f"{file}: {', '.join(map(str, names)):.60}" for file, names in self.names.items())
+            given = "; ".join(f"{file}: {', '.join(names):.60}" for file, names in self.names.items())
             raise ProbeError(
                 f"Expected the same classes in all files. Received: {given:.300}. Write all with the same ClassLabel."
             )
@@ -237,4 +237,4 @@ def _class_labels(schema: Any) -> dict[str, Sequence[str]]:
         labels = {name: feature["names"] for name, feature in features.items() if "names" in feature}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}
-    return {name: names for name, names in labels.items() if isinstance(names, list)}
+    return {name: [str(word) for word in names] for name, names in labels.items() if isinstance(names, list)}

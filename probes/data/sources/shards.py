@@ -117,8 +117,8 @@ def is_pattern(path: str) -> bool:
 
 def matches(pattern: str, left_out: LeftOutCounter | None = None) -> list[str]:
     """The paths or URLs that a pattern stands for; files that braces name and that are not there are counted."""
-    found = []
-    for path in (names := _expanded(pattern)):
+    found, names = [], _expanded(pattern) if is_pattern(pattern) else [pattern]
+    for path in names:
         if not is_remote(path):
             globbed = sorted(glob.glob(path, recursive=True))
             here = [path] if os.path.lexists(path) else [one for one in globbed if Path(one).is_file()]

@@ -125,7 +125,7 @@ class _Sample:
         elif suffix(name) == ".cls":
             self.label = _content(archive, info, _LONGEST_LABEL).decode(errors="replace").strip() or self.label
         else:
-            label, self.text = _json_label(_content(archive, info, LARGEST_HEADER))
+            label, self.text = _json_label(_content(archive, info, LARGEST_HEADER), name)
             self.label = label if self.label is None else self.label
 
 
@@ -135,7 +135,7 @@ def _content(archive: tarfile.TarFile, info: tarfile.TarInfo, most: int) -> byte
     return file.read() if file else b""
 
 
-def _json_label(content: bytes) -> tuple[Any, str]:
+def _json_label(content: bytes, name: str) -> tuple[Any, str]:
     """The label in a JSON object, None without one, and the name of its class, empty without one."""
     try:
         values = json.loads(content)
@@ -144,7 +144,7 @@ def _json_label(content: bytes) -> tuple[Any, str]:
     values = values if isinstance(values, dict) else {}
     label = next((values[key] for key in _LABEL_KEYS if not is_missing(values.get(key))), None)
     if isinstance(label, (list, dict)):
-        raise ProbeError(f"Expected one label an image. Received: {shown(label)} in a .json. {ONE_LABEL}")
+        raise ProbeError(f"Expected one label an image. Received: {shown(label)} in {name!r}. {ONE_LABEL}")
     text = next((value for key in _TEXT_KEYS if isinstance(value := values.get(key), str)), "")
     return int(label) if isinstance(label, float) and label.is_integer() else label, text
 

@@ -1,8 +1,11 @@
 """What every source of labelled pictures has to do, whatever their form; and the registry."""
 
+import os
+import pickle
 import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import data_forms
 import numpy as np
@@ -91,6 +94,20 @@ def test_it_can_be_read_by_many_threads(form, items, opened):
     assert pixels == [pixels_of(index, name).tobytes() for name in names]
 
 
+@pytest.mark.parametrize("form", data_forms.SHARDS, ids=lambda form: form.__name__)
+def test_shards_can_be_read_from_another_process_and_folder(form, items, tmp_path, monkeypatch, cache):
+    """As a worker of a cluster does, which gets the store, has an empty cache and works elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    data, _ = form(items, tmp_path)
+    index = open_source(data if "://" in str(data) else os.path.relpath(data))
+    names = [name for files in index.files for name in files]
+    pixels = [pixels_of(index, name) for name in names]
+    monkeypatch.chdir("/")
+    shutil.rmtree(cache)
+    elsewhere = replace(index, store=pickle.loads(pickle.dumps(index.store)))
+    assert all(map(np.array_equal, pixels, (pixels_of(elsewhere, name) for name in names)))
+
+
 @every_form
 def test_a_broken_image_concerns_no_other(form, items, opened, tmp_path_factory):
     if form in (data_forms.arrays, data_forms.unit_arrays, data_forms.tf_pixels, data_forms.pil_images):
@@ -158,11 +175,11 @@ def test_paths_that_hold_no_labelled_images_are_refused(tmp_path, items, forbid)
 
 def test_options_for_other_forms_are_refused(tmp_path, items):
     data, _ = data_forms.folder(items, tmp_path)
-    with pytest.raises(ProbeError, match="--column with a manifest only"):
+    with pytest.raises(ProbeError, match="--column with a manifest or images in Parquet only"):
         open_source(data, columns={"label": "kind"})
     with pytest.raises(ProbeError, match="with data in memory only"):
         open_source(data, class_names=["a", "b"])
-    with pytest.raises(ProbeError, match="with a manifest only"):
+    with pytest.raises(ProbeError, match="images in Parquet only"):
         open_source(([], []), columns={"label": "kind"})
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_forms import parquet_images, webdataset, write_items
 from pictures import write_images
 
 from probes.data.sources import manifest
@@ -88,6 +89,32 @@ def test_the_recommendation_is_the_same(data, tiny_file):
     assert spread.scenario == plain.scenario
     assert spread.expected_accuracy == pytest.approx(plain.expected_accuracy, abs=1e-6)
     assert spread.interval == pytest.approx(plain.interval, abs=1e-6)
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("form", [webdataset, parquet_images], ids=lambda form: form.__name__)
+def test_images_in_shards_give_the_same_numbers(form, tiny_file, tmp_path, monkeypatch):
+    form(write_items(tmp_path / "items", {"train": 12}), tmp_path)
+    monkeypatch.chdir(tmp_path)  # workers have another working directory
+    data = "*.tar" if form is webdataset else "*.parquet"
+    plain, spread = (recommend(data, backbone=tiny_file, check="full", ray=ray) for ray in (None, "local"))
+    assert spread.features.files == plain.features.files
+    for cut, values in plain.features.pooled.items():
+        np.testing.assert_allclose(spread.features.pooled[cut], values, atol=1e-6)
+    assert spread.scenario == plain.scenario
+    assert spread.findings == plain.findings
+    assert spread.expected_accuracy == pytest.approx(plain.expected_accuracy, abs=1e-6)
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("form", [webdataset, parquet_images], ids=lambda form: form.__name__)
+def test_the_layer_fitted_on_all_images_in_shards_is_the_same(form, tiny_file, tmp_path, tmp_path_factory):
+    data, _ = form(write_items(tmp_path_factory.mktemp("items"), {"train": 20}), tmp_path)
+    found = recommend(data, backbone=tiny_file, max_images=30, scenario=1)
+    plain, spread = found.fit(), found.fit(ray="local")
+    assert spread.plan.n_training == plain.plan.n_training == 60
+    assert spread.predictions.files == plain.predictions.files
+    assert spread.accuracy == pytest.approx(plain.accuracy, abs=1e-6)
 
 
 @pytest.mark.usefixtures("cluster")

@@ -8,7 +8,9 @@ from probes.data.sources.open import open_source
 from recommender.reports.html.thumbnails import MOST, read_thumbnails
 
 
-@pytest.mark.parametrize("form", ["csv_manifest", "zip_archive", "tfrecord", "arrays", "tf_pixels"])
+@pytest.mark.parametrize(
+    "form", ["csv_manifest", "zip_archive", "tfrecord", "webdataset", "parquet_images", "arrays", "tf_pixels"]
+)
 def test_every_form_of_data_has_thumbnails(form, tmp_path):
     items = data_forms.write_items(tmp_path / "items", {"train": 3})
     (tmp_path / "data").mkdir()
