@@ -93,7 +93,7 @@ column = data_panel(
     multiple=True,
     metavar="NAME=COLUMN",
     callback=_columns,
-    help="The column that holds NAME: path, label, split, group or weight of a manifest; image or label of Parquet shards.",
+    help="The column that holds NAME: path, label, split, group or weight of a manifest; image or label of shards.",
 )
 data = together(
     click.argument("data", type=click.Path(readable=False)),
