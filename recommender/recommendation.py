@@ -88,14 +88,14 @@ class Recommendation(Decision):
 
         With a frozen backbone the linear probe on all images is the whole training, unless it is too close to call
         between that and fine-tuning, and there are 100 images or more. Fine-tuning starts from the linear probe in up
-        to three trials, each with other images held out, until more are not worth their time; averages of the start
-        and the end in weights take part. If the fine-tuned network is probably better than the frozen model, the same
-        training runs on all images. If not, the frozen model comes back: what `build` returns if every image was
+        to three trials, each with other images held out, until more are not worth their time, and ends at an average
+        of the start and the end in weights. If the fine-tuned network is probably better than the frozen model, the
+        same training runs on all images. If not, the frozen model comes back: what `build` returns if every image was
         measured. Inside the scope of a `tf.distribute` strategy, training runs under it.
 
         Args:
             model: what `build` returned, possibly changed, to train in place; by default it is built. Its prediction
-                layer is fitted again from scratch.
+                layer is fitted again from scratch, and what comes back is not averaged with the start.
             epochs: passes over the training images in fine-tuning; by default chosen by their number.
             steps: batches, in place of `epochs`.
             batch_size: images a batch; 32 by default.

@@ -126,6 +126,21 @@ def gains_of_shares() -> list[tuple[bool, int, dict[float, float]]]:
     return found
 
 
+def fixed_less_chosen(arm: str) -> list[float]:
+    """Points of accuracy of the average that `fit` returns, less those of the one that a trial's log loss chooses."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in _rows():
+        rows.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
+    found = []
+    for arms in rows.values():
+        if arm in arms and arms[arm]["trial"]:
+            row = arms[arm]
+            chosen = 1 + int(np.argmin([np.mean(average["losses"]) for average in row["trial"][1:]]))
+            fixed = _returned(row["test"], row, arms["frozen"])
+            found.append(100 * (fixed["accuracy"] - row["test"][chosen]["accuracy"]))
+    return found
+
+
 def _rows(file: str = "regret.jsonl") -> Iterator[dict[str, Any]]:
     return map(json.loads, (RESULTS / file).read_text(encoding="utf-8").splitlines())
 

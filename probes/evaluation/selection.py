@@ -19,7 +19,6 @@ class Chosen:
     accuracy: float
     interval: tuple[float, float]  # of that accuracy, of 90 %
     correct: npt.NDArray[np.bool_]  # whether each image was right at the check that is best on the other half
-    checks: npt.NDArray[np.int64]  # the number of that check, for each image
 
 
 def cross_chosen(
@@ -29,7 +28,6 @@ def cross_chosen(
     repeats: int = REPEATS,
     groups: npt.ArrayLike | None = None,
     labels: npt.ArrayLike | None = None,
-    losses: npt.ArrayLike | None = None,
 ) -> Chosen:
     """Choose the best of several validation checks, and judge the choice by images that were not used for it.
 
@@ -41,21 +39,19 @@ def cross_chosen(
     out-of-sample predictions for efficient and accurate cross-validation, 2018. Of simulated checks that differ, the
     90 % interval held the accuracy of the best one in 83 % of cases.
 
-    `correct` is of shape (checks, n). Halves split no group, and with labels they are stratified. With `losses`, of the
-    same shape, the check with the lowest mean loss is the best one.
+    `correct` is of shape (checks, n). Halves split no group, and with labels they are stratified.
     """
     hits = np.asarray(correct, bool)
-    scores = hits if losses is None else -np.asarray(losses, np.float64)
     partitions = np.empty((repeats, hits.shape[1]), np.int64)
     for repeat in range(repeats):
         second = second_half(hits.shape[1], seed=[seed, repeat], groups=groups, labels=labels)
-        by_first, by_second = (scores[:, half].sum(1).argmax() for half in (~second, second))
+        by_first, by_second = (hits[:, half].sum(1).argmax() for half in (~second, second))
         partitions[repeat] = np.where(second, by_first, by_second)
     judged = np.take_along_axis(hits, partitions, axis=0)
     middle = np.argsort(judged.sum(1), kind="stable")[repeats // 2]
-    correct, checks = np.asarray(judged[middle]), partitions[middle]
+    correct = np.asarray(judged[middle])
     accuracy, interval = float(correct.mean()), accuracy_interval(correct, groups)
-    return Chosen(accuracy=accuracy, interval=interval, correct=correct, checks=checks)
+    return Chosen(accuracy=accuracy, interval=interval, correct=correct)
 
 
 def second_half(

@@ -66,7 +66,11 @@ class Tuned:
         self.training = images.examples(inputs, shared.training, balanced=self.balanced)
         self.held_out = images.examples(inputs, images.split.held_out)
         whole = split.takes_pictures
-        schedule = plan_schedule(len(self.training), dissimilar=is_dissimilar(found), whole=whole, seed=seed)
+        own, of_fit = (  # `fit` trains on the held-out images, too
+            plan_schedule(n_images, dissimilar=is_dissimilar(found), whole=whole, seed=seed)
+            for n_images in (len(self.training), len(images.training))
+        )
+        schedule = replace(own, share=of_fit.share)
         self._precision = contextlib.ExitStack()  # until the end: the model is used for nothing else
         self._precision.enter_context(use_precision(split.tail, best_precision()))
         self._place = keras.Variable(0.0, trainable=False, dtype="float32")

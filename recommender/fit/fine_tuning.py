@@ -38,6 +38,7 @@ class FineTuning:
     predictions: tuple[Any, ...] = ()  # of each trial's held-out images, at its start and end, of shape (2, n, classes)
     evidence: Evidence | None = None
     end: Arrays | None = None  # weights to return; None for the frozen model
+    on_all: bool = False  # whether these come of all images
     threshold: float | None = None  # of the detector of the last trial
     detector: Detector | None = None
     history: tuple[Check, ...] = ()
@@ -93,13 +94,15 @@ class FineTuning:
     def expected_accuracy(self) -> tuple[float, tuple[float, float]] | None:
         """Accuracy of fine-tuning on all images with its 90 % interval, by what is expected and by the trials.
 
-        None where nothing is expected, or of balanced accuracies alone, and where the model of the trial is returned.
+        None where nothing is expected, or of balanced accuracies alone; where the trials are far from it; and where the
+        model of a trial is returned.
         """
-        if self.chance is None or self.evidence is None or self.session.class_weight is not None or not self.refits:
+        if self.chance is None or self.evidence is None or self.session.class_weight is not None or not self.on_all:
             return None
-        scenario, correct = self.session.found.scenario, self.evidence.correct
-        found = self._expected.after(scenario, *self.evidence.measured)
-        return found.accuracy_after(scenario, float(correct.mean()), effective_size(correct, self.judged.groups))
+        scenario, correct, expected = self.session.found.scenario, self.evidence.correct, self._expected
+        if expected.surprised(scenario, *self.evidence.measured):
+            return None
+        return expected.accuracy_after(scenario, float(correct.mean()), effective_size(correct, self.judged.groups))
 
     @property
     def _expected(self) -> Outcomes:
@@ -193,7 +196,7 @@ class FineTuning:
         trained = self._run(training, None, len(self.predictions))
         if self.interrupted or self.diverged:  # what the last trial left is judged, too
             return
-        self.end = between(first, trained.state.weights, self.trainer.schedule.share)
+        self.end, self.on_all = between(first, trained.state.weights, self.trainer.schedule.share), True
         self.trainer.set_weights(self.end)
         found = self._detector(training, None)
         # Of its own training images a network knows too much: the threshold is that of a trial's held-out images.

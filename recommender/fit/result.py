@@ -75,9 +75,9 @@ class FitResult:
     chosen: str  # "fine_tuned"; "linear_probe", the frozen model, if that was not probably better; or "as_given"
     judged_by: str  # "cross-validation", "held-out part", "validation", or "nothing"
     start: "Evaluation | None" = None  # of the frozen model on the images that judge
-    # Of what was chosen, on images that it did not train on. If fine-tuned: of the trials, at the best average.
+    # Of what was chosen, on images that it did not train on. If fine-tuned: of the trials, averaged with the start.
     evaluation: "Evaluation | None" = None
-    # By the images that judged; if fine-tuned anew on all images, by what is expected of that, too.
+    # By the images that judged; if fine-tuned again on all images, by what is expected of that, too.
     accuracy: float | None = None
     interval: tuple[float, float] | None = None  # its 90 % interval
     gain: "Gain | None" = None  # of fine-tuning over the frozen model on the held-out images; None without a trial
@@ -138,12 +138,13 @@ class FitResult:
         """Accuracy and balanced accuracy; the latter leads where classes have the same weight."""
         if self.accuracy is None or self.interval is None or self.evaluation is None:
             return ()
-        how = f"on {self.evaluation.n:,} images {_JUDGED_BY[self.judged_by]}"
+        how, of_mean = f"on {self.evaluation.n:,} images {_JUDGED_BY[self.judged_by]}", "the mean over classes"
         if self.accuracy != self.evaluation.accuracy:
+            of_mean = f"on the held-out images alone, {of_mean}"
             how = f"from {percent(self.evaluation.accuracy)} {how}, and what was expected"
         interval, of_classes = interval_text(self.interval), interval_text(self.evaluation.balanced_interval)
         plain = ("Accuracy", f"{percent(self.accuracy)}, 90 % interval {interval}, {how}")
-        mean = f"{percent(self.evaluation.balanced_accuracy)}, 90 % interval {of_classes}: the mean over classes"
+        mean = f"{percent(self.evaluation.balanced_accuracy)}, 90 % interval {of_classes}: {of_mean}"
         balanced = ("Balanced", f"{mean} of each one's accuracy")
         return (plain, balanced) if self.plan.class_weight is None else (balanced, plain)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,8 @@ def fine_tuning(session: FitSession) -> Iterator[FineTuning]:
     schedule = session.options.schedule(
         len(data.images.training), dissimilar=is_dissimilar(session.found), whole=split.takes_pictures
     )
+    if session.given:  # its own layers may be random at the start: no average with these is worth anything
+        schedule = replace(schedule, share=1.0)
     precision = session.options.precision or best_precision()
     with use_precision(split.tail, precision), quiet_decoders(), quiet_tracing(), kept_memory():
         training = FineTuning(session=session, data=data, trainer=Trainer(split.tail, schedule), precision=precision)

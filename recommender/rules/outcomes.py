@@ -95,17 +95,26 @@ class Outcomes:
         `gain` is its accuracy less that of the frozen whole backbone, with its standard error. One that is far from all
         that was expected widens what is expected first: this task is not like the others.
         """
-        expected = self._of(scenario) - self._of(Scenario.LINEAR_PROBE)
-        error = float(np.hypot(error, thresholds.TRIAL_ERROR * (1 - self.expected(Scenario.LINEAR_PROBE))))
-        mean, spread = expected.mean(), max(expected.std(), 1e-6)
-        needed = np.sqrt(max(((gain - mean) / thresholds.SURPRISE) ** 2 - error**2, 0.0))
-        moved = (expected - mean) * max(needed / spread - 1, 0.0)
+        expected, error, needed = self._gains(scenario, gain, error)
+        moved = (expected - expected.mean()) * max(needed / max(expected.std(), 1e-6) - 1, 0.0)
         tuned = np.array([each.fine_tunes for each in self.scenarios])
         wide = Outcomes(scenarios=self.scenarios, draws=np.clip(self.draws + np.outer(tuned, moved), 0.0, 1.0))
         logs = -0.5 * ((wide._of(scenario) - wide._of(Scenario.LINEAR_PROBE) - gain) / error) ** 2
         cumulated = np.cumsum(np.exp(logs - logs.max()))
         places = (np.arange(len(logs)) + 0.5) / len(logs) * cumulated[-1]
         return Outcomes(scenarios=self.scenarios, draws=wide.draws[:, np.searchsorted(cumulated, places)])
+
+    def surprised(self, scenario: Scenario, gain: float, error: float) -> bool:
+        """Whether such a trial is far from all that was expected."""
+        expected, _, needed = self._gains(scenario, gain, error)
+        return bool(needed > expected.std())
+
+    def _gains(self, scenario: Scenario, gain: float, error: float) -> tuple[FloatArray, float, float]:
+        """Draws of a fine-tuning's gain, the whole error of a trial of it, and the spread that would explain both."""
+        expected = self._of(scenario) - self._of(Scenario.LINEAR_PROBE)
+        error = float(np.hypot(error, thresholds.TRIAL_ERROR * (1 - self.expected(Scenario.LINEAR_PROBE))))
+        needed = max(((gain - expected.mean()) / thresholds.SURPRISE) ** 2 - error**2, 0.0)
+        return expected, error, float(np.sqrt(needed))
 
     def accuracy_after(self, scenario: Scenario, accuracy: float, n_images: float) -> tuple[float, tuple[float, float]]:
         """Accuracy of a scenario with its 90 % interval, if its model was as accurate on so many independent images.

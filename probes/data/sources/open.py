@@ -41,6 +41,8 @@ def open_source(data: Any, **options: Any) -> ImageIndex:
     if is_path and how.class_names is not None:
         raise ProbeError(f"Expected `class_names` with data in memory only. Received: it with {data!r}. Leave it out.")
     source = next((source for source in SOURCES if source.recognises(data)), None)
+    if source is parquet_images and "path" in how.columns:
+        source = manifest
     if how.columns and source not in (manifest, parquet_images):
         given = repr(data) if is_path else "data in memory"
         raise ProbeError(

@@ -195,7 +195,12 @@ class _Reader:
         words = [self.wanted[ours]] if ours in self.wanted else usual
         found = [name for word in words for name in fitting if name.lower() == word.lower()]
         found = found or ([] if ours in self.wanted or len(only) != 1 else [*only])
-        if not found or not self.wanted.keys() <= {"image", "label"}:
+        if unknown := ", ".join(sorted(map(str, self.wanted.keys() - _KINDS.keys()))):
+            raise ProbeError(
+                "Expected --column with image or label, which is all that is read of Parquet files with images. "
+                f"Received: {unknown}. Leave it out."
+            )
+        if not found:
             lists = [name for name in schema.names if name.lower() in words and name not in fitting]
             raise ProbeError(
                 f"{_EXPECTED} Received: {self.source!r} with the columns {shown_columns(schema.names)}, of which none "
@@ -234,7 +239,7 @@ def _class_labels(schema: Any) -> dict[str, Sequence[str]]:
     """The names of classes that Hugging Face notes in the metadata, by column."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        labels = {name: feature["names"] for name, feature in features.items() if "names" in feature}
+        labels = {name: feature["names"] for name, feature in features.items() if feature.get("names")}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}
     return {name: [str(word) for word in names] for name, names in labels.items() if isinstance(names, list)}

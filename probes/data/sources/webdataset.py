@@ -47,10 +47,12 @@ def _is_shard(name: str) -> bool:
 
 
 def _begins_with_samples(path: str) -> bool:
-    """Whether one of the first samples of a tar has an image and a label; a tar of class folders has no labels."""
+    """Whether one of the first samples of a tar has an image and a label; a tar of class folders has no `.cls`."""
     with contextlib.suppress(OSError, ProbeError), open_versioned(path, _EXPECTED) as (file, *_):
         samples, _ = _read_samples(file, most=_PEEKED)
-        return any(sample.n_pictures and sample.label is not None for sample in samples.values())
+        labelled = {key: each for key, each in samples.items() if each.n_pictures and each.label is not None}
+        one_folder = len({posixpath.dirname(key) for key in labelled}) == 1  # others may have notes beside images
+        return one_folder or any(each.has_cls for each in labelled.values())
     return False
 
 
@@ -116,6 +118,7 @@ class _Sample:
     offset: int = 0
     size: int = 0
     label: Any = None
+    has_cls: bool = False  # whether that comes from a .cls
     text: str = ""
 
     def add(self, archive: tarfile.TarFile, info: tarfile.TarInfo, name: str) -> None:
@@ -123,7 +126,8 @@ class _Sample:
             self.n_pictures += 1
             self.name, self.offset, self.size = name, info.offset_data, info.size
         elif suffix(name) == ".cls":
-            self.label = _content(archive, info, _LONGEST_LABEL).decode(errors="replace").strip() or self.label
+            word = _content(archive, info, _LONGEST_LABEL).decode("utf-8-sig", errors="replace").strip()
+            self.label, self.has_cls = word or self.label, self.has_cls or bool(word)
         else:
             label, self.text = _json_label(_content(archive, info, LARGEST_HEADER), name)
             self.label = label if self.label is None else self.label

@@ -73,9 +73,16 @@ def test_the_user_may_name_the_columns(write):
     assert index.class_names == ("1", "2")
     assert index.store.open("train.parquet#0000000").read() == b"c"
     assert "Name it with `--column label=NAME`" in refusal(path)
-    for columns in ({"label": "none"}, {"image": "fine", "label": "fine"}, {"label": "fine", "weight": "coarse"}):
+    for columns in ({"label": "none"}, {"image": "fine", "label": "fine"}):
         with pytest.raises(ProbeError, match="with the columns 'image', 'mask', 'coarse', 'fine'"):
             index_pictures(path, columns=columns)
+    with pytest.raises(ProbeError, match="Received: weight"):
+        index_pictures(path, columns={"label": "fine", "weight": "coarse"})
+
+
+def test_a_column_of_paths_that_the_user_names_makes_a_manifest(write):
+    path = write(file=["a.jpg", "b.jpg"], label=[0, 1], digest=[b"a", b"b"])
+    assert open_source(path, columns={"path": "file"}).kind == "manifest"
 
 
 def test_the_metadata_of_hugging_face_name_the_classes(tmp_path):

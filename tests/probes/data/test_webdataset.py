@@ -62,6 +62,10 @@ def test_numbers_are_ordered_by_value_and_words_by_letters(write):
     assert index_tar(write(TWO | {"a.cls": b"10", "b.cls": b"9a"})).class_names == ("10", "9a")
 
 
+def test_a_byte_order_mark_is_no_part_of_a_label(write):
+    assert index_tar(write(TWO | {"a.cls": b"\xef\xbb\xbfant"})).class_names == ("ant", "bee")
+
+
 @pytest.mark.parametrize("key", ["label", "class", "cls", "class_name", "category"])
 def test_a_label_in_json_has_the_names_that_people_give_it(write, key):
     assert index_tar(write(labelled({key: "ant"}, {key: "bee", "other": []}))).class_names == ("ant", "bee")
@@ -135,6 +139,11 @@ def test_a_tar_of_class_folders_is_an_archive(tmp_path, two_classes):
         with tarfile.open(tmp_path / name, mode) as archive:
             archive.add(two_classes, "data")
         assert open_source(tmp_path / name).kind == "archive"
+
+
+def test_a_tar_of_class_folders_with_notes_in_json_is_an_archive(write):
+    notes = {"cat/0.jpg": b"A", "cat/0.json": b'{"category": "pet"}', "dog/0.jpg": b"B", "dog/0.json": b'{"label": 1}'}
+    assert open_source(write(notes)).class_names == ("cat", "dog")
 
 
 @pytest.mark.parametrize(("name", "mode"), [("data.tar", "w"), ("data.tgz", "w:gz")])

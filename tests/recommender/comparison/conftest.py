@@ -43,6 +43,7 @@ def finished(partly):
         for name in ("LEAST_STEPS", "LEAST_STEPS_DISSIMILAR"):
             patch.setattr(f"builders.training.schedule.{name}", 30)
         patch.setattr("builders.training.schedule.STEPS", 100)
+        patch.setattr("builders.training.schedule.FEW_PHOTOGRAPHS", len(partly.rows))  # more than train here
         progress = []
         comparison = compare(
             partly,

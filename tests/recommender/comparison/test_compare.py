@@ -15,7 +15,7 @@ from tiny import SIZE
 
 from builders.build import HeadWeights
 from builders.errors import BuildError
-from builders.training.schedule import SHARE, SHARE_OF_FEW_PHOTOGRAPHS
+from builders.training.schedule import SHARE
 from probes.data.splits import Rows, held_out_splits
 from recommender import recommend
 from recommender.comparison.candidates import tuned_candidates
@@ -105,7 +105,7 @@ def test_fine_tuned_rows_are_those_of_a_whole_schedule_judged_on_one_fold(finish
     for each in tuned.values():
         assert each.steps == each.full_steps == 30
         assert each.n_judged == comparison.n_held_out < comparison.n_training
-        assert each.share in (SHARE_OF_FEW_PHOTOGRAPHS, SHARE)
+        assert each.share == SHARE  # as of `fit`, which has more images
     assert comparison.augmentation == ("mirror",)
     assert comparison.curve is not None
     assert not comparison.skipped

@@ -407,6 +407,7 @@ def test_a_model_of_the_user_with_another_head_is_trained_in_place(whole, head):
     before = [weight.numpy() for weight in model.weights]
     result = whole.fit(model, steps=4, augmentation=(), learning_rate=1e-2, force=True)
     assert result.model is model
+    assert result.share == 1.0  # what was random at the start is no part of it
     assert result.evaluation.n == result.plan.n_held_out
     if head != "hidden layer":
         assert result.chosen in {"as_given", FINE_TUNED}

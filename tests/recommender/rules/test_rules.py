@@ -212,6 +212,8 @@ def test_a_trial_of_few_images_says_less_than_one_of_many():
 def test_a_loss_that_nobody_expected_overrules_what_was_expected():
     before, after = verdict(STROKES), tried(STROKES, -0.6, 0.2)
     assert before.scenario.fine_tunes
+    assert before.outcomes.surprised(before.best_tuned, -0.6, 0.2)
+    assert not before.outcomes.surprised(before.best_tuned, 0.02, 0.2)
     assert before.outcomes.chance_after(before.best_tuned, -0.6, 0.2) < 0.1
     assert not after.scenario.fine_tunes
 
