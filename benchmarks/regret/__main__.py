@@ -92,9 +92,8 @@ def print_shares() -> None:
             print(f"| {kind} ImageNet's | {number} {FEW_PHOTOGRAPHS} | {len(some)} | {gained} |")
     for arm in ("full", "partial"):
         more = np.array(fixed_less_chosen(arm))
-        error = more.std(ddof=1) / len(more) ** 0.5
         print(f"\nThe share of `fit` less that of the lowest log loss on a trial, {arm}, {len(more)} trainings:")
-        print(f"{more.mean():+.2f} ± {error:.2f} points")
+        print(f"{more.mean():+.2f} ± {more.std(ddof=1) / len(more) ** 0.5:.2f} points")
 
 
 def print_policies(cells: Sequence[Cell], left_out: Sequence[Verdict], shipped: Sequence[Verdict]) -> None:

@@ -53,10 +53,7 @@ def results_file(network: str | None) -> str:
 
 def load(file: str = "regret.jsonl") -> list[Cell]:
     """The cells with at least the frozen models, in the order of the file."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in _rows(file):
-        rows.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
-    return [_cell(*key, arms) for key, arms in rows.items() if "frozen" in arms]
+    return [_cell(*key, arms) for key, arms in _arms(file).items() if "frozen" in arms]
 
 
 def _cell(name: str, per_class: int, seed: int, arms: dict[str, dict[str, Any]]) -> Cell:
@@ -80,8 +77,7 @@ def _cell(name: str, per_class: int, seed: int, arms: dict[str, dict[str, Any]])
 
 def _returned(averages: Sequence[dict[str, Any]], arm: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
     """The average of the weights at start and end that `fit` returns."""
-    dissimilar = frozen["task"]["similarity"] == Similarity.DISSIMILAR
-    share = plan_schedule(arm["n_training"], dissimilar=dissimilar).share
+    share = plan_schedule(arm["n_training"], dissimilar=_dissimilar(frozen)).share
     return next(average for average in averages if average["share"] == share)
 
 
@@ -100,7 +96,7 @@ def lengths() -> list[tuple[str, int, bool, float, float]]:
         (
             name,
             arms["short"]["n_training"],
-            arms["frozen"]["task"]["similarity"] == Similarity.DISSIMILAR,
+            _dissimilar(arms["frozen"]),
             *(
                 100 * _returned(arms[length]["test"], arms[length], arms["frozen"])["accuracy"]
                 for length in ("short", "long")
@@ -113,32 +109,37 @@ def lengths() -> list[tuple[str, int, bool, float, float]]:
 
 def gains_of_shares() -> list[tuple[bool, int, dict[float, float]]]:
     """(whether unlike ImageNet's, images, points gained by each average of weights) of each training of `full`."""
-    found: list[tuple[bool, int, dict[float, float]]] = []
-    similarity = {}
-    for row in _rows():
-        key = (row["set"], row["per_class"], row["seed"])
-        if row["arm"] == "frozen":
-            similarity[key] = row["task"]["similarity"]
-        elif row["arm"] == "full":
-            accuracy = {average["share"]: 100 * average["accuracy"] for average in row["test"]}
+    found = []
+    for arms in _arms().values():
+        if "full" in arms:
+            accuracy = {average["share"]: 100 * average["accuracy"] for average in arms["full"]["test"]}
             gains = {share: value - accuracy[0.0] for share, value in accuracy.items() if share}
-            found.append((similarity[key] == Similarity.DISSIMILAR, row["n_training"], gains))
+            found.append((_dissimilar(arms["frozen"]), arms["full"]["n_training"], gains))
     return found
 
 
 def fixed_less_chosen(arm: str) -> list[float]:
     """Points of accuracy of the average that `fit` returns, less those of the one that a trial's log loss chooses."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in _rows():
-        rows.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
     found = []
-    for arms in rows.values():
+    for arms in _arms().values():
         if arm in arms and arms[arm]["trial"]:
             row = arms[arm]
             chosen = 1 + int(np.argmin([np.mean(average["losses"]) for average in row["trial"][1:]]))
             fixed = _returned(row["test"], row, arms["frozen"])
             found.append(100 * (fixed["accuracy"] - row["test"][chosen]["accuracy"]))
     return found
+
+
+def _arms(file: str = "regret.jsonl") -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The arms of each cell by their names; cells by (data set, images a class, seed), in the order of the file."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in _rows(file):
+        found.setdefault((row["set"], row["per_class"], row["seed"]), {})[row["arm"]] = row
+    return found
+
+
+def _dissimilar(frozen: dict[str, Any]) -> bool:
+    return bool(frozen["task"]["similarity"] == Similarity.DISSIMILAR)
 
 
 def _rows(file: str = "regret.jsonl") -> Iterator[dict[str, Any]]:

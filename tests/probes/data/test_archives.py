@@ -1,7 +1,6 @@
 """What is special about archives: the cache, names, links, damage and decompression bombs."""
 
 import gzip
-import io
 import os
 import random
 import struct
@@ -11,6 +10,7 @@ from collections import Counter
 
 import pytest
 from corrupt import corruptions
+from data_forms import write_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from indexes import attempt, left_out, refusal_of
@@ -34,15 +34,6 @@ def write_zip(path, members, **options):
     with zipfile.ZipFile(path, "w", **options) as packed:
         for name, data in members:
             packed.writestr(name, data)
-    return path
-
-
-def write_tar(path, members, mode="w"):
-    with tarfile.open(path, mode) as packed:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            packed.addfile(info, io.BytesIO(data))
     return path
 
 
