@@ -4,7 +4,6 @@ import re
 
 import keras
 import numpy as np
-import pytest
 
 from builders import HeadSpec, cut, cut_points, describe, freeze, graft
 from builders.graph.layer_graph import LayerGraph
@@ -64,7 +63,7 @@ def a_cut_model_computes_what_the_whole_one_does_there(network):
         assert trunk.count_params() == point.parameters
         assert [other.layer for other in cut_points(trunk)] == [p.layer for p in points[: points.index(point) + 1]]
         (expected,) = graph.run(pixels, [graph.index(point.layer)])
-        assert answer(trunk, pixels) == pytest.approx(np.asarray(expected), rel=1e-3, abs=1e-3)
+        np.testing.assert_allclose(answer(trunk, pixels), np.asarray(expected), rtol=1e-3, atol=1e-3)
 
 
 def grafted(network):
@@ -95,7 +94,7 @@ def a_saved_model_loads_with_keras_alone_and_answers_the_same(network, folder, *
     model.save(folder / "m.keras")
     again = keras.models.load_model(folder / "m.keras")
     pixels = pictures(network)
-    assert answer(again, pixels) == pytest.approx(answer(model, pixels), abs=1e-5)
+    np.testing.assert_allclose(answer(again, pixels), answer(model, pixels), rtol=1e-6, atol=1e-5)
     places = [
         {re.sub(r"variable_\d+$", "variable", weight.path) for weight in of.trainable_weights}  # Keras numbers these
         for of in (again, model)
