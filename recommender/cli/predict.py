@@ -54,11 +54,12 @@ def predict(model: Path, images: tuple[str, ...], ray: str | None, output: str |
     MODEL is a .keras file that `recommend DATA --build MODEL.keras` wrote, or an export that was written with it: a
     .tflite or .onnx file, or the folder of a SavedModel. MODEL.json next to it names the classes, and
     MODEL.features.npz holds the out-of-distribution detector, which runs in every format but those of 8 bits. IMAGES
-    are files, folders, which are searched at any depth, or - for a list of paths on standard input, one per line.
+    are files, folders, which are searched at any depth, or - for a list of paths on standard input, one per line; also
+    manifests (.csv, .parquet) with the column path, and WebDataset tars and Parquet files that hold images.
 
     An image that can't be read is reported, and the others are predicted.
 
-    With --ray and --output a cluster predicts, and IMAGES may be manifests (.parquet, .csv) with the column path.
+    With --ray and --output a cluster predicts.
     """
     forms = [form for name, form in _FORMS.items() if how.pop(name)]
     if (ray is None) != (output is None):
@@ -71,8 +72,8 @@ def predict(model: Path, images: tuple[str, ...], ray: str | None, output: str |
             raise click.UsageError("Expected Parquet shards with --output. Received: a form for standard output, too.")
         _predict_on_cluster(ray, model, images, output, how, quiet=quiet)
         return
-    if how["embeddings"] or how["columns"]:
-        raise click.UsageError("Expected --embeddings and --column with --output only. Received: them without it.")
+    if how["embeddings"]:
+        raise click.UsageError("Expected --embeddings with --output only. Received: it without --output.")
     with progress_bar(shown=not quiet and not sys.stdout.isatty(), first="Loading the model") as show:
         from recommender.prediction.exported_model import needs_tensorflow
 
@@ -87,7 +88,7 @@ def predict(model: Path, images: tuple[str, ...], ray: str | None, output: str |
         lenient_output()
 
         form, top = next(iter(forms), _table_lines), how["top"]
-        seen = _Counted(prediction.predict(predictor, _paths(images), top=top), show)
+        seen = _Counted(prediction.predict(predictor, _paths(images), top=top, columns=how["columns"]), show)
         try:
             for line in form(seen, min(top, len(predictor.classes))):
                 click.echo(line)

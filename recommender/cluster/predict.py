@@ -1,26 +1,23 @@
 """Predict the classes of many pictures on a cluster, into shards of Parquet."""
 
 import hashlib
-import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from probes.data.image_index import LeftOutCounter
-from probes.data.sources.folder import files_below
-from probes.data.sources.manifest import recognises as is_manifest
 from probes.data.sources.remote import is_remote
-from probes.data.sources.table import extent, is_parquet, parquet_rows, text_rows
-from probes.images.suffixes import is_image
+from probes.data.sources.shards import is_pattern
+from probes.data.sources.table import extent, is_parquet, parquet_rows
 from recommender.cluster.sample import LOST
 from recommender.cluster.session import Cluster, Work
 from recommender.cluster.shards import Shards, Totals, digest_of, spans, write_shards
 from recommender.errors import RecommendError
 from recommender.prediction import predict as prediction
+from recommender.prediction.pictures import PictureStore, Place, ShardOfPictures, Unreadable, beside, is_shard, places
 from recommender.prediction.predict import Prediction
 from recommender.progress import Progress, no_progress
 
@@ -37,7 +34,10 @@ class Span(NamedTuple):
 
     def names(self) -> list[str]:
         rows = parquet_rows(self.source, self.columns, needed=("path",), first=self.first, n=self.n)
-        return [_absolute(self.source, path) for _, (path, *_) in rows]
+        return [_absolute(beside(self.source, str(path))) for _, (path, *_) in rows]
+
+
+Unit = Span | ShardOfPictures | Sequence[str | Unreadable]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ class Predict(Work):
     top: int
     embeddings: bool
     trust: bool
+    columns: Mapping[str, str]
 
     @cached_property
     def _predictor(self) -> Any:
@@ -58,17 +59,22 @@ class Predict(Work):
                 Path(folder, name).write_bytes(content)
             return prediction.open_predictor(Path(folder, self.model), trust=self.trust)
 
-    def items(self, unit: "Span | Sequence[str]") -> Sequence[str]:
+    @cached_property
+    def _store(self) -> PictureStore:
+        return PictureStore(columns=self.columns)
+
+    def items(self, unit: Unit) -> Sequence[str | Unreadable]:
+        if isinstance(unit, ShardOfPictures):
+            return self._store.names(unit.file)
         return unit.names() if isinstance(unit, Span) else unit
 
-    def compute(self, items: Sequence[str]) -> list[Prediction]:
-        found = prediction.predict(self._predictor, items, top=self.top)
-        return list(found)
+    def compute(self, items: Sequence[str | Unreadable]) -> list[Prediction]:
+        return list(prediction.predict_listed(self._predictor, items, self._store, self.top))
 
     def lost(self, item: str) -> Prediction:
         return Prediction(file=item, error=LOST)
 
-    def keep(self, number: int, items: Sequence[str], results: list[Prediction]) -> tuple[int, int]:
+    def keep(self, number: int, items: Sequence[Any], results: list[Prediction]) -> tuple[int, int]:
         """Write the shard; the number of pictures, and of those that could not be read."""
         del items
         self.shards.write(number, _columns(results, self.top, self.embeddings))
@@ -100,14 +106,13 @@ class Predicted(Totals):
     """What a run has done."""
 
     seconds: float = 0.0  # of this run
-    left_out: LeftOutCounter = field(default_factory=LeftOutCounter)
 
     def sentence(self, folder: str) -> str:
         """What was done, in a line."""
         new = self.n - self.resumed
         pace = f", {new / self.seconds:,.0f} a second" if new and self.seconds else ""
         before = f" ({self.resumed:,} by an earlier run)" if self.resumed else ""
-        return f"Predicted {self.n:,} pictures{before}{pace}, {self.failed:,} not readable{self.left_out}: {folder}"
+        return f"Predicted {self.n:,} pictures{before}{pace}, {self.failed:,} not readable: {folder}"
 
 
 def predict_to_shards(
@@ -124,26 +129,34 @@ def predict_to_shards(
 ) -> Predicted:
     """Predict pictures into Parquet files of a folder; a run that was interrupted is resumed by the same call.
 
-    `images` are one Parquet manifest of any length, or manifests, folders and files, whose names are listed first.
-    `columns` names the manifest's column of paths, if that is not "path".
+    `images` are one Parquet manifest of any length, or what `places` takes. Names are listed first, but for those in
+    tars and Parquet files: each of these is a unit of the work. `columns` as in `places`.
     """
-    totals = Predicted()
-    source = images[0] if len(images) == 1 and is_parquet(images[0]) else None
-    listed = [] if source else list(_listed(images, columns or {}, totals.left_out))
-    n, version = extent(source) if source else (len(listed), "")
-    if not n:
+    totals, columns = Predicted(), columns or {}
+    if len(images) == 1 and is_parquet(images[0]) and not (is_pattern(images[0]) or is_shard(images[0], columns)):
+        n, version = extent(images[0])
+        run: dict[str, Any] = {"images": digest_of([str(images[0]), version]), "rows": n}
+        parts: list[Unit] = [Span(images[0], columns, first, length) for _, first, length in spans(n)]
+    else:
+        found = [_everywhere(place) for place in places(images, columns)]
+        shards_of = [place for place in found if isinstance(place, ShardOfPictures)]
+        files = [place for place in found if not isinstance(place, ShardOfPictures)]
+        n = 0 if shards_of else len(files)  # 0: what tars hold is known when they are read
+        run = {
+            "images": digest_of(place if isinstance(place, str) else place.file for place in found),
+            "rows": len(found),
+        }
+        parts = [*(files[first : first + length] for _, first, length in spans(len(files))), *shards_of]
+    if not parts:
         raise RecommendError("Expected pictures, or folders or manifests that name some. Received: none.")
-    files, shards = _model_files(model), Shards.at(folder)
-    digest = hashlib.blake2b(b"".join(files.values()), digest_size=16).hexdigest()
-    names = digest_of(listed or [str(source), version])
-    run = {"model": digest, "images": names, "rows": n, "top": top, "embeddings": embeddings}
-    units = (
-        (number, Span(source, columns or {}, first, length) if source else listed[first : first + length])
-        for number, first, length in spans(n)
+    contents, shards = _model_files(model), Shards.at(folder)
+    digest = hashlib.blake2b(b"".join(contents.values()), digest_size=16).hexdigest()
+    run = {"model": digest, **run, "top": top, "embeddings": embeddings}
+    work = Predict(
+        model=model.name, files=contents, shards=shards, top=top, embeddings=embeddings, trust=trust, columns=columns
     )
-    work = Predict(model=model.name, files=files, shards=shards, top=top, embeddings=embeddings, trust=trust)
     begun = time.perf_counter()
-    write_shards(cluster, work, shards, units, run, totals, lambda done: progress("predicting", done, n))
+    write_shards(cluster, work, shards, enumerate(parts), run, totals, lambda done: progress("predicting", done, n))
     totals.seconds = time.perf_counter() - begun
     return totals
 
@@ -161,24 +174,10 @@ def _model_files(model: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in [model, *sorted(known)]}
 
 
-def _listed(images: Sequence[str], columns: Mapping[str, str], left_out: LeftOutCounter) -> Iterator[str]:
-    for source in images:
-        if is_manifest(source):
-            rows = (
-                parquet_rows(source, columns, needed=("path",))
-                if is_parquet(source)
-                else text_rows(source, columns, left_out, needed=("path",))
-            )
-            yield from (_absolute(source, path) for _, (path, *_) in rows)
-        elif os.path.isdir(source) or (is_remote(source) and not is_image(source)):
-            yield from (_absolute(f"{source}/.", name) for name in files_below(source) if is_image(name))
-        else:
-            yield _absolute("./.", source)
+def _absolute(path: str) -> str:
+    """A path as every machine finds it."""
+    return path if is_remote(path) else str(Path(path).absolute())
 
 
-def _absolute(source: str, path: Any) -> str:
-    """A path in a manifest as every machine finds it."""
-    if not isinstance(path, str) or is_remote(path):
-        return str(path)
-    folder = source.rpartition("/")[0] if is_remote(source) else str(Path(source).parent.absolute())
-    return f"{folder}/{path}" if is_remote(folder) else os.path.join(folder, path)
+def _everywhere(place: Place) -> Place:
+    return _absolute(place) if isinstance(place, str) else place._replace(file=_absolute(place.file))

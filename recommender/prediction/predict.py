@@ -4,7 +4,7 @@ TensorFlow is imported when a .keras file is opened.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -16,15 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.cores import n_cores
-from probes.data.sources.folder import FolderStore, files_below
 from probes.evaluation.out_of_distribution import Detector
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders, resize
 from probes.images.image_facts import open_picture
-from probes.images.suffixes import is_image
 from recommender.errors import RecommendError
 from recommender.prediction.built_model import predictor_of
 from recommender.prediction.detector_file import found_detector
 from recommender.prediction.exported_model import check_there, is_exported, open_exported
+from recommender.prediction.pictures import PictureStore, ShardOfPictures, Unreadable, places
 from recommender.prediction.predictor import Predictor, described_names
 
 _BATCH = 16  # as in the pass that measures; no more pictures are held
@@ -57,6 +56,7 @@ def predict(
     trust: bool = False,
     class_names: Sequence[str] | None = None,
     detector: Detector | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[Prediction]:
     """Predict the classes of pictures, one after the other, in the order in which they are named.
 
@@ -64,12 +64,14 @@ def predict(
         model: the .keras file that `recommend --build` wrote, with its .json and .features.npz in the same folder; a
             .tflite file, an .onnx file or a SavedModel that was exported with it; a `keras.Model` as
             `Recommendation.build` returns it; or what `open_predictor` returned.
-        images: paths of pictures and of folders, which are searched at any depth. Paths are read as results are
-            taken. A picture is decoded, turned upright and resized as in measuring.
+        images: paths or URLs of pictures; of folders, which are searched at any depth; of manifests with a column
+            "path"; and of WebDataset tars and Parquet files that hold pictures, which need no labels. Paths are read as
+            results are taken. A picture is decoded, turned upright and resized as in measuring.
         top: how many classes to report for each picture.
         trust: whether code in the model's file may run.
         class_names: of the outputs of a `keras.Model`; their numbers by default.
         detector: of out-of-distribution pictures, for a `keras.Model`.
+        columns: "path" or "image" -> the column of a manifest or of Parquet files that holds it.
 
     Returns:
         An iterator. A picture that can't be read has an error in place of classes.
@@ -87,46 +89,56 @@ def predict(
         model = open_predictor(model, trust=trust)
     elif not isinstance(model, Predictor):
         model = predictor_of(model, class_names=class_names, detector=detector)
-    return _predictions(model, images, top)
+    return _predictions(model, images, top, columns or {})
 
 
-def _predictions(predictor: Predictor, images: Paths, top: int) -> Iterator[Prediction]:
-    listed, none = _listed(images), True
-    workers = min(8, n_cores())
-    while batch := list(islice(listed, _BATCH)):
+def _predictions(predictor: Predictor, images: Paths, top: int, columns: Mapping[str, str]) -> Iterator[Prediction]:
+    store, none = PictureStore(columns=columns), True
+    for found in predict_listed(predictor, _listed(images, store), store, top):
         none = False
-        with quiet_decoders():  # not across a yield: warnings are the whole process's
-            items = list(in_order(partial(_read, predictor), batch, workers=workers, ahead=_BATCH))
-            predicted = _of_batch(predictor, [item for item in items if not isinstance(item, Prediction)], top)
-            found = [item if isinstance(item, Prediction) else next(predicted) for item in items]
-        yield from found
+        yield found
     if none:
         raise RecommendError("Expected pictures, or folders that hold some. Received: none. Check the paths.")
 
 
-def _listed(images: Paths) -> Iterator[str | Prediction]:
-    """Names of files; a folder that can't be listed comes with its error."""
+def predict_listed(
+    predictor: Predictor, items: Iterable[str | Unreadable], store: PictureStore, top: int
+) -> Iterator[Prediction]:
+    """Predict pictures of a store by their names."""
+    items, workers = iter(items), min(8, n_cores())
+    while batch := list(islice(items, _BATCH)):
+        with quiet_decoders():  # not across a yield: warnings are the whole process's
+            read = list(in_order(partial(_read, predictor, store), batch, workers=workers, ahead=_BATCH))
+            predicted = _of_batch(predictor, [item for item in read if not isinstance(item, Unreadable)], top)
+            found = [
+                Prediction(file=item.file, error=item.error) if isinstance(item, Unreadable) else next(predicted)
+                for item in read
+            ]
+        yield from found
+
+
+def _listed(images: Paths, store: PictureStore) -> Iterator[str | Unreadable]:
+    for place in places(_names(images), store.columns):
+        if isinstance(place, ShardOfPictures):
+            yield from store.names(place.file)
+        else:
+            yield place
+
+
+def _names(images: Paths) -> Iterator[str]:
     for path in [images] if isinstance(images, (str, os.PathLike)) else images:
         if not isinstance(path, (str, os.PathLike)):
             raise RecommendError(f"Expected paths of pictures or folders. Received: a {type(path).__name__}.")
-        name = os.fsdecode(path)
-        if not os.path.isdir(name):
-            yield name
-            continue
-        try:
-            yield from (os.path.join(name, inner) for inner in files_below(name) if is_image(inner))
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            yield Prediction(file=os.fsdecode(error.filename or name), error=f"the folder can't be listed: {reason}")
+        yield os.fsdecode(path)
 
 
-def _read(predictor: Predictor, item: str | Prediction) -> Readable | Prediction:
-    if isinstance(item, Prediction):
+def _read(predictor: Predictor, store: PictureStore, item: str | Unreadable) -> Readable | Unreadable:
+    if isinstance(item, Unreadable):
         return item
     try:
-        picture = open_picture(FolderStore(Path()), item, predictor.channels)
+        picture = open_picture(store, item, predictor.channels)
     except UnreadableImage as error:
-        return Prediction(file=item, error=str(error))
+        return Unreadable(item, str(error))
     return item, resize(picture.pixels, predictor.size)
 
 

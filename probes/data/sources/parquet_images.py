@@ -36,11 +36,11 @@ _KEPT_BYTES = 1 << 27  # of row groups in memory, if these are more than two
 
 def recognises(data: Any) -> bool:
     return are_shards(data, is_parquet) or (
-        isinstance(data, str) and is_parquet(data) and not os.path.isdir(data) and _holds_images(data)
+        isinstance(data, str) and is_parquet(data) and not os.path.isdir(data) and holds_images(data)
     )
 
 
-def _holds_images(path: str) -> bool:
+def holds_images(path: str) -> bool:
     """Whether a file has a column of images; one with paths is a manifest, as is one that can't be read."""
     with (
         contextlib.suppress(ProbeError),
@@ -81,6 +81,22 @@ def index(data: str, options: Options) -> ImageIndex:
         class_names=reader.class_names(),
         left_out=reader.left_out,
     )
+
+
+def contents(path: str, columns: Mapping[str, str]) -> tuple[Sequence[str], bool, "ParquetStore"]:
+    """All pictures of a file, labelled or not; True, since what is damaged shows later; and what opens them.
+
+    `columns` names the column "image". A picture's name is the path, "#", and the number of its row.
+
+    Raises:
+        ProbeError: it is not there, no Parquet file, or has no column of images.
+        OSError: it can't be read.
+    """
+    reader = _Reader(source=path, wanted=columns, read=parquet_reader(path).ParquetFile)
+    (file,) = shard_files(path, is_parquet, _EXPECTED, reader.left_out).values()
+    with file.open() as stream, reader.read(stream) as table:
+        column, starts = reader.image_column(table.schema_arrow), _row_starts(table)
+    return [f"{path}#{row:07}" for row in range(starts[-1])], True, ParquetStore({path: Table(file, column, starts)})
 
 
 class Table(NamedTuple):
@@ -159,15 +175,14 @@ class _Reader:
         """The images of a file; an `OSError` where it is damaged."""
         with file.open() as stream, self.read(stream) as table:
             classes = _class_labels(table.schema_arrow)
-            images, labels = _images(table.schema_arrow), _labels(table.schema_arrow)
-            image = images[self._column("image", _IMAGE_NAMES, list(images), list(images), table.schema_arrow)]
+            image, labels = self.image_column(table.schema_arrow), _labels(table.schema_arrow)
             label = self._column("label", _LABEL_NAMES, labels, [*classes], table.schema_arrow)
             self.names |= {name: classes[label]} if label in classes else {}
             missing = -1 if label in classes else None
-            groups = [table.metadata.row_group(group) for group in range(table.num_row_groups)]
-            starts = array("Q", itertools.accumulate((group.num_rows for group in groups), initial=0))
+            starts = _row_starts(table)
             self.tables[name] = Table(file, image, starts)
-            for number, group in enumerate(groups):
+            for number in range(table.num_row_groups):
+                group = table.metadata.row_group(number)
                 columns = map(group.column, range(group.num_columns))
                 size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == image)
                 if not 0 <= size <= LARGEST_FILE:
@@ -190,6 +205,11 @@ class _Reader:
             )
         return next(iter(self.names.values()), None)
 
+    def image_column(self, schema: Any) -> str:
+        """Where the bytes of the images are."""
+        images = _images(schema)
+        return images[self._column("image", _IMAGE_NAMES, list(images), list(images), schema)]
+
     def _column(self, ours: str, usual: Sequence[str], fitting: Sequence[str], only: Sequence[str], schema: Any) -> str:
         """The column that the user named, the first of the usual names, or the only one that can be meant."""
         words = [self.wanted[ours]] if ours in self.wanted else usual
@@ -208,6 +228,12 @@ class _Reader:
                 + (f" {ONE_LABEL}" if lists and ours == "label" else "")
             )
         return found[0]
+
+
+def _row_starts(table: Any) -> "array[int]":
+    """The number of the first row of each row group, and the number of rows."""
+    sizes = (table.metadata.row_group(group).num_rows for group in range(table.num_row_groups))
+    return array("Q", itertools.accumulate(sizes, initial=0))
 
 
 def _images(schema: Any) -> dict[str, str]:

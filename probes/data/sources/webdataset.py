@@ -37,12 +37,13 @@ _PEEKED, _PEEKED_BYTES = 64, 1 << 28  # members of a tar, and bytes before them,
 
 
 def recognises(data: Any) -> bool:
-    return are_shards(data, _is_shard) or (
-        isinstance(data, str) and _is_shard(data) and not os.path.isdir(data) and _begins_with_samples(data)
+    return are_shards(data, is_tar) or (
+        isinstance(data, str) and is_tar(data) and not os.path.isdir(data) and _begins_with_samples(data)
     )
 
 
-def _is_shard(name: str) -> bool:
+def is_tar(name: str) -> bool:
+    """Whether a file is a tar that is read in place, by its name."""
     return name.lower().endswith(_SUFFIXES)
 
 
@@ -67,7 +68,7 @@ def index(data: str, _options: Options) -> ImageIndex:
     left_out, texts = LeftOutCounter(), ClassTexts()
     shards: dict[str, TarShard] = {}
     entries: list[Entry] = []
-    for name, file in shard_files(data, _is_shard, _EXPECTED, left_out).items():
+    for name, file in shard_files(data, is_tar, _EXPECTED, left_out).items():
         samples = list(_usable(name, file, left_out))
         shards[name] = TarShard.of(file, samples)
         entries += [Entry(f"{name}/{one.name}", one.label, file.split) for one in samples]
@@ -77,6 +78,24 @@ def index(data: str, _options: Options) -> ImageIndex:
     refuse_measurements(set(labels.values()), len(entries), data)
     named = (entry._replace(label=labels[entry.label]) for entry in entries)
     return texts.name(index_entries(named, TarStore(shards), source=data, kind="webdataset", left_out=left_out))
+
+
+def contents(path: str) -> tuple[list[str], bool, "TarStore"]:
+    """All pictures of a tar, labelled or not, up to where it is damaged; whether it is whole; and what opens them.
+
+    A name is the path, a slash, and the picture's name in the tar.
+
+    Raises:
+        ProbeError: it is not there, or no tar.
+        OSError: it can't be read.
+    """
+    (file,) = shard_files(path, is_tar, _EXPECTED, LeftOutCounter()).values()
+    with file.open() as stream:
+        samples, whole = _read_samples(stream, labelled=False)
+    if not (samples or whole):
+        raise ProbeError(f"{_EXPECTED} Received: {path!r}, which is no tar file.")
+    store = TarStore({path: TarShard.of(file, samples.values())})
+    return [f"{path}/{name}" for name in samples], whole, store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +192,11 @@ def _usable(name: str, file: ShardFile, left_out: LeftOutCounter) -> Iterator[_S
         left_out.add(reason, f"{name}/{key}")
 
 
-def _read_samples(file: BinaryIO, most: int | None = None) -> tuple[dict[str, _Sample], bool]:
+def _read_samples(file: BinaryIO, most: int | None = None, *, labelled: bool = True) -> tuple[dict[str, _Sample], bool]:
     """The samples of a tar by their keys, up to where it is damaged, and whether it is whole.
 
-    Of `most` members, also of a packed tar, no more than some bytes are unpacked.
+    Of `most` members, also of a packed tar, no more than some bytes are unpacked. Without labels each picture is a
+    sample, by its name.
     """
     end, samples = file.seek(0, os.SEEK_END), dict[str, _Sample]()
     try:
@@ -189,8 +209,11 @@ def _read_samples(file: BinaryIO, most: int | None = None) -> tuple[dict[str, _S
             name = posixpath.normpath(info.name)
             folder, base = posixpath.split(name)
             key = base.partition(".")[0]  # empty for hidden files
-            if key and info.isreg() and not info.issparse() and (is_image(name) or suffix(name) in _LABELS):
-                samples.setdefault(posixpath.join(folder, key), _Sample()).add(archive, info, name)
+            wanted = is_image(name) or (labelled and suffix(name) in _LABELS)
+            if key and wanted and info.isreg() and not info.issparse():
+                samples.setdefault(posixpath.join(folder, key) if labelled else name, _Sample()).add(
+                    archive, info, name
+                )
             if most is not None and archive.offset > _PEEKED_BYTES:
                 break
     except (ProbeError, MemoryError):

@@ -220,6 +220,19 @@ def test_predictions_are_the_same_and_an_interrupted_run_is_resumed(data, model,
     assert {file: file.stat().st_mtime_ns for file in others} == written
 
 
+@pytest.mark.parametrize("form", [webdataset, parquet_images], ids=lambda form: form.__name__)
+def test_pictures_in_shards_are_predicted_by_the_workers(form, model, cluster, tmp_path, monkeypatch):
+    (tmp_path / "shards").mkdir()
+    data, _ = form(write_items(tmp_path / "items", {"train": 4}), tmp_path / "shards")
+    (tmp_path / "shards" / "broken.tar").write_text("no tar")
+    monkeypatch.chdir(tmp_path)  # workers have another working directory
+    totals = predict_to_shards(cluster, model, ["shards/*.parquet" if form is parquet_images else "shards"], "found")
+    found = [row for file in shards_of("found") for row in pq.read_table(file).to_pylist() if row["error"] is None]
+    plain = [one for one in predict(model, data) if one.error is None]
+    assert {row["path"]: row["class"] for row in found} == {one.file: one.classes[0] for one in plain}
+    assert (totals.n - totals.failed, totals.failed) == (12, form is webdataset)
+
+
 def test_shards_of_another_run_are_not_mixed_in(data, model, cluster, tmp_path):
     folder = tmp_path / "shards"
     predict_to_shards(cluster, model, [str(data)], str(folder))

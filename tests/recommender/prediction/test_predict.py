@@ -9,7 +9,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from data_forms import packed_webdataset, parquet_images, webdataset, write_items
 from keras_free import run_without_keras
 from pictures import write_images
 from PIL import Image
@@ -114,6 +116,47 @@ def test_more_pictures_than_are_held_keep_their_order(home, predictor):
     assert [prediction.file for prediction in (first, *found)] == [str(name) for name in names]
 
 
+@pytest.mark.parametrize("form", [webdataset, packed_webdataset, parquet_images], ids=lambda form: form.__name__)
+def test_pictures_in_shards_are_predicted_as_files_are(form, predictor, tmp_path):
+    items = write_items(tmp_path / "items", {"train": 4})
+    plain = sorted(one.probabilities for one in predict(predictor, [item.path for item in items]))
+    (tmp_path / "shards").mkdir()
+    data, _ = form(items, tmp_path / "shards")
+    found = list(predict(predictor, data))
+    np.testing.assert_allclose(sorted(one.probabilities for one in found), plain, atol=1e-6)
+    assert len({one.file for one in found}) == len(items)
+    (again,) = predict(predictor, found[-1].file)  # by its name
+    assert again.classes == found[-1].classes
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_manifest_names_pictures_beside_it(suffix, home, predictor):
+    names = ["new/temple/0000.jpg", "new/flower/0000.jpg"]
+    table, manifest = pd.DataFrame({"file": names}), home / f"table{suffix}"
+    table.to_parquet(manifest) if suffix == ".parquet" else table.to_csv(manifest, index=False)
+    found = list(predict(predictor, manifest, columns={"path": "file"}))
+    assert [one.file for one in found] == [str(home / name) for name in names]
+    assert [one.classes for one in found] == [one.classes for one in predict(predictor, [home / n for n in names])]
+
+
+def test_a_damaged_shard_costs_no_more_than_its_pictures(predictor, tmp_path):
+    webdataset(write_items(tmp_path / "items", {"train": 4}), tmp_path)
+    first, second = sorted(tmp_path.glob("*.tar"))
+    whole = [one.file for one in predict(predictor, first)]
+    first.write_bytes(first.read_bytes()[: first.stat().st_size // 2])
+    (tmp_path / "none.tar").write_text("no tar")
+    (tmp_path / "none.csv").write_text("label\nant\n")
+    given = [first, tmp_path / "none.tar", tmp_path / "gone.tar", tmp_path / "none.csv", second]
+    found = list(predict(predictor, given))
+    assert {one.file for one in found if one.classes} < {*whole, *(one.file for one in predict(predictor, second))}
+    errors = {Path(one.file).name: one.error for one in found if one.error}
+    assert list(errors) == [path.name for path in given[:-1]]
+    assert "damaged after" in errors[first.name]
+    assert "no tar file" in errors["none.tar"]
+    assert "no such file" in errors["gone.tar"].lower()
+    assert "path" in errors["none.csv"]
+
+
 def test_a_model_in_memory_predicts_as_its_file_does(home, model, predictor):
     path = home / "new/flower/0001.jpg"
     (from_file,) = predict(predictor, path)
@@ -136,7 +179,7 @@ def test_a_folder_that_can_not_be_listed_is_reported(tmp_path, predictor, monkey
         raise PermissionError(13, "Permission denied", folder)
         yield
 
-    monkeypatch.setattr("recommender.prediction.predict.files_below", refuse)
+    monkeypatch.setattr("recommender.prediction.pictures.files_below", refuse)
     (found,) = predict(predictor, tmp_path)
     assert found.error == "the folder can't be listed: permission denied"
 
