@@ -144,9 +144,7 @@ def _points(evidence: BackboneEvidence) -> str:
 
 def _amount(found: "Decision") -> str:
     size, verdict = found.measurements.size, found.verdict
-    outcomes, small = verdict.outcomes, small_class(size.class_counts)
-    better = max(Scenario.PARTIAL_FINE_TUNE, Scenario.FULL_FINE_TUNE, key=outcomes.expected)
-    tuned = verdict.scenario if verdict.scenario.fine_tunes else better
+    outcomes, tuned, small = verdict.outcomes, verdict.best_tuned, small_class(size.class_counts)
     kind = "" if found.class_weight is None else f"a {kind_of_accuracy(found)} of "
     return (
         f"There are {count(size.n_images, 'image')} in {size.n_classes:,} classes, {small:,} in "

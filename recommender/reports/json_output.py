@@ -36,7 +36,7 @@ from recommender.reports.json_schema import (
 )
 from recommender.rules import thresholds
 from recommender.rules.class_balance import imbalance, small_class
-from recommender.rules.scenario_rule import drift_margin, similarity_verdict
+from recommender.rules.scenario_rule import similarity_verdict
 from recommender.versions import versions
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _similarity(found: "Decision") -> Similarity | None:
         interval=score_interval(similarity),
         excess_drift=similarity.excess,
         threshold=thresholds.DRIFT_THRESHOLD,
-        margin=drift_margin(similarity.excess),
+        margin=max(similarity.excess, 0.0) / thresholds.DRIFT_THRESHOLD,
         drift=Drift.of(similarity, early=early, middle=middle, late=late),
         looks_like={
             name: [SourceLabel(*pair) for pair in labels]

@@ -72,6 +72,11 @@ class Outcomes:
     scenarios: tuple[Scenario, ...]  # that are possible, the cheapest first
     draws: FloatArray  # of shape (scenarios, draws), 0 to 1
 
+    @property
+    def best_frozen(self) -> Scenario:
+        """Of the scenarios that train no layer of the backbone the one that is expected to be better."""
+        return max((each for each in self.scenarios if not each.fine_tunes), key=self.expected)
+
     def expected(self, scenario: Scenario) -> float:
         """Mean accuracy."""
         return float(self._of(scenario).mean())
@@ -84,10 +89,6 @@ class Outcomes:
     def chance(self, scenario: Scenario, within: float) -> float:
         """Probability that no scenario is better by more than that, in accuracy."""
         return float((self.draws.max(0) - self._of(scenario) <= within).mean())
-
-    def chance_better(self, scenario: Scenario, than: Scenario, by: float) -> float:
-        """Probability that one scenario is better than another by more than that, in accuracy."""
-        return float((self._of(scenario) - self._of(than) > by).mean())
 
     def after(self, scenario: Scenario, gain: float, error: float) -> "Outcomes":
         """The same after a trial of a fine-tuning on held-out images: draws again, by how well they explain it.
@@ -148,12 +149,9 @@ class Outcomes:
         luck = np.random.default_rng(1).standard_normal(len(likely))
         new = likely + error * np.sqrt(less / (1 - less)) * luck
         gains = less * gain + (1 - less) * new
-        leads = [self.after(scenario, each, then)._lead(scenario) for each in gains]
+        later = [self.after(scenario, each, then) for each in gains]
+        leads = [each.expected(scenario) - each.expected(each.best_frozen) for each in later]
         return float(np.maximum(leads, 0).mean() - max(np.mean(leads), 0))
-
-    def _lead(self, scenario: Scenario) -> float:
-        """Expected accuracy of a fine-tuning less that of the best frozen model."""
-        return self.expected(scenario) - max(self.expected(each) for each in self.scenarios if not each.fine_tunes)
 
     def with_copy(self, scenario: Scenario, *, of: Scenario) -> "Outcomes":
         """The same with another scenario that gives what this one gives."""
@@ -238,9 +236,3 @@ def _noise() -> tuple[FloatArray, FloatArray]:
 
 def _logit(share: float) -> float:
     return float(np.log(share / (1 - share)))
-
-
-def cheapest_within(found: Outcomes, slack: float) -> Scenario:
-    """The cheapest scenario whose expected accuracy is at most so much below the best one's."""
-    best = max(found.expected(scenario) for scenario in found.scenarios)
-    return next(scenario for scenario in found.scenarios if found.expected(scenario) >= best - slack)

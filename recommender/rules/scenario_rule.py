@@ -8,13 +8,8 @@ import numpy.typing as npt
 
 from recommender.rules import thresholds
 from recommender.rules.cut_rule import choose_cut
-from recommender.rules.outcomes import Outcomes, Task, Trial, cheapest_within, images_needed, outcomes
+from recommender.rules.outcomes import Outcomes, Task, Trial, images_needed, outcomes
 from recommender.rules.scenario import Scenario, Similarity
-
-
-def drift_margin(excess_drift: float) -> float:
-    """How many times the drift threshold the excess drift amounts to: up to 1 the images count as similar."""
-    return max(excess_drift, 0.0) / thresholds.DRIFT_THRESHOLD
 
 
 def excess_of(score: float) -> float:
@@ -70,8 +65,7 @@ class Verdict:
     @property
     def best_frozen(self) -> Scenario:
         """Of the scenarios that train no layer of the backbone the one that is expected to be better."""
-        frozen = [scenario for scenario in self.outcomes.scenarios if not scenario.fine_tunes]
-        return max(frozen, key=self.outcomes.expected)
+        return self.outcomes.best_frozen
 
     @property
     def rival(self) -> Scenario | None:
@@ -116,7 +110,9 @@ def _ruled(expected: Outcomes, similarity: Similarity) -> Scenario:
     On such images partial fine-tuning was worse in most cells of the benchmark, by up to 17 points: it has to be better
     there by as much as any scenario that costs more.
     """
-    cheapest, full = cheapest_within(expected, thresholds.WORTH_ITS_COST), Scenario.FULL_FINE_TUNE
+    least = max(map(expected.expected, expected.scenarios)) - thresholds.WORTH_ITS_COST
+    cheapest = next(each for each in expected.scenarios if expected.expected(each) >= least)
+    full = Scenario.FULL_FINE_TUNE
     if cheapest is not Scenario.PARTIAL_FINE_TUNE or similarity is Similarity.SIMILAR:
         return cheapest
     lead = expected.expected(cheapest) - expected.expected(full)
@@ -132,8 +128,7 @@ def decide(
     if trial is not None:  # fine-tuning comes back from `fit` after such a trial by the same rule
         accepted = expected.chance_after(trial.scenario, trial.gain, trial.standard_error) >= thresholds.ACCEPTED
         expected = expected.after(trial.scenario, trial.gain, trial.standard_error)
-        frozen = [scenario for scenario in possible if not scenario.fine_tunes]
-        ruled = ruled or (trial.scenario if accepted else max(frozen, key=expected.expected))
+        ruled = ruled or (trial.scenario if accepted else expected.best_frozen)
     ruled = ruled or _ruled(expected, task.similarity)
     chosen = forced or ruled
     if chosen not in possible:  # the network can't be cut: it is used whole

@@ -246,11 +246,6 @@ def test_a_network_that_can_not_be_cut_is_used_whole_where_the_user_asks_for_a_c
     assert forced.outcomes.expected(Scenario.SHALLOW_FEATURES) == forced.outcomes.expected(Scenario.LINEAR_PROBE)
 
 
-def test_the_drift_margin_is_one_at_its_threshold():
-    assert rules.drift_margin(thresholds.DRIFT_THRESHOLD) == 1.0
-    assert rules.drift_margin(-0.1) == 0.0
-
-
 def hits(accuracies, n_images=200, seed=0):
     """Whether each image is right at each cut, with the same luck for an image at all cuts."""
     luck = np.random.default_rng(seed).random(n_images)
