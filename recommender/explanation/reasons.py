@@ -1,7 +1,6 @@
 """The reasons of a recommendation, in plain sentences with their numbers."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from probes.evaluation.intervals import z
 from probes.quality.findings import count
@@ -17,32 +16,30 @@ from recommender.explanation.verdict import (
     trial_words,
 )
 from recommender.explanation.weak_detector import weak_detector
+from recommender.pipeline.decision import Decision
 from recommender.rules import thresholds
 from recommender.rules.backbone_rule import BackboneChoice, BackboneEvidence
 from recommender.rules.class_balance import small_class
 from recommender.rules.scenario import Scenario, Similarity
 from recommender.rules.scenario_rule import similarity_verdict
 
-if TYPE_CHECKING:
-    from recommender.pipeline.decision import Decision
-
 _MAKE_REFERENCE = "`recommend reference IMAGES --backbone ...`"
 
 
-def explain(found: "Decision") -> tuple[str, ...]:
+def explain(found: Decision) -> tuple[str, ...]:
     """Why this scenario and this strategy."""
     parts = (_override, _backbone, _trial, _amount, _similarity, _resolution, _cut, _freeze, _accuracy, _runner_up)
     return tuple(reason for part in parts if (reason := part(found)))
 
 
-def cautions(found: "Decision") -> tuple[str, ...]:
+def cautions(found: Decision) -> tuple[str, ...]:
     """What the user should know of the data and the network before trusting the answer."""
     messages = (finding.message for finding in found.findings)
     weak = (text for text in (weak_detector(found),) if text)
     return (*messages, *_sample_cautions(found), *_similarity_cautions(found), *_network_cautions(found), *weak)
 
 
-def _sample_cautions(found: "Decision") -> Iterator[str]:
+def _sample_cautions(found: Decision) -> Iterator[str]:
     size, note = found.measurements.size, found.measurements.separability.note
     if size.unsampled_classes:
         yield (
@@ -54,7 +51,7 @@ def _sample_cautions(found: "Decision") -> Iterator[str]:
         yield f"{note[0].upper()}{note[1:]}."
 
 
-def _similarity_cautions(found: "Decision") -> Iterator[str]:
+def _similarity_cautions(found: Decision) -> Iterator[str]:
     similarity, title = found.measurements.similarity, found.backbone.title
     smallest, native, size = thresholds.SMALLEST_INPUT, found.backbone.native_size, found.strategy.input_size
     if similarity is not None and not smallest <= size <= native:
@@ -74,7 +71,7 @@ def _similarity_cautions(found: "Decision") -> Iterator[str]:
         )
 
 
-def _network_cautions(found: "Decision") -> Iterator[str]:
+def _network_cautions(found: Decision) -> Iterator[str]:
     title, scaling = found.backbone.title, found.scaling
     if scaling is not None:
         yield (
@@ -92,20 +89,20 @@ def _network_cautions(found: "Decision") -> Iterator[str]:
         yield f"{title} can't be cut inside and is used whole. {why}".rstrip()
 
 
-def _override(found: "Decision") -> str:
+def _override(found: Decision) -> str:
     ruled, chosen = found.verdict.overridden, found.scenario
     if ruled is None:
         return ""
     return f"You asked for scenario {chosen.id} ({chosen.name}); the rules would choose {ruled.id} ({ruled.name})."
 
 
-def _trial(found: "Decision") -> str:
+def _trial(found: Decision) -> str:
     words = trial_words(found)
     said = f"A trial was run on your images: {words}. It counts together with what is known of other data sets."
     return said if words else ""
 
 
-def _backbone(found: "Decision") -> str:
+def _backbone(found: Decision) -> str:
     choice: BackboneChoice | None = found.measurements.extra.get("backbone")
     if choice is None:
         return ""
@@ -142,7 +139,7 @@ def _points(evidence: BackboneEvidence) -> str:
     return f"{100 * gain:+.1f} (90 % interval {points_text((gain - half, gain + half))})"
 
 
-def _amount(found: "Decision") -> str:
+def _amount(found: Decision) -> str:
     size, verdict = found.measurements.size, found.verdict
     outcomes, tuned, small = verdict.outcomes, verdict.best_tuned, small_class(size.class_counts)
     kind = "" if found.class_weight is None else f"a {kind_of_accuracy(found)} of "
@@ -155,7 +152,7 @@ def _amount(found: "Decision") -> str:
     )
 
 
-def _similarity(found: "Decision") -> str:
+def _similarity(found: Decision) -> str:
     similarity, title = found.measurements.similarity, found.backbone.title
     if similarity is None:
         return _similarity_by_cuts(found)
@@ -175,7 +172,7 @@ def _similarity(found: "Decision") -> str:
     )
 
 
-def _similarity_by_cuts(found: "Decision") -> str:
+def _similarity_by_cuts(found: Decision) -> str:
     similar, title = found.verdict.similarity is Similarity.SIMILAR, found.backbone.title
     which = "no earlier cut is clearly better than the last one" if similar else "an earlier cut is clearly better"
     return (
@@ -186,7 +183,7 @@ def _similarity_by_cuts(found: "Decision") -> str:
     )
 
 
-def _resolution(found: "Decision") -> str:
+def _resolution(found: Decision) -> str:
     similarity, (width, height) = found.measurements.similarity, found.measurements.size.median_size_px
     if similarity is None or similarity.enlargement < thresholds.NOTABLE_ENLARGEMENT:
         return ""
@@ -197,7 +194,7 @@ def _resolution(found: "Decision") -> str:
     )
 
 
-def _cut(found: "Decision") -> str:
+def _cut(found: Decision) -> str:
     strategy, choice = found.strategy, found.plan.cut_choice
     kept = f"Keep all up to {strategy.cut} ({percent(strategy.cut_depth, 0)} of the depth)"
     if choice is None:
@@ -219,7 +216,7 @@ def _cut(found: "Decision") -> str:
     )
 
 
-def _earlier_cut(found: "Decision") -> str:
+def _earlier_cut(found: Decision) -> str:
     """What cutting earlier would change, where the whole backbone is frozen."""
     task = found.verdict.task
     if found.strategy.freeze != found.strategy.cut or task.cut_gain is None or task.accuracy is None:
@@ -231,7 +228,7 @@ def _earlier_cut(found: "Decision") -> str:
     )
 
 
-def _freeze(found: "Decision") -> str:
+def _freeze(found: Decision) -> str:
     strategy = found.strategy
     frozen, trainable = found.parameters
     if strategy.freeze is None:
@@ -246,7 +243,7 @@ def _freeze(found: "Decision") -> str:
     )
 
 
-def _accuracy(found: "Decision") -> str:
+def _accuracy(found: Decision) -> str:
     judged, n_held_out = found.judged, found.measurements.n_held_out
     if judged is None:
         return "No class has two images that can be split, so the accuracy can't be measured."
@@ -262,7 +259,7 @@ def _accuracy(found: "Decision") -> str:
     )
 
 
-def _runner_up(found: "Decision") -> str:
+def _runner_up(found: Decision) -> str:
     verdict = found.verdict
     close = "This is too close to call. " if verdict.close and verdict.overridden is None else ""
     return (

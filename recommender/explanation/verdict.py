@@ -1,29 +1,24 @@
 """The verdict in words: how sure it is, what comes next, and what the images are compared with."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from probes.quality.findings import count
-from probes.similarity.similarity import LEAST_NORMS
+from probes.similarity.similarity import LEAST_NORMS, FeatureSimilarity
 from recommender.explanation.text import duration, interval_text, percent, points_text
+from recommender.pipeline.decision import Decision
 from recommender.rules import thresholds
-
-if TYPE_CHECKING:
-    from probes.similarity.similarity import FeatureSimilarity
-    from recommender.pipeline.decision import Decision
 
 _NEARLY_THE_SAME = 0.005  # of two accuracies
 
 
-def source_of(found: "Decision") -> str:
+def source_of(found: Decision) -> str:
     """The name of what the network was trained on, or a phrase where that is not known."""
     similarity = found.measurements.similarity
     named = similarity.source if similarity is not None else found.backbone.source
     return named or f"what {found.backbone.title} was trained on"
 
 
-def sureness(found: "Decision") -> str:
+def sureness(found: Decision) -> str:
     """How sure the scenario is, in words: the one place that says what `Verdict.confidence` means."""
     verdict = found.verdict
     asked = ""
@@ -43,7 +38,7 @@ def sureness(found: "Decision") -> str:
     return close
 
 
-def trial_words(found: "Decision") -> str:
+def trial_words(found: Decision) -> str:
     """What a trial showed; empty without one."""
     trial = found.verdict.trial
     if trial is None:
@@ -56,7 +51,7 @@ def trial_words(found: "Decision") -> str:
     )
 
 
-def score_interval(similarity: "FeatureSimilarity") -> tuple[float, float] | None:
+def score_interval(similarity: FeatureSimilarity) -> tuple[float, float] | None:
     """90 % interval of the similarity score, by its resamples; None for a single image."""
     if not similarity.replicates:
         return None
@@ -69,7 +64,7 @@ def too_few_norms() -> str:
     return f"fewer than {LEAST_NORMS} BatchNorm layers"
 
 
-def condition_of_runner_up(found: "Decision") -> str:
+def condition_of_runner_up(found: Decision) -> str:
     """What is expected of the runner-up beside what is expected of the choice: the one place that words the gap."""
     verdict = found.verdict
     expected = verdict.outcomes.expected
@@ -81,7 +76,7 @@ def condition_of_runner_up(found: "Decision") -> str:
     )
 
 
-def measured_note(found: "Decision") -> str:
+def measured_note(found: Decision) -> str:
     """Why less, or more, is expected of a frozen model than was measured; empty where the two are nearly the same."""
     balanced, scenario = found.class_weight is not None, found.verdict.scenario
     measured = found.expected_balanced_accuracy if balanced else found.expected_accuracy
@@ -95,12 +90,12 @@ def measured_note(found: "Decision") -> str:
     )
 
 
-def kind_of_accuracy(found: "Decision") -> str:
+def kind_of_accuracy(found: Decision) -> str:
     """The name of the accuracy that is expected: the balanced one where classes are weighted."""
     return "accuracy" if found.class_weight is None else "balanced accuracy"
 
 
-def expected_rows(found: "Decision") -> list[tuple[str, str, str, str]]:
+def expected_rows(found: Decision) -> list[tuple[str, str, str, str]]:
     """What each scenario is expected to give, by number: its name, the accuracy, the 90 % interval, and a mark."""
     outcomes, verdict = found.verdict.outcomes, found.verdict
     marks = {verdict.runner_up: "runner-up", verdict.textbook: "textbook", verdict.scenario: "chosen"}

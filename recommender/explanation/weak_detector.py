@@ -1,19 +1,15 @@
 """Where the detector of out-of-distribution images that goes with a model is weak, in words."""
 
-from typing import TYPE_CHECKING
-
 from probes.quality.findings import count
+from recommender.pipeline.decision import Decision
 from recommender.rules.scenario import Similarity
-
-if TYPE_CHECKING:
-    from recommender.pipeline.decision import Decision
 
 # Measured, benchmarks/out_of_distribution.py: detectors of photographs miss more than a fifth of some other kind of
 # picture in 8 of 26 cases with fewer images, in none of 10 with as many. Detectors of other pictures never do.
 ENOUGH = 300  # training images
 
 
-def weak_detector(found: "Decision") -> str:
+def weak_detector(found: Decision) -> str:
     """A warning where few images are like what the network was trained on; empty elsewhere."""
     n_images = int(found.rows.training.sum())
     if found.verdict.similarity is not Similarity.SIMILAR or n_images >= ENOUGH:

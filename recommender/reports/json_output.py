@@ -14,26 +14,7 @@ from recommender.explanation.reasons import cautions, explain
 from recommender.explanation.verdict import score_interval
 from recommender.fit.plan import planned
 from recommender.json_records import Record, TrainingPlan
-from recommender.reports.json_schema import (
-    Backbone,
-    Cut,
-    CutEvidence,
-    Dataset,
-    Drift,
-    Expected,
-    Freeze,
-    Head,
-    ImagesPerClass,
-    Pixels,
-    Recommendation,
-    Scenario,
-    Separability,
-    Similarity,
-    Size,
-    SourceLabel,
-    Strategy,
-    Trial,
-)
+from recommender.reports import json_schema as schema
 from recommender.rules import thresholds
 from recommender.rules.class_balance import imbalance, small_class
 from recommender.rules.scenario_rule import similarity_verdict
@@ -49,18 +30,18 @@ def as_dict(found: "Decision") -> dict[str, Any]:
     """The whole recommendation as plain data; the same for the same seed apart from `seconds`."""
     measured, judged, backbone = found.measurements, found.judged, found.backbone
     size, smallest = measured.size, small_class(measured.size.class_counts)
-    return Recommendation.of(
+    return schema.Recommendation.of(
         found,
         schema_version=6,
         dataset=_dataset(size),
-        backbone=Backbone.of(
+        backbone=schema.Backbone.of(
             backbone,
             engine=found.network.engine,
-            pixels=Pixels.of(None, scaling=backbone.scaling and backbone.scaling.name, measured=found.scaling),
+            pixels=schema.Pixels.of(None, scaling=backbone.scaling and backbone.scaling.name, measured=found.scaling),
             cut_points=backbone.points,
         ),
         similarity=_similarity(found),
-        size=Size(found.scenario.amount.value, size.n_images / found.verdict.images_needed, smallest),
+        size=schema.Size(found.scenario.amount.value, size.n_images / found.verdict.images_needed, smallest),
         separability=_separability(measured.separability),
         scenario=_scenario(found),
         strategy=_strategy(found),
@@ -109,46 +90,47 @@ def as_compared(found: "Decision", comparison: "Comparison") -> dict[str, Any]:
     return {key: value.to_dict() if isinstance(value, Record) else value for key, value in described.items()}
 
 
-def _dataset(size: DatasetSize) -> Dataset:
+def _dataset(size: DatasetSize) -> schema.Dataset:
     counts = np.array(size.class_counts)
     shares = counts[counts > 0] / counts.sum()
-    return Dataset.of(
+    return schema.Dataset.of(
         size,
         class_counts=dict(zip(size.class_names, size.class_counts, strict=True)),
-        images_per_class=ImagesPerClass(int(counts.min()), float(np.median(counts)), int(counts.max())),
+        images_per_class=schema.ImagesPerClass(int(counts.min()), float(np.median(counts)), int(counts.max())),
         imbalance=imbalance(size.file_counts),
         effective_classes=math.exp(-float((shares * np.log(shares)).sum())),
     )
 
 
-def _separability(measured: evidence.Separability) -> Separability:
-    cuts = [CutEvidence.of(cut, interval=accuracy_interval(cut.correct, measured.groups)) for cut in measured.per_cut]
-    return Separability.of(measured, per_cut=cuts)
+def _separability(measured: evidence.Separability) -> schema.Separability:
+    groups = measured.groups
+    cuts = [schema.CutEvidence.of(cut, interval=accuracy_interval(cut.correct, groups)) for cut in measured.per_cut]
+    return schema.Separability.of(measured, per_cut=cuts)
 
 
-def _similarity(found: "Decision") -> Similarity | None:
+def _similarity(found: "Decision") -> schema.Similarity | None:
     similarity, class_names = found.measurements.similarity, found.measurements.size.class_names
     if similarity is None:
         return None
     early, middle, late = (similarity.part(part) for part in ("early", "middle", "late"))
-    return Similarity.of(
+    return schema.Similarity.of(
         similarity,
         verdict=str(similarity_verdict(similarity.score)),
         interval=score_interval(similarity),
         excess_drift=similarity.excess,
         threshold=thresholds.DRIFT_THRESHOLD,
         margin=max(similarity.excess, 0.0) / thresholds.DRIFT_THRESHOLD,
-        drift=Drift.of(similarity, early=early, middle=middle, late=late),
+        drift=schema.Drift.of(similarity, early=early, middle=middle, late=late),
         looks_like={
-            name: [SourceLabel(*pair) for pair in labels]
+            name: [schema.SourceLabel(*pair) for pair in labels]
             for name, labels in zip(class_names, similarity.looks_like, strict=False)
         },
     )
 
 
-def _scenario(found: "Decision") -> Scenario:
+def _scenario(found: "Decision") -> schema.Scenario:
     verdict = found.verdict
-    return Scenario.of(
+    return schema.Scenario.of(
         verdict.scenario,
         confidence=verdict.confidence,
         close_call=verdict.close,
@@ -157,20 +139,20 @@ def _scenario(found: "Decision") -> Scenario:
         textbook=verdict.textbook.id,
         images_needed=verdict.images_needed,
         expected=[
-            Expected(scenario.id, verdict.outcomes.expected(scenario), *verdict.outcomes.interval(scenario))
+            schema.Expected(scenario.id, verdict.outcomes.expected(scenario), *verdict.outcomes.interval(scenario))
             for scenario in verdict.outcomes.scenarios
         ],
-        trial=verdict.trial and Trial.of(verdict.trial, scenario=verdict.trial.scenario.id),
+        trial=verdict.trial and schema.Trial.of(verdict.trial, scenario=verdict.trial.scenario.id),
         rival=None if verdict.rival is None else verdict.rival.id,
         overridden=None if verdict.overridden is None else verdict.overridden.id,
     )
 
 
-def _strategy(found: "Decision") -> Strategy:
+def _strategy(found: "Decision") -> schema.Strategy:
     strategy = found.strategy
-    return Strategy.of(
+    return schema.Strategy.of(
         strategy,
-        cut=Cut(strategy.cut, strategy.cut_depth),
-        freeze=Freeze(strategy.freeze, strategy.freeze_depth, *found.parameters),
-        head=Head.of(strategy.head, activation="softmax"),
+        cut=schema.Cut(strategy.cut, strategy.cut_depth),
+        freeze=schema.Freeze(strategy.freeze, strategy.freeze_depth, *found.parameters),
+        head=schema.Head.of(strategy.head, activation="softmax"),
     )

@@ -1,12 +1,12 @@
 """The page of a recommendation: rich on a terminal, plain text elsewhere."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from builders.graph.cut_search import CutPoint
 from probes.evaluation.intervals import z
 from recommender.explanation.reasons import cautions, explain
 from recommender.explanation.text import class_name, clean, percent, points_text
@@ -26,9 +26,6 @@ from recommender.rules.backbone_rule import BackboneChoice
 from recommender.rules.input_size_rule import InputSizeChoice
 from recommender.rules.scenario import Similarity
 from recommender.rules.scenario_rule import similarity_verdict
-
-if TYPE_CHECKING:
-    from builders.graph.cut_search import CutPoint
 
 WIDEST = 120  # characters: longer lines are hard to read
 _CLASSES_SHOWN = 10
@@ -84,7 +81,7 @@ def _section(title: str) -> Text:
     return Text(title, "bold")
 
 
-def cut_table(points: "Sequence[CutPoint]") -> list[str]:
+def cut_table(points: Sequence[CutPoint]) -> list[str]:
     """The cut points of a network as lines of a table."""
     rows = [("layer", "depth", "shape", "stride", "parameters")]
     for point in points:

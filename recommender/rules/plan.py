@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from builders.graph.cut_search import CutPoint
 from builders.strategy import HeadSpec, Strategy
 from probes.measurements import Measurements
 from recommender.rules import thresholds
@@ -11,16 +11,13 @@ from recommender.rules.cut_rule import CutChoice, choose_cut, freeze_index, head
 from recommender.rules.scenario import Scenario, Similarity
 from recommender.rules.scenario_rule import similarity_by_cuts, similarity_verdict
 
-if TYPE_CHECKING:
-    from builders.graph.cut_search import CutPoint
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A strategy, the cut points of its backbone, and how the cut was chosen; None if there was no choice."""
 
     strategy: Strategy
-    cuts: "tuple[CutPoint, ...]"
+    cuts: tuple[CutPoint, ...]
     cut_choice: CutChoice | None
 
     def __repr__(self) -> str:
@@ -37,7 +34,7 @@ class Plan:
         return replace(self, strategy=replace(self.strategy, head=head))
 
 
-def similarity_of(measured: Measurements, cuts: "Sequence[CutPoint]") -> Similarity:
+def similarity_of(measured: Measurements, cuts: Sequence[CutPoint]) -> Similarity:
     """Whether the images are like the source's: by drift, or if none could be measured by how the cuts compare."""
     if measured.similarity is not None:
         return similarity_verdict(measured.similarity.score)
@@ -45,7 +42,7 @@ def similarity_of(measured: Measurements, cuts: "Sequence[CutPoint]") -> Similar
     return similarity_by_cuts(depths, _correct(measured, cuts), groups)
 
 
-def plan_strategy(backbone: str, cuts: "Sequence[CutPoint]", scenario: Scenario, measured: Measurements) -> Plan:
+def plan_strategy(backbone: str, cuts: Sequence[CutPoint], scenario: Scenario, measured: Measurements) -> Plan:
     """Where to cut, what to freeze, and which head, for a scenario."""
     depths, correct = [point.depth for point in cuts], _correct(measured, cuts)
     choice, groups = None, measured.separability.groups
@@ -75,7 +72,7 @@ def plan_strategy(backbone: str, cuts: "Sequence[CutPoint]", scenario: Scenario,
     return Plan(strategy=strategy, cuts=tuple(cuts), cut_choice=choice)
 
 
-def _correct(measured: Measurements, cuts: "Sequence[CutPoint]") -> list[tuple[bool, ...]]:
+def _correct(measured: Measurements, cuts: Sequence[CutPoint]) -> list[tuple[bool, ...]]:
     """For each cut whether its classifier was right on each held-out image."""
     evidence = {found.cut: found.correct for found in measured.separability.per_cut}
     return [evidence.get(point.layer, ()) for point in cuts]

@@ -2,19 +2,17 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from probes.errors import ProbeError
 from probes.images.decode import quiet_decoders
+from recommender.fit.result import FitResult, Predictions
+from recommender.pipeline.decision import Decision
 from recommender.pipeline.reread_images import read_prepared
 from recommender.reports.html.thumbnails import data_uri
-
-if TYPE_CHECKING:
-    from recommender.fit.result import FitResult, Predictions
-    from recommender.pipeline.decision import Decision
 
 CELLS = 7  # along each side: as many as the last feature map of a network at 224 px has
 MOST = 4  # mistakes
@@ -34,7 +32,7 @@ class OcclusionMap:
 
 
 def occlusion_maps(
-    found: "Decision", fit: "FitResult | None", mistakes: list[int], *, thumbnails: bool
+    found: Decision, fit: FitResult | None, mistakes: list[int], *, thumbnails: bool
 ) -> tuple[list[OcclusionMap], str]:
     """Maps of the first mistakes, and why there are none or fewer."""
     if fit is None or fit.predictions is None:
@@ -59,7 +57,7 @@ def occlusion_maps(
     )
 
 
-def _map(model: Any, said: "Predictions", row: int, pixels: npt.NDArray[np.float32]) -> OcclusionMap:
+def _map(model: Any, said: Predictions, row: int, pixels: npt.NDArray[np.float32]) -> OcclusionMap:
     drops = evidence(model, pixels, int(said.predicted[row]), int(said.labels[row]))
     strongest = float(drops.max())
     shown = np.clip(drops / strongest, 0, 1) if strongest >= _FAINT else np.zeros_like(drops)

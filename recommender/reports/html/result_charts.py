@@ -3,21 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from builders.training.state import Check
 from probes.evaluation.intervals import wilson, z
 from probes.separability.learning_curve import LearningCurve
 from recommender.explanation.text import interval_text, percent
 from recommender.fit.result import Predictions
 from recommender.reports.html.measured_charts import log_ticks
 from recommender.reports.html.svg import Axis, Plot, linear_axis, share_axis, whole_percent
-
-if TYPE_CHECKING:
-    from builders.training.state import Check
 
 CONFUSED_CLASSES = 20  # that the matrix shows at most
 _BINS, _PER_BIN = 10, 20  # of the calibration chart at most, and images that each should hold
@@ -48,7 +46,7 @@ def curve_chart(curve: LearningCurve) -> Markup:
     return plot.render()
 
 
-def checks_chart(history: "Sequence[Check]") -> Markup:
+def checks_chart(history: Sequence[Check]) -> Markup:
     """Held-out accuracy at each validation check of the first trial."""
     known = [(check.step, check.accuracy) for check in history if check.accuracy is not None]
     plot = Plot(
@@ -62,7 +60,7 @@ def checks_chart(history: "Sequence[Check]") -> Markup:
     return plot.render()
 
 
-def loss_chart(history: "Sequence[Check]") -> Markup:
+def loss_chart(history: Sequence[Check]) -> Markup:
     """Training loss and held-out loss at each validation check of the first trial."""
     training = [(check.step, check.loss) for check in history if _is_finite(check.loss)]
     held_out = [(check.step, check.held_out_loss) for check in history if _is_finite(check.held_out_loss)]

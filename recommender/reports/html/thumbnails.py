@@ -4,15 +4,12 @@ import io
 import os
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from probes.data.image_index import ImageIndex
 from probes.images.decode import UnreadableImage, in_order, quiet_decoders
 from probes.images.image_facts import open_picture
-
-if TYPE_CHECKING:
-    from probes.data.image_index import ImageIndex
 
 SIDE = 96  # px at most
 MOST = 150  # images that are read at most
@@ -22,7 +19,7 @@ _UNKNOWN = 1_000_000  # pixels that an image of unknown size counts as
 
 
 def read_thumbnails(
-    index: "ImageIndex", names: Iterable[str], sizes: Mapping[str, Sequence[int]]
+    index: ImageIndex, names: Iterable[str], sizes: Mapping[str, Sequence[int]]
 ) -> dict[str, str | None]:
     """Name -> data URI of a JPEG, None where the image can't be read now; the first of the names, as limits allow.
 

@@ -2,18 +2,15 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.quality.findings import count
 from recommender.explanation.text import clean, duration, interval_text, percent
 from recommender.explanation.verdict import condition_of_runner_up, sureness, trial_words
+from recommender.fit.result import FitResult
 from recommender.pipeline.decision import Decision
 from recommender.reports import summary
 from recommender.rules.scenario import Scenario
-
-if TYPE_CHECKING:
-    from recommender.fit.result import FitResult
-
 
 _MEANINGS = {
     Scenario.LINEAR_PROBE: "The pretrained network stays as it is. Only a new last layer learns your classes.",
@@ -66,7 +63,7 @@ def answer(found: Decision) -> Answer:
     )
 
 
-def accuracies(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
+def accuracies(found: Decision, fit: FitResult | None) -> list[tuple[str, str]]:
     """What a trial showed, the accuracy before any training, and what was measured after it; (name, value)."""
     rows = [("Trial", trial_words(found))] if found.verdict.trial is not None else []
     rows.append(("Accuracy", summary.gives(found)))
@@ -76,7 +73,7 @@ def accuracies(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]
     return rows
 
 
-def costs(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
+def costs(found: Decision, fit: FitResult | None) -> list[tuple[str, str]]:
     """What was spent, and what the model weighs; (name, value) of what is known."""
     rows = [("Time to measure and decide", duration(sum(found.seconds.values())))]
     if fit is not None:
@@ -87,7 +84,7 @@ def costs(found: Decision, fit: "FitResult | None") -> list[tuple[str, str]]:
     return rows
 
 
-def next_steps(found: Decision, fit: "FitResult | None", comparison: Any, command: str | None) -> list[Step]:
+def next_steps(found: Decision, fit: FitResult | None, comparison: Any, command: str | None) -> list[Step]:
     """What a reader may do with the answer: commands, or without a `command` that made the report calls of Python."""
 
     def typed(call: str, verb: str, *more: str) -> str:
