@@ -3,7 +3,7 @@
 from html import escape
 
 from recommender.pipeline.decision import Decision
-from recommender.reports.summary import next_calls, summary
+from recommender.reports.summary import answer, lines, next_calls
 
 # The colours follow the notebook's own, which light and dark themes set.
 _STYLE = """
@@ -19,11 +19,11 @@ font:14px/1.45 system-ui,sans-serif;color:inherit}
 
 def html_card(found: Decision) -> str:
     """A card with the answer, how sure it is, what it gives and costs, and what comes next."""
-    said = summary(found)
     calls = "<br>".join(f"<code>{escape(call)}</code>" for call in next_calls(found))
-    rows = [(name, escape(content)) for name, content in said.lines if content]
+    rows = [(name, escape(content)) for name, content in lines(found) if content]
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{content}</dd>" for name, content in [*rows, ("Next", calls)])
+    scenario = f"Scenario {found.scenario.id} {found.scenario.name}"
     return (
-        f'<style>{_STYLE}</style><div class="netgraft-card"><b class="scenario">Scenario {escape(said.scenario)}</b>'
-        f"<p>{escape(said.answer)}</p><dl>{listed}</dl></div>"
+        f'<style>{_STYLE}</style><div class="netgraft-card"><b class="scenario">{scenario}</b>'
+        f"<p>{escape(answer(found))}</p><dl>{listed}</dl></div>"
     )

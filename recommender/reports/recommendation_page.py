@@ -20,7 +20,7 @@ from recommender.explanation.verdict import (
 from recommender.pipeline.decision import Decision
 from recommender.reports.console import bullets, grid, points, print_plainly
 from recommender.reports.depth_table import bar, depth_table, notes
-from recommender.reports.summary import summary, training_line
+from recommender.reports.summary import answer, lines, training_line
 from recommender.rules import thresholds
 from recommender.rules.backbone_rule import BackboneChoice
 from recommender.rules.input_size_rule import InputSizeChoice
@@ -56,13 +56,12 @@ def print_page(found: Decision, console: Console, *, commands: Sequence[str] = (
 
 def first_screen(found: Decision, commands: Sequence[str] = ()) -> RenderableType:
     """The answer: what is built, how sure that is, what it gives and costs, and what to type next."""
-    said = summary(found)
-    number, name = said.scenario.split(" ", 1)
+    scenario = found.scenario
     parts: list[RenderableType] = [
-        Text.assemble((f" Scenario {number} ", "bold white on blue"), (f" {name}", "bold blue")),
-        Text(f" {said.answer}", "bold"),
+        Text.assemble((f" Scenario {scenario.id} ", "bold white on blue"), (f" {scenario.name}", "bold blue")),
+        Text(f" {answer(found)}", "bold"),
         Text(),
-        grid(*said.lines),
+        grid(*lines(found)),
     ]
     if commands:
         parts += [Text(), _section("Next")]  # each command on one line, to be copied, however long it is
@@ -169,13 +168,10 @@ def _networks(choice: BackboneChoice) -> Table:
             gain = f"{100 * each.gain:+.1f} ({points_text((each.gain - half, each.gain + half))})"
             gain = "leads" if each.name == choice.leader else gain
             measured = (percent(each.accuracy), gain, f"{each.milliseconds:.1f}")
-        accuracy, gain, milliseconds = measured
         table.add_row(
             clean(each.name),
             f"{each.input_size}",
-            accuracy,
-            gain,
-            milliseconds,
+            *measured,
             f"{each.megabytes:.1f}",
             f"{each.n_images:,}",
             "◀ chosen" if each is choice.tried[0] else "dropped" if each.dropped else "",

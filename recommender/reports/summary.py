@@ -3,7 +3,6 @@
 import shlex
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from probes.quality.findings import SEVERITIES, Finding, count
 from recommender.explanation.text import clean, data_name, duration, interval_text, percent, rows_text
@@ -23,38 +22,25 @@ _FLAGS = ("--verbose", "--quiet", "--json", "--no-thumbnails", "--trial")  # of 
 _VALUED = ("--build", "--export", "--report")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """The answer, and a line each on how sure it is, what it gives and what it costs."""
-
-    scenario: str  # "1 LINEAR_PROBE"
-    answer: str  # what is built, in a sentence
-    lines: tuple[tuple[str, str], ...]  # a name, and what there is to say
-
-
-def summary(found: Decision) -> Summary:
-    """The answer in a few lines."""
-    return Summary(
-        scenario=f"{found.scenario.id} {found.scenario.name}",
-        answer=answer(found),
-        lines=(
-            ("Data", _data(found)),
-            ("Confidence", sureness(found)),
-            ("Trial", trial_words(found)),
-            ("Accuracy", gives(found)),
-            ("Cost", _costs(found)),
-            ("Runner-up", _runner_up(found)),
-            ("Data check", _findings(found)),
-        ),
+def lines(found: Decision) -> tuple[tuple[str, str], ...]:
+    """A name each, and what there is to say: how sure the answer is, what it gives and what it costs."""
+    return (
+        ("Data", _data(found)),
+        ("Confidence", sureness(found)),
+        ("Trial", trial_words(found)),
+        ("Accuracy", gives(found)),
+        ("Cost", _costs(found)),
+        ("Runner-up", runner_up(found)),
+        ("Data check", _findings(found)),
     )
 
 
 def as_text(found: Decision, width: int = 80) -> str:
     """The answer as plain text."""
-    said = summary(found)
     first, *others = next_calls(found)
-    rows = [*said.lines, ("Next", first), *(("", call) for call in others)]
-    return f"Scenario {said.scenario}\n{textwrap.fill(said.answer, width)}\n\n{rows_text(rows, width)}"
+    rows = [*lines(found), ("Next", first), *(("", call) for call in others)]
+    head = f"Scenario {found.scenario.id} {found.scenario.name}"
+    return f"{head}\n{textwrap.fill(answer(found), width)}\n\n{rows_text(rows, width)}"
 
 
 def next_calls(found: Decision) -> tuple[str, ...]:
@@ -156,9 +142,9 @@ def _costs(found: Decision) -> str:
     return f"{spent} for this answer; {training_line(found)}; model {found.megabytes:.3g} MB{pace}"
 
 
-def _runner_up(found: Decision) -> str:
-    runner_up = found.verdict.runner_up
-    return f"{runner_up.id} {runner_up.name}: {condition_of_runner_up(found)}"
+def runner_up(found: Decision) -> str:
+    """The scenario that comes next, and what is expected of it."""
+    return f"{found.runner_up.id} {found.runner_up.name}: {condition_of_runner_up(found)}"
 
 
 def _findings(found: Decision) -> str:

@@ -1,7 +1,6 @@
 """Charts of what was measured: the map of data sets, drift by depth, accuracy by cut."""
 
 import csv
-import math
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase
@@ -136,12 +135,3 @@ def cuts_chart(rows: list[Depth]) -> Markup:
             left = row.depth > 0.5
             plot.text(row.depth, low, "cut here", "strong halo" + " end" * left, dx=4 if left else -4, dy=16)
     return plot.render()
-
-
-def log_ticks(values: list[float]) -> list[tuple[float, str]]:
-    """Marks at the values themselves, without those too near to the one before."""
-    kept: list[float] = []
-    for value in sorted(values):
-        if not kept or math.log(value / kept[-1]) > 0.3:
-            kept.append(value)
-    return [(value, f"{value:,.0f}") for value in kept]

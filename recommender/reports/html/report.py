@@ -2,7 +2,6 @@
 
 import json
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from recommender.comparison.comparison import Comparison
     from recommender.fit.result import FitResult
 
-_HERE = Path(__file__).parent
 _MISTAKES = 24  # thumbnails
 _CLASSES = 24  # in a list of classes
 _LARGEST_JSON = 2_500_000  # bytes of the JSON inside; larger ones are left out
@@ -167,7 +165,11 @@ def _template() -> "Template":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
         percent=percent,
@@ -177,10 +179,4 @@ def _template() -> "Template":
         clipped=words.clipped,
         **{"class": class_name},
     )
-    environment.globals.update(style=partial(_asset, "report.css"), script=partial(_asset, "report.js"))
     return environment.get_template("report.html.jinja")
-
-
-def _asset(name: str) -> Markup:
-    """A file of this folder, as it is."""
-    return Markup((_HERE / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file

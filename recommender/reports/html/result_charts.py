@@ -1,6 +1,7 @@
 """Charts of what was trained: learning curve, validation checks, calibration, confusion."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -14,7 +15,6 @@ from probes.evaluation.intervals import wilson, z
 from probes.separability.learning_curve import LearningCurve
 from recommender.explanation.text import interval_text, percent
 from recommender.fit.result import Predictions
-from recommender.reports.html.measured_charts import log_ticks
 from recommender.reports.html.svg import Axis, Plot, linear_axis, share_axis, whole_percent
 
 CONFUSED_CLASSES = 20  # that the matrix shows at most
@@ -30,7 +30,7 @@ def curve_chart(curve: LearningCurve) -> Markup:
     title = "images to learn from"
     plot = Plot(
         words=f"Learning curve: {percent(points[-1].accuracy)} with {points[-1].n_images:,} images{forecast}.",
-        x=Axis(low=0.8 * sizes[0], high=1.25 * sizes[-1], title=title, ticks=log_ticks(sizes), log=True),
+        x=Axis(low=0.8 * sizes[0], high=1.25 * sizes[-1], title=title, ticks=_log_ticks(sizes), log=True),
         y=share_axis(lows, "held-out accuracy"),
     )
     plot.line([(point.n_images, point.accuracy) for point in points], "own")
@@ -44,6 +44,15 @@ def curve_chart(curve: LearningCurve) -> Markup:
         title = f"a forecast for {sizes[-1]:,.0f} images: {interval_text((doubled.low, doubled.high))}"
         plot.mark(sizes[-1], doubled.accuracy, "known", "square", title, 1.2)
     return plot.render()
+
+
+def _log_ticks(values: list[float]) -> list[tuple[float, str]]:
+    """Marks at the values themselves, without those too near to the one before."""
+    kept: list[float] = []
+    for value in sorted(values):
+        if not kept or math.log(value / kept[-1]) > 0.3:
+            kept.append(value)
+    return [(value, f"{value:,.0f}") for value in kept]
 
 
 def checks_chart(history: Sequence[Check]) -> Markup:
@@ -117,30 +126,21 @@ class Confusion:
 
 def confusion(found: Predictions, *, most_pairs: int = 12) -> Confusion:
     """From what was predicted; of many classes, those that take part in most mistakes."""
-    present = np.unique(np.concatenate([found.labels, found.predicted]))
-    wrong = found.predicted != found.labels
-    shown = present
-    if len(present) > CONFUSED_CLASSES:
-        mistakes = [int((wrong & ((found.labels == each) | (found.predicted == each))).sum()) for each in present]
-        shown = np.sort(present[np.argsort(-np.array(mistakes), kind="stable")[:CONFUSED_CLASSES]])
-    totals = {int(each): int((found.labels == each).sum()) for each in present}
-    counts = [[_count(found, true, other) for other in shown] for true in shown]
-    pairs, numbers = np.unique(np.stack([found.labels[wrong], found.predicted[wrong]]), axis=1, return_counts=True)
-    order = np.argsort(-numbers, kind="stable")[:most_pairs]
+    times = Counter(zip(found.labels.tolist(), found.predicted.tolist(), strict=True))
+    wrong = sorted((pair for pair in times if pair[0] != pair[1]), key=lambda pair: (-times[pair], pair))
+    totals, mistakes = Counter(found.labels.tolist()), Counter[int]()
+    for pair in wrong:
+        mistakes.update(dict.fromkeys(pair, times[pair]))
+    present = sorted({label for pair in times for label in pair})
+    shown = sorted(sorted(present, key=lambda label: -mistakes[label])[:CONFUSED_CLASSES])
+    counts = [[times[true, other] for other in shown] for true in shown]
     return Confusion(
-        classes=shown.tolist(),
+        classes=shown,
         counts=counts,
-        shares=[[count / max(totals[int(true)], 1) for count in row] for true, row in zip(shown, counts, strict=True)],
+        shares=[[count / max(totals[true], 1) for count in row] for true, row in zip(shown, counts, strict=True)],
         others=len(shown) < len(present),
-        pairs=[
-            (int(true), int(other), int(number), totals[int(true)])
-            for true, other, number in zip(*pairs[:, order], numbers[order], strict=True)
-        ],
+        pairs=[(*pair, times[pair], totals[pair[0]]) for pair in wrong[:most_pairs]],
     )
-
-
-def _count(found: Predictions, true: int, other: int) -> int:
-    return int(((found.labels == true) & (found.predicted == other)).sum())
 
 
 def worst_mistakes(found: Predictions, most: int) -> npt.NDArray[np.int64]:

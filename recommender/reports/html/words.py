@@ -1,12 +1,11 @@
 """The answer, its price and how to repeat it, in words."""
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from probes.quality.findings import count
 from recommender.explanation.text import clean, duration, interval_text, percent
-from recommender.explanation.verdict import condition_of_runner_up, sureness, trial_words
+from recommender.explanation.verdict import sureness, trial_words
 from recommender.fit.result import FitResult
 from recommender.pipeline.decision import Decision
 from recommender.reports import summary
@@ -34,33 +33,21 @@ GLOSSARY = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(NamedTuple):
     """Something to do next."""
 
     words: str
     command: str = ""  # for a terminal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the first section says."""
-
-    sentence: str
-    meaning: str  # the same for a reader who knows no machine learning
-    confidence: str
-    runner_up: str
-
-
-def answer(found: Decision) -> Answer:
-    """The verdict, how sure it is, and the runner-up. All that the report says of them is worded here."""
-    runner_up = found.runner_up
-    return Answer(
-        sentence=f"Scenario {found.scenario.id}, {found.scenario.name}: {summary.answer(found)}",
-        meaning=_MEANINGS[found.scenario],
-        confidence=sureness(found),
-        runner_up=f"{runner_up.id} {runner_up.name}: {condition_of_runner_up(found)}",
-    )
+def answer(found: Decision) -> dict[str, str]:
+    """The verdict, what it means without terms of machine learning, how sure it is, and the runner-up."""
+    return {
+        "sentence": f"Scenario {found.scenario.id}, {found.scenario.name}: {summary.answer(found)}",
+        "meaning": _MEANINGS[found.scenario],
+        "confidence": sureness(found),
+        "runner_up": summary.runner_up(found),
+    }
 
 
 def accuracies(found: Decision, fit: FitResult | None) -> list[tuple[str, str]]:
@@ -95,16 +82,16 @@ def next_steps(found: Decision, fit: FitResult | None, comparison: Any, command:
 
     steps = []
     if found.findings:
-        steps.append(Step(words=f"Look through {count(len(found.findings), 'finding')} about the images in section 3."))
+        steps.append(Step(f"Look through {count(len(found.findings), 'finding')} about the images in section 3."))
     if fit is None:
         train = typed("found.fit().model.save('model.keras')", "fit", "--build", "model.keras")
-        steps.append(Step(words="Train, evaluate and write the model:", command=train))
-    steps.append(Step(words="Look at the mistakes in section 2. Are they ones that matter to you?"))
+        steps.append(Step("Train, evaluate and write the model:", train))
+    steps.append(Step("Look at the mistakes in section 2. Are they ones that matter to you?"))
     words = "The accuracy is that of images like these. Try the written model on images from another day or place:"
-    steps.append(Step(words=words, command="recommend predict model.keras NEW_IMAGES"))
+    steps.append(Step(words, "recommend predict model.keras NEW_IMAGES"))
     if comparison is None and found.verdict.close and found.verdict.overridden is None:
         words = "The answer is close. Train the strategies and compare them, in up to 10 minutes:"
-        steps.append(Step(words=words, command=typed("netgraft.compare(found)", "compare")))
+        steps.append(Step(words, typed("netgraft.compare(found)", "compare")))
     return steps
 
 
