@@ -12,7 +12,7 @@ from builders.strategy import Strategy
 from probes.measurements import Measurements
 from probes.quality.findings import Finding
 from recommender.errors import RecommendError
-from recommender.pipeline.planning import judging_counts, plan_and_probe
+from recommender.pipeline.planning import plan_and_probe
 from recommender.progress import import_tensorflow
 from recommender.rules.class_balance import class_weights
 from recommender.rules.plan import Plan
@@ -147,10 +147,6 @@ class Decision:
     def pooled_for_head(self) -> list[Any]:
         """What the prediction layer reads of the measured images: pooled features, of shape (n, channels) each."""
         return self.features.blocks(self.strategy.head.levels)
-
-    def judging_counts(self) -> tuple[int, ...]:
-        """Images of each class of the whole data that an expected accuracy is for."""
-        return judging_counts(self.measurements, self.index)
 
     def with_scenario(self, scenario: Scenario | int, *, by_trial: bool = False) -> Self:
         """The same measurements with another scenario, which the user asks for or a trial shows to be the best."""

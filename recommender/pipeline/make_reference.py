@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,18 +73,19 @@ def make_reference(
 
         loaded, _ = with_scaling(opened.at(size), index, sample)
         found.append(_measured(loaded, partial(extract, index, sample, progress=count), pictures, seed))
+    layers, drift, embeddings, moments = zip(*found, strict=True)
     return save_reference(
         Reference(
             fingerprint=loaded.fingerprint,
             source=source or "",
-            layers=tuple(norm.layer for norm in found[-1].norms),
+            layers=layers[-1],
             sizes=np.array(sizes, np.float64),
             enlargements=np.ones(1),
-            drift=np.array([[each.drift] for each in found]),
+            drift=np.array(drift)[:, None],
             labels=(),
             embedding_sizes=np.array(sizes, np.float64),
-            embeddings=np.stack([each.embeddings for each in found]).astype(np.float32),
-            moments=tuple(each.moments for each in found if each.moments),
+            embeddings=np.stack(embeddings).astype(np.float32),
+            moments=tuple(filter(None, moments)),
         )
     )
 
@@ -98,19 +98,10 @@ def _sizes(opened: OpenedBackbone) -> list[int]:
     return [*range(smallest, opened.native_size - _STEP // 2, _STEP), opened.native_size]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Source:
-    """How a network sees the source's images at one input size."""
-
-    norms: tuple[Norm, ...]
-    drift: npt.NDArray[np.float64]  # at each of them
-    embeddings: FloatArray
-    moments: tuple[npt.NDArray[np.float64], ...]  # as in `Reference`
-
-
 def _measured(
     backbone: Backbone, run: Callable[[Network], Features], pictures: str | os.PathLike[str], seed: int
-) -> _Source:
+) -> tuple[tuple[str, ...], npt.NDArray[np.float64], FloatArray, tuple[npt.NDArray[np.float64], ...]]:
+    """At one input size: layers, the drift at each, the embeddings, and the moments as in `Reference`."""
     network = probed_network(backbone)
     moments: tuple[npt.NDArray[np.float64], ...] = ()
     if network.norms:
@@ -124,7 +115,7 @@ def _measured(
             f"Expected at least {_FEWEST} readable pictures of the source. Received: {len(features.labels)} in "
             f"{os.fspath(pictures)!r}. A thousand of all kinds make a good reference."
         )
-    return _Source(norms=norms, drift=drift, embeddings=features.pooled[network.cuts[-1]], moments=moments)
+    return tuple(norm.layer for norm in norms), drift, features.pooled[network.cuts[-1]], moments
 
 
 def measure_cuts(

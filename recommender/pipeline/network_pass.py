@@ -39,13 +39,6 @@ def run_network(
     spread: Spread | None = None,
 ) -> NetworkPass:
     """Run the network once over the sample; `spread` makes a reader that runs it on other machines."""
-    network, reference = network_of(loaded)
-    features = extract(index, sample, network, progress, spread and spread(index.store, network))
-    return NetworkPass(backbone=loaded.backbone, network=network, features=features, reference=reference)
-
-
-def network_of(loaded: LoadedBackbone) -> tuple[Network, Reference | None]:
-    """A loaded backbone as the probes see it, and what drift can be compared with."""
     backbone = loaded.backbone
     network = probed_network(backbone, program=loaded.program)
     reference = find_reference(backbone.fingerprint)
@@ -53,7 +46,8 @@ def network_of(loaded: LoadedBackbone) -> tuple[Network, Reference | None]:
         reference = None
     if reference is not None and reference.moments:
         network = probed_network(backbone, reference.norms(backbone.input_size), loaded.program)
-    return network, reference
+    features = extract(index, sample, network, progress, spread and spread(index.store, network))
+    return NetworkPass(backbone=backbone, network=network, features=features, reference=reference)
 
 
 def require_finite(backbone: Backbone, features: Features) -> None:

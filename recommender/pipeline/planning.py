@@ -31,6 +31,9 @@ def plan_and_probe(
     """The plan of a scenario, whose head reads the cut alone where that is better, and its classifier."""
     from probes.separability.linear_probe import fit_linear_probe
 
+    # Images of each class of the whole data that an expected accuracy is for.
+    judging = tuple(map(len, index.validation)) if measured.n_held_out else measured.size.file_counts
+
     def probe_of(plan: Plan) -> "LinearProbe":
         return fit_linear_probe(
             features.blocks(plan.strategy.head.levels),
@@ -38,7 +41,7 @@ def plan_and_probe(
             measured.size.n_classes,
             seed=seed,
             balanced=class_weights(measured.size.file_counts) is not None,
-            class_counts=judging_counts(measured, index),
+            class_counts=judging,
         )
 
     plan = plan_strategy(backbone, cuts, scenario, measured)
@@ -49,10 +52,3 @@ def plan_and_probe(
             plan = plan.reading_the_cut_alone()
             probe = probe_of(plan)
     return plan, probe
-
-
-def judging_counts(measured: Measurements, index: ImageIndex) -> tuple[int, ...]:
-    """Images of each class of the whole data that an expected accuracy is for."""
-    if measured.n_held_out:
-        return tuple(len(names) for names in index.validation)
-    return measured.size.file_counts
