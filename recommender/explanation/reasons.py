@@ -1,21 +1,19 @@
 """The reasons of a recommendation, in plain sentences with their numbers."""
 
-from collections.abc import Iterator
-
 from probes.evaluation.intervals import z
 from probes.quality.findings import count
 from recommender.explanation.text import interval_text, percent, points_text
 from recommender.explanation.verdict import (
+    MAKE_REFERENCE,
+    TOO_FEW_NORMS,
     condition_of_runner_up,
     kind_of_accuracy,
     rounded,
     score_interval,
     small_class_words,
     source_of,
-    too_few_norms,
     trial_words,
 )
-from recommender.explanation.weak_detector import weak_detector
 from recommender.pipeline.decision import Decision
 from recommender.rules import thresholds
 from recommender.rules.backbone_rule import BackboneChoice, BackboneEvidence
@@ -23,70 +21,11 @@ from recommender.rules.class_balance import small_class
 from recommender.rules.scenario import Scenario, Similarity
 from recommender.rules.scenario_rule import similarity_verdict
 
-_MAKE_REFERENCE = "`recommend reference IMAGES --backbone ...`"
-
 
 def explain(found: Decision) -> tuple[str, ...]:
     """Why this scenario and this strategy."""
     parts = (_override, _backbone, _trial, _amount, _similarity, _resolution, _cut, _freeze, _accuracy, _runner_up)
     return tuple(reason for part in parts if (reason := part(found)))
-
-
-def cautions(found: Decision) -> tuple[str, ...]:
-    """What the user should know of the data and the network before trusting the answer."""
-    messages = (finding.message for finding in found.findings)
-    weak = (text for text in (weak_detector(found),) if text)
-    return (*messages, *_sample_cautions(found), *_similarity_cautions(found), *_network_cautions(found), *weak)
-
-
-def _sample_cautions(found: Decision) -> Iterator[str]:
-    size, note = found.measurements.size, found.measurements.separability.note
-    if size.unsampled_classes:
-        yield (
-            f"{count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample, so the model starts "
-            "without any knowledge of them, and its accuracy before training counts their images as wrong. What is "
-            f"expected after training is that of the others. Raise --max-images to {2 * size.n_classes:,} or more."
-        )
-    if note:
-        yield f"{note[0].upper()}{note[1:]}."
-
-
-def _similarity_cautions(found: Decision) -> Iterator[str]:
-    similarity, title = found.measurements.similarity, found.backbone.title
-    smallest, native, size = thresholds.SMALLEST_INPUT, found.backbone.native_size, found.strategy.input_size
-    if similarity is not None and not smallest <= size <= native:
-        yield (
-            f"The reference drift was measured at {smallest} to {native} px. At {size} px the nearest of these is "
-            "used, and the similarity is less sure."
-        )
-    if similarity is not None and similarity.basis == "standard_photos":
-        yield (
-            f"There are no images of what {title} was trained on; two standard photographs are used instead. A "
-            f"reference makes the similarity surer: {_MAKE_REFERENCE}."
-        )
-    if similarity is not None and similarity.basis == "out_of_distribution":
-        yield (
-            f"Photographs are out-of-distribution for {title}: it was trained on other images, and its drift has no "
-            f"known scale. Make a reference from such images: {_MAKE_REFERENCE}."
-        )
-
-
-def _network_cautions(found: Decision) -> Iterator[str]:
-    title, scaling = found.backbone.title, found.scaling
-    if scaling is not None:
-        yield (
-            f"The pixel scaling of {title} was found from its BatchNorm statistics: {scaling.name}, with a drift of "
-            f"{scaling.drift:.2f} in early layers, then {scaling.runner_up} with {scaling.runner_up_drift:.2f}. If you "
-            "know a better one, name it with --pixels."
-        )
-    if found.strategy.freeze is not None and found.backbone.has_composite_layers:
-        yield (
-            "Keras does not save that layers inside a layer (as in attention) are frozen. Before you train a loaded "
-            "model, set the flag of each frozen layer to True and back to False, and compile the model again."
-        )
-    if len(found.plan.cuts) == 1:
-        why = found.backbone.whole
-        yield f"{title} can't be cut inside and is used whole. {why}".rstrip()
 
 
 def _override(found: Decision) -> str:
@@ -176,10 +115,10 @@ def _similarity_by_cuts(found: Decision) -> str:
     similar, title = found.verdict.similarity is Similarity.SIMILAR, found.backbone.title
     which = "no earlier cut is clearly better than the last one" if similar else "an earlier cut is clearly better"
     return (
-        f"The similarity to {source_of(found)} could not be measured: {title} has {too_few_norms()}, and there is no "
+        f"The similarity to {source_of(found)} could not be measured: {title} has {TOO_FEW_NORMS}, and there is no "
         f"reference for it. The classifiers alone say {'like' if similar else 'unlike'}, since {which}. "
         f"That agrees with the measurement in {percent(thresholds.CUTS_AGREEMENT, 0)} of our data sets, and the "
-        f"confidence takes account of it. Make a reference from images of what it was trained on: {_MAKE_REFERENCE}."
+        f"confidence takes account of it. Make a reference from images of what it was trained on: {MAKE_REFERENCE}."
     )
 
 

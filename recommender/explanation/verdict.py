@@ -8,6 +8,8 @@ from recommender.explanation.text import duration, interval_text, percent, point
 from recommender.pipeline.decision import Decision
 from recommender.rules import thresholds
 
+TOO_FEW_NORMS = f"fewer than {LEAST_NORMS} BatchNorm layers"  # why drift can't be measured
+MAKE_REFERENCE = "`recommend reference IMAGES --backbone ...`"
 _NEARLY_THE_SAME = 0.005  # of two accuracies
 
 
@@ -57,11 +59,6 @@ def score_interval(similarity: FeatureSimilarity) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(similarity.replicates, [0.05, 0.95])
     return float(low), float(high)
-
-
-def too_few_norms() -> str:
-    """Why drift can't be measured."""
-    return f"fewer than {LEAST_NORMS} BatchNorm layers"
 
 
 def condition_of_runner_up(found: Decision) -> str:

@@ -10,7 +10,8 @@ from msgspec import UNSET
 from probes.data.dataset_size import DatasetSize
 from probes.evaluation.intervals import accuracy_interval, z
 from probes.separability import evidence
-from recommender.explanation.reasons import cautions, explain
+from recommender.explanation.cautions import cautions
+from recommender.explanation.reasons import explain
 from recommender.explanation.verdict import score_interval
 from recommender.fit.plan import planned
 from recommender.json_records import Record, TrainingPlan

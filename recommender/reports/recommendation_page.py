@@ -8,14 +8,15 @@ from rich.text import Text
 
 from builders.graph.cut_search import CutPoint
 from probes.evaluation.intervals import z
-from recommender.explanation.reasons import cautions, explain
+from recommender.explanation.cautions import cautions
+from recommender.explanation.reasons import explain
 from recommender.explanation.text import class_name, clean, percent, points_text
 from recommender.explanation.verdict import (
+    TOO_FEW_NORMS,
     expected_rows,
     kind_of_accuracy,
     measured_note,
     score_interval,
-    too_few_norms,
 )
 from recommender.pipeline.decision import Decision
 from recommender.reports.console import bullets, grid, points, print_plainly
@@ -115,7 +116,7 @@ def _measures(found: Decision, verbose: bool) -> Table:
     resized = f"median {width} × {height} px, run at {found.strategy.input_size} px"
     rows: list[tuple[str, str | Text]] = [("Images", f"{size.n_sampled:,} measured; {resized}{grey}")]
     if similarity is None:
-        why = f"not measured: the network has {too_few_norms()}, and there is no reference for it"
+        why = f"not measured: the network has {TOO_FEW_NORMS}, and there is no reference for it"
         return grid(*rows, ("Similarity", why))
     verdict, also = similarity_verdict(similarity.score), []
     interval = score_interval(similarity)

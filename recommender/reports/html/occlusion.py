@@ -51,10 +51,8 @@ def occlusion_maps(
             except ProbeError:
                 continue
             maps.append(_map(fit.model, fit.predictions, row, pixels))
-    return (
-        maps,
-        "" if maps else "Maps of the parts of an image that decide can't be drawn: the images can't be read now.",
-    )
+    why_none = "Maps of the parts of an image that decide can't be drawn: the images can't be read now."
+    return maps, "" if maps else why_none
 
 
 def _map(model: Any, said: Predictions, row: int, pixels: npt.NDArray[np.float32]) -> OcclusionMap:

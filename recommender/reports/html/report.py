@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from probes.evaluation.evaluation import apply_temperature
-from recommender.explanation.reasons import cautions, explain
+from recommender.explanation.cautions import cautions
+from recommender.explanation.reasons import explain
 from recommender.explanation.text import class_name, clean, data_name, duration, interval_text, percent, printable
 from recommender.explanation.verdict import expected_rows, kind_of_accuracy, measured_note, rounded, source_of
 from recommender.fit.result import AS_GIVEN, FINE_TUNED, Predictions

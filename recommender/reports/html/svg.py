@@ -86,10 +86,9 @@ class Plot:
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The place of a point in units of the plot."""
-        across, up = self.x.share(x), self.y.share(y)
-        return _LEFT + across * (self.width - _LEFT - _RIGHT), self.height - _BOTTOM - up * (
-            self.height - _TOP - _BOTTOM
-        )
+        across = self.x.share(x) * (self.width - _LEFT - _RIGHT)
+        up = self.y.share(y) * (self.height - _TOP - _BOTTOM)
+        return _LEFT + across, self.height - _BOTTOM - up
 
     def add(self, tag: str, *children: str, **attributes: object) -> None:
         """Draw an element."""

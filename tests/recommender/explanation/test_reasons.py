@@ -9,9 +9,9 @@ import pytest
 from probes.data.splits import Rows
 from probes.similarity.pixel_scaling import ScalingChoice
 from recommender.errors import RecommendError
-from recommender.explanation.reasons import cautions, explain, source_of
+from recommender.explanation.cautions import ENOUGH, cautions
+from recommender.explanation.reasons import explain, source_of
 from recommender.explanation.verdict import measured_note, sureness
-from recommender.explanation.weak_detector import ENOUGH
 from recommender.rules.scenario import Scenario, Similarity
 
 
