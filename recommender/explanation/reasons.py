@@ -1,12 +1,12 @@
 """The reasons of a recommendation, in plain sentences with their numbers."""
 
-from probes.evaluation.intervals import z
 from probes.quality.findings import count
-from recommender.explanation.text import interval_text, percent, points_text
+from recommender.explanation.text import interval_text, percent
 from recommender.explanation.verdict import (
     MAKE_REFERENCE,
     TOO_FEW_NORMS,
     condition_of_runner_up,
+    gain_interval,
     kind_of_accuracy,
     rounded,
     score_interval,
@@ -74,8 +74,8 @@ def _backbone(found: Decision) -> str:
 
 def _points(evidence: BackboneEvidence) -> str:
     """Gain over the leader, with its 90 % interval."""
-    gain, half = evidence.gain or 0.0, z() * (evidence.gain_error or 0.0)
-    return f"{100 * gain:+.1f} (90 % interval {points_text((gain - half, gain + half))})"
+    gain = evidence.gain or 0.0
+    return f"{100 * gain:+.1f} (90 % interval {gain_interval(gain, evidence.gain_error)})"
 
 
 def _amount(found: Decision) -> str:
@@ -147,11 +147,10 @@ def _cut(found: Decision) -> str:
             f"(clearly: by {thresholds.EARLIER_CUT_CAUTION:g} standard errors for an earlier one, by "
             f"{thresholds.LATER_CUT_CAUTION:g} for a later one)."
         )
-    half = z() * (choice.gain_error or 0)
     return (
         f"{kept}: a linear classifier there is {100 * choice.gain:.1f} points more accurate than at "
         f"{percent(found.plan.cuts[choice.prior].depth, 0)}, where the rule starts (90 % interval "
-        f"{points_text((choice.gain - half, choice.gain + half))}; neighbouring cut points are averaged)."
+        f"{gain_interval(choice.gain, choice.gain_error)}; neighbouring cut points are averaged)."
     )
 
 
@@ -160,10 +159,9 @@ def _earlier_cut(found: Decision) -> str:
     task = found.verdict.task
     if found.strategy.freeze != found.strategy.cut or task.cut_gain is None or task.accuracy is None:
         return ""
-    low, high = (100 * (task.cut_gain + side * z() * task.cut_gain_error) for side in (-1, 1))
     return (
         f" On the same images a classifier at the best earlier cut is right more often by {100 * task.cut_gain:+.1f} "
-        f"points (90 % interval {low:+.1f} to {high:+.1f})."
+        f"points (90 % interval {gain_interval(task.cut_gain, task.cut_gain_error)})."
     )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from probes.evaluation.intervals import z
 from probes.quality.findings import count
 from probes.similarity.similarity import LEAST_NORMS, FeatureSimilarity
 from recommender.explanation.text import duration, interval_text, percent, points_text
@@ -11,6 +12,12 @@ from recommender.rules import thresholds
 TOO_FEW_NORMS = f"fewer than {LEAST_NORMS} BatchNorm layers"  # why drift can't be measured
 MAKE_REFERENCE = "`recommend reference IMAGES --backbone ...`"
 _NEARLY_THE_SAME = 0.005  # of two accuracies
+
+
+def gain_interval(gain: float, error: float | None) -> str:
+    """90 % interval of a gain in accuracy, from its standard error, in points: "-0.4 to +2.8"."""
+    half = z() * (error or 0.0)
+    return points_text((gain - half, gain + half))
 
 
 def source_of(found: Decision) -> str:

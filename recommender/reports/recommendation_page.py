@@ -7,13 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from builders.graph.cut_search import CutPoint
-from probes.evaluation.intervals import z
 from recommender.explanation.cautions import cautions
 from recommender.explanation.reasons import explain
-from recommender.explanation.text import class_name, clean, percent, points_text
+from recommender.explanation.text import class_name, clean, percent
 from recommender.explanation.verdict import (
     TOO_FEW_NORMS,
     expected_rows,
+    gain_interval,
     kind_of_accuracy,
     measured_note,
     score_interval,
@@ -165,8 +165,7 @@ def _networks(choice: BackboneChoice) -> Table:
     for each in choice.tried:
         measured = ("",) * 3
         if each.accuracy is not None and each.gain is not None:
-            half = z() * (each.gain_error or 0)
-            gain = f"{100 * each.gain:+.1f} ({points_text((each.gain - half, each.gain + half))})"
+            gain = f"{100 * each.gain:+.1f} ({gain_interval(each.gain, each.gain_error)})"
             gain = "leads" if each.name == choice.leader else gain
             measured = (percent(each.accuracy), gain, f"{each.milliseconds:.1f}")
         table.add_row(

@@ -132,12 +132,10 @@ def per_class(found: Decision) -> str:
 
 
 def _costs(found: Decision) -> str:
-    milliseconds = found.milliseconds
-    whole = found.strategy.cut == found.plan.cuts[-1].layer
     pace = ""
-    if milliseconds is not None:
-        most = "" if whole else "at most "
-        pace = f", {most}{milliseconds:.3g} ms an image on this machine"
+    if found.milliseconds is not None:
+        most = "" if found.strategy.cut == found.plan.cuts[-1].layer else "at most "
+        pace = f", {most}{found.milliseconds:.3g} ms an image on this machine"
     spent = duration(sum(found.seconds.values()))
     return f"{spent} for this answer; {training_line(found)}; model {found.megabytes:.3g} MB{pace}"
 

@@ -31,7 +31,6 @@ class EmbeddingMap:
     variance: float  # share of the features' variance that the two dimensions hold
     layer: str  # whose pooled features they are
     classes: tuple[int, ...]  # numbers of the classes with a mark of their own
-    all_shown: bool  # whether all measured images are
 
 
 def embedding_map(found: Decision) -> EmbeddingMap:
@@ -50,7 +49,6 @@ def embedding_map(found: Decision) -> EmbeddingMap:
         variance=variance,
         layer=clean(layer),
         classes=tuple(sorted(largest)),
-        all_shown=len(rows) == n_images,
     )
 
 
