@@ -1,20 +1,17 @@
 """The page of a training: the plan before it, a line for each validation check, the result after it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from builders.training.schedule import Schedule
+from builders.training.state import Check
+from probes.evaluation.evaluation import Evaluation
 from recommender.explanation.text import class_name, duration, percent
 from recommender.fit.result import FitResult, TrainingPlan
 from recommender.reports.console import grid, print_plainly
-
-if TYPE_CHECKING:
-    from builders.training.state import Check
-    from probes.evaluation.evaluation import Evaluation
 
 _CLASSES_SHOWN, _CONFUSIONS_SHOWN = 10, 3
 _AUGMENTATIONS = {"mirror": "mirrored left to right", "shift": "shifted and zoomed", "brightness": "brighter or darker"}
@@ -67,7 +64,7 @@ def _schedule_line(schedule: Schedule) -> str:
     )
 
 
-def print_check(check: "Check", schedule: Schedule, console: Console) -> None:
+def print_check(check: Check, schedule: Schedule, console: Console) -> None:
     """Print a line for a validation check; that at step 0 is of the start."""
     step = f"{check.step:>{len(f'{schedule.steps:,}')},}"
     accuracy = "" if check.accuracy is None else f"   held-out accuracy {percent(check.accuracy)}"
@@ -96,7 +93,7 @@ def one_line(result: FitResult) -> str:
     return f"{result.chosen}: {kind} {share:.3f}, 90 % interval {low:.3f} to {high:.3f}"
 
 
-def _classes(found: "Evaluation", class_names: Sequence[str]) -> Table:
+def _classes(found: Evaluation, class_names: Sequence[str]) -> Table:
     """Precision, recall and the most frequent confusions of each class, the lowest recall first."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("Class", overflow="fold", min_width=8)
