@@ -110,7 +110,7 @@ def fit(command: str, /, **arguments: Any) -> None:
     """Train the recommended model, and evaluate it on images that were not used in training.
 
     It prints the recommendation first. The fine-tuned model comes back only if it is probably better than the frozen
-    one, by images that were held out. Ctrl-C ends it with the best model so far.
+    one, by images that were held out. Ctrl-C during the training ends it with the best model so far.
 
     With --ray a frozen model is fitted on all images by the cluster.
     """

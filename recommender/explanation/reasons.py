@@ -160,8 +160,8 @@ def _earlier_cut(found: Decision) -> str:
     if found.strategy.freeze != found.strategy.cut or task.cut_gain is None or task.accuracy is None:
         return ""
     return (
-        f" On the same images a classifier at the best earlier cut is right more often by {100 * task.cut_gain:+.1f} "
-        f"points (90 % interval {gain_interval(task.cut_gain, task.cut_gain_error)})."
+        f" A classifier that reads the layers up to the best earlier cut alone changes the accuracy on the same images by "
+        f"{100 * task.cut_gain:+.1f} points (90 % interval {gain_interval(task.cut_gain, task.cut_gain_error)})."
     )
 
 
@@ -170,7 +170,8 @@ def _freeze(found: Decision) -> str:
     frozen, trainable = found.parameters
     if strategy.freeze is None:
         return (
-            f"Freeze only BatchNorm, since small batches would distort its statistics: {trainable:,} parameters train."
+            f"Freeze only BatchNorm, since small batches would distort its statistics: {trainable:,} parameters train. "
+            "`fit` keeps these statistics, and trains BatchNorm's scales and offsets, too."
         )
     if strategy.freeze == strategy.cut:
         return f"Freeze all that is kept ({frozen:,} parameters); the prediction layer trains ({trainable:,})."

@@ -40,7 +40,7 @@ class Prediction:
     classes: tuple[str, ...] = ()  # names, the most probable one first; empty where there is an error
     probabilities: tuple[float, ...] = ()  # of these classes
     out_of_distribution: bool | None = None  # None without a detector
-    distance: float | None = None  # from the training pictures, about 1 for one of these; None likewise
+    distance: float | None = None  # from the training pictures, each about 1; new ones are further; None likewise
     error: str | None = None  # why it could not be read
     features: npt.NDArray[Any] | None = field(default=None, repr=False, compare=False)  # None without a detector
 

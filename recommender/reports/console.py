@@ -1,7 +1,9 @@
 """What all terminal pages share."""
 
+import codecs
 import io
 import sys
+import unicodedata
 from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
@@ -10,11 +12,26 @@ from rich.text import Text
 
 from recommender.explanation.text import clean
 
+_LENIENT = "netgraft_lenient"  # name of our handler of encoding errors
+_IN_ASCII = {"█": "#", "░": ".", "◀": "<", "•": "*", "·": "-", "…": "~", "→": ">", "×": "x", "–": "-", "’": "'"}
+
 
 def lenient_output() -> None:
     """Let standard output replace characters that the terminal's encoding lacks, in place of an error."""
+    codecs.register_error(_LENIENT, _replaced)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors=_LENIENT)
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_IN_ASCII.get(letter) or _without_accent(letter) for letter in lacking), error.end
+
+
+def _without_accent(letter: str) -> str:
+    return unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() or "?"
 
 
 def console() -> Console:

@@ -91,7 +91,7 @@ def training_line(found: Decision) -> str:
     plan = planned(found)
     if plan.schedule is None:
         if found.measurements.size.n_sampled >= plan.n_training:
-            return "`fit` evaluates, and has nothing left to train"
+            return "`fit` has nothing left to train: it evaluates the model, and writes it"
         return f"`fit` reads all {plan.n_training:,} images once"
     often = f", up to {plan.trials} times" if plan.trials > 1 else ""
     steps = f"{plan.schedule.steps:,} steps of {plan.schedule.batch_size} images"

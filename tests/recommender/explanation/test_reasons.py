@@ -123,7 +123,7 @@ REASONS = {  # what is special -> change, a part of a reason
             built(replace(f, plan=replace(f.plan, cut_choice=None)), freeze=f.strategy.cut),
             scenario=Scenario.LINEAR_PROBE,
         ),
-        "the whole backbone. On the same images a classifier at the best earlier cut is right more often by ",
+        "the whole backbone. A classifier that reads the layers up to the best earlier cut alone changes ",
     ),
     "a graph that can't be cut": (
         lambda f: ruled(replace(f, plan=replace(f.plan, cut_choice=None)), scenario=Scenario.SHALLOW_FEATURES),

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from probes.quality.findings import EXAMPLES, SEVERITIES, Finding, finding
 from recommender.comparison.compare import compare
 from recommender.fit.result import FitResult, TrainingPlan
 from recommender.reports import comparison_page, data_check_page, fit_page, recommendation_page
+from recommender.reports.console import console
 from recommender.reports.summary import repeat_command
 from recommender.rules.scenario import Scenario
 
@@ -207,6 +209,16 @@ def test_a_page_on_a_terminal_has_the_same_words_in_colours(pages, page):
 )
 def test_a_page_says_what_was_measured(pages, page, expected):
     assert expected in words(*pages[page])
+
+
+def test_what_the_encoding_of_a_terminal_lacks_is_written_in_ascii(found, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    recommendation_page.print_page(found, console(), verbose=True)
+    sys.stdout.flush()
+    page = raw.getvalue().decode("ascii")
+    assert "#" in page
+    assert "?" not in page
 
 
 def test_a_network_without_batch_norm_has_no_similarity(found):
