@@ -160,7 +160,7 @@ def _earlier_cut(found: Decision) -> str:
     if found.strategy.freeze != found.strategy.cut or task.cut_gain is None or task.accuracy is None:
         return ""
     return (
-        f" A classifier that reads the layers up to the best earlier cut alone changes the accuracy on the same images by "
+        " A classifier that reads the layers up to the best earlier cut alone changes the accuracy on these images by "
         f"{100 * task.cut_gain:+.1f} points (90 % interval {gain_interval(task.cut_gain, task.cut_gain_error)})."
     )
 
