@@ -11,7 +11,7 @@ from recommender.fit.data import notes_on
 from recommender.fit.finish import finish, fitted_detector
 from recommender.fit.images import n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import frozen_function
-from recommender.fit.plan import FitSession, phases
+from recommender.fit.plan import OF_FINE_TUNING, FitSession, phases
 from recommender.fit.result import LINEAR_PROBE, FitResult, Predictions, TrainingPlan
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     from probes.data.splits import Rows
     from recommender.fit.images import FloatArray
-
-_OF_FINE_TUNING = (
-    *("epochs", "steps", "batch_size", "learning_rate", "augmentation", "callbacks", "logs", "resume", "force"),
-)
 
 
 def fit_frozen(session: FitSession) -> FitResult:
@@ -49,7 +45,7 @@ def fit_frozen(session: FitSession) -> FitResult:
 
 def unused_options(session: FitSession) -> tuple[str, ...]:
     """A sentence on the options of fine-tuning that were given in vain, if any were."""
-    unused = ", ".join(name for name in _OF_FINE_TUNING if getattr(session.options, name))
+    unused = ", ".join(name for name in OF_FINE_TUNING if getattr(session.options, name))
     return (f"Without effect, since the prediction layer is solved at once: {unused}.",) if unused else ()
 
 

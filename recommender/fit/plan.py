@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,9 @@ PASSES_OF_A_STEP = 5.4
 VIEWS = 8  # of an image at most, of which the outputs of a frozen part are kept. Ours.
 STARTING_SECONDS = 20.0  # to import TensorFlow, build the model and trace its graphs. Ours.
 
+# The options of `fit` without effect where the prediction layer is solved at once.
+OF_FINE_TUNING = "epochs steps batch_size learning_rate augmentation callbacks logs resume force".split()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
@@ -64,19 +67,9 @@ class FitOptions:
         return None if progress is None else (lambda done, wanted: progress(phase, done, wanted))
 
     def of_no_training(self) -> "FitOptions":
-        """The options without those that speak of fine-tuning."""
-        return replace(
-            self,
-            epochs=None,
-            steps=None,
-            batch_size=None,
-            learning_rate=None,
-            augmentation=None,
-            callbacks=(),
-            logs=None,
-            resume=False,
-            force=False,
-        )
+        """The options without those of fine-tuning."""
+        usual: dict[str, Any] = {part.name: part.default for part in fields(self) if part.name in OF_FINE_TUNING}
+        return replace(self, **usual)
 
     def schedule(self, n_images: int, *, dissimilar: bool = False, whole: bool = True) -> Schedule:
         """The schedule of fine-tuning, as by `plan_schedule`."""
@@ -135,10 +128,8 @@ def planned(found: "Decision", tried: Scenario | None = None) -> TrainingPlan:
     head = (sum(_channels(found, level) for level in strategy.head.levels) + 1) * strategy.head.classes
     frozen = strategy.freeze == strategy.cut and n_images <= SOLVED_AT_ONCE
     own_split = bool(found.measurements.n_held_out)
-    if own_split:
-        n_held_out = min(sum(len(names) for names in found.index.validation), MOST_HELD_OUT)
-    else:
-        n_held_out = min(n_images // FOLDS, MOST_HELD_OUT)
+    held_out = sum(len(names) for names in found.index.validation) if own_split else n_images // FOLDS
+    n_held_out = min(held_out, MOST_HELD_OUT)
     trials = 0 if frozen else trials_of(n_held_out, own_split=own_split)
     refits = not (frozen or own_split) and n_images < REFIT_BELOW
     schedule, trainable = None, 0
