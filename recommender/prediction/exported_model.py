@@ -8,7 +8,7 @@ from probes.evaluation.out_of_distribution import Detector
 from recommender.errors import RecommendError
 from recommender.prediction.detector_file import found_detector
 from recommender.prediction.exported_networks import Network, open_litert, open_onnx, open_saved_model
-from recommender.prediction.predictor import Predictor, checked_names, described_names, described_size
+from recommender.prediction.predictor import Predictor, checked_names, described_names, described_size, notes_on
 
 _OPENERS: dict[str, Callable[[Path], Network]] = {".tflite": open_litert, ".onnx": open_onnx}
 
@@ -40,7 +40,7 @@ def open_exported(path: Path) -> Predictor:
     suffixes = (each.suffix for each in FORMATS.values() if path.name.lower().endswith(each.suffix))
     stem = path.name[: -len(max(suffixes, key=len, default=path.suffix)) or None]
     description = path.with_name(f"{stem}.json")
-    names, size, notes = described_names(description), network.size, []
+    names, size = described_names(description), network.size
     if size is None:
         size = described_size(description)
     if size is None:
@@ -48,21 +48,16 @@ def open_exported(path: Path) -> Predictor:
             f"Expected {description.name} next to {str(path)!r}, which names the size of its pictures. Received: no "
             "such file. Copy it from where the model was built."
         )
-    if names is None:
-        notes.append(f"No {description.name} with the model: classes are reported by number.")
-    detector, note = found_detector(path.with_name(f"{stem}.features.npz"))
-    if detector is not None:
-        note = _unfit(network, detector)
-    if note:
+    detector, undetected = found_detector(path.with_name(f"{stem}.features.npz"))
+    if detector is not None and (undetected := _unfit(network, detector)):
         detector = None
-        notes.append(f"{note}: out-of-distribution pictures are not detected.")
     return Predictor(
         run=network.run if detector is not None else lambda pixels: network.run(pixels)[-1:],
         size=size,
         channels=network.channels,
         classes=checked_names(names, network.n_classes, str(path)),
         detector=detector,
-        notes=tuple(notes),
+        notes=notes_on(description, names, undetected),
     )
 
 

@@ -24,7 +24,7 @@ from recommender.prediction.built_model import predictor_of
 from recommender.prediction.detector_file import found_detector
 from recommender.prediction.exported_model import check_there, is_exported, open_exported
 from recommender.prediction.pictures import PictureStore, ShardOfPictures, Unreadable, places
-from recommender.prediction.predictor import Predictor, described_names
+from recommender.prediction.predictor import Predictor, described_names, notes_on
 
 _BATCH = 16  # as in the pass that measures; no more pictures are held
 _ROUNDING = 1e-2  # how far half precision may pull the sum of probabilities from 1
@@ -178,15 +178,11 @@ def open_predictor(path: str | os.PathLike[str], *, trust: bool = False) -> Pred
     from builders.backbones.keras_model import load_keras_file
 
     description = file.with_suffix(".json")
-    detector, missing = found_detector(file.with_suffix(".features.npz"))
+    detector, undetected = found_detector(file.with_suffix(".features.npz"))
     names = described_names(description)
     try:
         model = load_keras_file(file, trust=trust)
     except (OSError, ValueError) as error:
         raise RecommendError(f"Expected to read {str(file)!r}. Received: {error}. Check the file.") from error
-    notes = []
-    if names is None:
-        notes.append(f"No {description.name} with the model: classes are reported by number.")
-    if detector is None:
-        notes.append(f"{missing}: out-of-distribution pictures are not detected.")
+    notes = notes_on(description, names, undetected)
     return predictor_of(model, class_names=names, detector=detector, title=str(file), notes=notes)

@@ -28,6 +28,14 @@ class Predictor:
     notes: tuple[str, ...] = ()  # what a user should know, a line each
 
 
+def notes_on(description: Path, names: Sequence[str] | None, undetected: str) -> tuple[str, ...]:
+    """What a user should know: that there is no description with names, and why there is no detector, if so."""
+    notes = [] if names is not None else [f"No {description.name} with the model: classes are reported by number."]
+    if undetected:
+        notes.append(f"{undetected}: out-of-distribution pictures are not detected.")
+    return tuple(notes)
+
+
 def described_names(path: Path) -> tuple[str, ...] | None:
     """The classes that the description of a model names; None where there is no description."""
 
