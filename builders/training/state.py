@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,6 @@ class TrainingState:
         """Whether the other state is of the same model and optimiser, as far as shapes show it."""
         mine, theirs = ([array.shape for array in (*state.weights, *state.slots)] for state in (self, other))
         return mine == theirs
-
-    def after(self, check: Check, weights: Arrays, slots: Arrays) -> "TrainingState":
-        """The state after one more check."""
-        return replace(self, checks=(*self.checks, check), weights=weights, slots=slots)
 
 
 def write_state(path: Path, state: TrainingState) -> None:

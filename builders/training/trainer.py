@@ -137,7 +137,7 @@ class Trainer:
             learning_rate=float(_value(self.optimizer.learning_rate)),
             seconds=seconds,
         )
-        return state.after(check, self.weights(), self._slots())
+        return replace(state, checks=(*state.checks, check), weights=self.weights(), slots=self._slots())
 
     def _check(self, held_out: Examples | None, **known: Any) -> Check:
         if held_out is None:

@@ -59,7 +59,7 @@ def read_all(session: FitSession) -> Data:
     def compute(rows: Numbers, pictures: FloatArray) -> dict[str, FloatArray]:
         outputs = run(pictures)
         if frozen is not None and kept:
-            frozen.put(rows, outputs[: len(kept)])
+            frozen.put(0, rows, outputs[: len(kept)])
         elif pixels is not None:
             pixels[rows] = whole_numbers(pictures)
         return {"head": outputs[-1]} if head else {}

@@ -222,16 +222,13 @@ class FineTuning:
 
             name = "all images" if held_out is None else f"trial {number + 1}"
             callbacks.append(keras.callbacks.TensorBoard(str(Path(options.logs) / name), write_graph=False))
-        state = replace(
-            self.trainer.start(held_out),
-            predictions=self.predictions,
-            history=self.history,
-            threshold=self.threshold,
-        )
         if kept is not None and len(kept.predictions) == number:
             state = kept
-        elif options.on_check is not None and held_out is not None:
-            options.on_check(state.checks[0], self.trainer.schedule)
+        else:
+            start = self.trainer.start(held_out)
+            state = replace(start, predictions=self.predictions, history=self.history, threshold=self.threshold)
+            if options.on_check is not None and held_out is not None:
+                options.on_check(state.checks[0], self.trainer.schedule)
         trained = self.trainer.run(
             state,
             training,

@@ -15,9 +15,8 @@ from probes.images.prepare import Prepared, Skipped, readable_sample
 from probes.network.features import Features, batches, content_order, features_of
 
 MOST_HELD_OUT = 2000  # images: an interval of at most 2 points; more would only make validation checks slower
-MOST_TRIALS = (
-    3  # trainings that judge whether fine-tuning helps, each with other images held out. Ours, not yet measured.
-)
+# Trainings that judge whether fine-tuning helps, each with other images held out. Ours, not yet measured.
+MOST_TRIALS = 3
 ENOUGH_HELD_OUT = 400  # images, of all trials together, after which there is no further one. Ours.
 
 FloatArray = npt.NDArray[np.float32]
@@ -110,7 +109,6 @@ def _whole_groups(groups: Numbers, seed: int) -> npt.NDArray[np.bool_]:
 
 def whole_sample(index: ImageIndex) -> Sample:
     """All training and validation images."""
-
     train, validation = (
         Draw(quota=tuple(len(names) for names in files), candidates=files) for files in (index.files, index.validation)
     )

@@ -16,13 +16,12 @@ from builders.training.data import FloatArray, Outputs, augmented
 from probes.data.image_index import ImageIndex
 from probes.images.decode import in_order
 from probes.network.readout import with_constant_weights
+from recommender.fit.images import Numbers
 from recommender.fit.plan import VIEWS
 from recommender.pipeline.reread_images import read_prepared
 
 MEMORY_LIMIT = 2 << 30  # bytes of an array in memory
 DISK_SHARE = 0.5  # of the free disk space that an array may take
-
-Numbers = npt.NDArray[np.int64]
 
 
 def allocate(shape: Sequence[int], dtype: Any, *, memory: int = MEMORY_LIMIT) -> npt.NDArray[Any] | None:
@@ -114,11 +113,8 @@ class FrozenFeatures:
     def varied(self, rows: Numbers, rng: np.random.Generator) -> Outputs:
         return self._read(rng.integers(self._views, size=len(rows)), rows)
 
-    def put(self, rows: Numbers, outputs: Sequence[FloatArray]) -> None:
-        """Keep outputs for plain pictures that were computed elsewhere."""
-        self._keep(0, rows, outputs)
-
-    def _keep(self, views: Any, rows: Numbers, outputs: Sequence[FloatArray]) -> None:
+    def put(self, views: Any, rows: Numbers, outputs: Sequence[FloatArray]) -> None:
+        """Keep outputs for some views of some rows; view 0 is the plain one."""
         for values, output in zip(self.values or (), outputs, strict=self.values is not None):
             values[views, rows] = output
         self._known[views, rows] = self.values is not None
@@ -131,7 +127,7 @@ class FrozenFeatures:
                 wanted = np.unique(np.stack([views, rows]), axis=1)
                 missing = wanted[:, ~self._known[wanted[0], wanted[1]]]
                 if missing.size:
-                    self._keep(missing[0], missing[1], self._compute(missing[0], missing[1]))
+                    self.put(missing[0], missing[1], self._compute(missing[0], missing[1]))
                 found = [np.asarray(values[views, rows]) for values in self.values]
         return found[0] if len(found) == 1 else tuple(found)
 

@@ -88,9 +88,8 @@ class FitResult:
     calibration: tuple[float, float] | None = None  # expected error before and after, cross-fitted
     interrupted: bool = False  # by Ctrl-C
     resumed_at: int | None = None  # step at which an earlier run was resumed
-    held_out: tuple[tuple[str, int], ...] = field(
-        default=(), repr=False
-    )  # the images that judged: (name, class number)
+    # The images that judged: (name, class number).
+    held_out: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     predictions: Predictions | None = field(default=None, repr=False)  # on the images that judged
     found: "Decision | None" = field(default=None, repr=False)  # that the model follows; a trial may have changed it
     detector: "Detector | None" = field(default=None, repr=False)  # None if there are too few images

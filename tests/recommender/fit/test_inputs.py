@@ -66,7 +66,7 @@ def test_an_output_is_computed_once_and_only_when_it_is_read(frozen_model):
     first = features.plain(np.array([5, 2, 5]))
     assert sorted(read) == [2, 5]
     np.testing.assert_array_equal(features.plain(np.array([5, 2, 5])), first)
-    features.put(np.array([7, 8]), [wanted[:2]])
+    features.put(0, np.array([7, 8]), [wanted[:2]])
     np.testing.assert_array_equal(features.varied(np.array([8]), np.random.default_rng(0)), wanted[1:2])
     assert sorted(read) == [2, 5]
 
