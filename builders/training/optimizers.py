@@ -11,16 +11,6 @@ from builders.training.schedule import Schedule
 _TENSOR_CORES = (7, 0)  # compute capability from which half precision is faster (NVIDIA, Mixed-precision training)
 
 
-class _At(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A learning rate at a place in its schedule that a variable names, whatever the number of the step."""
-
-    def __init__(self, planned: Any, place: Any) -> None:
-        self.planned, self.place = planned, place
-
-    def __call__(self, step: Any) -> Any:  # noqa: ARG002
-        return self.planned(keras.ops.convert_to_tensor(self.place))
-
-
 def optimizer_for(schedule: Schedule, place: Any = None) -> Any:
     """Adam, with a linear warm-up to the peak rate and a cosine to 0 (Loshchilov and Hutter, arXiv 1608.03983).
 
@@ -30,7 +20,7 @@ def optimizer_for(schedule: Schedule, place: Any = None) -> Any:
     rate = keras.optimizers.schedules.CosineDecay(
         peak / (warm_up + 1), max(schedule.steps - warm_up, 1), warmup_target=peak, warmup_steps=warm_up
     )
-    return keras.optimizers.Adam(rate if place is None else _At(rate, place))
+    return keras.optimizers.Adam(rate if place is None else lambda: rate(keras.ops.convert_to_tensor(place)))
 
 
 def best_precision() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from builders.graph.variables import size_of
 from builders.training.batches import predict
 from builders.training.data import Examples
 from builders.training.state import Arrays, Check, TrainingState, read_state
@@ -135,10 +136,7 @@ class FineTuning:
             self.set_start(images.training)
             runs = len(trials) + self.refits
             seconds = runs * schedule.steps * trainer.seconds_of_step(self._examples(images.training))
-        head, trainable = (
-            sum(int(np.prod(variable.shape)) for variable in part.trainable_variables)
-            for part in (session.model.layers[-1], frozen.tail)
-        )
+        head, trainable = (size_of(part.trainable_variables) for part in (session.model.layers[-1], frozen.tail))
         freeze = None if frozen.takes_pictures else frozen.graph.nodes[frozen.reads[-1]].name
         self.plan = TrainingPlan(
             phases=phases(len(images.training), head, schedule, trainable, freeze),
@@ -170,13 +168,10 @@ class FineTuning:
                     return
                 self.set_start(split.training)
                 first = self.trainer.weights()
-                if not number:
-                    self.history = trained.state.checks
                 end = between(first, trained.state.weights, self.trainer.schedule.share)
                 self.predictions += (np.stack([self.trainer.predictions(each, held_out) for each in (first, end)]),)
             start, tuned = np.concatenate(self.predictions, axis=1)
-            balanced = self.session.class_weight is not None
-            self.evidence = weigh(start, tuned, self.judged, balanced=balanced)
+            self.evidence = weigh(start, tuned, self.judged, balanced=self.session.class_weight is not None)
             if first is not None and self.accepted and not self.diverged:
                 self.end = end
                 self.trainer.set_weights(end)
@@ -240,7 +235,7 @@ class FineTuning:
         )
         self.interrupted, self.unsaved = trained.interrupted, trained.unsaved or self.unsaved
         self.diverged = not all(np.isfinite(values).all() for values in trained.state.weights)
-        if trained.interrupted and not number:
+        if not number and (trained.interrupted or held_out is not None):
             self.history = trained.state.checks
         return trained
 
