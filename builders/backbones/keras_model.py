@@ -148,7 +148,7 @@ def _scales_itself(graph: "LayerGraph") -> bool:
     ends, found = np.array([0.0, 255.0]), False
     for step, node in zip(graph.calls, graph.nodes[1:], strict=True):
         layer = step.operation
-        if node.mixes:
+        if node.kind.mixes:
             break
         if isinstance(layer, keras.layers.Rescaling):
             ends, found = ends * np.mean(layer.scale) + np.mean(layer.offset), True

@@ -20,6 +20,11 @@ class Kind(Enum):
     AVERAGE_POOLING = "average pooling"  # over windows
     OTHER = "other"
 
+    @property
+    def mixes(self) -> bool:
+        """Whether it is a convolution or another layer with mixing weights."""
+        return self in (Kind.MIXING, Kind.DEPTHWISE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
@@ -40,11 +45,6 @@ class Node:
     def is_map(self) -> bool:
         """Whether its output is one feature map (height, width, channels) or one token sequence (tokens, channels)."""
         return self.shape is not None and len(self.shape) in (2, 3)
-
-    @property
-    def mixes(self) -> bool:
-        """Whether it is a convolution or another layer with mixing weights."""
-        return self.kind in (Kind.MIXING, Kind.DEPTHWISE)
 
     @property
     def width(self) -> int:
@@ -160,7 +160,7 @@ def cut_indices(nodes: Sequence[Node]) -> list[int]:
         elif any(nodes[index].kind not in (Kind.POINTWISE, Kind.GATE) for index in between):
             ends.append(here)
     ends = [place for place in (*ends, *places[-1:]) if nodes[place].kind is not Kind.PADDING]
-    main = [index for index, node in enumerate(nodes[:end]) if node.mixes and index not in gated]
+    main = [index for index, node in enumerate(nodes[:end]) if node.kind.mixes and index not in gated]
     ends = [place for place in ends if main and place >= main[0]]
     return [place for place in ends if not _inside_block(nodes, ends, main, place)]
 

@@ -119,13 +119,12 @@ class LayerGraph:
                 kind = _KINDS.get(type(layer).__name__, Kind.MIXING if weighted else Kind.OTHER)
             if kind is Kind.MIXING and 1 < getattr(layer, "groups", 1) == call.shapes[0][-1]:
                 kind = Kind.DEPTHWISE
-            mixing = kind in (Kind.MIXING, Kind.DEPTHWISE)
             node = Node(
                 name=call.name,
                 kind=kind,
                 parents=tuple(dict.fromkeys(maker[number] for _, number in call.inputs)),
                 shape=call.shapes[0] if call.single else None,
-                layers=int(getattr(layer, "weighted_layers", 1)) if mixing and new else 0,
+                layers=int(getattr(layer, "weighted_layers", 1)) if kind.mixes and new else 0,
                 parameters=size_of(layer.weights) if first else 0,
                 trainable=size_of(trainable_variables(layer)) if first else 0,
                 trainable_without_norm=size_of(trainable_variables(layer, batch_norm=False)) if first else 0,

@@ -115,8 +115,7 @@ class OpGraph:
         parents = list(dict.fromkeys(read for read in reads if read in self.index))
         kind = self._kind(name, parents) if parents else Kind.INPUT
         places = tuple(self.index[parent] for parent in parents)
-        mixes = kind in (Kind.MIXING, Kind.DEPTHWISE)
-        return Node(name=name, kind=kind, parents=places, shape=self._map(name), layers=int(mixes))
+        return Node(name=name, kind=kind, parents=places, shape=self._map(name), layers=int(kind.mixes))
 
     def _map(self, name: str) -> tuple[int | None, ...] | None:
         """Shape without the batch; None if there are several outputs or not one entry for each image."""

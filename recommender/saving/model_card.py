@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builders.backbones.registry import find_backbone
-from builders.errors import BuildError
+from builders.backbones.registry import BACKBONES
 from probes.evaluation.intervals import z
 from recommender.explanation.text import clean, data_name, duration
 from recommender.rules.scenario import Scenario
@@ -110,11 +109,8 @@ def _code(text: str, language: str) -> str:
 
 def _origin(backbone: dict[str, Any]) -> tuple[str | None, str]:
     """Paper and licence; a network that merely has a registered name is not the registered one."""
-    try:
-        spec = find_backbone(backbone["name"])
-    except BuildError:
-        return None, "not known"
-    if (spec.name, spec.title) != (backbone["name"], backbone["title"]):
+    spec = BACKBONES.get(backbone["name"])
+    if spec is None or spec.title != backbone["title"]:
         return None, "not known"
     return spec.paper, spec.licence if backbone["source"] else "not known (weights from elsewhere)"
 

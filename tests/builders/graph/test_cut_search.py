@@ -62,7 +62,7 @@ def test_a_cut_point_is_a_bottleneck_with_a_convolution_below_and_nothing_unfini
     for place in cut_indices(nodes):
         assert passed[place]
         assert nodes[place].kind is not Kind.PADDING
-        assert any(node.mixes for node in nodes[: place + 1])
+        assert any(node.kind.mixes for node in nodes[: place + 1])
         gates = [i for i, node in enumerate(nodes) if node.kind is Kind.GATE and place in node.parents and passed[i]]
         assert not [gate for gate in gates if not any(passed[place + 1 : gate])]
 
@@ -71,7 +71,7 @@ def test_a_cut_point_is_a_bottleneck_with_a_convolution_below_and_nothing_unfini
 @given(graphs((Kind.MIXING, Kind.OTHER)))
 def test_without_units_and_wide_blocks_every_bottleneck_behind_a_convolution_is_a_cut_point(nodes):
     nodes = [replace(node, shape=(8, 8, 4)) for node in nodes]
-    first = next((index for index, node in enumerate(nodes) if node.mixes), len(nodes))
+    first = next((index for index, node in enumerate(nodes) if node.kind.mixes), len(nodes))
     passed = bottlenecks(nodes)
     assert cut_indices(nodes) == [index for index in range(first, len(nodes)) if passed[index]]
 
