@@ -19,7 +19,7 @@ import numpy as np
 from common import MOBILENET, WEIGHTS, ResultFile, data_sets, train_test_split
 from input_size import features_of
 
-from builders.backbones.registry import find_backbone
+from builders.backbones.registry import BACKBONES
 from probes.data.image_index import ImageIndex
 from probes.data.sampling import draw_splits, quotas
 from probes.data.splits import Rows
@@ -106,7 +106,7 @@ def known(rows: list[dict]) -> list[BackboneEvidence]:
         BackboneEvidence(
             name=row["network"],
             input_size=row["input_size"],
-            imagenet_accuracy=find_backbone(row["network"]).imagenet_accuracy,
+            imagenet_accuracy=BACKBONES[row["network"]].imagenet_accuracy,
             multiply_adds=row["multiply_adds"],
             megabytes=row["megabytes"],
         )
@@ -142,7 +142,7 @@ def summarise(rows: list[dict]) -> None:
     for row in rows:
         cells.setdefault((row["set"], row["seed"]), []).append(row)
     cells = {key: found for key, found in cells.items() if len(found) == len(NETWORKS)}
-    by_imagenet = max(NETWORKS, key=lambda name: find_backbone(name).imagenet_accuracy or 0)
+    by_imagenet = max(NETWORKS, key=lambda name: BACKBONES[name].imagenet_accuracy or 0)
     rules: dict[str, Callable[[list[dict], int], str]] = {
         "the rule of `recommend`": lambda rows, n: measured(rows, n)[0],
         "cross-validation alone": lambda rows, n: max(rows, key=lambda row: right(row, n).mean())["network"],

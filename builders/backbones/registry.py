@@ -46,25 +46,14 @@ def kind_of(backbone: Any) -> BackboneKind:
         raise BuildError(
             f"Expected `backbone` to be a file or folder. Received: {str(backbone)!r}, which is none. Check the path."
         )
-    raise _unknown(str(backbone))
+    name = str(backbone)
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), BACKBONES, n=3, cutoff=0.4) or list(BACKBONES)[:3]
+    raise BuildError(
+        f"Expected `backbone` to name a known backbone, or a file or folder that holds a network. Received: {name!r}. "
+        f"Nearest: {', '.join(near)}. List them with `recommend backbones`."
+    )
 
 
 def check_backbone(backbone: Any) -> None:
     """Raises `BuildError`, without Keras, if a given backbone is of no kind or not available."""
     kind_of(backbone).check(backbone)
-
-
-def find_backbone(name: str) -> BackboneSpec:
-    """The network with that name; upper case, hyphens and underscores are ignored."""
-    for spec in BACKBONES.values():
-        if spec.recognises(name):
-            return spec
-    raise _unknown(name)
-
-
-def _unknown(name: str) -> BuildError:
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), BACKBONES, n=3, cutoff=0.4) or list(BACKBONES)[:3]
-    return BuildError(
-        f"Expected `backbone` to name a known backbone, or a file or folder that holds a network. Received: {name!r}. "
-        f"Nearest: {', '.join(near)}. List them with `recommend backbones`."
-    )

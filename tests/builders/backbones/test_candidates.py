@@ -8,7 +8,7 @@ from builders import BuildError
 from builders.backbones.applications import APPLICATIONS
 from builders.backbones.candidates import candidates
 from builders.backbones.packaged import PACKAGED
-from builders.backbones.registry import BACKBONES, find_backbone
+from builders.backbones.registry import BACKBONES
 
 LITES = [spec.name for spec in PACKAGED]
 
@@ -21,7 +21,7 @@ def cached(tmp_path, monkeypatch):
 
     def cached(*names):
         for name in names:
-            (tmp_path / "models" / find_backbone(name).file).touch()
+            (tmp_path / "models" / BACKBONES[name].file).touch()
 
     return cached
 

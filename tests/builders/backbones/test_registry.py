@@ -13,7 +13,7 @@ from builders.backbones.kind import BackboneKind, BackboneSpec
 from builders.backbones.load import load_backbone, open_backbone, resolve, structure
 from builders.backbones.packaged import PACKAGED
 from builders.backbones.pixel_scaling import SCALINGS
-from builders.backbones.registry import BACKBONES, KINDS, by_name, check_backbone, find_backbone
+from builders.backbones.registry import BACKBONES, KINDS, by_name, check_backbone, kind_of
 
 NAMES = {
     "ResNet50": "resnet50",
@@ -28,7 +28,7 @@ NAMES = {
 
 @pytest.mark.parametrize(("written", "name"), NAMES.items())
 def test_names_are_found_in_every_spelling(written, name):
-    assert find_backbone(written).name == name
+    assert kind_of(written).name == name
     assert BACKBONES[name] in KINDS
 
 
@@ -61,7 +61,7 @@ def test_what_is_not_there_is_refused(verb, given, message):
 
 def test_a_network_that_is_not_registered_is_not_found():
     with pytest.raises(BuildError, match="Nearest: efficientnet_lite0"):
-        find_backbone("")
+        kind_of("?")
 
 
 def test_what_is_neither_name_nor_path_nor_model_is_refused():
