@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,21 +55,15 @@ def index(data: str, options: Options) -> ImageIndex:
         sampled = NameSample(max_images=options.max_images, seed=options.seed)
         sampled.add(itertools.chain(entries, stream))
         entries = sampled.entries()
-    labels = labels_of_cells({entry.label for entry in entries}, typed, data)
-    refuse_measurements(set(labels.values()), len(entries), data)
-    index = index_entries(
-        (entry._replace(label=labels[entry.label]) for entry in entries),
-        store_of(data.rpartition("/")[0] if is_remote(data) else str(Path(data).parent)),
-        source=data,
-        kind="manifest",
-        left_out=left_out,
-    )
+    labelled, labels = with_labels(entries, typed, data)
+    store = store_of(data.rpartition("/")[0] if is_remote(data) else str(Path(data).parent))
+    index = index_entries(labelled, store, source=data, kind="manifest", left_out=left_out)
     if sampled is None:
         return index
     index, numbers = _with_counts(index, sampled, labels)
-    source = data if is_remote(data) else os.path.abspath(data)
     if not typed:
         return index
+    source = data if is_remote(data) else os.path.abspath(data)
     n, version = extent(data)
     rows_of = _ManifestRows(source=source, columns=options.columns, numbers=numbers, n=n, version=version)
     return replace(index, entries=rows_of)
@@ -139,11 +133,12 @@ def _weight(cell: Any) -> float | None:
     return weight if 0 <= weight < math.inf else None
 
 
-def labels_of_cells(cells: Collection[Any], typed: bool, source: str) -> dict[Any, Label]:
-    """What the label cells of a table mean: whole numbers, truth values or words.
+def with_labels(entries: Sequence[Entry], typed: bool, source: str) -> tuple[Iterator[Entry], dict[Any, Label]]:
+    """The entries with what their label cells mean, and that of each cell: whole numbers, truth values or words.
 
     Cells without types are numbers if all of them can be read as whole numbers.
     """
+    cells: set[Any] = {entry.label for entry in entries}
     labels: dict[Any, Label] = {}
     for cell in cells:
         if isinstance(cell, float) and not cell.is_integer():
@@ -154,12 +149,14 @@ def labels_of_cells(cells: Collection[Any], typed: bool, source: str) -> dict[An
         labels[cell] = cell.strip() if isinstance(cell, str) else int(cell) if isinstance(cell, float) else cell
     words = {label for label in labels.values() if isinstance(label, str)}
     if not typed and all(map(_INTEGER.fullmatch, words)):
-        return {cell: int(label) for cell, label in labels.items()}
-    refuse_combined(words, source)
-    return labels
+        labels = {cell: int(label) for cell, label in labels.items()}
+    else:
+        refuse_combined(words, source)
+        _refuse_measurements(set(labels.values()), len(entries), source)
+    return (entry._replace(label=labels[entry.label]) for entry in entries), labels
 
 
-def refuse_measurements(labels: Collection[Label], n: int, source: str) -> None:
+def _refuse_measurements(labels: Collection[Label], n: int, source: str) -> None:
     """Refuse decimal numbers that are no classes: most of the `n` images have one of their own."""
     decimals = [label for label in labels if isinstance(label, str) and _DECIMAL.fullmatch(label)]
     numbers = len(decimals) + sum(isinstance(label, str) and bool(_INTEGER.fullmatch(label)) for label in labels)

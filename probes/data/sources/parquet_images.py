@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 from probes.data.bounded_files import LARGEST_FILE, TOO_LARGE
 from probes.data.image_index import Entry, ImageIndex, LeftOutCounter, index_entries
 from probes.data.labels import ONE_LABEL
-from probes.data.sources.manifest import is_missing, labels_of_cells, refuse_measurements
+from probes.data.sources.manifest import is_missing, with_labels
 from probes.data.sources.remote import as_os_error
 from probes.data.sources.shards import ShardFile, are_shards, shard_files
 from probes.data.sources.source import Options
@@ -71,10 +71,8 @@ def index(data: str, options: Options) -> ImageIndex:
             reader.left_out.add("files that are damaged", f"{name}: {unreadable(error)}")
     if reader.problem and not reader.tables:
         raise reader.problem
-    labels = labels_of_cells({entry.label for entry in entries}, True, data)
-    refuse_measurements(set(labels.values()), len(entries), data)
     return index_entries(
-        (entry._replace(label=labels[entry.label]) for entry in entries),
+        with_labels(entries, True, data)[0],
         ParquetStore(reader.tables),
         source=data,
         kind="parquet",

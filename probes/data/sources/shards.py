@@ -148,16 +148,19 @@ def _expanded(pattern: str) -> list[str]:
 def shard_files(
     source: str, is_shard: Callable[[str], bool], expected: str, left_out: LeftOutCounter
 ) -> dict[str, ShardFile]:
-    """The files of a path, a pattern or a URL by their names; files that a set lacks are counted.
+    """The files of a path, a pattern or a URL by their names, or by their paths below the folder of all where two are
+    named alike; files that a set lacks are counted.
 
     The last word in a file's name, or else its folders' names, that means a split is its split. `expected` begins
     error messages.
     """
     paths = _find(source, is_shard, expected, left_out)
-    parts = zip(_names(paths), paths, _splits(paths), strict=True)
+    relative = _relative(paths)
+    short = [name.rpartition("/")[2] for name in relative]
+    names = short if len(set(short)) == len(short) else relative
     return {
         name: ShardFile(path if is_remote(path) else os.path.abspath(path), split, *_local_copy(path, expected))
-        for name, path, split in parts
+        for name, path, split in zip(names, paths, _splits(relative), strict=True)
     }
 
 
@@ -196,17 +199,10 @@ def _relative(paths: Sequence[str]) -> list[str]:
     return ["/".join(path[common:]) for path in parts]
 
 
-def _names(paths: Sequence[str]) -> list[str]:
-    """Distinct names of the shards: those of their files, or else their paths below the folder of them all."""
-    relative = _relative(paths)
-    short = [name.rpartition("/")[2] for name in relative]
-    return short if len(set(short)) == len(short) else relative
-
-
-def _splits(paths: Sequence[str]) -> list[str]:
+def _splits(names: Sequence[str]) -> list[str]:
     """The split of each shard; shards of a single split are for training, since they were chosen alone."""
     splits = []
-    for name in _relative(paths):
+    for name in names:
         words = (word for part in reversed(name.split("/")) for word in reversed(re.findall("[A-Za-z]+", part)))
         splits.append(next((split for word in words if (split := split_name(word))), TRAIN))
     return splits if len(set(splits)) > 1 else [TRAIN] * len(splits)

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from probes.data.image_index import LeftOutCounter
 from probes.data.labels import shown
@@ -18,22 +18,13 @@ from probes.errors import ProbeError
 TEXTS, PARQUETS = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 EXPECTED = "Expected a manifest, a CSV, TSV or Parquet file, with the columns path and label."
 _LONGEST_LINE = 1 << 20  # characters
+COLUMNS = ("path", "label", "split", "group", "weight")
 NEEDED = ("path", "label")
 _BATCH = 1 << 15  # rows of a Parquet file in memory at once
 _SHOWN_COLUMNS = 20
 
 
-class _Columns(NamedTuple):
-    """Where our columns are in a table, counted from 0; None for a missing one."""
-
-    path: int
-    label: int | None
-    split: int | None
-    group: int | None
-    weight: int | None
-
-
-Rows = Iterator[tuple[str, Sequence[Any]]]  # the place of each, as "line 3", and its cells in the order of our columns
+Rows = Iterator[tuple[str, Sequence[Any]]]  # the place of each, as "line 3", and its cells in the order of `COLUMNS`
 
 
 def is_parquet(source: str) -> bool:
@@ -156,24 +147,29 @@ def parquet_rows(
             start += batch.num_rows
 
 
-def _columns(found: Sequence[str], wanted: Mapping[str, str], source: str, needed: Sequence[str]) -> _Columns:
-    """Find our columns among those of the table; `wanted` holds our names -> the table's, as the user gave them."""
+def _columns(
+    found: Sequence[str], wanted: Mapping[str, str], source: str, needed: Sequence[str]
+) -> tuple[int | None, ...]:
+    """Where each of `COLUMNS` is in the table, counted from 0; None for a missing one.
+
+    `wanted` holds our names -> the table's, as the user gave them.
+    """
     if not found:
         raise ProbeError(f"{EXPECTED} Received: {source!r}, an empty file. Write their names into its first line.")
     for ours in wanted:
-        if ours not in _Columns._fields:
+        if ours not in COLUMNS:
             raise _no_column(f"no column of ours is {shown(ours)}", found, source, "label")
     names = [name.strip() for name in found]
-    places: dict[str, Any] = {}
-    for ours in _Columns._fields:
+    places: list[int | None] = []
+    for ours in COLUMNS:
         theirs = str(wanted.get(ours, ours)).strip()
         exact = [place for place, name in enumerate(names) if name == theirs]
         hits = exact or [place for place, name in enumerate(names) if name.lower() == theirs.lower()]
         if len(hits) > 1 or (not hits and (ours in wanted or ours in needed)):
             what = f"{len(hits) or 'no'} {'columns are' if hits else 'column is'} named {shown(theirs)}"
             raise _no_column(what, found, source, ours)
-        places[ours] = hits[0] if hits else None
-    return _Columns(**places)
+        places.append(hits[0] if hits else None)
+    return tuple(places)
 
 
 def _no_column(what: str, found: Sequence[str], source: str, ours: str) -> ProbeError:

@@ -87,8 +87,17 @@ class RecordStore:
     shards: Mapping[str, RecordShard]
 
     def open(self, name: str) -> BinaryIO | npt.NDArray[np.uint8]:
+        """The file of a record's picture, or its pixels where it holds plain ones with their shape."""
         shard_name, _, number = name.rpartition("#")
-        return _image(_features(self.shards[shard_name].read(int(number))))
+        features = _features(self.shards[shard_name].read(int(number)))
+        images = _values(features, _image_key(features))
+        if len(images) != 1:
+            raise UnreadableImage("no picture in the record")
+        for keys in _SHAPE_KEYS:
+            shape = [found[0] for key in keys if len(found := _values(features, key)) == 1]
+            if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape) > 0 and math.prod(shape) == len(images[0]):
+                return np.frombuffer(images[0], np.uint8).reshape([int(n) for n in shape])
+        return io.BytesIO(images[0])
 
 
 def _features(data: bytes) -> Features:
@@ -176,15 +185,3 @@ def _values(features: Features, key: str | None) -> list[Any]:
 def _image_key(features: Features) -> str | None:
     keys = (key for key in _IMAGE_KEYS if key in features and features[key].WhichOneof("kind") == "bytes_list")
     return next(keys, None)
-
-
-def _image(features: Features) -> BinaryIO | npt.NDArray[np.uint8]:
-    """The file of a record's picture, or its pixels where it holds plain ones with their shape."""
-    values = _values(features, _image_key(features))
-    if len(values) != 1:
-        raise UnreadableImage("no picture in the record")
-    for keys in _SHAPE_KEYS:
-        shape = [found[0] for key in keys if len(found := _values(features, key)) == 1]
-        if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape) > 0 and math.prod(shape) == len(values[0]):
-            return np.frombuffer(values[0], np.uint8).reshape([int(n) for n in shape])
-    return io.BytesIO(values[0])

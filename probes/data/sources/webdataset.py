@@ -19,7 +19,7 @@ from probes.data.image_index import Entry, ImageIndex, LeftOutCounter, index_ent
 from probes.data.labels import ONE_LABEL, shown
 from probes.data.sources.archive import LARGEST_HEADER, open_tar, tar_headers
 from probes.data.sources.folder import open_versioned
-from probes.data.sources.manifest import is_missing, labels_of_cells, refuse_measurements
+from probes.data.sources.manifest import is_missing, with_labels
 from probes.data.sources.shards import ClassTexts, Shard, ShardFile, are_shards, shard_files
 from probes.data.sources.source import Options
 from probes.errors import ProbeError
@@ -74,10 +74,8 @@ def index(data: str, _options: Options) -> ImageIndex:
         entries += [Entry(f"{name}/{one.name}", one.label, file.split) for one in samples]
         for one in samples:
             texts.add(one.label, one.text)
-    labels = labels_of_cells({entry.label for entry in entries}, False, data)
-    refuse_measurements(set(labels.values()), len(entries), data)
-    named = (entry._replace(label=labels[entry.label]) for entry in entries)
-    return texts.name(index_entries(named, TarStore(shards), source=data, kind="webdataset", left_out=left_out))
+    labelled, _ = with_labels(entries, False, data)
+    return texts.name(index_entries(labelled, TarStore(shards), source=data, kind="webdataset", left_out=left_out))
 
 
 def contents(path: str) -> tuple[list[str], bool, "TarStore"]:
