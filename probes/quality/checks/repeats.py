@@ -9,86 +9,66 @@ from probes.data.image_index import SPLITS, TRAIN, VALIDATION, ImageIndex
 from probes.images.image_facts import Inspection, Records
 from probes.quality.checked_data import InspectedData
 from probes.quality.findings import ERROR, WARNING, Finding, count, finding
-from probes.quality.repeats import Groups, Repeats, later_members
+from probes.quality.repeats import Groups, later_members
 
 _KEPT_TOGETHER = "Kept on one side of every split."
+_WORDS = {  # the message after "3 files ", what was done (of leaks `_leak_done`), and the advice
+    "duplicate": (
+        "with the same pixels as another of the class, of {n_read:,} inspected.",
+        "One of each is measured; the copies found are not counted.",
+        "Remove the copies: they are no new images. `recommend check --full` counts all of them.",
+    ),
+    "near_duplicate": (
+        "nearly the same as another of the class: resized, saved again, or the next frame of a film.",
+        f"{_KEPT_TOGETHER} They count as one image where the size of the data matters.",
+        "Keep them together when you split the data, too.",
+    ),
+    "conflict": (
+        "with the same pixels under different classes: one label of each pair is wrong.",
+        f"{_KEPT_TOGETHER} They count as they are labelled.",
+        "Decide on one class for each, or remove them.",
+    ),
+    "near_conflict": (
+        "nearly the same as one of another class.",
+        _KEPT_TOGETHER,
+        "Inspect them: either a label is wrong, or the classes differ in details too small to see.",
+    ),
+    "leak": (
+        "held out, with the same pixels as a training image: accuracy there is too high.",
+        "",
+        "Remove them from the validation or test split.",
+    ),
+    "near_leak": (
+        "held out, nearly the same as a training image: accuracy there is too high.",
+        "",
+        "Remove them from the validation or test split.",
+    ),
+}
+_SERIOUS = ("conflict", "leak", "near_leak")
 
 
 def check(data: InspectedData) -> Iterator[Finding]:
     """Pictures with the same pixels, or nearly the same, within a class, across classes and across splits."""
-    if len(data.seen.read) > 1:
-        for find in (_within_class, _across_classes, _across_splits):
-            yield from find(data.seen, data.repeats)
-        yield from _split_groups(data.seen, data.index)
-
-
-def _within_class(seen: Inspection, found: Repeats) -> Iterator[Finding]:
+    seen, exact, similar = data.seen, data.repeats.exact, data.repeats.similar
     rows = seen.read
+    if len(rows) < 2:
+        return
+    labels, trained = seen.labels[rows["place"]], seen.in_split(rows, TRAIN)
     # A copy counts where it is in the same class and split as its original.
-    place = seen.labels[rows["place"]] * len(SPLITS) + seen.splits[rows["place"]]
-    copies = later_members(found.exact, place)
-    yield from _about(
-        seen,
-        found.exact,
-        copies,
-        "duplicate",
-        f"with the same pixels as another of the class, of {len(rows):,} inspected.",
-        "One of each is measured; the copies found are not counted.",
-        "Remove the copies: they are no new images. `recommend check --full` counts all of them.",
-    )
-    yield from _about(
-        seen,
-        found.similar,
-        later_members(found.similar, place) & ~copies,
-        "near_duplicate",
-        "nearly the same as another of the class: resized, saved again, or the next frame of a film.",
-        f"{_KEPT_TOGETHER} They count as one image where the size of the data matters.",
-        "Keep them together when you split the data, too.",
-    )
-
-
-def _across_classes(seen: Inspection, found: Repeats) -> Iterator[Finding]:
-    labels = seen.labels[seen.read["place"]]
-    same = _with_several(found.exact, labels)
-    yield from _about(
-        seen,
-        found.exact,
-        same,
-        "conflict",
-        "with the same pixels under different classes: one label of each pair is wrong.",
-        f"{_KEPT_TOGETHER} They count as they are labelled.",
-        "Decide on one class for each, or remove them.",
-        severity=ERROR,
-    )
-    yield from _about(
-        seen,
-        found.similar,
-        _with_several(found.similar, labels) & ~same,
-        "near_conflict",
-        "nearly the same as one of another class.",
-        _KEPT_TOGETHER,
-        "Inspect them: either a label is wrong, or the classes differ in details too small to see.",
-    )
-
-
-def _across_splits(seen: Inspection, found: Repeats) -> Iterator[Finding]:
-    rows = seen.read
-    trained = seen.in_split(rows, TRAIN)
-    same, near = (~trained & np.isin(groups, groups[trained]) for groups in (found.exact, found.similar))
-    for kind, groups, leaked, how in (
-        ("leak", found.exact, same, "with the same pixels as"),
-        ("near_leak", found.similar, near & ~same, "nearly the same as"),
+    place = labels * len(SPLITS) + seen.splits[rows["place"]]
+    copies, conflicts = later_members(exact, place), _with_several(exact, labels)
+    leaks, near_leaks = (~trained & np.isin(groups, groups[trained]) for groups in (exact, similar))
+    for kind, groups, chosen in (
+        ("duplicate", exact, copies),
+        ("near_duplicate", similar, later_members(similar, place) & ~copies),
+        ("conflict", exact, conflicts),
+        ("near_conflict", similar, _with_several(similar, labels) & ~conflicts),
+        ("leak", exact, leaks),
+        ("near_leak", similar, near_leaks & ~leaks),
     ):
-        yield from _about(
-            seen,
-            groups,
-            leaked,
-            kind,
-            f"held out, {how} a training image: accuracy there is too high.",
-            _leak_done(seen, rows[leaked]),
-            "Remove them from the validation or test split.",
-            severity=ERROR,
-        )
+        if chosen.any():
+            yield _about(kind, seen, groups, chosen)
+    yield from _split_groups(seen, data.index)
 
 
 def _split_groups(seen: Inspection, index: ImageIndex) -> Iterator[Finding]:
@@ -121,21 +101,15 @@ def _with_several(groups: Groups, kinds: Groups) -> npt.NDArray[np.bool_]:
     return np.asarray(np.bincount(pairs[0])[groups] > 1)
 
 
-def _about(
-    seen: Inspection,
-    groups: Groups,
-    chosen: npt.NDArray[np.bool_],
-    kind: str,
-    message: str,
-    *words: str,
-    severity: str = WARNING,
-) -> Iterator[Finding]:
-    """A finding about the chosen rows, if there are any; its message continues "3 files "."""
-    if not chosen.any():
-        return
+def _about(kind: str, seen: Inspection, groups: Groups, chosen: npt.NDArray[np.bool_]) -> Finding:
+    """The finding about the chosen rows, with the pictures of their groups as examples."""
+    rows = seen.read
     members: dict[int, list[str]] = {}
-    for place, group in zip(seen.read["place"].tolist(), groups.tolist(), strict=True):
+    for place, group in zip(rows["place"].tolist(), groups.tolist(), strict=True):
         members.setdefault(group, []).append(seen.names[place])
     wanted, n_files = set(groups[chosen].tolist()), int(chosen.sum())
     examples = [" = ".join(sorted(names)[:3]) for group, names in members.items() if group in wanted]
-    yield finding(kind, examples, f"{count(n_files, 'file')} {message}", *words, severity=severity, n_files=n_files)
+    message, done, advice = _WORDS[kind]
+    message = f"{count(n_files, 'file')} {message.format(n_read=len(rows))}"
+    done, severity = done or _leak_done(seen, rows[chosen]), ERROR if kind in _SERIOUS else WARNING
+    return finding(kind, examples, message, done, advice, severity=severity, n_files=n_files)
