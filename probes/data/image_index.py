@@ -1,6 +1,6 @@
 """The index of labelled images: their names by class and split, in whatever form the data come."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, Protocol
@@ -88,13 +88,12 @@ class LeftOutCounter:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._examples: dict[str, list[str]] = {}
+        self._examples: defaultdict[str, list[str]] = defaultdict(list)
 
     def add(self, reason: str, example: str) -> None:
         self._counts[reason] += 1
-        examples = self._examples.setdefault(reason, [])
-        if len(examples) < _EXAMPLES:
-            examples.append(example)
+        if self._counts[reason] <= _EXAMPLES:
+            self._examples[reason].append(example)
 
     def result(self) -> tuple[LeftOut, ...]:
         return tuple(

@@ -82,19 +82,17 @@ def _split_rows(lines: Iterator[str], source: str) -> Iterator[tuple[int, list[s
     blank, header = next(((n, line) for n, line in enumerate(lines) if line.strip()), (0, ""))
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True)
-    while True:
-        line = blank + reader.line_num + 1
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise ProbeError(
-                f"Expected rows of comma-separated cells. Received: {source!r} with a row in line {line} that "
-                f"can't be read: {error}. Check the quotes of that row."
-            ) from None
-        if row is None:
-            return
-        if row:
-            yield line, row
+    line = blank + 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = blank + reader.line_num + 1
+    except csv.Error as error:
+        raise ProbeError(
+            f"Expected rows of comma-separated cells. Received: {source!r} with a row in line {line} that "
+            f"can't be read: {error}. Check the quotes of that row."
+        ) from None
 
 
 def _lines(text: io.TextIOWrapper, source: str) -> Iterator[str]:
