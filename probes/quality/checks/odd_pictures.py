@@ -20,6 +20,39 @@ _FAMILIES = {
     **dict.fromkeys(("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"), "grey"),
     **dict.fromkeys(("LA", "La", "PA", "RGBA", "RGBa"), "transparent"),
 }
+_WORDS = {  # the message, what was done, and the advice
+    "blank": (
+        "{files} of a single shade: nothing can be seen.",
+        "Measured all the same.",
+        "Remove them unless an empty picture is what the class means.",
+    ),
+    "misnamed": (
+        "{files} of another format than the suffix says.",
+        "Read in their true format.",
+        "Rename them: programs that go by the suffix fail on them.",
+    ),
+    "rotated": (
+        "{files} to be rotated or mirrored, by EXIF.",
+        "Rotated upright.",
+        "Store them upright: TensorFlow's own decoder, and so image_dataset_from_directory, ignores EXIF.",
+    ),
+    "odd_size": (
+        f"{{files}} over {_ODD_SIZE:.0f} times smaller or larger than the median, "
+        "whose short side is {median:.0f} px.",
+        "Measured, resized like the others.",
+        "Check whether they are thumbnails or scans that do not belong.",
+    ),
+    "odd_aspect": (
+        f"{{files}} over {_ODD_ASPECT:g} times as wide or as high, for the size, as the median picture.",
+        "Measured, squeezed into the square that the network sees.",
+        "Crop them, if what matters is in a part of them.",
+    ),
+    "mixed_modes": (
+        "Colour modes are mixed: {modes}.",
+        "All read as RGB, transparent ones composited on white.",
+        "Check that the mode does not go with the class, and feed the model in the same way.",
+    ),
+}
 
 
 def check(data: InspectedData) -> Iterator[Finding]:
@@ -27,75 +60,28 @@ def check(data: InspectedData) -> Iterator[Finding]:
     rows = data.seen.read
     if not len(rows):
         return
-    for kind, odd, message, done, advice in (*_plain(rows), *_shapes(rows), *_modes(rows)):
-        if len(odd):
-            names, message = [data.seen.names[place] for place in odd["place"]], message.format(count(len(odd), "file"))
-            yield finding(kind, names, message, done, advice, severity=WARNING if kind == "blank" else NOTE)
-
-
-_Odd = tuple[str, Records, str, str, str]  # kind, rows, message with a place for the number of files, done, advice
-
-
-def _plain(rows: Records) -> Iterator[_Odd]:
-    yield (
-        "blank",
-        rows[rows["contrast"] < _BLANK],
-        "{} of a single shade: nothing can be seen.",
-        "Measured all the same.",
-        "Remove them unless an empty picture is what the class means.",
-    )
-    yield (
-        "misnamed",
-        rows[rows["misnamed"]],
-        "{} of another format than the suffix says.",
-        "Read in their true format.",
-        "Rename them: programs that go by the suffix fail on them.",
-    )
-    yield (
-        "rotated",
-        rows[rows["rotated"]],
-        "{} to be rotated or mirrored, by EXIF.",
-        "Rotated upright.",
-        "Store them upright: TensorFlow's own decoder, and so image_dataset_from_directory, ignores EXIF.",
-    )
-
-
-def _shapes(rows: Records) -> Iterator[_Odd]:
     width, height = rows["width"].astype(np.float64), rows["height"].astype(np.float64)
-    short = np.minimum(width, height)
-    median = float(np.median(short))
-    yield (
-        "odd_size",
-        _furthest(rows, np.log(short / median), (short * _ODD_SIZE < median) | (short > median * _ODD_SIZE)),
-        f"{{}} over {_ODD_SIZE:.0f} times smaller or larger than the median, whose short side is {median:.0f} px.",
-        "Measured, resized like the others.",
-        "Check whether they are thumbnails or scans that do not belong.",
-    )
-    ratio = np.log(width / height)
-    deviation = ratio - np.median(ratio)
-    yield (
-        "odd_aspect",
-        _furthest(rows, deviation, np.abs(deviation) > np.log(_ODD_ASPECT)),
-        f"{{}} over {_ODD_ASPECT:g} times as wide or as high, for the size, as the median picture.",
-        "Measured, squeezed into the square that the network sees.",
-        "Crop them, if what matters is in a part of them.",
-    )
+    short, ratio = np.minimum(width, height), np.log(width / height)
+    median, deviation = float(np.median(short)), ratio - np.median(ratio)
+    odd_size = (short * _ODD_SIZE < median) | (short > median * _ODD_SIZE)
+    families = np.array([_FAMILIES.get(mode.decode(), "colour") for mode in rows["mode"].tolist()])
+    counted = Counter(families.tolist()).most_common()
+    modes = ", ".join(f"{number:,} {name}" for name, number in counted)
+    for kind, odd in (
+        ("blank", rows[rows["contrast"] < _BLANK]),
+        ("misnamed", rows[rows["misnamed"]]),
+        ("rotated", rows[rows["rotated"]]),
+        ("odd_size", _furthest(rows, np.log(short / median), odd_size)),
+        ("odd_aspect", _furthest(rows, deviation, np.abs(deviation) > np.log(_ODD_ASPECT))),
+        ("mixed_modes", rows[families != counted[0][0]]),
+    ):
+        if len(odd):
+            message, done, advice = _WORDS[kind]
+            message = message.format(files=count(len(odd), "file"), median=median, modes=modes)
+            names = [data.seen.names[place] for place in odd["place"]]
+            yield finding(kind, names, message, done, advice, severity=WARNING if kind == "blank" else NOTE)
 
 
 def _furthest(rows: Records, deviation: npt.NDArray[np.float64], odd: npt.NDArray[np.bool_]) -> Records:
     """The odd rows, those that deviate most first."""
     return np.asarray(rows[odd][np.argsort(-np.abs(deviation[odd]), kind="stable")])
-
-
-def _modes(rows: Records) -> Iterator[_Odd]:
-    families = np.array([_FAMILIES.get(mode.decode(), "colour") for mode in rows["mode"].tolist()])
-    counted = Counter(families.tolist()).most_common()
-    if len(counted) > 1:
-        mixed = ", ".join(f"{number:,} {name}" for name, number in counted)
-        yield (
-            "mixed_modes",
-            rows[families != counted[0][0]],
-            f"Colour modes are mixed: {mixed}.",
-            "All read as RGB, transparent ones composited on white.",
-            "Check that the mode does not go with the class, and feed the model in the same way.",
-        )
