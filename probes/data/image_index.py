@@ -163,16 +163,13 @@ def index_entries(
     left_out: LeftOutCounter | None = None,
     ignored: Mapping[str, int] | None = None,
 ) -> ImageIndex:
-    """Make the index from a stream of labelled images.
+    """Make the index from a stream of labelled images, which is read once; only names and labels are kept.
 
     Args:
-        entries: the stream. It is read once; only names and labels are kept.
-        store: opens an image by its name.
-        source: what the user named, for messages.
-        kind: of source.
+        entries: the stream.
+        store, source, kind, ignored: as in `ImageIndex`.
         class_names: of all classes, as for `outputs_of`; by default labels name themselves.
         left_out: what the source itself has left out by the time the stream ends.
-        ignored: suffix -> number of files that are not images.
 
     Raises:
         ProbeError: the training images are of fewer than two classes, the data are multi-label, or labels and class

@@ -107,10 +107,10 @@ def paired_gain(
 ) -> Gain:
     """The difference of two accuracies on the same images; those of one group may be correlated.
 
-    With `weights` of images, of shape (n,), both are weighted means; images then count as (sum of weights)² / sum of
-    weights² of them. The interval is Wald's after the addition of one image that only a has right, and one that only b
-    has right; it is sound where a and b differ on few images, or on none. Bonett and Price, Adjusted Wald confidence
-    interval for a difference of binomial proportions based on paired data, 2012.
+    Weighted images, with weights of shape (n,), count as in `accuracy_error`. The interval is Wald's after the addition
+    of one image that only a has right, and one that only b has right; it is sound where a and b differ on few images,
+    or on none. Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on
+    paired data, 2012.
     """
     first, second = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     change, counted = second.astype(np.float64) - first, np.ones(len(first)) if weights is None else np.asarray(weights)

@@ -125,12 +125,10 @@ def fit_detector(
 ) -> Detector:
     """Fit a detector on the features that a model's prediction layer reads.
 
-    `blocks` are the features at each cut point, of shape (n, width), n at least `FEWEST`.
-
-    Features of `held_out` images, in the same blocks, give the threshold. They are needed where the backbone was
-    trained, which separates its own training images from new ones. Where it was frozen, None splits the training images
-    into ten parts (five if there are few), never those of one of `groups`, as copies are, and takes each part's
-    distances from a detector of the others.
+    `blocks` are the features at each cut point, of shape (n, width), n at least `FEWEST`. Those of `held_out` images
+    give the threshold; they are needed where the backbone was trained, which separates its own training images from
+    new ones. None splits the training images into ten parts (five if there are few), never those of one of `groups`, as
+    copies are, and takes each part's distances from a detector of the others.
     """
     x, widths = _joined(blocks)
     if len(x) < FEWEST or not all(widths) or not np.isfinite(x).all():
@@ -153,16 +151,12 @@ def fit_detector(
 def threshold_of(distances: npt.ArrayLike) -> float:
     """The distance, of images that the detector was not fitted on, that a share of `FALSE_ALARMS` of them exceeds.
 
-    The geometric mean of two estimates. The order statistic is the k-th smallest of m distances, k = ceil((1 -
-    FALSE_ALARMS) (m + 1)): a new picture of the same distribution exceeds it with a probability of at most
-    `FALSE_ALARMS`. Up to a few hundred images it is one of the greatest distances, that of an outlier among the
-    training images where there is one. The other takes the logarithms of distances as normal: the upper end of the
-    prediction interval for a new one, exp(mean + t s sqrt(1 + 1 / m)) with Student's t of m - 1 degrees of freedom. It
-    is too low where the tail is heavier. With fewer than 99 images the order statistic does not exist, and the
-    threshold is the greater of this one and the greatest distance.
-
-    Bates et al., Testing for outliers with conformal p-values, arXiv:2104.08279. Hahn, Factors for calculating
-    two-sided prediction intervals for samples from a normal distribution, 1969.
+    The geometric mean of two estimates. The order statistic, the k-th smallest of m distances with k = ceil((1 -
+    FALSE_ALARMS) (m + 1)), depends on outliers among few training images (Bates et al., Testing for outliers with
+    conformal p-values, arXiv:2104.08279). The prediction interval exp(mean + t s sqrt(1 + 1 / m)) of normal logarithms,
+    with Student's t of m - 1 degrees of freedom, is too low where the tail is heavier (Hahn, Factors for calculating
+    two-sided prediction intervals for samples from a normal distribution, 1969). With fewer than 99 images the order
+    statistic does not exist, and the threshold is the greater of the other and the greatest distance.
     """
     known = np.sort(np.asarray(distances, np.float64))
     m = len(known)

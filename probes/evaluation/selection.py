@@ -22,36 +22,28 @@ class Chosen:
 
 
 def cross_chosen(
-    correct: npt.ArrayLike,
-    *,
-    seed: int = 0,
-    repeats: int = REPEATS,
-    groups: npt.ArrayLike | None = None,
-    labels: npt.ArrayLike | None = None,
+    correct: npt.ArrayLike, *, seed: int = 0, groups: npt.ArrayLike | None = None, labels: npt.ArrayLike | None = None
 ) -> Chosen:
-    """Choose the best of several validation checks, and judge the choice by images that were not used for it.
+    """Choose the best of several validation checks by `correct`, of shape (checks, n), and judge it by other images.
 
-    The accuracy of the best check on the images that chose it is too high, the more so the more checks there are. So
-    the images are split into halves, and each half is judged by the check that is best on the other, of equal ones the
-    first. Of several partitions the one with the median accuracy counts. Halves estimate slightly too low; with more
-    folds the choices depend on one another, and the estimate varies far more than its interval. Varma and Simon, Bias
-    in error estimation when using cross-validation for model selection, 2006. Tsamardinos et al., Bootstrapping the
-    out-of-sample predictions for efficient and accurate cross-validation, 2018. Of simulated checks that differ, the
-    90 % interval held the accuracy of the best one in 83 % of cases.
-
-    `correct` is of shape (checks, n). Halves split no group, and with labels they are stratified.
+    The images are split into halves, which divide no group and are stratified by labels if given. Each half is judged
+    by the check that is best on the other, of equal ones the first. Of `REPEATS` partitions the one with the median
+    accuracy counts. Halves estimate slightly too low; with more folds the choices depend on one another, and the
+    estimate varies far more than its interval. Of simulated checks that differ, the 90 % interval held the accuracy of
+    the best one in 83 % of cases. Varma and Simon, Bias in error estimation when using cross-validation for model
+    selection, 2006. Tsamardinos et al., Bootstrapping the out-of-sample predictions for efficient and accurate
+    cross-validation, 2018.
     """
     hits = np.asarray(correct, bool)
-    partitions = np.empty((repeats, hits.shape[1]), np.int64)
-    for repeat in range(repeats):
+    partitions = np.empty((REPEATS, hits.shape[1]), np.int64)
+    for repeat in range(REPEATS):
         second = second_half(hits.shape[1], seed=[seed, repeat], groups=groups, labels=labels)
         by_first, by_second = (hits[:, half].sum(1).argmax() for half in (~second, second))
         partitions[repeat] = np.where(second, by_first, by_second)
     judged = np.take_along_axis(hits, partitions, axis=0)
-    middle = np.argsort(judged.sum(1), kind="stable")[repeats // 2]
-    correct = np.asarray(judged[middle])
-    accuracy, interval = float(correct.mean()), accuracy_interval(correct, groups)
-    return Chosen(accuracy=accuracy, interval=interval, correct=correct)
+    middle = np.argsort(judged.sum(1), kind="stable")[REPEATS // 2]
+    chosen = judged[middle]
+    return Chosen(accuracy=float(chosen.mean()), interval=accuracy_interval(chosen, groups), correct=chosen)
 
 
 def second_half(

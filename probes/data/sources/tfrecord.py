@@ -47,7 +47,7 @@ def index(data: str, options: Options) -> ImageIndex:
 
     A record is a tf.train.Example with an encoded picture as `image/encoded`, `image` or `image_raw` and a label as
     `image/class/label`, `label` or `class`. `image/class/text` names the classes where each has one name of its own.
-    The last word in a file's name, or else its folders' names, that means a split is its split.
+    Splits are those that `shard_files` finds.
     """
     options.importing()
     left_out = LeftOutCounter()

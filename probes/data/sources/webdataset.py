@@ -62,8 +62,7 @@ def index(data: str, _options: Options) -> ImageIndex:
 
     The key of a member is its path up to the first dot of the file's name. The label is what KEY.cls holds, or the
     value of `label`, `class`, `cls` … in KEY.json; there `class_name` … names the classes where each has one name of
-    its own. Labels are numbers where all of them are whole numbers. The last word in a file's name, or else its
-    folders' names, that means a split is its split.
+    its own. Labels are numbers where all of them are whole numbers. Splits are those that `shard_files` finds.
     """
     left_out, texts = LeftOutCounter(), ClassTexts()
     shards: dict[str, TarShard] = {}
