@@ -52,39 +52,33 @@ def index(data: str, options: Options) -> ImageIndex:
     options.importing()
     left_out = LeftOutCounter()
     files = shard_files(data, is_shard, _EXPECTED, left_out)
-    shards = {name: RecordShard.of(file) for name, file in files.items()}
+    found = {name: _whole_records(file) for name, file in files.items()}
     reader = _Reader(source=data, left_out=left_out)
-    entries = (entry for name, shard in shards.items() for entry in reader.entries(name, shard))
-    index = index_entries(entries, RecordStore(shards), source=data, kind="tfrecord", left_out=left_out)
-    return reader.texts.name(index)
+    entries = (entry for name, (shard, whole) in found.items() for entry in reader.entries(name, shard, whole))
+    store = RecordStore({name: shard for name, (shard, _) in found.items()})
+    return reader.texts.name(index_entries(entries, store, source=data, kind="tfrecord", left_out=left_out))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordShard(Shard):
-    """A TFRecord file: where the data of each whole record begin, and how long they are, in bytes."""
-
-    whole: bool  # no bytes are left behind the last record
-
-    @classmethod
-    def of(cls, file: ShardFile) -> "RecordShard":
-        offsets, sizes = array("Q"), array("Q")
-        end, at = file.path.stat().st_size, 0
-        with file.open() as stream:
-            while len(header := stream.read(8)) == 8:
-                (length,) = struct.unpack("<Q", header)
-                if at + _HEADER + length + _FOOTER > end:
-                    break
-                offsets.append(at + _HEADER)
-                sizes.append(length)
-                at = stream.seek(at + _HEADER + length + _FOOTER)
-        return cls(file=file, offsets=offsets, sizes=sizes, whole=at == end)
+def _whole_records(file: ShardFile) -> tuple[Shard, bool]:
+    """Where the data of each whole record of a file lie, and whether no bytes are left behind the last one."""
+    offsets, sizes = array("Q"), array("Q")
+    end, at = file.path.stat().st_size, 0
+    with file.open() as stream:
+        while len(header := stream.read(8)) == 8:
+            (length,) = struct.unpack("<Q", header)
+            if at + _HEADER + length + _FOOTER > end:
+                break
+            offsets.append(at + _HEADER)
+            sizes.append(length)
+            at = stream.seek(at + _HEADER + length + _FOOTER)
+    return Shard(file=file, offsets=offsets, sizes=sizes), at == end
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordStore:
     """Pictures in records, by names such as "train.tfrecord#12"; the first is 0."""
 
-    shards: Mapping[str, RecordShard]
+    shards: Mapping[str, Shard]
 
     def open(self, name: str) -> BinaryIO | npt.NDArray[np.uint8]:
         """The file of a record's picture, or its pixels where it holds plain ones with their shape."""
@@ -120,7 +114,7 @@ class _Reader:
     text_key: str | None = None  # of the feature with the name of the class
     texts: ClassTexts = field(default_factory=ClassTexts)
 
-    def entries(self, name: str, shard: RecordShard) -> Iterator[Entry]:
+    def entries(self, name: str, shard: Shard, whole: bool) -> Iterator[Entry]:
         """The images of a shard. TensorFlow checks the records' checksums, and stops at the first that is wrong."""
         import tensorflow as tf
 
@@ -135,7 +129,7 @@ class _Reader:
                 self.left_out.add(str(error), record)
         if shard.file.path.stat().st_size and not n_read:
             self.left_out.add("shards that are no TFRecord files", name)
-        elif n_read < n or not shard.whole:
+        elif n_read < n or not whole:
             self.left_out.add("shards with records after a broken one", f"{name} after {n_read:,} records")
 
     def _label(self, data: bytes) -> Label:

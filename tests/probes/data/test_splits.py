@@ -142,8 +142,8 @@ def noise():
 def test_copies_in_other_folds_would_make_noise_look_learnt_and_groups_prevent_it(noise):
     features, labels = noise
     twice, labels = np.repeat(features, 2, axis=0), np.repeat(labels, 2)
-    loose = fit_linear_probe([twice], Rows.of(labels), 2, seed=0).accuracy
-    grouped = fit_linear_probe([twice], Rows.of(labels, np.repeat(np.arange(200), 2)), 2, seed=0).accuracy
+    loose = fit_linear_probe([twice], Rows.of(labels), 2, seed=0).judged.accuracy
+    grouped = fit_linear_probe([twice], Rows.of(labels, np.repeat(np.arange(200), 2)), 2, seed=0).judged.accuracy
     assert loose > 0.65
     assert grouped < 0.6
 
