@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,14 +25,7 @@ _GREY_GRID = 64  # a picture is grey if a grid of about this many points a side 
 _BAND = 1 << 22  # px converted at once, so that intermediate copies stay smaller than the picture
 _ORIENTATION = 0x0112  # the EXIF tag
 _LONGEST = 100  # characters of a reason
-_TRUNCATED = (
-    "truncated",
-    "not enough image data",
-    "premature",
-    "buffer is not large enough",
-    "unexpected end",
-    "but only",
-)
+_TRUNCATED = re.compile("truncated|not enough image data|premature|buffer is not large enough|unexpected end|but only")
 
 Source = Path | BinaryIO | npt.NDArray[np.uint8]
 T = TypeVar("T")
@@ -80,7 +74,7 @@ def unreadable(error: Exception) -> UnreadableImage:
     if isinstance(error, OSError) and error.strerror:
         return UnreadableImage(error.strerror.lower())
     reason = _plain_words(str(error).split("\n")[0] or type(error).__name__)
-    return UnreadableImage(reason, "truncated" if any(word in reason for word in _TRUNCATED) else "unreadable")
+    return UnreadableImage(reason, "truncated" if _TRUNCATED.search(reason) else "unreadable")
 
 
 def _plain_words(message: str) -> str:

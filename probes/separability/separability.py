@@ -54,9 +54,10 @@ def measure_separability(
     splits = held_out_splits(some, seed=seed) if n_classes > 1 else []
     if not splits:
         note = "cross-validation needs two classes of at least two images"
+    judged = judged_rows(splits) if splits else np.empty(0, np.int64)
     evidence = []
     for done, (cut, everything) in enumerate(pooled.items() if splits else (), start=1):
-        features, judged = np.asarray(everything)[chosen], judged_rows(splits)
+        features = np.asarray(everything)[chosen]
         probabilities = cross_validate(features, some, splits, balanced=balanced)[judged]
         correct = probabilities.argmax(1) == some.labels[judged]
         evidence.append(
@@ -72,7 +73,7 @@ def measure_separability(
             progress(done, len(pooled))
     return Separability(
         per_cut=tuple(evidence),
-        groups=tuple(some.groups[judged_rows(splits)].tolist()) if splits else (),
+        groups=tuple(some.groups[judged].tolist()),
         n_images=int(chosen.sum()),
         n_classes=n_classes,
         folds=len(splits) if len(splits) > 1 else 0,

@@ -134,13 +134,17 @@ def _unpack_member(member: _Member, files: Path, allowance: Allowance) -> str:
 
 
 def _members(file: BinaryIO, source: str) -> Iterator[_Member]:
-    if archive := open_tar(file):  # comes first: a tar whose last member is a zip ends as a zip does
-        return _tar_members(archive)
-    if zipfile.is_zipfile(file):
-        return _zip_members(zipfile.ZipFile(file))
-    raise ProbeError(
-        f"{_EXPECTED} Received: {source!r}, which is none of these, or is cut off. Get it again, or unpack it yourself."
-    )
+    if tar := open_tar(file):  # comes first: a tar whose last member is a zip ends as a zip does
+        for info in tar_headers(tar):
+            mode = stat.S_IFDIR if info.isdir() else stat.S_IFREG if info.isreg() else 0
+            yield _Member(info.name, mode, info.size, partial(_extract_tar, tar, info))
+    elif zipfile.is_zipfile(file):
+        yield from _zip_members(zipfile.ZipFile(file))
+    else:
+        raise ProbeError(
+            f"{_EXPECTED} Received: {source!r}, which is none of these, or is cut off. Get it again, or unpack it "
+            "yourself."
+        )
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
@@ -197,12 +201,6 @@ def tar_headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     stream.seek(archive.offset)
     if any(stream.read(tarfile.BLOCKSIZE)):  # tarfile takes a broken header for the end
         raise tarfile.ReadError("a broken header")
-
-
-def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
-    for info in tar_headers(archive):
-        mode = stat.S_IFDIR if info.isdir() else stat.S_IFREG if info.isreg() else 0
-        yield _Member(info.name, mode, info.size, partial(_extract_tar, archive, info))
 
 
 def _extract_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Path, path: str) -> str:

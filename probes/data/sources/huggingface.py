@@ -22,9 +22,7 @@ _STREAMS = ("IterableDataset", "IterableDatasetDict")
 def recognises(data: Any) -> bool:
     parts = parts_of(data)
     kinds = ("Dataset", "DatasetDict", *_STREAMS)
-    return bool(is_a(data, "datasets", *kinds)) or (
-        bool(parts) and all(is_a(part, "datasets", *kinds) for part in parts)
-    )
+    return is_a(data, "datasets", *kinds) or (bool(parts) and all(is_a(part, "datasets", *kinds) for part in parts))
 
 
 def index(data: Any, options: Options) -> ImageIndex:

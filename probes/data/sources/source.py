@@ -40,10 +40,10 @@ class Source(Protocol):
         ...
 
 
-def is_a(data: object, package: str, *names: str) -> str:
-    """Which class of a package, that is not imported, an object is an instance of; empty for none of these."""
+def is_a(data: object, package: str, *names: str) -> bool:
+    """Whether an object is an instance of one of these classes of a package, which is not imported."""
     kinds = (kind.__name__ for kind in type(data).__mro__ if kind.__module__.startswith(f"{package}."))
-    return next((kind for kind in kinds if kind in names), "")
+    return any(kind in names for kind in kinds)
 
 
 def parts_of(data: Any) -> list[Any]:

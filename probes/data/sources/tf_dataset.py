@@ -49,7 +49,7 @@ def _has_info(data: Any) -> bool:
 
 
 def _is_builder(data: object) -> bool:
-    return bool(is_a(data, "tensorflow_datasets", "DatasetBuilder"))
+    return is_a(data, "tensorflow_datasets", "DatasetBuilder")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
