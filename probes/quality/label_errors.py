@@ -2,8 +2,7 @@
 
 Confident learning as published compares each image with its class's mean probability, and so flags up to an eighth of a
 data set that is merely hard. Here a label counts as wrong only where label noise, of one strength for all images of a
-class, explains it better than images that are hard to classify. (cleanlab implements confident learning, but depends on
-pandas.)
+class, explains it better than images that are hard to classify. (cleanlab has confident learning, but needs pandas.)
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,8 @@
 """Which symmetries leave the user's labels as they are, measured with the linear classifier.
 
-A mirrored flower is a flower, a mirrored 2 is no 2. Two questions decide. Does a classifier that was not fitted on an
-image classify its mirrored copy as well as the image? And can a classifier recognise which of the two is the original?
-If it can't, such images occur in both orientations; if it can, they have a direction. Lin, Sun, Davis and Snavely,
-Visual chirality, CVPR 2020: what a mirror changes is how a mirrored image is recognised.
+Two questions decide. Does a classifier that was not fitted on an image classify its mirrored copy as well as the image?
+And can a classifier recognise which of the two is the original? If it can't, such images occur in both orientations; if
+it can, they have a direction. Lin, Sun, Davis and Snavely, Visual chirality, CVPR 2020.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
