@@ -17,18 +17,26 @@ PREDICTION_BATCH = 64
 
 
 class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches that remember why one could not be read: TensorFlow would hide it in an error of its own."""
+    """Batches that remember why one could not be read: TensorFlow would hide it in an error of its own.
+
+    When all are read they forget their examples: TensorFlow never frees a data set that Keras made of Python code.
+    """
 
     error: Exception | None = None
 
+    def __init__(self, examples: Examples) -> None:
+        super().__init__()
+        self.examples: Examples | None = examples
+        self.n = len(examples)
+
     def __getitem__(self, index: int) -> Any:
         try:
-            return self.batch(index)
+            return None if self.examples is None else self.batch(index, self.examples)
         except Exception as error:
             self.error = error
             raise
 
-    def batch(self, index: int) -> Any:
+    def batch(self, index: int, examples: Examples) -> Any:
         raise NotImplementedError
 
     @contextlib.contextmanager
@@ -40,6 +48,8 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
             if self.error is None:
                 raise
             raise self.error from None
+        finally:
+            self.examples = None
 
 
 class TrainingBatches(_Batches):
@@ -52,18 +62,18 @@ class TrainingBatches(_Batches):
     num_batches = None
 
     def __init__(self, examples: Examples, batch_size: int, seed: int, first_step: int = 0) -> None:
-        super().__init__()
-        self.examples, self.batch_size, self.seed, self.first_step = examples, batch_size, seed, first_step
+        super().__init__(examples)
+        self.batch_size, self.seed, self.first_step = batch_size, seed, first_step
 
-    def batch(self, index: int) -> tuple[Outputs, npt.NDArray[np.int64], FloatArray]:
-        step, examples = self.first_step + index, self.examples
+    def batch(self, index: int, examples: Examples) -> tuple[Outputs, npt.NDArray[np.int64], FloatArray]:
+        step = self.first_step + index
         places = self.places(step)
         inputs = examples.inputs.varied(examples.rows[places], np.random.default_rng([self.seed, step]))
         return inputs, examples.labels[places], examples.weights[places].astype(np.float32)
 
     def places(self, step: int) -> Rows:
         """Which of the examples are in the batch of a step."""
-        n, size = len(self.examples), self.batch_size
+        n, size = self.n, self.batch_size
         epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), n)
         orders = {
             int(epoch): np.random.default_rng([self.seed, int(epoch), 1]).permutation(n) for epoch in np.unique(epochs)
@@ -72,17 +82,13 @@ class TrainingBatches(_Batches):
 
 
 class _PlainBatches(_Batches):
-    def __init__(self, examples: Examples) -> None:
-        super().__init__()
-        self.examples = examples
-
     @property
     def num_batches(self) -> int:
-        return -(-len(self.examples) // PREDICTION_BATCH)
+        return -(-self.n // PREDICTION_BATCH)
 
-    def batch(self, index: int) -> tuple[Outputs]:
+    def batch(self, index: int, examples: Examples) -> tuple[Outputs]:
         first = index * PREDICTION_BATCH
-        return (self.examples.inputs.plain(self.examples.rows[first : first + PREDICTION_BATCH]),)
+        return (examples.inputs.plain(examples.rows[first : first + PREDICTION_BATCH]),)
 
 
 def predict(model: Any, examples: Examples) -> FloatArray:

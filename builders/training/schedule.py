@@ -52,6 +52,11 @@ class Schedule:
     seed: int  # of order and augmentation
     share: float  # of the trained weights in their average with the start, which is returned
 
+    def trains_as(self, usual: "Schedule") -> bool:
+        """Whether it shows at least as many images, at the same rate."""
+        shown, wanted = (each.steps * each.batch_size for each in (self, usual))
+        return shown >= wanted and self.learning_rate == usual.learning_rate
+
 
 def plan_schedule(
     n_images: int,

@@ -34,6 +34,7 @@ class FineTuning:
     data: Data
     trainer: Trainer
     precision: str
+    as_expected: bool  # whether the model trains as those did from which the decision knows what to expect
     kept: TrainingState | None = None  # of an earlier run, to be resumed
     plan: TrainingPlan = field(init=False)
     predictions: tuple[Any, ...] = ()  # of each trial's held-out images, at its start and end, of shape (2, n, classes)
@@ -85,9 +86,9 @@ class FineTuning:
     def chance(self) -> float | None:
         """Probability that fine-tuning is better, by what is expected and by the trials.
 
-        None of the user's model, and where a prediction layer alone trains: nothing was expected of these.
+        None where nothing was expected: of the user's model, of a prediction layer alone, of a shorter training.
         """
-        if self.evidence is None or self.session.given or not self.session.found.scenario.fine_tunes:
+        if self.evidence is None or not self.as_expected:
             return None
         return self._expected.chance_after(self.session.found.scenario, *self.evidence.measured)
 

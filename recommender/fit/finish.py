@@ -11,7 +11,7 @@ from probes.data.splits import Rows
 from probes.evaluation.evaluation import apply_temperature, calibrate, evaluate
 from probes.evaluation.out_of_distribution import FEWEST, Detector, fit_detector
 from recommender.fit.plan import FitSession
-from recommender.fit.result import FitResult, Predictions
+from recommender.fit.result import LINEAR_PROBE, FitResult, Predictions
 
 MOST_IMAGES = 1000  # training images that a detector is fitted on, and held-out images that its threshold comes from
 
@@ -44,8 +44,10 @@ def calibrated(
 def finish(session: FitSession, **known: Any) -> FitResult:
     """Compile the model for the user; `known` are fields of the result."""
     from builders.build import compile_model
-    from builders.surgery.freeze import hold_batch_norm
+    from builders.surgery.freeze import freeze_below, hold_batch_norm
 
+    if known["chosen"] == LINEAR_PROBE and not session.given:
+        freeze_below(session.model, session.found.strategy.cut)
     if not session.given:  # statistics of BatchNorm would move in the user's own training
         hold_batch_norm(session.model, train_batch_norm=session.found.strategy.train_batch_norm)
     compile_model(session.model, session.found.strategy.learning_rate)

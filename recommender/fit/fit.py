@@ -8,7 +8,7 @@ from builders.surgery.frozen_split import split_frozen
 from recommender.errors import RecommendError
 from recommender.fit.frozen import fit_frozen
 from recommender.fit.plan import SOLVED_AT_ONCE, FitOptions, FitSession, check_choices
-from recommender.fit.result import FINE_TUNED, FitResult
+from recommender.fit.result import FINE_TUNED, LINEAR_PROBE, FitResult
 from recommender.fit.tuned import fit_tuned
 from recommender.progress import Clock, reported
 from recommender.rules.scenario import Scenario
@@ -32,7 +32,9 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
         options = replace(options, progress=report)
         verdict = found.verdict
         if model is not None or verdict.settled:
-            return _fit(found, model, options)
+            result = _fit(found, model, options)
+            rejected = model is None and result.chosen == LINEAR_PROBE and found.scenario.fine_tunes
+            return _as_whole_and_frozen(result) if rejected else result
         frozen_found = found
         if verdict.scenario.fine_tunes:
             frozen_found = found.with_scenario(verdict.best_frozen, by_trial=True)
@@ -43,13 +45,19 @@ def fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:
             tried = _fit(found.with_scenario(verdict.rival, by_trial=True), None, options)
         if tried.chosen == FINE_TUNED:
             return tried
-        if tried.interrupted:  # what came back is the whole backbone, frozen
-            return replace(tried, found=found.with_scenario(Scenario.LINEAR_PROBE, by_trial=True))
+        if tried.interrupted:
+            return _as_whole_and_frozen(tried)
         frozen = _fit(frozen_found, None, options.of_no_training())
     seen = {name: getattr(tried, name) for name in ("gain", "trials", "history", "forget")}
     phases = {**tried.seconds, **frozen.seconds}
     seen["seconds"] = {name: round(tried.seconds.get(name, 0) + frozen.seconds.get(name, 0), 3) for name in phases}
     return replace(frozen, notes=(*tried.notes, *frozen.notes), **seen)
+
+
+def _as_whole_and_frozen(result: FitResult) -> FitResult:
+    """A result of fine-tuning that returns its start, described as what that is."""
+    found = result.found
+    return replace(result, found=found and found.with_scenario(Scenario.LINEAR_PROBE, by_trial=True))
 
 
 def _fit(found: "Decision", model: Any, options: FitOptions) -> FitResult:

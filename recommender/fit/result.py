@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from builders.training.schedule import Phase, Schedule
 from recommender import json_records
 from recommender.errors import RecommendError
 from recommender.explanation.text import class_name, clean, duration, interval_text, percent, points_text, rows_text
+from recommender.rules.scenario import Scenario
 
 if TYPE_CHECKING:
     from builders.training.state import Check
@@ -107,6 +109,9 @@ class FitResult:
         """What came back, and how accurate it is, as plain text."""
         return rows_text(self.lines)
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
     @property
     def lines(self) -> tuple[tuple[str, str], ...]:
         """A name, and what there is to say: of the model, its accuracy, calibration, gain and time."""
@@ -122,9 +127,7 @@ class FitResult:
 
     def _model(self) -> str:
         """Which model came back, and why."""
-        words = {FINE_TUNED: "fine-tuned", AS_GIVEN: "as given"}.get(
-            self.chosen, "the linear probe on a frozen backbone"
-        )
+        words = {FINE_TUNED: "fine-tuned", AS_GIVEN: "as given"}.get(self.chosen, self._frozen())
         if self.chosen == FINE_TUNED and self.share is not None and self.share < 1:
             words += f", averaged with its start ({percent(self.share, 0)} of the trained weights)"
         if self.interrupted:
@@ -132,6 +135,12 @@ class FitResult:
         if self.chosen != FINE_TUNED and self.plan.schedule is not None:
             words += ": held-out images don't show that fine-tuning is better"
         return words
+
+    def _frozen(self) -> str:
+        kept = "a frozen backbone"
+        if self.found is not None and self.found.scenario is Scenario.SHALLOW_FEATURES:
+            kept = f"the frozen backbone up to {self.found.strategy.cut} (scenario 4)"
+        return f"the linear probe on {kept}"
 
     def _accuracies(self) -> tuple[tuple[str, str], ...]:
         """Accuracy and balanced accuracy; the latter leads where classes have the same weight."""
@@ -159,8 +168,8 @@ class FitResult:
         trials = "a trial" if self.trials == 1 else f"{self.trials} trials"
         interval = points_text((self.gain.low, self.gain.high))
         return (
-            f"{100 * self.gain.difference:+.1f} points by fine-tuning (90 % interval {interval}), on the same images, "
-            f"in {trials}"
+            f"{100 * self.gain.difference:+.1f} points by fine-tuning over the whole backbone, frozen (90 % interval "
+            f"{interval}), in {trials}"
         )
 
     @property

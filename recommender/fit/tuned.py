@@ -38,15 +38,23 @@ def fine_tuning(session: FitSession) -> Iterator[FineTuning]:
     """A fine-tuning that is about to begin, with every image read and its plan announced."""
     data = read_all(session)
     session.clock.lap("images")
-    split = session.frozen_split
-    schedule = session.options.schedule(
-        len(data.images.training), dissimilar=is_dissimilar(session.found), whole=split.takes_pictures
+    split, options, usual = session.frozen_split, session.options, session.options.of_no_training()
+    schedule, own = (
+        each.schedule(len(data.images.training), dissimilar=is_dissimilar(session.found), whole=split.takes_pictures)
+        for each in (options, usual)
     )
+    as_expected = session.found.scenario.fine_tunes and not session.given and schedule.trains_as(own)
     if session.given:  # its own layers may be random at the start: no average with these is worth anything
         schedule = replace(schedule, share=1.0)
-    precision = session.options.precision or best_precision()
+    precision = options.precision or best_precision()
     with use_precision(split.tail, precision), quiet_decoders(), quiet_tracing(), kept_memory():
-        training = FineTuning(session=session, data=data, trainer=Trainer(split.tail, schedule), precision=precision)
+        training = FineTuning(
+            session=session,
+            data=data,
+            trainer=Trainer(split.tail, schedule),
+            precision=precision,
+            as_expected=as_expected,
+        )
         training.announce()
         yield training
 

@@ -92,7 +92,9 @@ def _template() -> "Template":
         finalize=lambda value: value if isinstance(value, Markup) else escaped(str(value)),
     )
     environment.filters.update(code=_code, span=_span, duration=duration)
-    environment.filters.update(commas="{:,g}".format, percent="{:.1%}".format)
+    environment.filters.update(
+        commas=lambda number: f"{number:,}" if isinstance(number, int) else f"{number:,g}", percent="{:.1%}".format
+    )
     return environment.from_string(Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8"))
 
 

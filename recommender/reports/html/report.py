@@ -36,6 +36,7 @@ _CHOSEN = {
     FINE_TUNED: "The fine-tuned model.",
     AS_GIVEN: "The model as it was given.",
 }
+_INTERRUPTED = " The training was interrupted, so it may not be what a whole training returns."
 
 
 def report(
@@ -99,7 +100,7 @@ def _trained(found: Decision, fit: "FitResult | None") -> dict[str, Any]:
         "judged": judged,
         "confusion": None if judged is None else result_charts.confusion(judged),
         "mistakes": [] if judged is None else result_charts.worst_mistakes(judged, _MISTAKES).tolist(),
-        "chosen": "" if fit is None else _CHOSEN.get(fit.chosen, returned),
+        "chosen": "" if fit is None else _CHOSEN.get(fit.chosen, returned) + (_INTERRUPTED if fit.interrupted else ""),
     }
 
 

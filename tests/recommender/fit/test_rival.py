@@ -19,7 +19,16 @@ from recommender.rules.scenario import Scenario
 def unsure(tiny_found, monkeypatch):
     """Sixteen images, as many as a trial needs here; it is too close to call between the frozen model and another."""
     monkeypatch.setattr(thresholds, "TRIAL_IMAGES", 0)
+    train_shortly(monkeypatch, rate=1e-6)
     return replace(tiny_found, verdict=too_close(tiny_found.verdict))
+
+
+def train_shortly(monkeypatch, *, steps=2, rate=None):
+    """Make that the usual training."""
+    for name in ("LEAST_STEPS", "LEAST_STEPS_DISSIMILAR", "STEPS"):
+        monkeypatch.setattr(schedule, name, steps)
+    for name in ("LEARNING_RATE", "LEARNING_RATE_DISSIMILAR"):
+        monkeypatch.setattr(schedule, name, rate or getattr(schedule, name))
 
 
 def too_close(verdict):
@@ -28,7 +37,7 @@ def too_close(verdict):
 
 
 def fit(found):
-    return found.fit(steps=2, learning_rate=1e-6, augmentation=())
+    return found.fit(augmentation=())
 
 
 def test_a_rival_that_is_not_probably_better_leaves_what_build_returns_and_the_gain_is_reported(unsure, monkeypatch):
@@ -47,7 +56,7 @@ def test_the_time_of_trials_is_counted_and_their_state_is_removed_where_the_froz
 ):
     monkeypatch.setattr(thresholds, "ACCEPTED", 1.1)
     monkeypatch.setenv("NETGRAFT_DATA", str(tmp_path))
-    result = unsure.fit(steps=2, learning_rate=1e-6, augmentation=(), keep_state=True)
+    result = unsure.fit(augmentation=(), keep_state=True)
     assert result.chosen == LINEAR_PROBE
     assert result.seconds["fine_tune"] > 0
     assert list(tmp_path.rglob("state.npz"))
@@ -90,8 +99,7 @@ def test_the_plan_says_what_is_tried(unsure):
 @pytest.fixture(scope="module")
 def tried(two_classes, tiny_file):
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("LEAST_STEPS", "LEAST_STEPS_DISSIMILAR", "STEPS"):
-            patch.setattr(schedule, name, 2)
+        train_shortly(patch)
         return recommend(two_classes, backbone=tiny_file, trial=True)
 
 
@@ -114,10 +122,19 @@ def test_a_model_that_a_trial_left_frozen_is_fitted_without_another(tried, monke
     assert tried.with_verdict(replace(too_close(frozen), trial=tried.verdict.trial)).fit().trials == 0
 
 
+def test_of_a_shorter_training_than_usual_nothing_is_expected(tried, monkeypatch):
+    train_shortly(monkeypatch, steps=4)
+    monkeypatch.setattr(thresholds, "ACCEPTED", 0.0)  # what is expected would accept it
+    result = tried.with_scenario(3).fit(steps=2, learning_rate=1e-12, augmentation=())
+    assert "other data sets" not in " ".join(result.notes)
+    assert result.accuracy == result.evaluation.accuracy
+
+
 def test_a_trial_counts_once_where_fit_tries_the_same_again(tried, monkeypatch):
+    train_shortly(monkeypatch)
     monkeypatch.setattr(outcomes.Outcomes, "chance_after", lambda before, *_: seen.append(before) or 1.0)
     seen = []
-    tried.with_scenario(tried.verdict.trial.scenario, by_trial=True).fit(steps=2, augmentation=())
+    tried.with_scenario(tried.verdict.trial.scenario, by_trial=True).fit(augmentation=())
     untried = outcomes.outcomes(tried.verdict.task)
     assert seen
     np.testing.assert_array_equal(seen[0].draws, untried.draws)
@@ -133,10 +150,7 @@ def test_a_trial_that_can_hold_out_nothing_leaves_the_answer_with_a_warning(tmp_
 
 
 def test_a_trial_that_diverges_leaves_the_answer_with_a_warning(tiny_found, monkeypatch, caplog):
-    for name in ("LEAST_STEPS", "LEAST_STEPS_DISSIMILAR", "STEPS"):
-        monkeypatch.setattr(schedule, name, 2)
-    for name in ("LEARNING_RATE", "LEARNING_RATE_DISSIMILAR"):
-        monkeypatch.setattr(schedule, name, 1e30)
+    train_shortly(monkeypatch, rate=1e30)
     assert with_trial(tiny_found, no_progress) is tiny_found
     assert "The trial decides nothing: its training diverged." in caplog.text
 

@@ -201,7 +201,7 @@ def test_a_page_on_a_terminal_has_the_same_words_in_colours(pages, page):
         ("result", "Model fine-tuned, averaged with its start (75 % of the trained weights)"),
         ("result", "Accuracy 87.5 %, 90 % interval 80.0 to 92.5 %, on 120 images that were held out"),
         ("result", "off by 3.0 % on average, scaled by a temperature of 1.30"),
-        ("result", "+5.0 points by fine-tuning (90 % interval -1.0 to +11.0), on the same images, in 2 trials"),
+        ("result", "+5.0 points by fine-tuning over the whole backbone, frozen (90 % interval -1.0 to"),
         ("result", r"Note One\nnote."),
         ("result", "3 min, 3.0 GiB at the peak"),
         ("result", "… and 2 more (all with --json)"),
