@@ -14,7 +14,7 @@ from probes.errors import ProbeError
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATION),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
 _EXAMPLES = 100

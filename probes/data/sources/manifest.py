@@ -106,7 +106,7 @@ def _entries(rows: Rows, left_out: LeftOutCounter, source: str) -> Iterator[Entr
         elif is_missing(label):
             left_out.add("rows without a label", place)
         elif (known := TRAIN if is_missing(split) else split_name(str(split))) is None:
-            left_out.add("rows of an unknown split", f"{place}: {shown(split)}")
+            left_out.add("rows whose split is not train, validation or test", f"{place}: {shown(split)}")
         elif (factor := _weight(weight)) is None:
             left_out.add("rows whose weight is not a number >= 0", f"{place}: {shown(weight)}")
         elif not isinstance(path, str) or not isinstance(label, (str, int, float)):

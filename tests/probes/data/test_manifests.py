@@ -209,7 +209,7 @@ def test_rows_that_can_not_be_used_are_left_out_and_told_with_their_lines(index)
         "rows without a path": ("line 5",),
         "rows without a label": ("line 6",),
         "rows with fewer cells than the header": ("line 7",),
-        "rows of an unknown split": ("line 8: 'holdout'",),
+        "rows whose split is not train, validation or test": ("line 8: 'holdout'",),
         "rows with more cells than the header": ("line 9",),
         "rows whose weight is not a number >= 0": (
             "line 11: '-1'",
