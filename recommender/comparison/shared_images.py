@@ -19,8 +19,7 @@ from probes.images.decode import quiet_decoders
 from probes.network.features import Features, content_order
 from recommender.comparison.ranking import Row
 from recommender.errors import RecommendError
-from recommender.fit.finish import MOST_IMAGES as MOST_OF_DETECTOR
-from recommender.fit.finish import fitted_detector
+from recommender.fit.finish import MOST_IMAGES, fitted_detector
 from recommender.fit.images import FloatArray, Numbers, SplitImages, n_read, rows_of_everything, run_pass, whole_sample
 from recommender.fit.inputs import StoredPictures, allocate, whole_numbers
 from recommender.fit.plan import SOLVED_AT_ONCE, in_blocks
@@ -28,7 +27,6 @@ from recommender.pipeline.decision import Decision
 from recommender.progress import Progress
 
 PASS_SHARE = 0.2  # of the budget, for the pass
-MOST_IMAGES = SOLVED_AT_ONCE
 _CHUNK = 32  # pictures read at a time
 
 Pixels = npt.NDArray[np.uint8]
@@ -79,7 +77,7 @@ def share_images(found: Decision, *, budget: float, seed: int, progress: Progres
     index, known = found.index, n_read(found.features)
     everything = whole_sample(index)
     rate = found.seconds.get("network", 0.0) / max(known, 1)
-    most = min(int(PASS_SHARE * budget / rate), MOST_IMAGES) if rate else MOST_IMAGES
+    most = min(int(PASS_SHARE * budget / rate), SOLVED_AT_ONCE) if rate else SOLVED_AT_ONCE
     began = time.perf_counter()
     if known >= everything.n_wanted or most <= known:
         features, pictures, rows = found.features, None, found.rows
@@ -136,12 +134,7 @@ def detector_of(row: Row, found: Decision, shared: SharedImages, seed: int) -> D
         return None
     model, inputs = row.build(found.backbone), Pictures(pixels=pictures)
     below = keras.Model(model.input, model.layers[-1].input)
-    training, held_out = (
-        in_blocks(
-            found,
-            row.strategy.head.levels,
-            predict(below, images.examples(inputs, part).sample(MOST_OF_DETECTOR, seed)),
-        )
-        for part in (shared.training, images.split.held_out)
-    )
+    parts = [images.examples(inputs, rows) for rows in (shared.training, images.split.held_out)]
+    drawn = [predict(below, part.sample(MOST_IMAGES, seed)) for part in parts]
+    training, held_out = (in_blocks(found, row.strategy.head.levels, features) for features in drawn)
     return fitted_detector(training, held_out, None, seed)
