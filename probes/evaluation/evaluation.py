@@ -10,7 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import rankdata, t
 from sklearn.metrics import precision_recall_fscore_support
 
-from probes.data.splits import Rows, balanced_weights, held_out_splits
+from probes.data.splits import Labels, Rows, balanced_weights, held_out_splits
 from probes.errors import ProbeError
 from probes.evaluation.intervals import accuracy_interval
 
@@ -26,7 +26,6 @@ _LEAST_PROBABILITY = 1e-12  # a smaller probability counts as this
 _COLDEST, _HOTTEST = 0.1, 10.0
 
 FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from probes.images.decoder_limits import MAX_PIXELS, PIXEL_BUDGET, excess, has_excess_scans, n_pixels, silent_libtiff
 from probes.images.suffixes import SUFFIXES
@@ -23,7 +23,6 @@ from probes.images.suffixes import SUFFIXES
 _GREY_TOLERANCE = 4  # of 255: JPEG moves the channels of a grey picture apart by up to this much
 _GREY_GRID = 64  # a picture is grey if a grid of about this many points a side is grey
 _BAND = 1 << 22  # px converted at once, so that intermediate copies stay smaller than the picture
-_ORIENTATION = 0x0112  # the EXIF tag
 _LONGEST = 100  # characters of a reason
 _TRUNCATED = re.compile("truncated|not enough image data|premature|buffer is not large enough|unexpected end|but only")
 
@@ -127,7 +126,7 @@ def _decode(image: Image.Image, channels: int) -> Picture:
     with PIXEL_BUDGET.take(n_pixels(image)):
         image.load()
         with contextlib.suppress(Exception):  # a broken EXIF block does not affect the pixels
-            rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+            rotated = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
             image = ImageOps.exif_transpose(image) if rotated else image
         rgb = pixels = _to_rgb(image)
         if channels == 1:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeClassifier
 
+from probes.data.splits import Labels, Mask
 from probes.evaluation.intervals import accuracy_error
 from probes.images.image_facts import Records
 
@@ -28,8 +29,6 @@ _SMALLEST_LEAF = 0.05  # of the smaller side, and at least 2 images
 _DISTINCT = 0.5  # difference in the share of one size from which on that size is named
 
 FloatArray = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
