@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from probes.data.image_index import TRAIN, ImageIndex
 from probes.data.labels import ONE_LABEL, Label, plain_labels
 from probes.data.sources.folder import open_regular
-from probes.data.sources.source import Options, Rows, index_rows, is_a, parts_of, sort_splits, without_others
+from probes.data.sources.source import Options, Rows, index_rows, is_a, parts_of, sort_splits
 from probes.errors import ProbeError
 from probes.images.decode import UnreadableImage
 
@@ -32,16 +32,14 @@ def index(data: Any, options: Options) -> ImageIndex:
             f"Expected a datasets.Dataset. Received: {type(data).__name__}, which streams. Load it without "
             "`streaming=True`, or take a part of it: `Dataset.from_list(list(data.take(n)), features=data.features)`."
         )
-    splits, others = sort_splits(data)
+    splits, left_out = sort_splits(data)
     labels = {split: _label_column(part.features, split) for split, part in splits.items()}
     names = options.class_names if options.class_names is not None else _class_names(splits, labels)
     rows = {
         split: Rows(_labels(part, labels[split], named=names is not None), _reader(part, Path.cwd()))
         for split, part in splits.items()
     }
-    return index_rows(
-        rows, source="datasets.Dataset", kind="dataset", class_names=names, left_out=without_others(others)
-    )
+    return index_rows(rows, source="datasets.Dataset", kind="dataset", class_names=names, left_out=left_out)
 
 
 def _ambiguous(what: str, found: Sequence[str], features: Mapping[str, Any], advice: str) -> ProbeError:

@@ -53,8 +53,8 @@ def parts_of(data: Any) -> list[Any]:
 
 def splits_of(data: Any) -> dict[str, Any]:
     """The parts of a dict by their splits; data that are no dict are for training."""
-    splits, others = sort_splits(data)
-    if others or TRAIN not in splits:
+    splits, left_out = sort_splits(data)
+    if left_out.result() or TRAIN not in splits:
         raise ProbeError(
             f"Expected a dict by split, with the split 'train' and each of {', '.join(SPLITS)} at most once. Received: "
             f"the keys {', '.join(repr(str(key)) for key in data)}. Rename them."
@@ -62,34 +62,26 @@ def splits_of(data: Any) -> dict[str, Any]:
     return splits
 
 
-def sort_splits(data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits under their names in `SPLITS`, and those whose names mean none.
+def sort_splits(data: Any) -> tuple[dict[str, Any], LeftOutCounter]:
+    """Splits under their names in `SPLITS`, and the count of those whose names mean none.
 
     A single split is for training unless its name means another one, and so are data that are no dict.
     """
     splits = data if isinstance(data, Mapping) else {TRAIN: data}
     known: dict[str, Any] = {}
-    others: dict[str, Any] = {}
+    left_out = LeftOutCounter()
     given = ", ".join(repr(str(name)) for name in splits)
     for name, value in splits.items():
         split = split_name(str(name)) or (TRAIN if len(splits) == 1 else None)
         if split is None:
-            others[str(name)] = value
+            left_out.add("splits that are neither train, validation nor test", str(name))
         elif split in known:
             raise ProbeError(f"Expected each split once. Received: {given}. Leave one {split} split out.")
         else:
             known[split] = value
     if not known:
         raise ProbeError(f"Expected splits named train, validation or test. Received: {given or 'none'}. Rename them.")
-    return {split: known[split] for split in SPLITS if split in known}, others
-
-
-def without_others(others: Mapping[str, Any]) -> LeftOutCounter:
-    """The count of the splits that are not used."""
-    left_out = LeftOutCounter()
-    for name in others:
-        left_out.add("splits that are neither train, validation nor test", name)
-    return left_out
+    return {split: known[split] for split in SPLITS if split in known}, left_out
 
 
 def image_name(split: str, name: object) -> str:

@@ -18,7 +18,7 @@ from probes.data.image_index import TRAIN, Entry, ImageIndex, LeftOutCounter, in
 from probes.data.labels import Label, checked_names, named_outputs, outputs_of
 from probes.data.pixel_range import PixelRange, check_shape, to_uint8, unit_kinds
 from probes.data.sampling import Reservoir
-from probes.data.sources.source import Options, image_name, is_a, parts_of, sort_splits, splits_of, without_others
+from probes.data.sources.source import Options, image_name, is_a, parts_of, sort_splits, splits_of
 from probes.errors import ProbeError
 from probes.images.decode import unreadable
 
@@ -179,13 +179,14 @@ def _readable(n_read: int) -> Iterator[None]:
 def _index_builder(builder: Any, options: Options) -> ImageIndex:
     """Read a data set of tensorflow-datasets that has been prepared; images stay the files they are."""
     features = dict(builder.info.features.items()) if hasattr(builder.info.features, "items") else {}
-    known, others = sort_splits({name: name for name in builder.info.splits}) if builder.info.splits else ({}, {})
+    names = {name: name for name in builder.info.splits or ()}
+    known, left_out = sort_splits(names) if names else ({}, LeftOutCounter())
     supervised = builder.info.supervised_keys
     known_keys = supervised and len(supervised) == 2 and all(str(key) in features for key in supervised)
     if TRAIN not in known:
         raise ProbeError(
             f"Expected a prepared data set with a training split. Received: {builder.name!r} with the splits "
-            f"{', '.join(builder.info.splits or ()) or 'none'}. Call its `download_and_prepare()` first, or give "
+            f"{', '.join(names) or 'none'}. Call its `download_and_prepare()` first, or give "
             "{'train': builder.as_dataset(split=NAME)}."
         )
     image, label = keys = tuple(supervised) if known_keys else elements.usual_keys(features)
@@ -208,4 +209,4 @@ def _index_builder(builder: Any, options: Options) -> ImageIndex:
     if options.class_names is None:
         options = replace(options, class_names=getattr(features[label], "names", None))
     index = _index_stream(splits, options, keys=keys, source=f"tfds {builder.name}")
-    return replace(index, left_out=without_others(others).result() + index.left_out)
+    return replace(index, left_out=left_out.result() + index.left_out)

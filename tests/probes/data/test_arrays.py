@@ -416,9 +416,12 @@ def test_one_hot_rows_must_agree_with_the_class_names_and_with_each_other():
 
 
 def test_splits_are_known_by_any_of_their_names():
-    assert sort_splits({"val": 1, "Training": 2, "extra": 3}) == ({"train": 2, "validation": 1}, {"extra": 3})
-    assert sort_splits({"full": 1}) == ({"train": 1}, {})
-    assert sort_splits({"test": 1}) == ({"test": 1}, {})
+    splits, left_out = sort_splits({"val": 1, "Training": 2, "extra": 3})
+    assert splits == {"train": 2, "validation": 1}
+    assert [(one.n, one.examples) for one in left_out.result()] == [(1, ("extra",))]
+    for name, split in (("full", "train"), ("test", "test")):
+        splits, left_out = sort_splits({name: 1})
+        assert (splits, left_out.result()) == ({split: 1}, ())
 
 
 @pytest.mark.parametrize("names", [("val", "validation"), ("a", "b"), ()])
