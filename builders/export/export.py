@@ -4,6 +4,7 @@ TensorFlow is imported only when a model is exported or run.
 """
 
 import contextlib
+import inspect
 import os
 import sys
 import tempfile
@@ -115,14 +116,36 @@ def _one_line_errors(known: ExportFormat) -> Iterator[None]:
 
 def _write(model: Any, path: Path, known: ExportFormat, pictures: Pixels) -> str:
     """Write the file; returns what it takes, in words."""
-    network, size = model, "of any size"
+    network, size = _at_inference(model), "of any size"
     if not known.any_size:
-        network = behind_resizing(model)
+        network = behind_resizing(network)
         height, width = network.input_shape[1:3]
         pictures, size = resized(pictures, height, width), f"resized to {width} × {height} px (bilinear, antialiased)"
     known.write(network, path, pictures)
     count, channels = "one picture at a time" if known.one_by_one else "a batch of pictures", model.input_shape[-1]
     return f"{count} {size}, {channels} channel{'s' * (channels > 1)}, float32 pixels from 0 to 255"
+
+
+def _at_inference(model: Any) -> Any:
+    """The model without layers, as Keras's image augmentation, that are random unless they are told not to train."""
+    import keras
+
+    from builders.graph.layer_graph import Call, LayerGraph
+
+    def is_random(operation: Any) -> bool:
+        draws = hasattr(operation, "seed_generator") or hasattr(operation, "generator")
+        asked = inspect.signature(operation.call).parameters.get("training") if draws else None
+        return asked is not None and asked.default is True
+
+    graph = LayerGraph(model)
+    if not any(is_random(call.operation) for call in graph.calls):
+        return model
+    inputs, last = graph.input_layer(), len(graph.nodes) - 1
+
+    def plain(call: Call) -> Any:
+        return (lambda x, **_: x) if is_random(call.operation) else call.operation
+
+    return keras.Model(inputs, graph.run(inputs, [last], plain)[0], name=model.name)
 
 
 def behind_resizing(model: Any) -> Any:

@@ -10,15 +10,13 @@ from builders.errors import BuildError, first_line
 
 
 def functional(model: Any, inputs: Sequence[Any] = ()) -> Any:
-    """The model itself, the functional model inside a sequential one, or a trace of a subclassed model's `call`.
+    """The model itself, the functional model inside a sequential one, or a trace of a `call` that the user wrote.
 
     `inputs` are symbolic tensors of the shapes that it is called on, if known.
     """
-    if hasattr(model, "_nodes_by_depth"):
-        return model
-    sequential = isinstance(model, keras.Sequential)
-    if sequential and model._functional is not None:
-        return model._functional
+    known = model._functional if isinstance(model, keras.Sequential) else model
+    if hasattr(known, "_nodes_by_depth") and _calls_as_keras_does(model):
+        return known
     own = [variable.name for variable in model._trainable_variables + model._non_trainable_variables]
     if own:
         raise BuildError(
@@ -27,8 +25,10 @@ def functional(model: Any, inputs: Sequence[Any] = ()) -> Any:
         )
     config = model.get_build_config() or {}
     built = [config["input_shape"]] if config.get("input_shape") else list((config.get("shapes_dict") or {}).values())
-    shapes = [tensor.shape for tensor in inputs] or built
-    if sequential or not shapes:
+    shapes = (
+        [tensor.shape for tensor in inputs] or built or [each.shape for each in getattr(known, "inputs", None) or ()]
+    )
+    if known is None or not shapes:
         raise BuildError(
             f"Expected {model.name} to be built. Received: a model without an input shape, since it was never called. "
             "Call it on a batch of images first."
@@ -41,6 +41,11 @@ def functional(model: Any, inputs: Sequence[Any] = ()) -> Any:
             f"Expected the layers of {model.name} to be visible. Received: a subclassed model whose `call` does not "
             f"run on symbolic tensors ({first_line(error)}). Pass the functional model inside it."
         ) from error
+
+
+def _calls_as_keras_does(model: Any) -> bool:
+    """Whether the graph of a model is all that it computes; a subclass may do more in a `call` of its own."""
+    return next(each for each in type(model).__mro__ if "call" in vars(each)).__module__.startswith("keras")
 
 
 def inner_model(node: Any) -> tuple[Any, list[int | None]]:

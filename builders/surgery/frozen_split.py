@@ -125,7 +125,7 @@ def split_frozen(model: Any, *, train_norms: bool = False) -> FrozenSplit:
 
 
 def _with_still_norms(graph: LayerGraph, reads: tuple[int, ...]) -> Callable[[Call], Any]:
-    below = graph.ancestors(reads)
+    below = graph.ancestors(reads) | _frozen_norms(graph)
     read_by = Counter(parent for node in graph.nodes for parent in node.parents)
     times = Counter(id(call.operation) for call in graph.calls)
     replaced: dict[str, Any] = {}
@@ -146,6 +146,16 @@ def _with_still_norms(graph: LayerGraph, reads: tuple[int, ...]) -> Callable[[Ca
         if id(norm) in still:
             replaced[call.name] = still[id(norm)]
     return lambda call: replaced.get(call.name, call.operation)
+
+
+def _frozen_norms(graph: LayerGraph) -> set[int]:
+    """Places of BatchNorm among frozen layers, in front of all that trains; none if nothing else is frozen."""
+    layers = {i: call.operation for i, call in enumerate(graph.calls, 1) if isinstance(call.operation, keras.Layer)}
+    tail = _descendants(graph, {index for index, layer in layers.items() if layer.trainable_variables})
+    still = {index: layer for index, layer in layers.items() if index not in tail and layer.weights}
+    norms = {index for index, layer in still.items() if isinstance(layer, keras.layers.BatchNormalization)}
+    others = [layer for index, layer in still.items() if index not in norms]
+    return norms if any(not isinstance(layer, keras.layers.Normalization) for layer in others) else set()
 
 
 def _entry(graph: LayerGraph) -> tuple[int, int]:

@@ -97,6 +97,10 @@ class LinearProbe:
     calibration: Calibration | None = None
 
     @property
+    def accuracy(self) -> float | None:
+        return None if self.judged is None else self.judged.accuracy
+
+    @property
     def temperature(self) -> float:
         """That `kernel` and `bias` were divided by, 1.0 if none helps."""
         return 1.0 if self.calibration is None or not self.calibration.helps else self.calibration.temperature

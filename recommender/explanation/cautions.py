@@ -23,10 +23,11 @@ def cautions(found: Decision) -> tuple[str, ...]:
 def _sample_cautions(found: Decision) -> Iterator[str]:
     size, note = found.measurements.size, found.measurements.separability.note
     if size.unsampled_classes:
+        enough = min(2 * size.n_classes, size.n_images)
         yield (
             f"{count(len(size.unsampled_classes), 'class', 'classes')} had no room in the sample, so the model starts "
             "without any knowledge of them, and its accuracy before training counts their images as wrong. What is "
-            f"expected after training is that of the others. Raise --max-images to {2 * size.n_classes:,} or more."
+            f"expected after training is that of the others. Raise --max-images to {enough:,} or more."
         )
     if note:
         yield f"{note[0].upper()}{note[1:]}."

@@ -20,11 +20,18 @@ _FAMILIES = {
     **dict.fromkeys(("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"), "grey"),
     **dict.fromkeys(("LA", "La", "PA", "RGBA", "RGBa"), "transparent"),
 }
+_QUARTER = 64.0  # of 255
+_SERIOUS = ("blank", "unused_bits")
 _WORDS = {  # the message, what was done, and the advice
     "blank": (
         "{files} of a single shade: nothing can be seen.",
         "Measured all the same.",
         "Remove them unless an empty picture is what the class means.",
+    ),
+    "unused_bits": (
+        "{files} of 16 bits that use less than a quarter of the range, as pictures of 10 to 14 bits do: nearly black.",
+        "Measured as they are.",
+        "Scale their values to the whole range, 0 to 65535, and feed the model in the same way.",
     ),
     "misnamed": (
         "{files} of another format than the suffix says.",
@@ -64,11 +71,13 @@ def check(data: InspectedData) -> Iterator[Finding]:
     short, ratio = np.minimum(width, height), np.log(width / height)
     median, deviation = float(np.median(short)), ratio - np.median(ratio)
     odd_size = (short * _ODD_SIZE < median) | (short > median * _ODD_SIZE)
+    dark = (rows["brightness"] + 3 * rows["contrast"] < _QUARTER) & np.char.startswith(rows["mode"], b"I")
     families = np.array([_FAMILIES.get(mode.decode(), "colour") for mode in rows["mode"].tolist()])
     counted = Counter(families.tolist()).most_common()
     modes = ", ".join(f"{number:,} {name}" for name, number in counted)
     for kind, odd in (
         ("blank", rows[rows["contrast"] < _BLANK]),
+        ("unused_bits", rows[dark & ~(rows["contrast"] == 0)]),
         ("misnamed", rows[rows["misnamed"]]),
         ("rotated", rows[rows["rotated"]]),
         ("odd_size", _furthest(rows, np.log(short / median), odd_size)),
@@ -79,7 +88,7 @@ def check(data: InspectedData) -> Iterator[Finding]:
             message, done, advice = _WORDS[kind]
             message = message.format(files=count(len(odd), "file"), median=median, modes=modes)
             names = [data.seen.names[place] for place in odd["place"]]
-            yield finding(kind, names, message, done, advice, severity=WARNING if kind == "blank" else NOTE)
+            yield finding(kind, names, message, done, advice, severity=WARNING if kind in _SERIOUS else NOTE)
 
 
 def _furthest(rows: Records, deviation: npt.NDArray[np.float64], odd: npt.NDArray[np.bool_]) -> Records:

@@ -107,6 +107,12 @@ def test_it_agrees_with_the_model_on_pictures_of_any_size(size, known, exported,
     assert run_exported(exported.path, known.name, other) == pytest.approx(expected, abs=tolerance)
 
 
+def test_layers_that_are_random_in_training_are_left_out(known, pictures, tmp_path):
+    model = network(lambda x: keras.layers.GaussianNoise(0.5)(keras.layers.RandomFlip()(x)))
+    exported = export_model(model, target_of(tmp_path / "m", known.name), known.name, pictures)
+    assert exported.largest_difference < 0.1
+
+
 def test_the_figures_of_the_export_are_right(known, exported, model, pictures):
     there, expected = run_exported(exported.path, known.name, pictures), model.predict(pictures, verbose=0)
     assert exported.largest_difference == pytest.approx(np.abs(there - expected).max(), abs=1e-6)

@@ -5,11 +5,11 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from makes import MAKES, POINTS, L, Subclassed, body, classifier, pictures, snapshot, subclassed, trains
+from makes import MAKES, POINTS, L, Subclassed, body, classifier, pictures, randomised, snapshot, subclassed, trains
 from network_checks import answer
 
 import builders
-from builders import BuildError, CutMoved, HeadSpec, LayerRenumbered, cut, cut_points, freeze, graft
+from builders import BuildError, CutMoved, HeadSpec, LayerRenumbered, cut, cut_points, freeze, graft, unfreeze
 
 
 def layers(model):
@@ -95,6 +95,39 @@ REFUSED = [
 def test_a_cut_that_is_not_possible_is_refused(arguments, message):
     with pytest.raises(BuildError, match=message):
         cut(classifier(), **arguments)
+
+
+class Scaling(keras.Model):
+    """A functional model that scales its input first, in a `call` of its own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs / 127.5 - 1, training=training, mask=mask)
+
+
+class ScalingInOrder(keras.Sequential):
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs / 127.5 - 1, training=training, mask=mask)
+
+
+def scaling():
+    trunk = body()
+    return Scaling(trunk.input, L.Dense(2)(L.GlobalAveragePooling2D()(trunk.output)))
+
+
+def scaling_in_order():
+    model = ScalingInOrder([L.Conv2D(4, 3, activation="relu"), L.GlobalAveragePooling2D(), L.Dense(2)])
+    model(np.zeros((1, 16, 16, 3), np.float32))
+    return model
+
+
+def scaling_inside():
+    return keras.Sequential([keras.Input((16, 16, 3)), scaling(), L.Dense(2)])
+
+
+@pytest.mark.parametrize("make", [scaling, scaling_in_order, scaling_inside])
+def test_a_call_that_the_user_wrote_is_part_of_the_network(make):
+    model, x = randomised(make()), np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_allclose(unfreeze(model).model(x), model(x), rtol=1e-4, atol=1e-4)
 
 
 def two_inputs():

@@ -182,6 +182,7 @@ def test_a_group_in_two_splits_is_a_leak():
     [
         ("blank", {"contrast": 0.3}),
         ("misnamed", {"misnamed": True}),
+        ("mixed_modes", {"mode": "I;16"}),
         ("rotated", {"rotated": True}),
         ("odd_size", {"size": (20, 15)}),
         ("odd_size", {"size": (2000, 1500)}),
@@ -196,6 +197,12 @@ def test_each_oddity_is_found_alone(kind, odd):
     [finding] = odd_pictures.check(inspected(*(facts(seed) for seed in range(9)), facts(9, **odd)))
     assert (finding.kind, finding.n_files, finding.examples) == (kind, 1, ("9.jpg",))
     assert finding.severity == ("warning" if kind == "blank" else "note")
+
+
+def test_pictures_of_12_bits_in_16_are_found():
+    dark = [facts(seed, mode="I;16", brightness=7.0, contrast=3.0) for seed in range(4)]
+    [finding] = odd_pictures.check(inspected(*dark))
+    assert (finding.kind, finding.n_files, finding.severity) == ("unused_bits", 4, "warning")
 
 
 def test_palettes_count_as_colour():
