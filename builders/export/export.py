@@ -133,7 +133,8 @@ def _at_inference(model: Any) -> Any:
     from builders.graph.layer_graph import Call, LayerGraph
 
     def is_random(operation: Any) -> bool:
-        draws = hasattr(operation, "seed_generator") or hasattr(operation, "generator")
+        parts = operation._flatten_layers() if isinstance(operation, keras.Layer) else ()
+        draws = any(hasattr(part, "seed_generator") or hasattr(part, "generator") for part in parts)
         asked = inspect.signature(operation.call).parameters.get("training") if draws else None
         return asked is not None and asked.default is True
 

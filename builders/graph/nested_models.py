@@ -45,7 +45,8 @@ def functional(model: Any, inputs: Sequence[Any] = ()) -> Any:
 
 def _calls_as_keras_does(model: Any) -> bool:
     """Whether the graph of a model is all that it computes; a subclass may do more in a `call` of its own."""
-    return next(each for each in type(model).__mro__ if "call" in vars(each)).__module__.startswith("keras")
+    owner = next(each for each in type(model).__mro__ if "call" in vars(each))
+    return owner.__module__.partition(".")[0] in ("keras", "keras_hub")
 
 
 def inner_model(node: Any) -> tuple[Any, list[int | None]]:

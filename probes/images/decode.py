@@ -146,10 +146,10 @@ def _is_grey(rgb: npt.NDArray[np.uint8]) -> bool:
 def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode == "F":
         raise UnreadableImage("floating-point pixels, whose range is unknown")
-    extrema: Any = image.getextrema() if image.mode.startswith("I") else (0, 65535)
+    extrema: Any = image.getextrema() if image.mode == "I" else (0, 65535)
     if extrema[0] < 0 or extrema[1] > 65535:
         raise UnreadableImage("pixels of more than 16 bits, whose range is unknown")
-    shift = 0 if extrema[1] <= 255 else 8  # pixels of more bits may use only eight
+    shift = 0 if extrema[1] <= 255 else 8  # 32-bit pixels may use only eight bits
     width, height = image.size
     rows = max(1, _BAND // width)
     if rows >= height:

@@ -133,7 +133,7 @@ def _predict_on_cluster(
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted. The same command resumes from what is written.") from None
     click.echo(found.sentence(output))
-    if found.failed:
+    if found.failed or found.problems:
         fail(f"{found.failed:,} of {found.n:,} pictures could not be read.")
 
 

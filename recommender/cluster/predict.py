@@ -106,13 +106,15 @@ class Predicted(Totals):
     """What a run has done."""
 
     seconds: float = 0.0  # of this run
+    problems: tuple[Unreadable, ...] = ()  # with what was to be listed
 
     def sentence(self, folder: str) -> str:
         """What was done, in a line."""
         new = self.n - self.resumed
         pace = f", {new / self.seconds:,.0f} a second" if new and self.seconds else ""
         before = f" ({self.resumed:,} by an earlier run)" if self.resumed else ""
-        return f"Predicted {self.n:,} pictures{before}{pace}, {self.failed:,} not readable: {folder}"
+        problems = "".join(f"\n{file}: {error}" for file, error in self.problems)
+        return f"Predicted {self.n:,} pictures{before}{pace}, {self.failed:,} not readable: {folder}{problems}"
 
 
 def predict_to_shards(
@@ -133,12 +135,14 @@ def predict_to_shards(
     tars and Parquet files: each of these is a unit of the work. `columns` as in `places`.
     """
     totals, columns = Predicted(), columns or {}
-    if len(images) == 1 and is_parquet(images[0]) and not (is_pattern(images[0]) or is_shard(images[0], columns)):
+    if len(images) == 1 and is_parquet(images[0]) and not (is_pattern(images[0]) or is_shard(images[0])):
         n, version = extent(images[0])
         run: dict[str, Any] = {"images": digest_of([str(images[0]), version]), "rows": n}
         parts: list[Unit] = [Span(images[0], columns, first, length) for _, first, length in spans(n)]
     else:
-        found = [_everywhere(place) for place in places(images, columns)]
+        listed = list(places(images, columns))
+        totals.problems = tuple(place for place in listed if isinstance(place, Unreadable))
+        found = [_everywhere(place) for place in listed if not isinstance(place, Unreadable)]
         shards_of = [place for place in found if isinstance(place, ShardOfPictures)]
         files = [place for place in found if not isinstance(place, ShardOfPictures)]
         n = 0 if shards_of else len(files)  # 0: what tars hold is known when they are read
@@ -148,7 +152,8 @@ def predict_to_shards(
         }
         parts = [*(files[first : first + length] for _, first, length in spans(len(files))), *shards_of]
     if not parts:
-        raise RecommendError("Expected pictures, or folders or manifests that name some. Received: none.")
+        received = f"{totals.problems[0].file!r}: {totals.problems[0].error}" if totals.problems else "none."
+        raise RecommendError(f"Expected pictures, or folders or manifests that name some. Received: {received}")
     contents, shards = _model_files(model), Shards.at(folder)
     digest = hashlib.blake2b(b"".join(contents.values()), digest_size=16).hexdigest()
     run = {"model": digest, **run, "top": top, "embeddings": embeddings}

@@ -12,6 +12,7 @@ from probes.evaluation.evaluation import apply_temperature, calibrate, evaluate
 from probes.evaluation.out_of_distribution import FEWEST, Detector, fit_detector
 from recommender.fit.plan import FitSession
 from recommender.fit.result import LINEAR_PROBE, FitResult, Predictions
+from recommender.rules.thresholds import HEAD_LEARNING_RATE
 
 MOST_IMAGES = 1000  # training images that a detector is fitted on, and held-out images that its threshold comes from
 
@@ -46,11 +47,13 @@ def finish(session: FitSession, **known: Any) -> FitResult:
     from builders.build import compile_model
     from builders.surgery.freeze import freeze_below, hold_batch_norm
 
+    rate = session.found.strategy.learning_rate
     if known["chosen"] == LINEAR_PROBE and not session.given:
         freeze_below(session.model, session.found.strategy.cut)
+        rate = HEAD_LEARNING_RATE
     if not session.given:  # statistics of BatchNorm would move in the user's own training
         hold_batch_norm(session.model, train_batch_norm=session.found.strategy.train_batch_norm)
-    compile_model(session.model, session.found.strategy.learning_rate)
+    compile_model(session.model, rate)
     session.clock.lap("judge")
     about: dict[str, Any] = {"found": session.found, "seconds": session.clock.seconds, "peak_memory": peak_memory()}
     return FitResult(model=session.model, **about, **known)

@@ -12,14 +12,16 @@ from typing import BinaryIO, NamedTuple
 from probes.data.image_index import LeftOutCounter
 from probes.data.sources import parquet_images, webdataset
 from probes.data.sources.folder import FolderStore, files_below
+from probes.data.sources.manifest import is_missing
 from probes.data.sources.manifest import recognises as is_manifest
 from probes.data.sources.remote import is_remote
 from probes.data.sources.shards import is_pattern, matches
 from probes.data.sources.table import is_parquet, parquet_rows, text_rows
 from probes.errors import ProbeError
+from probes.images.decode import UnreadableImage
 from probes.images.suffixes import is_image
 
-_INSIDE = re.compile(r"(.+?\.(?:tar|tar\.gz|tgz))/.+|(.+\.(?:parquet|pq))#\d+", re.IGNORECASE)
+_INSIDE = re.compile(r"(.+?\.(?:tar|tar\.gz|tgz))/.+|(.+\.(?:parquet|pq))#\d+", re.IGNORECASE | re.DOTALL)
 _OPENED = 2  # shards whose lists stay in memory: one ends where the next begins
 
 
@@ -53,7 +55,10 @@ class PictureStore:
         shard = (inside[1] or inside[2]) if inside else None
         if shard is None or os.path.isdir(shard) or os.path.lexists(name):
             return FolderStore(Path()).open(name)
-        return self._opened(shard)[2].open(name)
+        try:
+            return self._opened(shard)[2].open(name)
+        except ProbeError as error:
+            raise UnreadableImage(str(error)) from error
 
     def names(self, shard: str) -> list[str | Unreadable]:
         """The pictures of a shard, up to where it is damaged."""
@@ -68,11 +73,15 @@ class PictureStore:
             if shard not in self._shards:
                 tar = webdataset.is_tar(shard)
                 self._shards[shard] = (
-                    webdataset.contents(shard) if tar else parquet_images.contents(shard, self.columns)
+                    webdataset.contents(shard) if tar else parquet_images.contents(shard, _of_images(self.columns))
                 )
                 while len(self._shards) > _OPENED:
                     self._shards.popitem(last=False)
             return self._shards[shard]
+
+
+def _of_images(columns: Mapping[str, str]) -> dict[str, str]:
+    return {ours: theirs for ours, theirs in columns.items() if ours == "image"}
 
 
 def places(images: Iterable[str], columns: Mapping[str, str]) -> Iterator[Place]:
@@ -81,34 +90,54 @@ def places(images: Iterable[str], columns: Mapping[str, str]) -> Iterator[Place]
         if os.path.isdir(name) or (
             is_remote(name) and not (is_manifest(name) or webdataset.is_tar(name) or is_image(name))
         ):
-            yield from _in_folder(name, columns)
+            yield from _in_folder(name)
         elif is_pattern(name) and (webdataset.is_tar(name) or is_parquet(name)):
-            for path in matches(name) or [name]:
-                yield from _in_file(path, columns)
+            yield from _matching(name, columns)
         else:
             yield from _in_file(name, columns)
 
 
-def _in_folder(folder: str, columns: Mapping[str, str]) -> Iterator[Place]:
-    """The pictures of a folder at any depth, or else its shards."""
-    shards, empty = [], True
+def _matching(pattern: str, columns: Mapping[str, str]) -> Iterator[Place]:
+    left_out = LeftOutCounter()
+    try:
+        found = matches(pattern, left_out) or [pattern]
+    except (ProbeError, OSError) as error:
+        yield Unreadable(pattern, str(error))
+        return
+    for path in found:
+        yield from _in_file(path, columns)
+    yield from _problems(pattern, left_out)
+
+
+def _problems(source: str, left_out: LeftOutCounter) -> Iterator[Unreadable]:
+    for each in left_out.result():
+        yield Unreadable(source, f"{each.reason}: {each.n:,}, such as {each.examples[0]}")
+
+
+def _in_folder(folder: str) -> Iterator[Place]:
+    """The pictures of a folder at any depth, and its shards if no sub-folder has pictures, as in training."""
+    shards, nested, empty = [], False, True
     try:
         for inner in files_below(folder):
-            path = os.path.join(folder, inner)
+            path = f"{folder.rstrip('/')}/{inner}" if is_remote(folder) else os.path.join(folder, inner)
             if is_image(inner):
-                empty = False
+                empty, nested = False, nested or "/" in inner
                 yield path
-            elif empty and is_shard(path, columns):
+            elif not nested and is_shard(path):
                 shards.append(path)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        yield Unreadable(os.fsdecode(error.filename or folder), f"the folder can't be listed: {reason}")
-    if empty:
+    except (OSError, ProbeError) as error:
+        if not is_remote(folder):
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            place = os.fsdecode(getattr(error, "filename", None) or folder)
+            yield Unreadable(place, f"the folder can't be listed: {reason}")
+    if not nested:
         yield from map(ShardOfPictures, sorted(shards))
+    if empty and not shards and is_remote(folder):  # the address of a picture without a suffix, or of nothing
+        yield folder
 
 
 def _in_file(path: str, columns: Mapping[str, str]) -> Iterator[Place]:
-    if is_shard(path, columns):
+    if is_shard(path):
         yield ShardOfPictures(path)
     elif is_manifest(path):
         yield from _in_manifest(path, columns)
@@ -120,22 +149,27 @@ def _in_manifest(path: str, columns: Mapping[str, str]) -> Iterator[Place]:
     """The pictures that a table names; then what is wrong with it."""
     left_out = LeftOutCounter()
     try:
-        read = parquet_rows(path, columns, needed=("path",)) if is_parquet(path) else None
-        for _, (named, *_) in read or text_rows(path, columns, left_out, needed=("path",)):
-            yield beside(path, str(named))
+        named = {ours: theirs for ours, theirs in columns.items() if ours != "image"}
+        read = parquet_rows(path, named, needed=("path",)) if is_parquet(path) else None
+        for row, (cell, *_) in read or text_rows(path, named, left_out, needed=("path",)):
+            if is_missing(cell):
+                left_out.add("rows without a path", row)
+            else:
+                yield beside(path, str(cell))
     except ProbeError as error:
         yield Unreadable(path, str(error))
-    for each in left_out.result():
-        yield Unreadable(path, f"{each.reason}: {each.n:,}, such as {each.examples[0]}")
+    yield from _problems(path, left_out)
 
 
-def is_shard(path: str, columns: Mapping[str, str]) -> bool:
+def is_shard(path: str) -> bool:
     """Whether a file holds pictures; a Parquet file with a column of paths is a manifest."""
-    return webdataset.is_tar(path) or (
-        is_parquet(path) and "path" not in columns and ("image" in columns or parquet_images.holds_images(path))
-    )
+    return webdataset.is_tar(path) or (is_parquet(path) and parquet_images.holds_images(path))
 
 
 def beside(manifest: str, path: str) -> str:
     """A path in a manifest, from where the manifest is."""
-    return path if is_remote(path) else os.path.join(manifest.rpartition("/")[0], path)
+    if is_remote(path):
+        return path
+    if is_remote(manifest):
+        return f"{manifest.rpartition('/')[0]}/{path}"
+    return os.path.join(Path(manifest).parent, path)

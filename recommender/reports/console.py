@@ -16,11 +16,10 @@ _LENIENT = "netgraft_lenient"  # name of our handler of encoding errors
 _IN_ASCII = {"█": "#", "░": ".", "◀": "<", "•": "*", "·": "-", "…": "~", "→": ">", "×": "x", "–": "-", "’": "'"}
 
 
-def lenient_output() -> None:
+def lenient_output(errors: str = "replace") -> None:
     """Let standard output replace characters that the terminal's encoding lacks, in place of an error."""
-    codecs.register_error(_LENIENT, _replaced)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=_LENIENT)
+        sys.stdout.reconfigure(errors=errors)
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
@@ -36,7 +35,8 @@ def _without_accent(letter: str) -> str:
 
 def console() -> Console:
     """Standard output, for pages."""
-    lenient_output()
+    codecs.register_error(_LENIENT, _replaced)
+    lenient_output(_LENIENT)
     return Console()
 
 

@@ -94,6 +94,8 @@ def contents(path: str, columns: Mapping[str, str]) -> tuple[Sequence[str], bool
     (file,) = shard_files(path, is_parquet, _EXPECTED, reader.left_out).values()
     with file.open() as stream, reader.read(stream) as table:
         column, starts = reader.image_column(table.schema_arrow), _row_starts(table)
+        if not all(0 <= _unpacked(table, group, column) <= LARGEST_FILE for group in range(table.num_row_groups)):
+            raise ProbeError(f"{_EXPECTED} Received: {path!r} with a row group {TOO_LARGE}. Write fewer rows in each.")
     return [f"{path}#{row:07}" for row in range(starts[-1])], True, ParquetStore({path: Table(file, column, starts)})
 
 
@@ -180,10 +182,7 @@ class _Reader:
             starts = _row_starts(table)
             self.tables[name] = Table(file, image, starts)
             for number in range(table.num_row_groups):
-                group = table.metadata.row_group(number)
-                columns = map(group.column, range(group.num_columns))
-                size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == image)
-                if not 0 <= size <= LARGEST_FILE:
+                if not 0 <= _unpacked(table, number, image) <= LARGEST_FILE:
                     self.left_out.add(f"row groups {TOO_LARGE}: write fewer rows in each", f"{name} group {number}")
                     continue
                 batches = table.iter_batches(row_groups=[number], columns=[label])
@@ -226,6 +225,13 @@ class _Reader:
                 + (f" {ONE_LABEL}" if lists and ours == "label" else "")
             )
         return found[0]
+
+
+def _unpacked(table: Any, number: int, column: str) -> int:
+    """Bytes of a column of a row group; a damaged file may say any number."""
+    group = table.metadata.row_group(number)
+    columns = map(group.column, range(group.num_columns))
+    return sum(int(each.total_uncompressed_size) for each in columns if each.path_in_schema == column)
 
 
 def _row_starts(table: Any) -> "array[int]":

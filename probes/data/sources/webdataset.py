@@ -1,6 +1,7 @@
 """WebDataset tars: the members that share a key are a sample, an image and its label. Images are read in place."""
 
 import contextlib
+import errno
 import io
 import itertools
 import json
@@ -23,6 +24,7 @@ from probes.data.sources.manifest import is_missing, with_labels
 from probes.data.sources.shards import ClassTexts, Shard, ShardFile, are_shards, shard_files
 from probes.data.sources.source import Options
 from probes.errors import ProbeError
+from probes.images.decode import UnreadableImage
 from probes.images.suffixes import is_image, suffix
 
 _EXPECTED = (
@@ -121,8 +123,13 @@ class TarStore:
     def open(self, name: str) -> BinaryIO:
         beginnings = itertools.accumulate(name.split("/"), "{}/{}".format)
         shard = next(beginning for beginning in beginnings if beginning in self.shards)
-        found = self.shards[shard]
-        return io.BytesIO(found.read(bisect_left(found.hashes, _hash(name[len(shard) + 1 :]))))
+        found, wanted = self.shards[shard], _hash(name[len(shard) + 1 :])
+        number = bisect_left(found.hashes, wanted)
+        if number == len(found.hashes) or found.hashes[number] != wanted:
+            raise FileNotFoundError(errno.ENOENT, "No such picture in the tar")
+        if found.sizes[number] > LARGEST_FILE:
+            raise UnreadableImage(f"a picture {TOO_LARGE}", "bomb")
+        return io.BytesIO(found.read(number))
 
 
 @dataclass(slots=True)

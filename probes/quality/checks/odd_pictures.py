@@ -29,9 +29,9 @@ _WORDS = {  # the message, what was done, and the advice
         "Remove them unless an empty picture is what the class means.",
     ),
     "unused_bits": (
-        "{files} of 16 bits that use less than a quarter of the range, as pictures of 10 to 14 bits do: nearly black.",
+        "{files} of 16 bits that are nearly black, as pictures of 10 to 13 bits are.",
         "Measured as they are.",
-        "Scale their values to the whole range, 0 to 65535, and feed the model in the same way.",
+        "If they hold fewer bits, scale their values to 0 to 65535, and feed the model in the same way.",
     ),
     "misnamed": (
         "{files} of another format than the suffix says.",
@@ -71,13 +71,14 @@ def check(data: InspectedData) -> Iterator[Finding]:
     short, ratio = np.minimum(width, height), np.log(width / height)
     median, deviation = float(np.median(short)), ratio - np.median(ratio)
     odd_size = (short * _ODD_SIZE < median) | (short > median * _ODD_SIZE)
-    dark = (rows["brightness"] + 3 * rows["contrast"] < _QUARTER) & np.char.startswith(rows["mode"], b"I")
+    varied = rows["contrast"] > 0
+    dark = varied & (rows["brightness"] + 3 * rows["contrast"] < _QUARTER) & np.char.startswith(rows["mode"], b"I")
     families = np.array([_FAMILIES.get(mode.decode(), "colour") for mode in rows["mode"].tolist()])
     counted = Counter(families.tolist()).most_common()
     modes = ", ".join(f"{number:,} {name}" for name, number in counted)
     for kind, odd in (
-        ("blank", rows[rows["contrast"] < _BLANK]),
-        ("unused_bits", rows[dark & ~(rows["contrast"] == 0)]),
+        ("blank", rows[(rows["contrast"] < _BLANK) & ~dark]),
+        ("unused_bits", rows[dark]),
         ("misnamed", rows[rows["misnamed"]]),
         ("rotated", rows[rows["rotated"]]),
         ("odd_size", _furthest(rows, np.log(short / median), odd_size)),

@@ -158,11 +158,6 @@ def test_a_picture_converted_in_bands_is_the_same(mode, monkeypatch):
     np.testing.assert_array_equal(decode._to_rgb(image), expected)
 
 
-def test_16_bits_that_use_eight_are_read_as_eight():
-    pixels = np.arange(200, dtype=np.uint16).reshape(10, 20)
-    np.testing.assert_array_equal(decode._to_rgb(Image.fromarray(pixels))[..., 0], pixels)
-
-
 def test_the_range_of_32_bits_is_that_of_the_whole_picture_not_of_a_band(monkeypatch):
     pixels = np.zeros((20, 10), np.int32)
     pixels[15:] = 0x1234

@@ -122,7 +122,7 @@ def test_sums_over_shards_give_the_classifier_of_all_images(shards, balanced, we
     [
         (("predict", "m.keras", "x.png", "--ray"), "Expected --ray and --output together. Received: --ray alone."),
         (("predict", "m.keras", "x.png", "--output", "shards"), "Received: --output alone."),
-        (("predict", "m.keras", "x.png", "--embeddings"), "Expected --embeddings and --column with --output only."),
+        (("predict", "m.keras", "x.png", "--embeddings"), "Expected --embeddings with --output only."),
         (("fit", "photos", "--embeddings", "shards"), "Expected --embeddings with --ray. Received: it alone."),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from builders.training import schedule
 from recommender import recommend
+from recommender.fit import gate
 from recommender.fit.plan import expected_seconds
 from recommender.fit.result import FINE_TUNED, LINEAR_PROBE
 from recommender.fit.trial import with_trial
@@ -122,12 +123,15 @@ def test_a_model_that_a_trial_left_frozen_is_fitted_without_another(tried, monke
     assert tried.with_verdict(replace(too_close(frozen), trial=tried.verdict.trial)).fit().trials == 0
 
 
-def test_of_a_shorter_training_than_usual_nothing_is_expected(tried, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "usual"), [({}, True), ({"steps": 2}, False), ({"learning_rate": 1e-12}, False)], ids=str
+)
+def test_of_a_training_that_is_not_the_usual_one_nothing_is_expected(options, usual, tried, monkeypatch):
     train_shortly(monkeypatch, steps=4)
-    monkeypatch.setattr(thresholds, "ACCEPTED", 0.0)  # what is expected would accept it
-    result = tried.with_scenario(3).fit(steps=2, learning_rate=1e-12, augmentation=())
-    assert "other data sets" not in " ".join(result.notes)
-    assert result.accuracy == result.evaluation.accuracy
+    monkeypatch.setattr(thresholds, "ACCEPTED", 1.1)
+    monkeypatch.setattr(gate, "SURE", 1.0)
+    result = tried.with_scenario(3).fit(augmentation=(), **options)
+    assert ("other data sets" in " ".join(result.notes)) == usual
 
 
 def test_a_trial_counts_once_where_fit_tries_the_same_again(tried, monkeypatch):

@@ -129,14 +129,33 @@ def test_pictures_in_shards_are_predicted_as_files_are(form, predictor, tmp_path
     assert again.classes == found[-1].classes
 
 
+def test_what_is_not_there_has_an_error_of_its_own(predictor, tmp_path):
+    webdataset(write_items(tmp_path / "items", {"train": 4}), tmp_path)
+    shard = min(tmp_path.glob("*.tar"))
+    other, gone = f"{shard}/another.png", f"{tmp_path}/gone.tar/000000.png"
+    pattern = f"{tmp_path}/{{train-0000,train-0009}}.tar"
+    found = list(predict(predictor, [f"{shard}/000000.png", other, gone, pattern]))
+    assert found[0].classes
+    errors = {one.file: one.error for one in found if one.error}
+    assert list(errors) == [other, gone, pattern]
+    assert "missing from their set: 1" in errors[pattern]
+
+
+def test_a_picture_at_an_address_needs_no_suffix(home, predictor):
+    [found] = predict(predictor, f"file://{shutil.copy(home / 'new/temple/0000.jpg', home / 'plain')}")
+    assert found.classes
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_manifest_names_pictures_beside_it(suffix, home, predictor):
     names = ["new/temple/0000.jpg", "new/flower/0000.jpg"]
-    table, manifest = pd.DataFrame({"file": names}), home / f"table{suffix}"
+    table, manifest = pd.DataFrame({"file": [*names, None]}), home / f"table{suffix}"
     table.to_parquet(manifest) if suffix == ".parquet" else table.to_csv(manifest, index=False)
-    found = list(predict(predictor, manifest, columns={"path": "file"}))
+    *found, last = predict(predictor, manifest, columns={"path": "file", "image": "pixels"})
     assert [one.file for one in found] == [str(home / name) for name in names]
     assert [one.classes for one in found] == [one.classes for one in predict(predictor, [home / n for n in names])]
+    assert last.error is not None
+    assert last.error.startswith("rows without a path: 1")
 
 
 def test_a_damaged_shard_costs_no_more_than_its_pictures(predictor, tmp_path):
