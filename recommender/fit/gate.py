@@ -44,7 +44,7 @@ class Evidence:
             return f"{said}. You asked for the fine-tuned network."
         if accepted:
             return f"{said}. The fine-tuned network is returned."
-        return f"{said}. The frozen model is returned; force overrides that."
+        return f"{said}. The frozen model is returned; --force (`force=True`) overrides that."
 
 
 def weigh(start: npt.ArrayLike, tuned: npt.ArrayLike, rows: Rows, *, balanced: bool = False) -> Evidence:

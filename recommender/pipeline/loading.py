@@ -115,7 +115,7 @@ def with_scaling(backbone: Backbone, index: ImageIndex, sample: Sample) -> tuple
     if not network.norms:
         raise BuildError(
             f"Expected to know how {backbone.name} wants its pixels scaled. Received: a network without BatchNorm to "
-            f"measure it by, and without a scaling layer. Name it with --pixels: {', '.join(SCALINGS)}."
+            f"measure it by, and without a scaling layer. Name it with --pixels (`pixels=`): {', '.join(SCALINGS)}."
         )
     with quiet_decoders():
         pictures = readable(index, sample.train, network.input_size, network.channels, Skipped())
