@@ -10,6 +10,7 @@ from pictures import write_images
 from tiny import SIZE
 
 from builders.errors import BuildError
+from builders.training import schedule
 from recommender import recommend
 from recommender.errors import RecommendError
 from recommender.explanation.text import percent
@@ -63,7 +64,11 @@ def gained(measured):
     waves = np.sin((rows + np.where(labels, 1, -1)[:, None, None] * columns) * 1.2 + phase)
     images = np.clip(128 + 60 * waves + rng.normal(0, 140, waves.shape), 0, 255).astype(np.uint8)
     striped = measured((np.repeat(images[..., None], 3, 3), labels), scenario=3)
-    return striped, striped.fit(steps=120, learning_rate=1e-2, augmentation=())
+    usual = {"STEPS": 120, "STEPS_AT_IMAGES": 120, "LEARNING_RATE": 1e-2, "LEARNING_RATE_DISSIMILAR": 1e-2}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**usual, "LEAST_STEPS": 120, "LEAST_STEPS_DISSIMILAR": 120}.items():
+            patch.setattr(schedule, name, value)
+        return striped, striped.fit(augmentation=())
 
 
 def pixels_of(found, names):
