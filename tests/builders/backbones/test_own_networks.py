@@ -44,7 +44,7 @@ def test_a_model_in_memory_is_a_backbone_and_is_not_changed(two_classes):
 
 
 def test_an_unknown_scaling_without_batch_norm_has_to_be_named(two_classes):
-    with pytest.raises(BuildError, match=r"--pixels: 0..255, 0..1"):
+    with pytest.raises(BuildError, match=r"--pixels .`pixels=`.: 0..255, 0..1"):
         recommend(two_classes, backbone=conv_net(norm=False))
 
 
