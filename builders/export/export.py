@@ -138,9 +138,9 @@ def _at_inference(model: Any) -> Any:
         asked = inspect.signature(operation.call).parameters.get("training") if draws else None
         return asked is not None and asked.default is True
 
-    graph = LayerGraph(model)
-    if not any(is_random(call.operation) for call in graph.calls):
+    if not any(map(is_random, model._flatten_layers(include_self=False))):
         return model
+    graph = LayerGraph(model)
     inputs, last = graph.input_layer(), len(graph.nodes) - 1
 
     def plain(call: Call) -> Any:

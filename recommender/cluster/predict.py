@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from probes.data.sources.manifest import is_missing
 from probes.data.sources.remote import is_remote
 from probes.data.sources.shards import is_pattern
 from probes.data.sources.table import extent, is_parquet, parquet_rows
@@ -32,9 +33,14 @@ class Span(NamedTuple):
     first: int
     n: int
 
-    def names(self) -> list[str]:
+    def names(self) -> list[str | Unreadable]:
         rows = parquet_rows(self.source, self.columns, needed=("path",), first=self.first, n=self.n)
-        return [_absolute(beside(self.source, str(path))) for _, (path, *_) in rows]
+        return [
+            Unreadable(self.source, f"{row} has no path")
+            if is_missing(path)
+            else _absolute(beside(self.source, str(path)))
+            for row, (path, *_) in rows
+        ]
 
 
 Unit = Span | ShardOfPictures | Sequence[str | Unreadable]
@@ -109,7 +115,7 @@ class Predicted(Totals):
     problems: tuple[Unreadable, ...] = ()  # with what was to be listed
 
     def sentence(self, folder: str) -> str:
-        """What was done, in a line."""
+        """What was done, in a line, and a line for each problem."""
         new = self.n - self.resumed
         pace = f", {new / self.seconds:,.0f} a second" if new and self.seconds else ""
         before = f" ({self.resumed:,} by an earlier run)" if self.resumed else ""

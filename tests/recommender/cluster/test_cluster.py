@@ -233,6 +233,14 @@ def test_pictures_in_shards_are_predicted_by_the_workers(form, model, cluster, t
     assert (totals.n - totals.failed, totals.failed) == (12, form is webdataset)
 
 
+def test_rows_without_a_path_are_reported_as_that(model, cluster, tmp_path):
+    pq.write_table(pa.table({"path": pa.array(["gone.png", None])}), tmp_path / "list.parquet")
+    predict_to_shards(cluster, model, [str(tmp_path / "list.parquet")], str(tmp_path / "found"))
+    rows = [row for file in shards_of(tmp_path / "found") for row in pq.read_table(file).to_pylist()]
+    assert [Path(row["path"]).name for row in rows] == ["gone.png", "list.parquet"]
+    assert rows[1]["error"] == "row 2 has no path"
+
+
 def test_shards_of_another_run_are_not_mixed_in(data, model, cluster, tmp_path):
     folder = tmp_path / "shards"
     predict_to_shards(cluster, model, [str(data)], str(folder))
